@@ -212,10 +212,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
         )
     n, k = ratings.n_utterances, len(policy.classes)
     in_class = np.array(
-        [
-            policy.classes.index(c) if (c := policy.class_map[label]) is not None else -1
-            for label in vocabulary
-        ],
+        [policy.classes.index(c) if (c := policy.class_map[label]) is not None else -1 for label in vocabulary],
         dtype=np.int64,
     )
     weight = _weights(policy, ratings)
@@ -235,9 +232,9 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
 
     # One column a raw label: the consensus may have to be found before classes are merged or dropped.
     v = max(len(vocabulary), 1)
-    raw = np.bincount(
-        ratings.utterance[use] * v + ratings.label[use], weights=weight[use], minlength=n * v
-    ).reshape(n, v)
+    raw = np.bincount(ratings.utterance[use] * v + ratings.label[use], weights=weight[use], minlength=n * v).reshape(
+        n, v
+    )
     votes = np.zeros((n, k))
     for column, target in enumerate(in_class):
         if target >= 0:
@@ -277,9 +274,7 @@ def _repeats(rating: Array, key: Array, use: Array) -> Array:
     return repeated
 
 
-def _consensus(
-    policy: LabelPolicy, votes: Array, outside: Array, raw: Array, in_class: Array
-) -> tuple[Array, Array]:
+def _consensus(policy: LabelPolicy, votes: Array, outside: Array, raw: Array, in_class: Array) -> tuple[Array, Array]:
     """Consensus class `(N,)` or -1, and agreement `(N,)`."""
     n, k = votes.shape
     everything = policy.agreement_over == "all"

@@ -85,9 +85,7 @@ class CorpusScan:
 
     def ratings(self) -> RatingArrays:
         """The ratings of all utterances in the array form `labels.tally` takes."""
-        return RatingArrays.from_lists(
-            [[(r.labels, r.self_report) for r in u.ratings] for u in self.utterances]
-        )
+        return RatingArrays.from_lists([[(r.labels, r.self_report) for r in u.ratings] for u in self.utterances])
 
 
 def features(classes: tuple[str, ...] | list[str]) -> Features:
@@ -108,9 +106,7 @@ def features(classes: tuple[str, ...] | list[str]) -> Features:
             "speaker": Value("string"),
             "session": Value("string"),
             "corpus": Value("string"),
-            "ratings": List(
-                {"rater": Value("string"), "labels": List(Value("string")), "self_report": Value("bool")}
-            ),
+            "ratings": List({"rater": Value("string"), "labels": List(Value("string")), "self_report": Value("bool")}),
             "votes": shares,
             "soft_label": shares,
             "label": ClassLabel(names=list(classes)),
