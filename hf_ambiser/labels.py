@@ -208,7 +208,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
     if unknown:
         raise ValueError(
             f"label(s) {unknown} are not in the class map of policy {policy.name!r}, which knows"
-            f" {sorted(policy.class_map)}. Add each with .with_(class_map=...): to a class, or to None to leave it out."
+            f" {sorted(policy.class_map)}. Add each to the map: to a class, or to None to leave it out."
         )
     n, k = ratings.n_utterances, len(policy.classes)
     in_class = np.array(

@@ -1,0 +1,62 @@
+"""From decoded clips to one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+# What a row of a training batch is. Ambiguous rows and their augmented copies stand in the same order.
+LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
+
+
+@dataclass
+class Clip:
+    """One row of a batch: a waveform, the row of the label table it belongs to, and its role."""
+
+    waveform: np.ndarray
+    index: int
+    role: int = LABELLED
+    votes: np.ndarray | None = None
+    consensus: int = -1
+
+
+@dataclass
+class ClipCollator:
+    """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
+
+    Gives `input_values (B, T)` float32, `attention_mask (B, T)` int64, `index (B,)`, `role (B,)`, and for evaluation
+    `votes (B, K)` and `consensus (B,)`.
+
+    Args:
+        feature_extractor: A `SequenceFeatureExtractor` for raw audio, the one saved with the model, so that training
+            and inference prepare audio alike.
+    """
+
+    feature_extractor: Any
+
+    def __call__(self, items: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
+        """One padded batch of all clips of all items."""
+        clips = sorted((clip for item in items for clip in item), key=lambda clip: clip.role)
+        padded = self.feature_extractor(
+            [clip.waveform for clip in clips],
+            sampling_rate=self.feature_extractor.sampling_rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+        batch = {
+            "input_values": torch.from_numpy(np.asarray(padded["input_values"], dtype=np.float32)),
+            "attention_mask": torch.from_numpy(np.asarray(padded["attention_mask"], dtype=np.int64)),
+            "index": torch.tensor([clip.index for clip in clips]),
+            "role": torch.tensor([clip.role for clip in clips]),
+        }
+        if clips[0].votes is not None:
+            batch["votes"] = torch.from_numpy(np.stack([clip.votes for clip in clips]).astype(np.float32))  # type: ignore[misc]
+            batch["consensus"] = torch.tensor([clip.consensus for clip in clips])
+        return batch

@@ -1,0 +1,98 @@
+"""Which utterances each optimiser step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class StepKey(NamedTuple):
+    """One labelled utterance, the ambiguous ones that travel with it, and the epoch, which keys augmentation.
+
+    The epoch is in the key, not in the data set: a data set that has to be told the epoch is told too late where
+    loader workers or prefetching hold a copy of it.
+    """
+
+    epoch: int
+    labelled: int
+    ambiguous: tuple[int, ...]
+
+
+class StepSampler(Sampler[StepKey]):
+    """Order of an epoch as a function of seed, epoch and effective batch only.
+
+    The keys of one optimiser step stand together, so that any division of a step into micro-batches and ranks gives
+    the same step. An epoch passes over the labelled utterances once; its last step is filled up with the first ones of
+    the epoch, so that every step is full. With length grouping, steps hold clips of similar length: keys are sorted by
+    length inside windows of `window` steps and the steps are shuffled again.
+
+    Args:
+        labelled_lengths: Length of each labelled utterance, any unit.
+        ambiguous_lengths: Length of each ambiguous utterance; empty where a method takes none.
+        effective_batch: Labelled utterances per optimiser step, over micro-batches and ranks.
+        ambiguous_per_step: Epoch -> number of ambiguous utterances per optimiser step.
+        seed: Seed of the order.
+        length_grouping: Whether to group by length.
+        window: Steps in a window of length grouping.
+    """
+
+    def __init__(
+        self,
+        labelled_lengths: Sequence[float],
+        ambiguous_lengths: Sequence[float],
+        effective_batch: int,
+        ambiguous_per_step: Callable[[int], int],
+        seed: int,
+        length_grouping: bool = True,
+        window: int = 32,
+    ) -> None:
+        if len(labelled_lengths) == 0:
+            raise ValueError("there is no labelled utterance to train on: the training split is empty.")
+        self.labelled_lengths = np.asarray(labelled_lengths, dtype=np.float64)
+        self.ambiguous_lengths = np.asarray(ambiguous_lengths, dtype=np.float64)
+        self.effective_batch = effective_batch
+        self.ambiguous_per_step = ambiguous_per_step
+        self.seed = seed
+        self.length_grouping = length_grouping
+        self.window = window
+        self.epoch = 0
+        self.steps = -(-len(self.labelled_lengths) // effective_batch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps * self.effective_batch
+
+    def __iter__(self) -> Iterator[StepKey]:
+        per_step = self.ambiguous_per_step(self.epoch) if len(self.ambiguous_lengths) else 0
+        labelled = self._draw(self.labelled_lengths, self.effective_batch, stream=0)
+        ambiguous = self._draw(self.ambiguous_lengths, per_step, stream=1)
+        order = np.random.default_rng((self.seed, self.epoch, 2)).permutation(self.steps)
+        batch = self.effective_batch
+        for step in order:
+            for i in range(batch):
+                mine = ambiguous[step, i * per_step // batch : (i + 1) * per_step // batch]
+                yield StepKey(self.epoch, int(labelled[step, i]), tuple(int(j) for j in mine))
+
+    def _draw(self, lengths: np.ndarray, per_step: int, stream: int) -> np.ndarray:
+        """`(steps, per_step)` indices: permutations one after the other until every step is full."""
+        needed = self.steps * per_step
+        if needed == 0:
+            return np.zeros((self.steps, 0), dtype=np.int64)
+        rng = np.random.default_rng((self.seed, self.epoch, stream))
+        passes = -(-needed // len(lengths))
+        first = rng.permutation(len(lengths))
+        # The filling of a last, partial pass is the beginning of the first: no clip twice in a step if avoidable.
+        drawn = np.concatenate([first, *(rng.permutation(len(lengths)) for _ in range(passes - 2)), first])[:needed]
+        drawn = drawn.reshape(self.steps, per_step)
+        if self.length_grouping:
+            for start in range(0, self.steps, self.window):
+                part = drawn[start : start + self.window].ravel()
+                part = part[np.argsort(lengths[part], kind="stable")]
+                drawn[start : start + self.window] = part.reshape(-1, per_step)
+        return drawn

@@ -1,0 +1,67 @@
+"""Bringing rows of all ranks together, with and without gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of ranks; 1 outside a distributed run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's rank; 0 outside a distributed run."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _counts(n: int, device: torch.device) -> list[int]:
+    """Rows on each rank."""
+    counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([n], device=device))
+    return [int(c) for c in counts]
+
+
+def gather_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All ranks' rows of each tensor `(n_rank, ...)`, in rank order; ranks may have different numbers of rows."""
+    if world_size() == 1:
+        return dict(rows)
+    first = next(iter(rows.values()))
+    counts = _counts(len(first), first.device)
+    return {name: torch.cat(_gather(tensor.contiguous(), counts)) for name, tensor in rows.items()}
+
+
+def _gather(tensor: Tensor, counts: list[int]) -> list[Tensor]:
+    padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return [part[:n] for part, n in zip(parts, counts, strict=True)]
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    """All ranks' rows; the gradient of a row is the sum of what every rank's loss says about it."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor, counts: list[int]) -> Tensor:  # type: ignore[override]
+        ctx.counts = counts
+        return torch.cat(_gather(tensor.contiguous(), counts))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        start = sum(ctx.counts[: rank()])
+        return gradient[start : start + ctx.counts[rank()]], None
+
+
+def gather_with_gradient(tensor: Tensor) -> tuple[Tensor, int]:
+    """All ranks' rows of `(n_rank, D)`, differentiable, and the place of this rank's first row among them."""
+    if world_size() == 1:
+        return tensor, 0
+    counts = _counts(len(tensor), tensor.device)
+    return _GatherWithGradient.apply(tensor, counts), sum(counts[: rank()])

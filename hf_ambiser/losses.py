@@ -1,0 +1,68 @@
+"""Losses as functions of tensors: no model, no trainer, no averaging over the batch.
+
+Each returns one value per sample, because how samples are averaged over micro-batches and ranks is the trainer's
+business (`AmbiSERTrainer.effective_mean`). All compute in float32 whatever the model ran in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy against a distribution, `-sum_c target_c log softmax(logits)_c`.
+
+    Args:
+        logits: `(B, K)`.
+        target: `(B, K)`, rows that sum to 1; a row of zeros gives 0.
+
+    Returns:
+        `(B,)` in nats, float32.
+    """
+    return -(target.float() * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)
+
+
+def instance_contrast(anchor: Tensor, copies: Tensor, positive: Tensor, temperature: float) -> Tensor:
+    """InfoNCE between a sample and its own augmented copy (IPR, Eq. 5 as printed).
+
+    Args:
+        anchor: `(A, D)` L2-normalised embeddings of this rank's clean samples.
+        copies: `(M, D)` L2-normalised embeddings of the augmented copies, of all ranks.
+        positive: `(A,)` row of `copies` that belongs to each anchor.
+        temperature: tau > 0.
+
+    Returns:
+        `(A,)` in nats, float32.
+    """
+    similarity = anchor.float() @ copies.float().T / temperature
+    return F.cross_entropy(similarity, positive, reduction="none")
+
+
+def pseudo_label_contrast(
+    anchor: Tensor, anchor_label: Tensor, own: Tensor, bank: Tensor, bank_label: Tensor, temperature: float
+) -> Tensor:
+    """Supervised contrast with pseudo labels (IPR, section 2.3): all that share one are positive.
+
+    For anchor i with positives P(i) (same pseudo label, itself left out), among all others A(i):
+    `-1/|P(i)| sum_{p in P(i)} log( exp(x_i.x_p / tau) / sum_{a in A(i)} exp(x_i.x_a / tau) )`. An anchor without a
+    positive contributes 0.
+
+    Args:
+        anchor: `(A, D)` L2-normalised embeddings of this rank's samples, clean and augmented.
+        anchor_label: `(A,)` their pseudo labels.
+        own: `(A,)` each anchor's own row in the bank.
+        bank: `(M, D)` L2-normalised embeddings of all ranks.
+        bank_label: `(M,)` their pseudo labels.
+        temperature: tau > 0.
+
+    Returns:
+        `(A,)` in nats, float32.
+    """
+    similarity = anchor.float() @ bank.float().T / temperature
+    itself = F.one_hot(own, num_classes=len(bank)).bool()
+    log_share = similarity - torch.logsumexp(similarity.masked_fill(itself, float("-inf")), dim=1, keepdim=True)
+    positive = (anchor_label[:, None] == bank_label[None, :]) & ~itself
+    total = log_share.masked_fill(~positive, 0.0).sum(dim=1)
+    return -total / positive.sum(dim=1).clamp(min=1)

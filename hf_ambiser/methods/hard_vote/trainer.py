@@ -1,0 +1,16 @@
+"""The hard-vote baseline."""
+
+from __future__ import annotations
+
+from hf_ambiser.trainer import AmbiSERTrainer
+
+
+class HardVoteTrainer(AmbiSERTrainer):
+    """Cross-entropy on one-hot consensus labels; utterances without a consensus are left out and listed.
+
+    On IPR's D1 it is the paper's "baseline"; on D1 and D2 with D2's labels revealed, its "supervised" system.
+    Changes nothing of the base trainer.
+    """
+
+    name = "hard_vote"
+    target = "label"

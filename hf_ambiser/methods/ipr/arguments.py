@@ -1,0 +1,58 @@
+"""Arguments of IPR, each with the place in the paper its default comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+
+
+_CHOICES = {
+    "prototype_update": ("classifier_agreement", "prototype_agreement", "proportional"),
+    "contrastive": ("pseudo_label", "instance"),
+}
+
+
+@dataclass
+class IPRArguments(AmbiSERTrainingArguments):
+    """Arguments of `IPRTrainer`. What the paper does not give is a choice, listed on the method's page."""
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Section 3.2."})
+    num_train_epochs: float = field(default=50, metadata={"help": "e_m; section 3.2."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; section 3.2."})
+    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default; the paper gives none."})
+
+    warmup_epochs: int = field(default=10, metadata={"help": "Epochs on labelled utterances only; section 3.2."})
+    gamma: float = field(default=0.99, metadata={"help": "Moving average of the prototypes, Eq. 4; section 3.2."})
+    alpha: float = field(default=1.0, metadata={"help": "Weight of labelled cross-entropy, Eq. 6; section 3.2."})
+    beta_max: float = field(default=0.5, metadata={"help": "w_m, cap of the ambiguous weight, Eq. 7; section 3.2."})
+    ramp_base: float = field(default=10.0, metadata={"help": "r of Eq. 7; the paper gives none."})
+    mu: float = field(default=0.2, metadata={"help": "Weight of the contrastive loss, Eq. 6; section 3.2."})
+    contrastive: str = field(
+        default="pseudo_label",
+        metadata={"help": "Positives: all of one pseudo label (section 2.3) or only a clip's own copy (`instance`)."},
+    )
+    contrast_temperature: float = field(default=0.1, metadata={"help": "tau of Eq. 5; the paper gives none."})
+    prototype_update: str = field(
+        default="classifier_agreement",
+        metadata={
+            "help": "Which prototypes an ambiguous clip moves: the class that its clean and augmented copies are both"
+            " classified as (Eq. 4); the prototype both are nearest to (`prototype_agreement`, introduction); all, by"
+            " their share of the soft label (`proportional`, section 3.5)."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma={self.gamma} must lie in [0, 1].")
+        if self.contrast_temperature <= 0:
+            raise ValueError(f"contrast_temperature={self.contrast_temperature} must be positive.")
+        if self.warmup_epochs < 1:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} must be 1 or more: without an epoch on labelled utterances there"
+                " are no prototypes to label the ambiguous ones with."
+            )

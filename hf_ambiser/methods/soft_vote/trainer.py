@@ -1,0 +1,15 @@
+"""The soft-vote baseline."""
+
+from __future__ import annotations
+
+from hf_ambiser.trainer import AmbiSERTrainer
+
+
+class SoftVoteTrainer(AmbiSERTrainer):
+    """Cross-entropy on the soft label (vote shares); utterances without a consensus are learnt from like all others.
+
+    Changes only what the target of a labelled utterance is.
+    """
+
+    name = "soft_vote"
+    target = "soft_label"

@@ -1,0 +1,391 @@
+"""The trainer all methods share: what a step sees, how its loss is averaged, when a method's state changes.
+
+A method is a subclass that overrides `correct` (targets and weights of a batch) and, where it needs them,
+`extra_loss`, `observe` / `update_state` (what it learns from a step, once per optimiser step) and `epoch_finished`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import EarlyStoppingCallback
+from transformers.utils import ModelOutput
+
+from hf_ambiser import checkpoints
+from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, ClipCollator
+from hf_ambiser.data.sampler import StepSampler
+from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
+from hf_ambiser.distributed import gather_rows, world_size
+from hf_ambiser.label_table import LabelTable
+from hf_ambiser.losses import soft_cross_entropy
+from hf_ambiser.trajectory import write_trajectory
+from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+
+
+STATE_FILE = "method_state.safetensors"
+_TABLE = "table."
+
+
+@dataclass(frozen=True)
+class BatchRows:
+    """Which utterance each of the B rows of a batch is, `index (B,)`, and in what `role (B,)`."""
+
+    index: Tensor
+    role: Tensor
+
+    @property
+    def labelled(self) -> Tensor:
+        """`(B,)` bool."""
+        return self.role == LABELLED
+
+    @property
+    def ambiguous(self) -> Tensor:
+        """`(B,)` bool: clean ambiguous rows."""
+        return self.role == AMBIGUOUS
+
+    @property
+    def augmented(self) -> Tensor:
+        """`(B,)` bool: augmented copies, in the order of the ambiguous rows."""
+        return self.role == AUGMENTED
+
+
+class AmbiSERTrainer(Trainer):
+    """Trains on labelled and, for methods that take them, ambiguous utterances, with labels that may change.
+
+    The base class learns from the labels as they are. What is fixed for every method:
+
+    - One forward pass per micro-batch holds labelled, ambiguous and augmented rows.
+    - A loss is a sum over a group of rows divided by the group's size in the *effective* batch (all micro-batches and
+      ranks of an optimiser step), so accumulation and ranks do not change it.
+    - State (the label table and `method_state`) changes once per optimiser step, from the rows of the whole effective
+      batch, equally on all ranks, and not at all where the gradient scaler skipped the step. It is float32 or int64, is
+      saved with every checkpoint and restored from it.
+    - `epoch_finished` runs exactly once per epoch however often the run was interrupted.
+
+    Args:
+        model: A model of `hf_ambiser.models` (or one with its outputs), possibly wrapped by peft.
+        args: Arguments of the method's `arguments_class`.
+        train_dataset: Training utterances.
+        eval_dataset: Validation utterances.
+        feature_extractor: Prepares audio; saved beside the model.
+        **kwargs: Passed to `Trainer`.
+    """
+
+    name: ClassVar[str] = "base"
+    arguments_class: ClassVar[type[AmbiSERTrainingArguments]] = AmbiSERTrainingArguments
+    target: ClassVar[str] = "label"
+    needs_ambiguous: ClassVar[bool] = False
+    needs_augmented: ClassVar[bool] = False
+    needs_prototypes: ClassVar[bool] = False
+    paper: ClassVar[str | None] = None
+    # Property of the shared suite -> why this method cannot have it by its mathematics.
+    exceptions: ClassVar[Mapping[str, str]] = {}
+
+    args: AmbiSERTrainingArguments
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: AmbiSERTrainingArguments,
+        train_dataset: TrainingSet | None = None,
+        eval_dataset: EvaluationSet | None = None,
+        feature_extractor: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(args, self.arguments_class):
+            raise TypeError(f"method {self.name!r} takes {self.arguments_class.__name__}, got {type(args).__name__}.")
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"one process sees {args.n_gpu} GPUs and would run DataParallel, under which per-utterance state is"
+                " wrong. Start with `accelerate launch` (one process per GPU) or set CUDA_VISIBLE_DEVICES=0."
+            )
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=ClipCollator(feature_extractor),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=feature_extractor,
+            **kwargs,
+        )
+        # forward() takes no loss kwargs and `effective_mean` divides by the effective batch itself; without this the
+        # Trainer counts soft labels as B*K items and skips the division by accumulation steps.
+        self.model_accepts_loss_kwargs = False
+        self.method_state: dict[str, Tensor] = {"epochs_finished": torch.tensor(0)}
+        self.effective_counts: dict[str, float] = {}
+        self._observed: list[dict[str, Tensor]] = []
+        self._figures: dict[str, list[Tensor | float]] = {}
+        self.table: LabelTable | None = None
+        if train_dataset is not None:
+            observed = torch.as_tensor(train_dataset.observed, dtype=torch.float32)
+            self.table = LabelTable(train_dataset.ids, observed).to(self.args.device)
+            self.set_up()
+        self.add_callback(_StateCallback(self))
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
+
+    # ---- what a method overrides -------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """Add columns to `self.table` and tensors to `self.method_state`. Called once, before training."""
+
+    def correct(self, outputs: ModelOutput, batch: BatchRows) -> tuple[Tensor, Tensor]:
+        """Targets `(B, K)` and weights `(B,)` of a batch: the one place where a method changes labels in training.
+
+        Called without gradient. The base class returns the annotators' targets, weight 0 where there are none.
+        """
+        assert self.table is not None
+        targets = self.table.observed[batch.index]
+        return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
+
+    def extra_loss(self, outputs: ModelOutput, batch: BatchRows) -> Tensor | float:
+        """What the loss has beside cross-entropy, averaged with `effective_mean`."""
+        return 0.0
+
+    def observe(self, outputs: ModelOutput, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Rows `(n, ...)` that `update_state` needs of this micro-batch; must hold `index` and `role`."""
+        return {"index": batch.index, "role": batch.role, "target": targets, "weight": weights}
+
+    def update_state(self, rows: dict[str, Tensor]) -> None:
+        """Change the method's state after an optimiser step, from all rows of the effective batch.
+
+        The rows come from all micro-batches and ranks, sorted by (index, role) and without repetitions, so every rank
+        computes the same. The base class writes what was trained on into the label table.
+        """
+        assert self.table is not None
+        first = rows["role"] != AUGMENTED
+        self.table.write(rows["index"][first], target=rows["target"][first], weight=rows["weight"][first])
+
+    def epoch_finished(self, epoch: int) -> None:
+        """Called once after each epoch (0, 1, ...), on all ranks, before its evaluation and checkpoint."""
+
+    def takes_ambiguous(self, epoch: int) -> bool:
+        """Whether ambiguous utterances are drawn in this epoch; a warm-up says no."""
+        return self.needs_ambiguous
+
+    # ---- tools for methods -------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """Index of the running epoch, from 0."""
+        return int(self.state.epoch or 0)
+
+    def effective_mean(self, values: Tensor, group: str) -> Tensor:
+        """Sum of `values` `(n,)` over the size of `group` in the effective batch; 0 where the group is empty.
+
+        Scaled for the Trainer, which divides by the number of micro-batches and averages gradients over ranks.
+        """
+        total = self.effective_counts[group]
+        scale = self.current_gradient_accumulation_steps * world_size()
+        return values.float().sum() * (scale / total if total else 0.0)
+
+    def record(self, **figures: float | Tensor) -> None:
+        """Numbers of a micro-batch, averaged and logged with the loss."""
+        for name, value in figures.items():
+            self._figures.setdefault(name, []).append(value)  # made a number when logged: no wait for the GPU
+
+    def bare_model(self) -> nn.Module:
+        """The model without the wrappers of accelerate and peft."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    # ---- loss --------------------------------------------------------------------------------------------------
+
+    def groups(self, batch: BatchRows) -> dict[str, Tensor]:
+        """The groups `(B,)` bool over which losses are averaged."""
+        return {"labelled": batch.labelled, "ambiguous": batch.ambiguous}
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Loss of a micro-batch; in evaluation the mean cross-entropy against the votes' shares."""
+        inputs = dict(inputs)
+        batch = BatchRows(inputs.pop("index"), inputs.pop("role"))
+        votes, _ = inputs.pop("votes", None), inputs.pop("consensus", None)
+        outputs = model(**inputs)
+        if votes is not None:
+            share = votes.float() / votes.float().sum(dim=1, keepdim=True).clamp(min=1e-12)
+            loss = soft_cross_entropy(outputs.logits, share).mean()
+        else:
+            loss = self._training_loss(outputs, batch)
+        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+    def _training_loss(self, outputs: ModelOutput, batch: BatchRows) -> Tensor:
+        with torch.no_grad():
+            targets, weights = self.correct(outputs, batch)
+        cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
+        loss = torch.zeros((), device=cross_entropy.device)
+        for group, mask in self.groups(batch).items():
+            term = self.effective_mean(cross_entropy[mask], group)
+            self.record(**{f"loss_{group}": term.detach()})
+            loss = loss + term
+        loss = loss + self.extra_loss(outputs, batch)
+        with torch.no_grad():
+            rows = self.observe(outputs, batch, targets, weights)
+        self._observed.append({name: tensor.detach() for name, tensor in rows.items()})
+        return loss
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
+        """The micro-batches of one optimiser step; counts its groups over micro-batches and ranks on the way."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts: dict[str, Tensor] = {}
+        for inputs in samples:
+            for group, mask in self.groups(BatchRows(inputs["index"], inputs["role"])).items():
+                counts[group] = counts.get(group, 0) + mask.sum()
+        names = sorted(counts)
+        if names:
+            total = torch.stack([counts[name] for name in names]).to(device)
+            if world_size() > 1:
+                torch.distributed.all_reduce(total)
+            self.effective_counts = dict(zip(names, total.tolist(), strict=True))
+        self._observed = []
+        return samples, None
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def step_taken(self) -> None:
+        """After the optimiser's step: hand the effective batch's rows to the method."""
+        observed, self._observed = self._observed, []
+        if self.accelerator.optimizer_step_was_skipped or not observed:
+            return
+        rows = gather_rows({name: torch.cat([part[name] for part in observed]) for name in observed[0]})
+        self.update_state(_sorted_unique(rows))
+
+    def finish_epochs(self, until: int) -> None:
+        """Run `epoch_finished` for every finished epoch before `until` that has not had it."""
+        done = self.method_state["epochs_finished"]
+        # Random state is put back: on a resume this may run before or after the checkpoint's is restored.
+        with torch.random.fork_rng():
+            while int(done) < until:
+                self.epoch_finished(int(done))
+                done += 1
+                every = self.args.trajectory_every
+                if self.args.should_save and every and int(done) % every == 0:
+                    write_trajectory(self.table, Path(self.args.output_dir), int(done))
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's, but leaves the random state alone: when and how often one evaluates changes no result."""
+        with torch.random.fork_rng():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # Older checkpoints must not be deleted before the new one is whole, so the Trainer deletes none.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        folder = Path(self._get_output_dir(trial=trial))
+        checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            save_file({k: v.contiguous().cpu() for k, v in self._all_state().items()}, checkpoint / STATE_FILE)
+        self.accelerator.wait_for_everyone()  # every rank has written its random state
+        if self.args.should_save:
+            checkpoints.mark_complete(checkpoint)
+            checkpoints.rotate(folder, limit, keep=self.state.best_model_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # The one hook that every way of resuming (plain, DDP, FSDP, DeepSpeed) passes through.
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._load_all_state(load_file(Path(checkpoint) / STATE_FILE))
+
+    def _all_state(self) -> dict[str, Tensor]:
+        assert self.table is not None
+        return {**{_TABLE + k: v for k, v in self.table.state().items()}, **self.method_state}
+
+    def _load_all_state(self, saved: Mapping[str, Tensor]) -> None:
+        assert self.table is not None
+        self.table.load_state({k.removeprefix(_TABLE): v for k, v in saved.items() if k.startswith(_TABLE)})
+        for name, tensor in self.method_state.items():
+            tensor.copy_(saved[name])
+
+    # ---- data --------------------------------------------------------------------------------------------------
+
+    def ambiguous_per_step(self, epoch: int) -> int:
+        """Ambiguous utterances in each optimiser step of an epoch."""
+        data = self.train_dataset
+        if not self.takes_ambiguous(epoch) or data.n_ambiguous == 0:
+            return 0
+        batch = self._effective_batch()
+        if self.args.ambiguous_per_labelled is None:
+            return math.ceil(data.n_ambiguous / math.ceil(data.n_labelled / batch))
+        return round(batch * self.args.ambiguous_per_labelled)
+
+    def _effective_batch(self) -> int:
+        return self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * world_size()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        data = train_dataset or self.train_dataset
+        self._sampler = StepSampler(
+            data.labelled_durations,
+            data.ambiguous_durations,
+            effective_batch=self._effective_batch(),
+            ambiguous_per_step=self.ambiguous_per_step,
+            seed=self.args.seed,
+            length_grouping=self.args.length_grouping,
+        )
+        return self._sampler
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Loader whose batches hold `per_device_train_batch_size` labelled utterances and what travels with them."""
+        return self._get_dataloader(
+            self.train_dataset,
+            description="Training",
+            batch_size=self._train_batch_size,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+
+    def begin_epoch(self) -> None:
+        """Before an epoch's loader is asked for its order (also when resuming inside the epoch)."""
+        self._sampler.set_epoch(self.epoch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means of what `record` was given to the training log."""
+        if "loss" in logs:
+            logs.update({name: sum(map(float, values)) / len(values) for name, values in self._figures.items()})
+            self._figures = {}
+        super().log(logs, start_time)
+
+
+class _StateCallback(TrainerCallback):
+    """Ties the method's hooks to the Trainer's loop."""
+
+    def __init__(self, trainer: AmbiSERTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A checkpoint taken by step count on an epoch's boundary was saved before that epoch's end was reached.
+        self.trainer.finish_epochs(self.trainer.epoch)
+        self.trainer.begin_epoch()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.step_taken()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # An epoch cut short (max_steps, early stop) has a fractional count and is not finished.
+        self.trainer.finish_epochs(self.trainer.epoch)
+
+
+def _sorted_unique(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rows sorted by (index, role), the first of each pair."""
+    key = rows["index"] * 3 + rows["role"]
+    order = torch.argsort(key, stable=True)
+    key = key[order]
+    fresh = torch.ones_like(key, dtype=torch.bool)
+    fresh[1:] = key[1:] != key[:-1]
+    return {name: tensor[order][fresh] for name, tensor in rows.items()}

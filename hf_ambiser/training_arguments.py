@@ -1,0 +1,78 @@
+"""Training arguments that every method shares."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class AmbiSERTrainingArguments(TrainingArguments):
+    """`TrainingArguments` plus what learning from ambiguous speech needs.
+
+    Inherited defaults that are changed here, and why:
+
+    - `lr_scheduler_type` `"constant"` and `max_grad_norm` 0 (no clipping): none of the three papers mentions a decay or
+      clipping, and the Trainer's own defaults (linear decay, clipping at 1.0) would bring both in silently.
+    - `remove_unused_columns` False: the collator makes the batch; removing columns would take the utterance index away.
+    - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
+    - `restore_callback_states_from_checkpoint` True: patience survives a resume.
+    """
+
+    _defaults_changed: ClassVar[tuple[str, ...]] = (
+        "lr_scheduler_type",
+        "max_grad_norm",
+        "remove_unused_columns",
+        "save_strategy",
+        "eval_strategy",
+        "save_total_limit",
+        "restore_callback_states_from_checkpoint",
+    )
+
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning-rate schedule."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping norm; 0 does not clip."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on the validation split."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep."})
+    restore_callback_states_from_checkpoint: bool = field(default=True, metadata={"help": "Keep patience on resume."})
+
+    ambiguous_per_labelled: float | None = field(
+        default=None,
+        metadata={
+            "help": "Ambiguous utterances per labelled one in a step, for methods that learn from both. Default: as many"
+            " as it takes for one epoch to pass once over both splits (IPR's 3421 / 1710 = 2)."
+        },
+    )
+    length_grouping: bool = field(default=True, metadata={"help": "Whether steps hold clips of similar length."})
+    augmentation: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
+    )
+    max_seconds: float | None = field(default=None, metadata={"help": "Cut longer clips at their end; counted."})
+    audio_cache_gb: float = field(default=2.0, metadata={"help": "Memory for decoded audio, per process."})
+    trajectory_every: int = field(
+        default=1, metadata={"help": "Write every utterance's target and weight after each n-th epoch; 0 never."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better `metric_for_best_model`; None never."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.augmentation, str):
+            self.augmentation = json.loads(self.augmentation)
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns=True would take the utterance index away; leave it False.")
+        if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
+            raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
+        # The label columns an evaluation batch carries; the Trainer would guess them from the model's signature.
+        self.label_names = ["votes", "consensus"]
+        if self.early_stopping_patience is not None and self.metric_for_best_model is None:
+            raise ValueError(
+                "early_stopping_patience needs metric_for_best_model, for example 'ua' (with greater_is_better: true)."
+            )

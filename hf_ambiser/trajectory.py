@@ -1,0 +1,55 @@
+"""The label trajectory: what every training utterance's label was after each epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_ambiser.label_table import LabelTable
+
+
+FOLDER = "trajectory"
+
+
+def write_trajectory(table: LabelTable, run: Path, epoch: int) -> Path:
+    """Write `run/trajectory/epoch_NNNN.parquet`: one row an utterance, with its `id` and all columns of the table.
+
+    `observed` is what the annotators said (zeros where the label was not given), `target` what was trained on last,
+    `weight` how much; further columns are the method's own. Written whole or not at all.
+    """
+    columns = {"id": pa.array(table.ids)}
+    for name, tensor in {"observed": table.observed, **table.columns}.items():
+        values = tensor.detach().cpu().numpy()
+        if values.ndim == 2:
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        else:
+            columns[name] = pa.array(values)
+    path = run / FOLDER / f"epoch_{epoch:04d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pq.write_table(pa.table(columns), part)
+    return part.replace(path)
+
+
+def trajectory_epochs(run: Path) -> list[int]:
+    """Epochs (1, 2, ...) that have been written."""
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in (run / FOLDER).glob("epoch_*.parquet"))
+
+
+def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """Columns of one epoch: `id (N,)`, `observed (N, K)`, `target (N, K)`, `weight (N,)` and the method's own.
+
+    Raises:
+        FileNotFoundError: If that epoch was not written.
+    """
+    path = run / FOLDER / f"epoch_{epoch:04d}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has no label trajectory for epoch {epoch}; it has {trajectory_epochs(run)}.")
+    table = pq.read_table(path)
+    return {
+        name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else column.to_numpy()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }

@@ -1,0 +1,94 @@
+"""A tiny made data set in the built form, and tiny models: what the trainer's tests run on."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import soundfile
+import torch
+from datasets import Dataset
+
+from hf_ambiser.data.schema import features
+from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
+from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
+
+
+CLASSES = ("anger", "happiness", "sadness", "neutral")
+
+
+def made_split(n: int, seed: int, labelled: bool = True, name: str = "u") -> Dataset:
+    """`n` short noisy tones whose pitch tells the class, with five votes each, as one built split."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        label = i % len(CLASSES)
+        t = np.arange(int(rng.uniform(0.25, 0.6) * 16000)) / 16000
+        wave = 0.3 * np.sin(2 * np.pi * (200 + 250 * label) * t + rng.uniform(0, 6)) + 0.05 * rng.normal(size=len(t))
+        stream = io.BytesIO()
+        soundfile.write(stream, wave.astype(np.float32), 16000, format="FLAC", subtype="PCM_16")
+        votes = np.bincount([label] * 3 + list(rng.integers(0, len(CLASSES), 2)), minlength=len(CLASSES))
+        shown = votes if labelled else np.zeros(len(CLASSES))
+        rows.append(
+            {
+                "id": f"{name}{i:03d}",
+                "audio": {"bytes": stream.getvalue(), "path": f"{name}{i:03d}.flac"},
+                "duration": len(t) / 16000,
+                "speaker": f"s{i % 5}",
+                "session": "",
+                "corpus": "made",
+                "ratings": [],
+                "votes": shown.tolist(),
+                "soft_label": (shown / max(shown.sum(), 1)).tolist(),
+                "label": label if labelled else -1,
+                "agreement": votes.max() / 5 if labelled else float("nan"),
+                "entropy": 0.0 if labelled else float("nan"),
+                "tier": "clear",
+                "reference_votes": votes.tolist(),
+                "reference_soft_label": (votes / 5).tolist(),
+                "reference_label": label,
+                "true_distribution": [0.0] * len(CLASSES),
+            }
+        )
+    return Dataset.from_list(rows, features=features(CLASSES))
+
+
+def training_set(trainer_class: type, n_labelled: int = 20, n_ambiguous: int = 24, **options: object) -> TrainingSet:
+    """What a method trains on: ambiguous clips and augmented copies only where it takes them."""
+    from hf_ambiser.data.augment import Augmenter
+
+    return TrainingSet(
+        made_split(n_labelled, 0, name="a"),
+        made_split(n_ambiguous, 1, labelled=False, name="b") if trainer_class.needs_ambiguous else None,
+        target=trainer_class.target,
+        augment=Augmenter() if trainer_class.needs_augmented else None,
+        **options,
+    )
+
+
+def evaluation_set(n: int = 11) -> EvaluationSet:
+    return EvaluationSet(made_split(n, 2, name="c"))
+
+
+def tiny_config(dropout: float = 0.0) -> PrototypeConfig:
+    """The log-mel family at its smallest."""
+    encoder = LogMelConfig(
+        conv_channels=(4, 8), conv_strides=((2, 2), (2, 2)), hidden_size=16, n_mels=16, dropout=dropout
+    )
+    names = dict(enumerate(CLASSES))
+    return PrototypeConfig(
+        encoder_config=encoder,
+        classifier_hidden_size=16,
+        classifier_dropout=dropout,
+        id2label=names,
+        label2id={v: k for k, v in names.items()},
+    )
+
+
+def tiny_model(config: PrototypeConfig | None = None, seed: int = 0) -> PrototypeForAudioClassification:
+    torch.manual_seed(seed)
+    return PrototypeForAudioClassification(config or tiny_config())
+
+
+def extractor(model: PrototypeForAudioClassification):
+    return default_feature_extractor(model.config.encoder_config)
