@@ -1,0 +1,40 @@
+"""Corpora: one module each, found by listing this folder; adding a corpus is adding a file.
+
+A corpus module has the constants `NAME`, `POLICY` (its default label policy), `LICENSE`, `HOMEPAGE`, `CITATION` and
+`GROUP` (`speaker` or `session`: the unit that is never on two sides of a strict split), and
+`scan(root: Path, **options) -> CorpusScan`. It may have `LICENSE_ID` (the Hub's identifier), `compare(scan, table) ->
+list[str]` (its counts beside the published ones), and, for its command line, `add_arguments(parser)` and
+`prepare(root, args)`, which is called before the scan.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+
+REQUIRED = ("NAME", "POLICY", "LICENSE", "HOMEPAGE", "CITATION", "GROUP", "scan")
+
+
+def available_corpora() -> list[str]:
+    """Names of the corpora in this folder, sorted."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+
+
+def load_corpus(name: str) -> ModuleType:
+    """The module of one corpus.
+
+    Raises:
+        ValueError: If there is no such corpus, or its module lacks one of the names every corpus has.
+    """
+    if name not in available_corpora():
+        raise ValueError(
+            f"there is no corpus {name!r}; available: {available_corpora()}. A new one is a new file"
+            f" {Path(__file__).parent.name}/{name}.py."
+        )
+    module = importlib.import_module(f"{__name__}.{name}")
+    missing = [attribute for attribute in REQUIRED if not hasattr(module, attribute)]
+    if missing:
+        raise ValueError(f"corpus module {module.__name__} lacks {missing}; every corpus has {list(REQUIRED)}.")
+    return module

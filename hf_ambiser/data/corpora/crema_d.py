@@ -1,0 +1,181 @@
+"""CREMA-D (Cao et al. 2014): 91 actors, crowd-sourced votes of anonymous raters; the voice-only ratings are read.
+
+Read are `processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` where there is one, and the clips, found by
+name in any folder below the root and with any usual ending (the release has them as `AudioWAV/<clip>.wav`).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+
+
+NAME = "crema_d"
+POLICY = "crema-d-6"
+GROUP = "speaker"
+LICENSE = "Open Database License (ODbL) 1.0 for the database, Database Contents License (DbCL) 1.0 for its contents"
+LICENSE_ID = "odbl"
+HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
+CITATION = """@article{cao2014cremad,
+  author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and Nenkova, Ani and Verma, Ragini},
+  title   = {{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset},
+  journal = {IEEE Transactions on Affective Computing},
+  volume  = {5},
+  number  = {4},
+  pages   = {377--390},
+  year    = {2014}
+}"""
+
+VOTES = Path("processedResults", "tabulatedVotes.csv")
+DEMOGRAPHICS = Path("VideoDemographics.csv")
+# The vote columns, and the labels they stand for.
+CODES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
+# The first digit of a row's id is what the raters were shown.
+MODALITIES = {"1": "voice only", "2": "face only", "3": "voice and face"}
+# Where a clip is there several times (the release has AudioWAV and AudioMP3), the first of these is used.
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+_CLIP = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
+_ID = re.compile(r"[123]\d{5}")
+
+
+def scan(root: Path) -> CorpusScan:
+    """Read the release below `root`.
+
+    Items in are voice-only rows and clips without any; a row that cannot be read, a second row of a clip, a row
+    without its clip and a clip without its row are listed.
+
+    Raises:
+        FileNotFoundError: If the folder or its `processedResults/tabulatedVotes.csv` is not there.
+        ValueError: If the CSV lacks a column that is needed.
+    """
+    root = Path(root)
+    if not (root / VOTES).is_file():
+        what = f"{root} is not a folder" if not root.is_dir() else f"{root} holds no {VOTES}"
+        raise FileNotFoundError(
+            f"CREMA-D not found: {what}. Point --root (or CREMA_D_ROOT) at the release's top folder, the one with"
+            f" {VOTES} and AudioWAV/."
+        )
+    notes: list[str] = []
+    audio = _find_audio(root, notes)
+    people = _demographics(root, notes)
+    votes, listed = _read_votes(root, notes)
+
+    utterances, mentioned = [], set(votes) | {item.id for item in listed}
+    for clip, (counts, source) in votes.items():
+        if clip not in audio:
+            listed.append(Listed(clip, "label_without_audio", f"no {clip}.* below the root", source))
+            continue
+        actor, sentence, intended, level = clip.split("_")
+        utterances.append(
+            Utterance(
+                id=clip,
+                speaker=actor,
+                session="",
+                corpus=NAME,
+                ratings=[Rating(None, (label,)) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)],
+                audio_path=audio[clip],
+                extra={"sentence": sentence, "intended": intended, "level": level, **people.get(actor, {})},
+            )
+        )
+    for clip in sorted(set(audio) - mentioned):
+        listed.append(
+            Listed(clip, "audio_without_label", "no voice-only row", audio[clip].relative_to(root).as_posix())
+        )
+    utterances.sort(key=lambda u: u.id)
+    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+
+
+def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int], str]], list[Listed]]:
+    """Clip -> (votes per code, where it stands), and the rows that cannot be read."""
+    votes: dict[str, tuple[list[int], str]] = {}
+    listed: list[Listed] = []
+    others: Counter[str] = Counter()
+    with open(root / VOTES, newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        missing = [name for name in (*CODES, "fileName", "numResponses") if name not in header]
+        if missing:
+            raise ValueError(f"{VOTES} lacks the column(s) {missing}; its header is {header}.")
+        column = {name: i for i, name in enumerate(header)}
+        for row in reader:
+            if not row:
+                continue
+            source = f"{VOTES.as_posix()}:{reader.line_num}"
+            modality = row[0][:1] if _ID.fullmatch(row[0]) else ""
+            if modality in ("2", "3"):
+                others[MODALITIES[modality]] += 1
+                continue
+            named = _CLIP.search(",".join(row))
+            clip = named.group(0) if named else source
+            problem, counts = _parse(row, modality, column)
+            if problem:
+                listed.append(Listed(clip, "malformed_line", problem, source))
+            elif clip in votes:
+                same = "the same votes" if votes[clip][0] == counts else "other votes"
+                listed.append(
+                    Listed(clip, "duplicate_label", f"{same} as in {votes[clip][1]}, which is used", source)
+                )
+            else:
+                votes[clip] = (counts, source)
+    notes.extend(f"{n} {name} rows left aside" for name, n in sorted(others.items()))
+    return votes, listed
+
+
+def _parse(row: list[str], modality: str, column: dict[str, int]) -> tuple[str, list[int]]:
+    """What is wrong with a row ("" if nothing), and its votes in the order of `CODES`."""
+    if len(row) != len(column):
+        return f"{len(row)} columns, the header has {len(column)}", []
+    if not modality:
+        return f"id {row[0]!r} is not six digits of which the first is a modality, 1, 2 or 3", []
+    if not _CLIP.fullmatch(row[column["fileName"]]):
+        return f"fileName {row[column['fileName']]!r} is not <actor>_<sentence>_<emotion>_<level>", []
+    for name in (*CODES, "numResponses"):
+        if not row[column[name]].strip().isdecimal():
+            return f"{name}={row[column[name]]!r} is not a count", []
+    counts, responses = [int(row[column[code]]) for code in CODES], int(row[column["numResponses"]])
+    if sum(counts) != responses:
+        return f"votes sum to {sum(counts)}, numResponses is {responses}", []
+    return "", counts
+
+
+def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
+    """Clip name -> its file, the one with the best ending where there are several."""
+    found: dict[str, Path] = {}
+    extra = 0
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            suffix = path.suffix.lower()
+            if suffix not in SUFFIXES or not _CLIP.fullmatch(path.stem):  # also skips macOS' ._ files
+                continue
+            known = found.get(path.stem)
+            extra += known is not None
+            if known is None or SUFFIXES.index(suffix) < SUFFIXES.index(known.suffix.lower()):
+                found[path.stem] = path
+    if extra:
+        notes.append(f"{extra} audio files are second copies of a clip; {', '.join(SUFFIXES)} are preferred in that order")
+    return found
+
+
+def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Actor -> age (years) and sex; empty without the file."""
+    path = root / DEMOGRAPHICS
+    if not path.is_file():
+        notes.append(f"no {DEMOGRAPHICS}: age and sex of the actors are unknown")
+        return {}
+    people: dict[str, dict[str, Any]] = {}
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(file):
+            actor, age = (row.get("ActorID") or "").strip(), (row.get("Age") or "").strip()
+            if not actor or not age.isdecimal():
+                notes.append(f"{DEMOGRAPHICS}: cannot read the line of actor {actor!r}")
+                continue
+            people[actor] = {"age": int(age), "sex": (row.get("Sex") or "").strip().lower()}
+    return people
