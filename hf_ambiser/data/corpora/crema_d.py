@@ -23,7 +23,8 @@ LICENSE = "Open Database License (ODbL) 1.0 for the database, Database Contents 
 LICENSE_ID = "odbl"
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 CITATION = """@article{cao2014cremad,
-  author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and Nenkova, Ani and Verma, Ragini},
+  author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and
+             Nenkova, Ani and Verma, Ragini},
   title   = {{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset},
   journal = {IEEE Transactions on Affective Computing},
   volume  = {5},
@@ -72,13 +73,14 @@ def scan(root: Path) -> CorpusScan:
             listed.append(Listed(clip, "label_without_audio", f"no {clip}.* below the root", source))
             continue
         actor, sentence, intended, level = clip.split("_")
+        ratings = [Rating(None, (label,)) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)]
         utterances.append(
             Utterance(
                 id=clip,
                 speaker=actor,
                 session="",
                 corpus=NAME,
-                ratings=[Rating(None, (label,)) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)],
+                ratings=ratings,
                 audio_path=audio[clip],
                 extra={"sentence": sentence, "intended": intended, "level": level, **people.get(actor, {})},
             )
@@ -118,9 +120,7 @@ def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int]
                 listed.append(Listed(clip, "malformed_line", problem, source))
             elif clip in votes:
                 same = "the same votes" if votes[clip][0] == counts else "other votes"
-                listed.append(
-                    Listed(clip, "duplicate_label", f"{same} as in {votes[clip][1]}, which is used", source)
-                )
+                listed.append(Listed(clip, "duplicate_label", f"{same} as in {votes[clip][1]}, which is used", source))
             else:
                 votes[clip] = (counts, source)
     notes.extend(f"{n} {name} rows left aside" for name, n in sorted(others.items()))
@@ -160,7 +160,9 @@ def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
             if known is None or SUFFIXES.index(suffix) < SUFFIXES.index(known.suffix.lower()):
                 found[path.stem] = path
     if extra:
-        notes.append(f"{extra} audio files are second copies of a clip; {', '.join(SUFFIXES)} are preferred in that order")
+        notes.append(
+            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"
+        )
     return found
 
 

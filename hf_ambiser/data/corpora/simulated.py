@@ -84,7 +84,8 @@ def prepare(root: Path, args: argparse.Namespace) -> None:
 
     chosen = {name: getattr(args, name) for name in (*_OPTIONS, "audio_format")}
     options = SimulationOptions(seed=args.corpus_seed, **chosen)
-    with tqdm(total=options.n_utterances, desc="simulated corpus", unit="clip") as bar:
+    quiet = getattr(args, "no_progress", False)
+    with tqdm(total=options.n_utterances, desc="simulated corpus", unit="clip", disable=quiet) as bar:
         generate(root, options, progress=bar.update)
 
 

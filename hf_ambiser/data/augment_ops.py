@@ -1,0 +1,158 @@
+"""The four augmentations as pure functions of arrays: noise, gain, reverberation, pitch.
+
+float32 in, float32 of the same length out, the input untouched; no random numbers are drawn here. They are written for
+cost: a 2.5 s clip is augmented thousands of times an epoch, on the CPU cores that also decode audio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+
+
+Array = np.ndarray
+
+# Exponent b of the power spectrum 1 / f^b.
+COLOURS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+_POOL = 2**18  # 16 s at 16 kHz: 1 MiB a colour, made once a process
+_POOL_FLOOR_HZ = 50.0  # below it the spectrum is flat: otherwise brown noise is all rumble that no microphone records
+_DRIFT_S = 0.064  # the pitch shifter may be ahead of or behind its clip by this much
+_FADE_S = 0.016
+_MAX_GRAIN_S = 0.5
+
+
+def mean_power(waveform: Array) -> float:
+    """Mean square; 0 for an empty array. Summed by NumPy and not by BLAS, whose order depends on its threads."""
+    return float(np.add.reduce(np.square(waveform))) / max(len(waveform), 1)
+
+
+@lru_cache(maxsize=8)
+def noise_pool(colour: str, seed: int, sampling_rate: int = 16000) -> Array:
+    """Circular float32 noise of unit power and spectrum 1 / f^b; read-only, made once a process."""
+    if colour not in COLOURS:
+        raise ValueError(f"Noise colour {colour!r} is not known; allowed are {sorted(COLOURS)}.")
+    white = np.random.Generator(np.random.SFC64([seed, list(COLOURS).index(colour)])).standard_normal(_POOL)
+    frequency = np.maximum(np.fft.rfftfreq(_POOL, 1 / sampling_rate), _POOL_FLOOR_HZ)
+    spectrum = scipy.fft.rfft(white) * frequency ** (-COLOURS[colour] / 2)
+    spectrum[0] = 0
+    pool = scipy.fft.irfft(spectrum, _POOL)
+    pool = (pool / np.sqrt(np.mean(pool**2))).astype(np.float32)
+    pool.setflags(write=False)
+    return pool
+
+
+def take_noise(pool: Array, start: int, length: int) -> Array:
+    """`length` samples of a circular pool from `start` on; longer clips go round."""
+    if start + length <= len(pool):
+        return pool[start : start + length]
+    return np.resize(np.concatenate([pool[start:], pool[:start]]), length)
+
+
+def add_noise(waveform: Array, noise: Array, snr_db: float) -> Array:
+    """Waveform plus noise, scaled so that 10 log10(signal power / noise power) over the clip is `snr_db`.
+
+    A silent clip has no signal-to-noise ratio and comes back as it is; so does one whose noise is silent.
+    """
+    signal, level = mean_power(waveform), mean_power(noise)
+    if signal <= 0 or level <= 0:
+        return waveform.copy()
+    scaled = noise * np.float32(math.sqrt(signal / level) * 10 ** (-snr_db / 20))
+    scaled += waveform
+    return scaled
+
+
+def apply_gain(waveform: Array, gain_db: float) -> Array:
+    """Waveform times 10^(gain_db / 20); nothing is clipped."""
+    return waveform * np.float32(10 ** (gain_db / 20))
+
+
+def reverberate(waveform: Array, delays: Sequence[int], signs: Sequence[float], t60: float, wet: float) -> Array:
+    """Convolve with a synthetic room response that falls by 60 dB in `t60` samples; the clip keeps its power.
+
+    The response is the product of m two-tap filters 1 + s_i g(d_i) z^-d_i with g(d) = 10^(-3 d / t60). Multiplied out
+    it has a tap of size g(D) at D for each of the 2^m sums D of delays, so its envelope is exactly exponential, for m
+    passes over the clip instead of 2^m or an FFT. Tap 0 is the direct sound; `wet` scales all the others.
+
+    Args:
+        waveform: `(T,)`.
+        delays: m delays in samples, 1 or more each.
+        signs: m times +1 or -1.
+        t60: Reverberation time in samples.
+        wet: 0 (clip as it is) to 1.
+    """
+    length = len(waveform)
+    room = waveform.copy()
+    echo = np.empty_like(room)
+    for delay, sign in zip(delays, signs, strict=True):
+        if delay < length:
+            np.multiply(room[:-delay], np.float32(sign * 10 ** (-3 * delay / t60)), out=echo[delay:])
+            room[delay:] += echo[delay:]
+    # waveform + wet * (room - waveform), in place
+    room *= np.float32(wet)
+    np.multiply(waveform, np.float32(1 - wet), out=echo)
+    room += echo
+    before, after = mean_power(waveform), mean_power(room)
+    if after > 0:
+        room *= np.float32(math.sqrt(before / after))
+    return room
+
+
+def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -> Array:
+    """Every frequency times 2^(semitones / 12), length and speed kept.
+
+    The clip is read `ratio` times as fast (linear interpolation); before the reading position is `_DRIFT_S` away from
+    where it should be, it jumps back, with a short cross-fade: a delay line with two moving taps. First and
+    last sample stay in place. As in any such shifter the jumps are not aligned to the voice's periods, which is heard
+    as a slight roughness, and frequencies above half the sampling rate / ratio fold back. `semitones` in -12..12.
+    """
+    if not -12 <= semitones <= 12:
+        raise ValueError(f"semitones is {semitones}; allowed is -12..12.")
+    length, ratio = len(waveform), 2.0 ** (semitones / 12)
+    fast = _read_at(waveform, ratio)
+    if abs(ratio - 1) * length < 1 or len(fast) < 2:
+        return waveform.copy()
+    # Grain m covers output samples m * hop .. m * hop + hop + fade and reads `fast` from start[m] on.
+    grain = min(int(_DRIFT_S * sampling_rate / abs(ratio - 1)), int(_MAX_GRAIN_S * sampling_rate), length // 2)
+    grain = max(grain, 2)
+    fade = min(int(_FADE_S * sampling_rate), grain // 2)
+    hop = grain - fade
+    count = max(1, math.ceil((length - fade) / hop))
+    position = np.arange(count) * hop
+    needed = np.minimum(grain, length - position)
+    start = np.rint((position - (ratio - 1) * grain / 2) / ratio).astype(np.intp)  # drift is 0 in mid-grain
+    start = np.maximum(np.minimum(start, len(fast) - needed), 0)
+    start[-1] = max(len(fast) - needed[-1], 0)
+    start[0] = 0
+    padded = np.concatenate([fast, np.zeros(grain, dtype=np.float32)])
+    grains = np.lib.stride_tricks.sliding_window_view(padded, grain)[start]
+    rise = _fade_in(fade)
+    grains[1:, :fade] *= rise
+    grains[1:, :fade] += grains[:-1, hop:] * rise[::-1]
+    out = np.empty((count * hop) + fade, dtype=np.float32)
+    out[: count * hop].reshape(count, hop)[:] = grains[:, :hop]
+    out[count * hop :] = grains[-1, hop:]
+    return out[:length]
+
+
+@lru_cache(maxsize=4)
+def _fade_in(length: int) -> Array:
+    """Raised cosine from 0 to 1; with its mirror image it sums to 1."""
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(length, 1))).astype(np.float32)
+
+
+def _read_at(waveform: Array, ratio: float) -> Array:
+    """`waveform(ratio * j)` for every j inside it, linearly interpolated."""
+    position = np.arange(int((len(waveform) - 1) / ratio) + 1, dtype=np.float64)
+    position *= ratio
+    index = position.astype(np.intp)
+    # Rounding may put the last position on the last sample, which has no right neighbour.
+    np.minimum(index, max(len(waveform) - 2, 0), out=index)
+    step = np.append(np.diff(waveform), np.float32(0))
+    out = step.take(index)
+    out *= np.subtract(position, index, dtype=np.float32, casting="same_kind")
+    out += waveform.take(index)
+    return out

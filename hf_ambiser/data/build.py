@@ -1,0 +1,259 @@
+"""A corpus release to a data set on disk: Parquet, card, report, list of what is not in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.data.audio import MIN_DURATION
+from hf_ambiser.data.card import render_card
+from hf_ambiser.data.rows import Prepared, prepare
+from hf_ambiser.data.schema import features
+from hf_ambiser.data.shards import SHARD_BYTES, write_shards
+from hf_ambiser.data.splits import (
+    DEFAULT_CONFIGS,
+    Split,
+    SplitInput,
+    SplitOptions,
+    expand_configs,
+    is_fold,
+    make_split,
+)
+from hf_ambiser.labels import LabelPolicy
+
+
+REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
+SPEAKERS = "speakers"  # folder of the files that all folds of a cross-validation share
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did; `content` is `build_report.json`."""
+
+    out: Path
+    content: dict[str, Any]
+
+    def summary(self) -> str:
+        """Counts in a few lines, the last one `N in = K kept + L listed`."""
+        c = self.content
+        lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}), seed {c['seed']}"]
+        lines += [f"  {note}" for note in c["notes"]]
+        votes = c["votes"]
+        lines.append(f"  votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} out")
+        lines += [f"    excluded, {reason}: {n:g}" for reason, n in votes["excluded"].items()]
+        for name, config in c["configs"].items():
+            parts = ", ".join(f"{split} {s['rows']}" for split, s in config["splits"].items())
+            lines.append(f"  {name} ({config['fingerprint']}): {parts}; in no split {config['unused']}")
+        lines += [f"  listed, {reason}: {n}" for reason, n in c["counts"]["listed_by_reason"].items()]
+        lines.append(f"{c['counts']['in']} in = {c['counts']['kept']} kept + {c['counts']['listed']} listed")
+        return "\n".join(lines)
+
+
+def build(
+    corpus_name: str,
+    root: Path | str,
+    out: Path | str,
+    policy: LabelPolicy | str | None = None,
+    configs: Sequence[str] = DEFAULT_CONFIGS,
+    options: SplitOptions | None = None,
+    *,
+    limit: int | None = None,
+    min_duration: float = MIN_DURATION,
+    shard_bytes: int = SHARD_BYTES,
+    progress: bool = True,
+    overwrite: bool = False,
+    scan_options: Mapping[str, Any] | None = None,
+    **split_options: Any,
+) -> BuildReport:
+    """Build the data set of one corpus below `out`, ready for `load_dataset(out, config)`.
+
+    Everything is written beside `out` first and moved there at the end: a build that is killed leaves no data set that
+    looks whole. The same input gives the same files.
+
+    Args:
+        corpus_name: A name from `corpora.available_corpora()`.
+        root: The corpus release.
+        out: Folder to make.
+        policy: Label policy or its name; the corpus' own by default.
+        configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
+        options: All split options at once; or give them one by one, e.g. `seed=1, d1_quota="per_class"`.
+        limit: Use so many utterances only.
+        min_duration: Shortest usable clip in seconds.
+        shard_bytes: Upper bound on the audio in one file.
+        progress: Show progress bars.
+        overwrite: Replace a former build in `out`.
+        scan_options: Keyword arguments for the corpus' `scan`.
+
+    Raises:
+        FileExistsError: If `out` holds something that is not to be replaced.
+        SplitError: If a split cannot be made.
+        ValueError: If a name is unknown.
+    """
+    if options is not None and split_options:
+        raise ValueError(f"give split options either as options= or one by one, not both: {sorted(split_options)}.")
+    options = options or SplitOptions(**split_options)
+    out = Path(out).absolute()
+    _check_target(out, overwrite)
+    prepared = prepare(
+        corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
+        scan_options=scan_options,
+    )  # fmt: skip
+    data = prepared.split_input()
+    # All splits before the first byte: one that cannot be made must not cost the writing of the others.
+    splits = [make_split(data, name, options) for name in expand_configs(configs, data)]
+    unsafe = [s.config for s in splits if not re.fullmatch(r"[\w.-]+", s.config)]
+    if unsafe:
+        raise ValueError(f"speaker or group names unfit for a config name: {unsafe[:5]}. Use kfold<k> instead.")
+
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    files = _write_parquet(prepared, data, splits, partial, shard_bytes, progress)
+    report = _report(prepared, data, splits, files, options, limit)
+    (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "reason", "detail", "source"])
+        writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
+    (partial / CARD).write_text(render_card(report, prepared.corpus), encoding="utf-8")
+    _move_into_place(partial, out)
+    return BuildReport(out, report)
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / REPORT).is_file():
+        raise FileExistsError(f"{out} exists and is not a built data set; choose another --out.")
+    if not overwrite:
+        raise FileExistsError(f"{out} holds a built data set; choose another --out, or replace it with --overwrite.")
+
+
+def _move_into_place(partial: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_parquet(
+    prepared: Prepared, data: SplitInput, splits: list[Split], folder: Path, shard_bytes: int, progress: bool
+) -> dict[str, dict[str, list[str]]]:
+    """Write all rows; returns config -> split -> glob patterns of its files, relative to the folder.
+
+    IPR's and SLC's configs have files of their own. Folds of cross-validations are unions of speakers, so each
+    speaker is written once, however many folds there are.
+    """
+    from tqdm import tqdm
+
+    columns = features(prepared.policy.classes)
+    jobs: list[tuple[str, str, np.ndarray, bool]] = []
+    files: dict[str, dict[str, list[str]]] = {}
+    speaker_files = _speaker_parts(data) if any(is_fold(s.config) for s in splits) else {}
+    jobs += [(SPEAKERS, name, rows, False) for name, rows in speaker_files.items()]
+    for split in splits:
+        files[split.config] = {}
+        for name in split.names:
+            if is_fold(split.config):
+                inside = set(split.rows(name).tolist())
+                parts = [part for part, rows in speaker_files.items() if int(rows[0]) in inside]
+                files[split.config][name] = [f"{SPEAKERS}/{part}-*.parquet" for part in parts]
+            elif name in split.aliases:
+                present = [part for part in split.aliases[name] if part in split.names]
+                files[split.config][name] = [f"{split.config}/{part}-*.parquet" for part in present]
+            else:
+                files[split.config][name] = [f"{split.config}/{name}-*.parquet"]
+                jobs.append((split.config, name, split.rows(name), name in split.masked))
+    with tqdm(total=sum(len(job[2]) for job in jobs), desc="writing", unit="row", disable=not progress) as bar:
+        for subfolder, name, rows, masked in jobs:
+            sizes = [prepared.clips[i].nbytes for i in sorted(rows.tolist())]
+            write_shards(prepared.rows(rows, masked), sizes, folder / subfolder, name, columns, shard_bytes)
+            bar.update(len(rows))
+    return files
+
+
+def _speaker_parts(data: SplitInput) -> dict[str, np.ndarray]:
+    """File stem -> rows: each speaker's labelled and unlabelled utterances."""
+    parts, stems = {}, Counter[str]()
+    for speaker in np.unique(data.speaker):
+        stem = re.sub(r"\W", "_", str(speaker))
+        stems[stem] += 1
+        stem += f"_{stems[stem]}" if stems[stem] > 1 else ""
+        for what, mask in (("labelled", data.labelled), ("no_consensus", data.unlabelled)):
+            rows = np.flatnonzero((data.speaker == speaker) & mask)
+            if len(rows):
+                parts[f"{stem}.{what}"] = rows
+    return parts
+
+
+def _report(
+    prepared: Prepared,
+    data: SplitInput,
+    splits: list[Split],
+    files: dict[str, dict[str, list[str]]],
+    options: SplitOptions,
+    limit: int | None,
+) -> dict[str, Any]:
+    policy, table = prepared.policy, prepared.table
+    durations = np.array([clip.duration for clip in prepared.clips])
+    configs = {}
+    for split in splits:
+        parts = {}
+        for name in split.names:
+            rows = split.rows(name)
+            labels = table.label[rows]
+            parts[name] = {
+                "rows": len(rows),
+                "hours": round(float(durations[rows].sum()) / 3600, 4),
+                "speakers": len(np.unique(data.speaker[rows])),
+                "per_class": {c: int((labels == k).sum()) for k, c in enumerate(policy.classes)},
+                "without_label": int((labels < 0).sum()),
+                "labels_hidden": name in split.masked,
+                "data_files": files[split.config][name],
+            }
+        configs[split.config] = {
+            "protocol": split.protocol,
+            "fingerprint": split.fingerprint,
+            "seed": options.seed,
+            "options": split.options,
+            "description": split.description,
+            "repeats": {name: list(parts) for name, parts in split.aliases.items()},
+            "unused": int((split.assignment == "").sum()),
+            "splits": parts,
+        }
+    reasons = Counter(item.reason for item in prepared.listed)
+    return {
+        "corpus": prepared.corpus.NAME,
+        "classes": list(policy.classes),
+        "policy": policy.to_dict(),
+        "policy_fingerprint": policy.fingerprint(),
+        "group": prepared.corpus.GROUP,
+        "seed": options.seed,
+        "limit": limit,
+        "counts": {
+            "in": prepared.count_in,
+            "kept": prepared.kept,
+            "listed": len(prepared.listed),
+            "listed_by_reason": dict(sorted(reasons.items())),
+        },
+        "votes": {
+            "in": table.votes_in,
+            "counted": float(table.votes.sum()),
+            "excluded_total": float(sum(table.excluded.values())),
+            "excluded": dict(sorted(table.excluded.items())),
+        },
+        "audio_conversions": dict(sorted(prepared.conversions.items())),
+        "notes": prepared.notes,
+        "configs": configs,
+    }

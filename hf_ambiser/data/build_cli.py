@@ -1,0 +1,78 @@
+"""The command line that all of dataset_scripts/ share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_ambiser.data.build import build
+from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS
+from hf_ambiser.label_policies import available_policies
+
+
+def build_parser(corpus_name: str) -> argparse.ArgumentParser:
+    """Arguments of one corpus' script; a corpus may add its own with `add_arguments(parser)`."""
+    corpus = load_corpus(corpus_name)
+    parser = argparse.ArgumentParser(description=f"Build the data set of {corpus_name} ({corpus.HOMEPAGE}).")
+    parser.add_argument("--root", type=Path, required=True, help="the corpus release")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--policy", default=corpus.POLICY, choices=available_policies(), help="label policy (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--configs",
+        nargs="+",
+        default=list(DEFAULT_CONFIGS),
+        help="ipr-P, slc-P, loso-P, logo-P, kfold<k>-P with P strict or paper (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--d1-quota", default="agreement", choices=("agreement", "per_class"))
+    parser.add_argument("--sizes", type=int, nargs=3, metavar=("D1", "D2", "D3"), help="exact sizes of IPR's subsets")
+    parser.add_argument("--min-per-class", type=int, default=10, help="fewest utterances of a class in D1")
+    parser.add_argument(
+        "--clear-threshold",
+        type=lambda text: text if text == "unanimous" else float(text),
+        default=CLEAR_AGREEMENT,
+        help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
+    )
+    parser.add_argument("--limit", type=int, help="look at so many utterances only")
+    parser.add_argument("--overwrite", action="store_true", help="replace a former build in --out")
+    parser.add_argument("--no-progress", action="store_true")
+    if hasattr(corpus, "add_arguments"):
+        corpus.add_arguments(parser)
+    return parser
+
+
+def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
+    """Build from the command line; prints the counts, the last line being `N in = K kept + L listed`.
+
+    What a user can put right (a wrong folder, a split that cannot be made) ends in one line on stderr and status 2.
+    """
+    args = build_parser(corpus_name).parse_args(argv)
+    corpus = load_corpus(corpus_name)
+    try:
+        if hasattr(corpus, "prepare"):
+            corpus.prepare(args.root, args)
+        report = build(
+            corpus_name,
+            args.root,
+            args.out,
+            args.policy,
+            args.configs,
+            seed=args.seed,
+            d1_quota=args.d1_quota,
+            sizes=tuple(args.sizes) if args.sizes else None,
+            min_per_class=args.min_per_class,
+            clear_threshold=args.clear_threshold,
+            limit=args.limit,
+            overwrite=args.overwrite,
+            progress=not args.no_progress,
+        )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(report.summary() + "\n")
+    return 0

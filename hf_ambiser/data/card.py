@@ -1,0 +1,134 @@
+"""The data set's card: README.md with the YAML that makes `load_dataset(folder, config)` work."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from hf_ambiser.data.schema import REASONS
+
+
+def render_card(report: dict[str, Any], corpus: ModuleType) -> str:
+    """The card's text from `build_report.json`'s content and the corpus module's constants."""
+    import yaml
+
+    front = {
+        "license": getattr(corpus, "LICENSE_ID", "other"),
+        "task_categories": ["audio-classification"],
+        "tags": ["speech-emotion-recognition", "annotator-disagreement", "soft-labels", "hf_ambiser"],
+        "pretty_name": f"{corpus.NAME} with its raters' votes",
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [{"split": s, "path": part["data_files"]} for s, part in config["splits"].items()],
+                **({"default": True} if i == 0 else {}),
+            }
+            for i, (name, config) in enumerate(report["configs"].items())
+        ],
+    }
+    if front["license"] == "other":
+        front |= {"license_name": "see-the-corpus", "license_link": corpus.HOMEPAGE}
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000).strip(),
+            "---",
+            "",
+            f"# {corpus.NAME}: raters' votes kept",
+            "",
+            f"Built by hf_ambiser from [{corpus.NAME}]({corpus.HOMEPAGE}).",
+            "",
+            *_policy(report),
+            *_counts(report),
+            *_configs(report),
+            *_columns(),
+            "## Licence and citation",
+            "",
+            corpus.LICENSE,
+            "",
+            "```bibtex",
+            corpus.CITATION.strip(),
+            "```",
+            "",
+        ]
+    )
+
+
+def _policy(report: dict[str, Any]) -> list[str]:
+    p = report["policy"]
+    merged = ", ".join(f"{raw} -> {to or 'left out'}" for raw, to in p["class_map"].items() if raw != to) or "none"
+    return [
+        f"## Labels: policy `{p['name']}`, fingerprint `{report['policy_fingerprint']}`",
+        "",
+        f"Classes, in the order of their index: {', '.join(report['classes'])}. Renamed or left out: {merged}.",
+        f"Consensus rule: {p['rule']}; several labels by one rater: {p['multi_label']}; the speakers' own ratings"
+        f" count: {'yes' if p['self_reports'] else 'no'}; agreement is over {p['agreement_over']} votes; labels are"
+        f" merged {p['merge']} the consensus is sought.",
+        "",
+    ]
+
+
+def _counts(report: dict[str, Any]) -> list[str]:
+    counts, votes = report["counts"], report["votes"]
+    lines = [
+        "## What is in, what is not",
+        "",
+        f"**{counts['in']} in = {counts['kept']} kept + {counts['listed']} listed** (`listed.csv`: id, reason, detail,"
+        " source).",
+        "",
+    ]
+    if counts["listed"]:
+        lines += ["| reason | items | meaning |", "|---|---:|---|"]
+        lines += [f"| {r} | {n} | {REASONS[r]} |" for r, n in counts["listed_by_reason"].items()] + [""]
+    lines += [
+        "Utterances without a consensus label in the policy's classes are listed, for they have none to be scored"
+        " by; those with a vote for one of the classes are all the same available, with their votes and label -1: in"
+        " the `no_consensus` splits (`validation_`, `test_`), or in SLC's ambiguous ones.",
+        "",
+        f"Votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} excluded.",
+        *[f"- excluded, {reason}: {n:g}" for reason, n in votes["excluded"].items()],
+        "",
+    ]
+    if report["notes"]:
+        lines += ["Notes:", *[f"- {note}" for note in report["notes"]], ""]
+    return lines
+
+
+def _configs(report: dict[str, Any]) -> list[str]:
+    lines = ["## Configs", ""]
+    for name, config in report["configs"].items():
+        options = ", ".join(f"{k} {v}" for k, v in config["options"].items()) or "none"
+        lines += [
+            f"### `{name}`",
+            "",
+            f"Protocol {config['protocol']}, split fingerprint `{config['fingerprint']}`, policy fingerprint"
+            f" `{report['policy_fingerprint']}`, seed {config['seed']}. Options: {options}.",
+            "",
+            config["description"],
+            "",
+            "| split | rows | hours | speakers | " + " | ".join(report["classes"]) + " | without label |",
+            "|---|---:|---:|---:|" + "---:|" * (len(report["classes"]) + 1),
+        ]
+        for split, part in config["splits"].items():
+            hidden = " (labels hidden)" if part["labels_hidden"] else ""
+            classes = " | ".join(str(n) for n in part["per_class"].values())
+            lines.append(
+                f"| {split}{hidden} | {part['rows']} | {part['hours']:.2f} | {part['speakers']} | {classes} |"
+                f" {part['without_label']} |"
+            )
+        lines += ["", f"In no split: {config['unused']} usable clips.", ""]
+    return lines
+
+
+def _columns() -> list[str]:
+    return [
+        "## Columns",
+        "",
+        "`audio` is `{bytes, path}`, 16 kHz mono; cast it with `Audio(sampling_rate=16000)` or decode it with"
+        " soundfile. `ratings` are the raters' answers as given. `votes`, `soft_label` (shares), `label` (consensus,"
+        " -1 without), `agreement` (top share), `entropy` (bits) and `tier` (clear from an agreement of 2/3, moderate"
+        " from 1/2, else ambiguous; no_consensus) follow from them under the policy. Where labels are hidden these are"
+        " zeros, -1, NaN and `unlabelled`; `reference_*` hold the raters' answer everywhere and are for scoring only."
+        " `true_distribution` is known for simulated speech only, zeros elsewhere.",
+        "",
+    ]

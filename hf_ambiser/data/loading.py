@@ -1,0 +1,89 @@
+"""Opening a built data set: what it is, and its splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_ambiser.data.splits import tiers
+from hf_ambiser.labels import entropy_bits
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
+    """What `build()` wrote down: `corpus`, `classes`, `policy`, `policy_fingerprint`, `seed`, `counts`, `configs`.
+
+    `configs[name]` holds `protocol`, `fingerprint`, `options`, `description` and `splits[split]` with `rows`,
+    `per_class`, `labels_hidden`.
+
+    Raises:
+        FileNotFoundError: If the folder is not a built data set.
+    """
+    path = Path(dataset_dir) / "build_report.json"
+    if not path.is_file():
+        what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
+        raise FileNotFoundError(
+            f"{dataset_dir} {what}, so it is not a built data set. Build one: python dataset_scripts/<corpus>.py"
+            f" --root RELEASE --out {dataset_dir}"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_split(
+    dataset_dir: Path | str, config: str, split: str, reveal: bool = False, cache_dir: Path | str | None = None
+) -> Dataset:
+    """One split as a `datasets.Dataset` with the columns of `schema.features`.
+
+    Args:
+        dataset_dir: What `build()` made.
+        config: E.g. `ipr-strict`.
+        split: E.g. `d1`.
+        reveal: Give a split with hidden labels (IPR's d2) its labels, for a supervised baseline: `reference_*` are
+            copied to the label columns, agreement (over the votes for the classes), entropy and tier computed from
+            them. `ratings` stay empty. Other splits are returned as they are.
+        cache_dir: Where `datasets` keeps its copy; its usual cache by default.
+
+    Raises:
+        FileNotFoundError: If the folder is not a built data set.
+        ValueError: If it has no such config or split; the message lists those it has.
+    """
+    from datasets import load_dataset
+
+    info = read_dataset_info(dataset_dir)
+    if config not in info["configs"]:
+        raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
+    splits = info["configs"][config]["splits"]
+    if split not in splits:
+        raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
+    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
+    return _revealed(dataset) if reveal and splits[split]["labels_hidden"] else dataset
+
+
+def _revealed(dataset: Dataset) -> Dataset:
+    """The label columns replaced from the reference columns; audio is not touched, so nothing large is copied."""
+    columns = dataset.select_columns(["reference_votes", "reference_label"]).with_format("numpy")[:]
+    votes = np.asarray(columns["reference_votes"], dtype=np.float64).reshape(len(dataset), -1)
+    label = np.asarray(columns["reference_label"])
+    total = votes.sum(axis=1)
+    strongest = np.where(label >= 0, label, votes.argmax(axis=1))
+    agreement = np.divide(votes[np.arange(len(votes)), strongest], total, out=np.zeros_like(total), where=total > 0)
+    soft = np.divide(votes, total[:, None], out=np.zeros_like(votes), where=total[:, None] > 0)
+    new = {
+        "votes": votes.astype(np.float32).tolist(),
+        "soft_label": soft.astype(np.float32).tolist(),
+        "label": label.tolist(),
+        "agreement": agreement.astype(np.float32).tolist(),
+        "entropy": entropy_bits(soft).astype(np.float32).tolist(),
+        "tier": tiers(label, agreement),
+    }
+    order, features = dataset.column_names, dataset.features
+    dataset = dataset.remove_columns(list(new))
+    for name, values in new.items():
+        dataset = dataset.add_column(name, values, feature=features[name])
+    return dataset.select_columns(order)

@@ -1,0 +1,263 @@
+"""All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and the baselines beside them.
+
+The single figures live in `metrics_classification`, `metrics_distribution`, `metrics_calibration` and `metrics_raters`
+and are re-exported here. `evaluate_predictions` puts them together, for all utterances and for clear and ambiguous
+ones apart. NumPy and SciPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hf_ambiser.labels import soft_labels
+from hf_ambiser.metrics_calibration import N_BINS, expected_calibration_error, votes_calibration_error
+from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
+from hf_ambiser.metrics_classification import (
+    confusion_matrix,
+    f1_from_confusion,
+    macro_f1,
+    per_class_from_confusion,
+    ua_from_confusion,
+    unweighted_accuracy,
+    wa_from_confusion,
+    weighted_accuracy,
+)
+from hf_ambiser.metrics_distribution import (
+    KL_SMOOTHING,
+    bhattacharyya_coefficient,
+    brier_score,
+    cosine_similarity,
+    entropy_correlation,
+    js_divergence,
+    kl_divergence,
+    top_class,
+)
+from hf_ambiser.metrics_raters import rater_confusion, rater_distribution, split_half_js
+
+
+__all__ = [
+    "UndefinedMetric",
+    "bhattacharyya_coefficient",
+    "brier_score",
+    "confusion_matrix",
+    "cosine_similarity",
+    "entropy_correlation",
+    "evaluate_predictions",
+    "expected_calibration_error",
+    "js_divergence",
+    "kl_divergence",
+    "macro_f1",
+    "metrics_path",
+    "rater_confusion",
+    "rater_distribution",
+    "split_half_js",
+    "top_class",
+    "unweighted_accuracy",
+    "votes_calibration_error",
+    "weighted_accuracy",
+]
+
+T = TypeVar("T")
+_ACCURACIES = {"wa": wa_from_confusion, "ua": ua_from_confusion, "macro_f1": f1_from_confusion}
+_AGREEMENT_TOLERANCE = 1e-6  # agreement is stored as float32: 0.7 comes back as 0.69999999
+
+
+def metrics_path() -> str:
+    """Path for `evaluate.load(metrics_path())`, which works offline."""
+    return str(Path(__file__).parent / "evaluate_module" / "ambiser_metrics.py")
+
+
+def evaluate_predictions(
+    probabilities: Array,
+    votes: Array,
+    label: Array,
+    classes: Sequence[str],
+    *,
+    clear: Array | None = None,
+    agreement: Array | None = None,
+    threshold: float | None = None,
+    prior: Array | None = None,
+    kl_smoothing: float = KL_SMOOTHING,
+    n_bins: int = N_BINS,
+) -> dict[str, dict[str, Any]]:
+    """Score N predicted distributions against the raters, for `all`, the `clear` and the `ambiguous` utterances.
+
+    Args:
+        probabilities: `(N, K)` rows that sum to 1.
+        votes: `(N, K)` counts (or shares: then the rater ceiling is undefined). A row of zeros is an utterance without
+            votes: left out of every figure against votes and counted in `n_without_votes`.
+        label: `(N,)` consensus class, or -1. Utterances with -1 are scored against votes only, never by accuracy.
+        classes: K names in index order.
+        clear: `(N,)` bool; give either this or `agreement` and `threshold`.
+        agreement: `(N,)`; an utterance is clear if its agreement is at least `threshold` (NaN is ambiguous).
+        threshold: In [0, 1].
+        prior: `(K,)` the class prior that the baseline answers with, from training data. None: the mean soft label and
+            the most frequent label of the very utterances scored, a baseline that knows more than a model may.
+        kl_smoothing: See `kl_divergence`; repeated in `settings`.
+        n_bins: Bins of the calibration figures.
+
+    Returns:
+        `{"all", "clear", "ambiguous"}`, each with `n, n_without_consensus, n_without_votes, wa, ua, macro_f1,
+        per_class, confusion` (rows true), `kl` (nats), `js` (bits), `cosine, brier, bhattacharyya, entropy_pearson,
+        entropy_spearman, ece, ece_votes, reliability, class_counts, vote_counts, majority_baseline, rater_ceiling,
+        undefined, settings`. The ceiling's `wa, ua, macro_f1` are over the utterances that `wa` is over, and in its
+        `every_utterance` over all with two votes. A figure without a value is None, and `undefined` maps its dotted
+        name to the reason. Plain Python types only: `json.dumps` takes it.
+
+    Raises:
+        ValueError: Shapes or values that do not fit; the message says which.
+    """
+    n, k = np.shape(probabilities)[0], len(classes)
+    for name, values, shape in (
+        ("probabilities", probabilities, (n, k)), ("votes", votes, (n, k)), ("label", label, (n,)),
+        ("clear", clear, (n,)), ("agreement", agreement, (n,)), ("prior", prior, (k,)),
+    ):  # fmt: skip
+        if values is not None and np.shape(values) != shape:
+            raise ValueError(
+                f"{name} has shape {np.shape(values)}; with {n} rows of probabilities and classes {tuple(classes)} "
+                f"it must be {shape}."
+            )
+    if n:
+        probabilities, votes = check_distributions(probabilities, "probabilities"), check_votes(votes)
+    else:
+        probabilities = votes = np.zeros((0, k))
+    label = check_labels(label, k, "label", lowest=-1)
+    if prior is not None:
+        prior = check_distributions(np.asarray(prior)[None], "prior")[0]
+    is_clear = _clear_mask(clear, agreement, threshold)
+    parts = {"all": np.ones(n, dtype=bool), "clear": is_clear, "ambiguous": ~is_clear}
+    return {
+        name: _Part(tuple(classes), prior, kl_smoothing, n_bins).score(probabilities[rows], votes[rows], label[rows])
+        for name, rows in parts.items()
+    }
+
+
+def _clear_mask(clear: Array | None, agreement: Array | None, threshold: float | None) -> Array:
+    if clear is not None:
+        if agreement is not None or threshold is not None:
+            raise ValueError("Give either `clear` or `agreement` and `threshold`, not both.")
+        return np.asarray(clear).astype(bool)
+    if agreement is None or threshold is None:
+        raise ValueError(
+            "Clear and ambiguous utterances are reported apart: give `clear`, or `agreement` and `threshold`."
+        )
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; allowed is 0..1, a share of votes.")
+    return np.asarray(agreement, dtype=np.float64) >= threshold - _AGREEMENT_TOLERANCE
+
+
+class _Part:
+    """Figures of one set of utterances; collects the reasons of those that have no value."""
+
+    def __init__(self, classes: tuple[str, ...], prior: Array | None, kl_smoothing: float, n_bins: int) -> None:
+        self.classes, self.prior, self.kl_smoothing, self.n_bins = classes, prior, kl_smoothing, n_bins
+        self.undefined: dict[str, str] = {}
+
+    def attempt(self, names: Sequence[str], figure: Callable[[], T]) -> T | None:
+        """The figure, or None with the reason noted under each of the names."""
+        try:
+            return figure()
+        except UndefinedMetric as reason:
+            self.undefined.update(dict.fromkeys(names, str(reason)))
+            return None
+
+    def score(self, probabilities: Array, votes: Array, label: Array) -> dict[str, Any]:
+        labelled, voted = label >= 0, votes.sum(axis=1) > 0
+        predicted = probabilities.argmax(axis=1)
+        confusion = confusion_matrix(label[labelled], predicted[labelled], len(self.classes))
+        p, q = soft_labels(votes[voted]), probabilities[voted]
+        correlation = self.attempt(["entropy_pearson", "entropy_spearman"], lambda: entropy_correlation(p, q))
+        ece = self.attempt(
+            ["ece"], lambda: expected_calibration_error(probabilities[labelled], label[labelled], self.n_bins)
+        )
+        ece_votes = self.attempt(["ece_votes"], lambda: votes_calibration_error(q, votes[voted], self.n_bins))
+        return {
+            "n": len(label),
+            "n_without_consensus": int((~labelled).sum()),
+            "n_without_votes": int((~voted).sum()),
+            **self.accuracies(confusion),
+            "per_class": self.per_class(confusion),
+            "confusion": confusion.tolist(),
+            **self.distances(p, q),
+            "entropy_pearson": correlation and correlation[0],
+            "entropy_spearman": correlation and correlation[1],
+            "ece": ece and ece[0],
+            "ece_votes": ece_votes and ece_votes[0],
+            "reliability": {"label": ece[1] if ece else [], "votes": ece_votes[1] if ece_votes else []},
+            "class_counts": dict(zip(self.classes, confusion.sum(axis=1).tolist(), strict=True)),
+            "vote_counts": dict(zip(self.classes, votes.sum(axis=0).tolist(), strict=True)),
+            "majority_baseline": self.majority_baseline(label[labelled], p),
+            "rater_ceiling": self.rater_ceiling(votes, labelled),
+            "undefined": self.undefined,
+            "settings": {"kl_smoothing": self.kl_smoothing, "n_bins": self.n_bins, "kl_unit": "nat", "js_unit": "bit"},
+        }
+
+    def accuracies(self, confusion: Array, prefix: str = "") -> dict[str, float | None]:
+        return {
+            name: self.attempt([prefix + name], partial(figure, confusion)) for name, figure in _ACCURACIES.items()
+        }
+
+    def per_class(self, confusion: Array) -> dict[str, dict[str, float | int | None]]:
+        scores = dict(zip(self.classes, per_class_from_confusion(confusion), strict=True))
+        reasons = {"precision": "never predicted", "recall": "no utterance has this label", "f1": "never occurs"}
+        for name, row in scores.items():
+            missing = {f"per_class.{name}.{figure}": reasons[figure] for figure in reasons if row[figure] is None}
+            self.undefined.update(missing)
+        return scores
+
+    def distances(self, p: Array, q: Array, prefix: str = "") -> dict[str, float | None]:
+        figures: dict[str, Callable[[Array, Array], Array]] = {
+            "kl": partial(kl_divergence, smoothing=self.kl_smoothing),
+            "js": js_divergence,
+            "cosine": cosine_similarity,
+            "brier": brier_score,
+            "bhattacharyya": bhattacharyya_coefficient,
+        }
+
+        def mean(figure: Callable[[Array, Array], Array]) -> float:
+            return float(figure(p, q).mean())
+
+        return {name: self.attempt([prefix + name], partial(mean, figure)) for name, figure in figures.items()}
+
+    def majority_baseline(self, label: Array, p: Array) -> dict[str, Any]:
+        """Always the same answer: the prior, and its largest class (ties: the lowest index)."""
+        k = len(self.classes)
+        if self.prior is not None:
+            prior: Array | None = self.prior
+            answer, known = int(self.prior.argmax()), True
+        else:
+            prior = p.mean(axis=0) if len(p) else None
+            answer, known = int(np.bincount(label, minlength=k).argmax()), len(label) > 0
+        confusion = confusion_matrix(label, np.full(len(label), answer), k)
+        always = np.broadcast_to(np.zeros(k) if prior is None else prior, p.shape)
+        return {
+            "answer": self.classes[answer] if known else None,
+            "prior": None if prior is None else dict(zip(self.classes, prior.tolist(), strict=True)),
+            "prior_from": "the utterances scored" if self.prior is None else "given",
+            **self.accuracies(confusion, "majority_baseline."),
+            **self.distances(p, always, "majority_baseline."),
+        }
+
+    def rater_ceiling(self, votes: Array, labelled: Array) -> dict[str, Any]:
+        enough = votes.sum(axis=1) >= 2
+
+        def hard(rows: Array, prefix: str) -> dict[str, Any]:
+            names = [prefix + name for name in _ACCURACIES]
+            confusion = self.attempt(names, lambda: rater_confusion(votes[rows]))
+            figures = dict.fromkeys(_ACCURACIES) if confusion is None else self.accuracies(confusion, prefix)
+            return {"n": int((rows & enough).sum()), "n_too_few_votes": int((rows & ~enough).sum()), **figures}
+
+        every = np.ones(len(votes), dtype=bool)
+        soft = ["js", "cosine", "brier"]
+        distribution = self.attempt([f"rater_ceiling.{name}" for name in soft], lambda: rater_distribution(votes))
+        return {
+            **hard(labelled, "rater_ceiling."),
+            "every_utterance": hard(every, "rater_ceiling.every_utterance."),
+            **(distribution or dict.fromkeys(soft)),
+            "split_half_js": self.attempt(["rater_ceiling.split_half_js"], lambda: split_half_js(votes)),
+        }

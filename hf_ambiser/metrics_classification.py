@@ -1,0 +1,103 @@
+"""Accuracy against one label per utterance: WA, UA, macro-F1, per class, confusion matrix.
+
+All figures follow from the confusion matrix `C[t, p]` (true t, predicted p). The functions that end in
+`_from_confusion` also take *expected* (fractional) counts: the rater ceiling uses them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_labels
+
+
+def confusion_matrix(label: Array, predicted: Array, n_classes: int) -> Array:
+    """`(K, K)` int64 counts: row the true class, column the predicted one.
+
+    Args:
+        label: `(N,)` class indices in 0..K-1. Utterances without a consensus (-1) must be left out before.
+        predicted: `(N,)` class indices in 0..K-1.
+        n_classes: K.
+
+    Raises:
+        ValueError: Lengths differ or an index is out of range.
+    """
+    label, predicted = check_labels(label, n_classes, "label"), check_labels(predicted, n_classes, "predicted")
+    if len(label) != len(predicted):
+        raise ValueError(f"{len(label)} labels and {len(predicted)} predictions; they must agree.")
+    return np.bincount(label * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def weighted_accuracy(label: Array, predicted: Array, n_classes: int) -> float:
+    """WA: share of utterances answered right, in [0, 1] (plain accuracy; each class weighs as much as it has clips).
+
+    Raises:
+        UndefinedMetric: No utterance.
+    """
+    return wa_from_confusion(confusion_matrix(label, predicted, n_classes))
+
+
+def unweighted_accuracy(label: Array, predicted: Array, n_classes: int) -> float:
+    """UA: mean recall over the classes that occur among the labels, in [0, 1].
+
+    Raises:
+        UndefinedMetric: No utterance.
+    """
+    return ua_from_confusion(confusion_matrix(label, predicted, n_classes))
+
+
+def macro_f1(label: Array, predicted: Array, n_classes: int) -> float:
+    """Mean F1 over the classes that occur among labels or predictions, in [0, 1]; F1 = 2 TP / (2 TP + FP + FN).
+
+    Raises:
+        UndefinedMetric: No utterance.
+    """
+    return f1_from_confusion(confusion_matrix(label, predicted, n_classes))
+
+
+def _check(confusion: Array) -> Array:
+    if not confusion.sum() > 0:
+        raise UndefinedMetric("no utterance with a consensus label")
+    return np.asarray(confusion, dtype=np.float64)
+
+
+def wa_from_confusion(confusion: Array) -> float:
+    """WA from `(K, K)` counts: trace over sum."""
+    confusion = _check(confusion)
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def ua_from_confusion(confusion: Array) -> float:
+    """UA from `(K, K)` counts: mean over rows that are not empty of diagonal over row sum."""
+    confusion = _check(confusion)
+    support = confusion.sum(axis=1)
+    present = support > 0
+    return float(np.mean(np.diag(confusion)[present] / support[present]))
+
+
+def f1_from_confusion(confusion: Array) -> float:
+    """Macro-F1 from `(K, K)` counts, over classes with a non-empty row or column."""
+    confusion = _check(confusion)
+    involved = confusion.sum(axis=0) + confusion.sum(axis=1)  # 2 TP + FP + FN
+    present = involved > 0
+    return float(np.mean(2 * np.diag(confusion)[present] / involved[present]))
+
+
+def per_class_from_confusion(confusion: Array) -> list[dict[str, float | int | None]]:
+    """Precision, recall, F1 and support of each class, in class order.
+
+    A figure without a value is None: precision of a class never predicted, recall of a class without support, F1 of a
+    class with neither.
+    """
+    rows: list[dict[str, float | int | None]] = []
+    for k in range(len(confusion)):
+        hit, support, answered = float(confusion[k, k]), float(confusion[k].sum()), float(confusion[:, k].sum())
+        rows.append(
+            {
+                "precision": hit / answered if answered else None,
+                "recall": hit / support if support else None,
+                "f1": 2 * hit / (answered + support) if answered + support else None,
+                "support": int(support) if support.is_integer() else support,
+            }
+        )
+    return rows

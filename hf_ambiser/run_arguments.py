@@ -1,0 +1,142 @@
+"""What a run is: its data, its model, its method. Read from a YAML file and the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+
+
+@dataclass
+class DataArguments:
+    """Which built data set, and which of its splits."""
+
+    dataset: str = field(default="", metadata={"help": "Folder that a dataset script made."})
+    dataset_config: str = field(default="ipr-strict", metadata={"help": "Its configuration, for example ipr-strict."})
+    train_splits: list[str] = field(default_factory=lambda: ["d1"], metadata={"help": "Learnt from with labels."})
+    ambiguous_splits: list[str] = field(
+        default_factory=lambda: ["d2"], metadata={"help": "Learnt from without labels, by methods that can."}
+    )
+    reveal_splits: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Hidden labels to give to the trainer (the supervised baseline: d2); named in the results."},
+    )
+    validation_split: str | None = field(default="validation", metadata={"help": "Scored after every epoch."})
+    test_splits: list[str] = field(
+        default_factory=lambda: ["d3", "test_clear"], metadata={"help": "Scored once, at the end."}
+    )
+
+
+@dataclass
+class ModelArguments:
+    """Which encoder, what of it is trained, and fields of the configurations that differ from their defaults."""
+
+    encoder: str | None = field(
+        default=None,
+        metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); none: log-mel, from scratch."},
+    )
+    encoder_fields: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Fields of the encoder's configuration (JSON on the command line)."}
+    )
+    model_fields: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Fields of the model's configuration (JSON on the command line)."}
+    )
+    freeze: str = field(default="none", metadata={"help": "none, feature_encoder (the convolutions) or encoder."})
+    lora: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Fields of peft's LoraConfig, for example {r: 8}; none: no adapter."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_fields", "model_fields", "lora"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, json.loads(getattr(self, name)))
+        if self.freeze not in ("none", "feature_encoder", "encoder"):
+            raise ValueError(f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'].")
+
+
+@dataclass
+class RunArguments:
+    """One run: method, data, model and training arguments."""
+
+    method: str
+    data: DataArguments
+    model: ModelArguments
+    training: AmbiSERTrainingArguments
+    given: dict[str, Any]
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunArguments:
+        """From flat fields, as in a config file.
+
+        Raises:
+            ValueError: If `method` is missing or a field is unknown; the message lists what is meant or allowed.
+        """
+        values = dict(values)
+        method = values.pop("method", None)
+        if method is None:
+            raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
+        kinds = (DataArguments, ModelArguments, load_method(method).arguments_class)
+        known = {f.name: kind for kind in kinds for f in fields(kind) if f.init}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them the"
+                " fields of DataArguments, ModelArguments and transformers.TrainingArguments."
+            )
+        parts = [kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds]
+        return cls(method, *parts, given={"method": method, **values})
+
+    @classmethod
+    def from_command_line(cls, argv: Sequence[str]) -> RunArguments:
+        """From `--config FILE` and `--field value` pairs, which override the file."""
+        argv = list(argv)
+        values: dict[str, Any] = {}
+        while "--config" in argv:
+            at = argv.index("--config")
+            if at + 1 >= len(argv):
+                raise ValueError("--config needs a file.")
+            values |= read_config(Path(argv[at + 1]))
+            del argv[at : at + 2]
+        if "--method" in argv:
+            at = argv.index("--method")
+            values["method"] = argv[at + 1]
+            del argv[at : at + 2]
+        if "method" not in values:
+            raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
+        arguments_class = load_method(values["method"]).arguments_class
+        parser = HfArgumentParser([DataArguments, ModelArguments, arguments_class], allow_abbrev=False)
+        # Only what stands on the command line may override the file, so defaults are taken out of the parser.
+        for action in parser._actions:
+            action.default = None if action.dest != "help" else action.default
+        given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+        return cls.from_mapping({**values, **given})
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML file of flat fields.
+
+    Raises:
+        ValueError: If the file is missing or is not a mapping.
+    """
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ValueError(f"there is no config file {path}; in that folder are {near}.")
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold `field: value` lines, not {type(values).__name__}.")
+    return values
+
+
+def _own_fields(arguments_class: type) -> list[str]:
+    from transformers import TrainingArguments
+
+    inherited = {f.name for f in fields(TrainingArguments)}
+    return sorted(f.name for f in fields(arguments_class) if f.name not in inherited)

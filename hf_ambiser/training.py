@@ -1,0 +1,218 @@
+"""One run from its arguments to its run folder: data, model, trainer, training, scores.
+
+The run folder (`output_dir`) holds `arguments.yaml`, `data.json`, `environment.json`, checkpoints, `trajectory/`,
+`model/` (the trained model with its code and feature extractor), `predictions/` and, written last, `results.json`. A
+report reads nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+from torch.utils.data import Dataset as TorchDataset
+from transformers import set_seed
+
+from hf_ambiser import checkpoints
+from hf_ambiser.data.augment import Augmenter
+from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
+from hf_ambiser.environment import describe_environment
+from hf_ambiser.methods import load_method
+from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
+from hf_ambiser.run_arguments import DataArguments, ModelArguments, RunArguments
+from hf_ambiser.scoring import ValidationMetrics, score, write_predictions
+from hf_ambiser.trainer import AmbiSERTrainer
+
+
+logger = logging.getLogger(__name__)
+RESULTS = "results.json"
+
+
+def run(arguments: RunArguments) -> dict[str, Any]:
+    """Train and score one run; a run that was stopped goes on, a finished one is only read.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        ValueError: If the run folder belongs to a run with other arguments.
+    """
+    folder = Path(arguments.training.output_dir)
+    _check_folder(folder, arguments)
+    if (folder / RESULTS).is_file():
+        logger.info("%s is finished; nothing to do. Its results are returned.", folder)
+        return json.loads((folder / RESULTS).read_text())
+
+    trainer, tests = prepare(arguments)
+    writes = trainer.is_world_process_zero()
+    if writes:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.drop_incomplete(folder)
+        _write(folder / "arguments.yaml", yaml.safe_dump(arguments.given, sort_keys=False))
+        _write(folder / "data.json", json.dumps(_describe_data(arguments, trainer), indent=1))
+        _write(folder / "environment.json", json.dumps(describe_environment(), indent=1))
+    trainer.accelerator.wait_for_everyone()
+
+    last = checkpoints.last_complete(folder)
+    if last is not None:
+        logger.info("going on from %s.", last)
+    outcome = trainer.train(resume_from_checkpoint=str(last) if last else None)
+    results = {
+        "method": arguments.method,
+        "data": json.loads((folder / "data.json").read_text()),
+        "environment": json.loads((folder / "environment.json").read_text()),
+        "training": {k: v for k, v in outcome.metrics.items() if k != "total_flos"},
+        "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
+        "log": trainer.state.log_history,
+        "best_checkpoint": trainer.state.best_model_checkpoint,
+        "scores": score_splits(trainer, tests, folder),
+    }
+    trainer.save_model(str(folder / "model"))
+    if writes:
+        # Written last and whole: a folder with results is a finished run.
+        _write(folder / RESULTS, json.dumps(results, indent=1))
+    trainer.accelerator.wait_for_everyone()
+    return results
+
+
+def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
+    """Trainer and test sets of a run."""
+    data, training = arguments.data, arguments.training
+    method = load_method(arguments.method)
+    if not data.dataset:
+        raise ValueError("a run needs `dataset`: the folder that a dataset script made.")
+    classes = read_dataset_info(data.dataset)["classes"]
+    train_set = TrainingSet(
+        _join(data, data.train_splits),
+        _join(data, data.ambiguous_splits) if method.needs_ambiguous else None,
+        target=method.target,
+        augment=Augmenter(training.augmentation) if method.needs_augmented else None,
+        seed=training.seed,
+        max_seconds=training.max_seconds,
+        cache_gb=training.audio_cache_gb,
+    )
+    names = [data.validation_split] if data.validation_split else []
+    if not names:
+        training.eval_strategy = "no"
+    scored = {name: EvaluationSet(_load(data, name), training.max_seconds) for name in [*names, *data.test_splits]}
+    # The seed is set before the model is made: its initial weights are part of a run's seed.
+    set_seed(training.seed)
+    model, feature_extractor = build_model(arguments.model, classes)
+    trainer = method(
+        model,
+        training,
+        train_set,
+        scored[data.validation_split] if data.validation_split else None,
+        feature_extractor=feature_extractor,
+        compute_metrics=ValidationMetrics(classes),
+    )
+    return trainer, {name: scored[name] for name in data.test_splits}
+
+
+def build_model(arguments: ModelArguments, classes: list[str]) -> tuple[nn.Module, Any]:
+    """Model and feature extractor: a pretrained encoder or log-mel from scratch, frozen in part, or with LoRA."""
+    names = dict(enumerate(classes))
+    encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
+    if arguments.encoder is not None:
+        model = PrototypeForAudioClassification.from_encoder(
+            arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
+        )
+    else:
+        config = PrototypeConfig(
+            encoder_config=LogMelConfig(**encoder_fields),
+            id2label=names,
+            label2id={label: i for i, label in names.items()},
+            **model_fields,
+        )
+        model = PrototypeForAudioClassification(config)
+    extractor = default_feature_extractor(model.config.encoder_config)
+    if arguments.freeze == "feature_encoder":
+        model.freeze_feature_encoder()
+    elif arguments.freeze == "encoder":
+        model.freeze_encoder()
+    return (_with_lora(model, dict(arguments.lora)) if arguments.lora else model), extractor  # type: ignore[arg-type]
+
+
+def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any]) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    # Classifier and prototypes live in the head: saved whole, for an adapter of them would lose the prototypes.
+    fields = {"target_modules": model.lora_target_modules(), "modules_to_save": ["head"], **fields}
+    return get_peft_model(model, LoraConfig(**fields))
+
+
+def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folder: Path) -> dict[str, Any]:
+    """Figures of every test split; predictions are written beside them, so that runs can be compared clip by clip."""
+    scores = {}
+    for name, data in tests.items():
+        logits = np_logits(trainer, data)
+        scores[name] = score(logits, data.votes, data.consensus, list(trainer.bare_model().config.id2label.values()))
+        if trainer.is_world_process_zero():
+            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits)
+    return scores
+
+
+def np_logits(trainer: AmbiSERTrainer, data: EvaluationSet) -> Any:
+    """`(N, K)` logits of all clips of a split, in its order."""
+    return trainer.predict(data).predictions  # type: ignore[arg-type]
+
+
+def _load(data: DataArguments, split: str) -> Any:
+    return load_split(data.dataset, data.dataset_config, split, reveal=split in data.reveal_splits)
+
+
+def _join(data: DataArguments, splits: list[str]) -> Any:
+    """Several splits as one; their columns are alike."""
+    from datasets import concatenate_datasets
+
+    if not splits:
+        raise ValueError("a method that learns from ambiguous utterances needs `ambiguous_splits`, for example [d2].")
+    parts = [_load(data, split) for split in splits]
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+
+
+def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str, Any]:
+    """What the run was trained on: fingerprints, protocol, counts, and whose hidden labels were revealed."""
+    data = arguments.data
+    info = read_dataset_info(data.dataset)
+    config = info["configs"][data.dataset_config]
+    assert isinstance(trainer.train_dataset, TorchDataset)
+    return {
+        "corpus": info["corpus"],
+        "classes": info["classes"],
+        "dataset_config": data.dataset_config,
+        "protocol": config["protocol"],
+        "split_fingerprint": config["fingerprint"],
+        "policy": info["policy"]["name"],
+        "policy_fingerprint": info["policy_fingerprint"],
+        "train_splits": data.train_splits,
+        "ambiguous_splits": data.ambiguous_splits if trainer.needs_ambiguous else [],
+        "revealed_splits": data.reveal_splits,
+        **describe(trainer.train_dataset),
+    }
+
+
+def _check_folder(folder: Path, arguments: RunArguments) -> None:
+    path = folder / "arguments.yaml"
+    if not path.is_file():
+        return
+    before = yaml.safe_load(path.read_text())
+    changed = sorted(k for k in {**before, **arguments.given} if before.get(k) != arguments.given.get(k))
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or delete"
+            " that folder."
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)

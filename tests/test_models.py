@@ -1,0 +1,521 @@
+"""Models: padding independence, saving and loading, log-mel against a slow transcription, LoRA, checkpointing."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    Data2VecAudioConfig,
+    HubertConfig,
+    PreTrainedConfig,
+    UniSpeechConfig,
+    Wav2Vec2Config,
+    Wav2Vec2ForPreTraining,
+    Wav2Vec2Model,
+    WavLMConfig,
+    pipeline,
+)
+
+from hf_ambiser.models import (
+    LogMelConfig,
+    LogMelModel,
+    PrototypeConfig,
+    PrototypeForAudioClassification,
+    default_feature_extractor,
+    register,
+    valid_frames,
+)
+
+
+LENGTHS = (1, 399, 4000, 16000, 40000)
+TINY_TRANSFORMER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": (8, 8, 8, 8, 8, 8, 8),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "mask_feature_length": 4,
+    # Far from transformers' 0.02, so that layers matter and a leak through any of them shows.
+    "initializer_range": 0.5,
+}
+ENCODERS: dict[str, PreTrainedConfig] = {
+    "log-mel": LogMelConfig(hidden_size=16, conv_channels=(4, 8), conv_strides=((2, 2), (2, 4)), n_mels=20),
+    "wav2vec2 group norm": Wav2Vec2Config(feat_extract_norm="group", **TINY_TRANSFORMER),
+    "wav2vec2 layer norm": Wav2Vec2Config(feat_extract_norm="layer", do_stable_layer_norm=True, **TINY_TRANSFORMER),
+    "hubert": HubertConfig(**TINY_TRANSFORMER),
+    "wavlm": WavLMConfig(**TINY_TRANSFORMER),
+    "data2vec-audio": Data2VecAudioConfig(
+        **{**TINY_TRANSFORMER, "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7}
+    ),
+}
+LEAKING = ("wav2vec2 group norm", "hubert", "wavlm", "data2vec-audio")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    register()
+
+
+def build(name: str, **fields) -> PrototypeForAudioClassification:
+    return PrototypeForAudioClassification(PrototypeConfig(ENCODERS[name], num_labels=3, **fields)).eval()
+
+
+def clips(lengths=LENGTHS) -> list[torch.Tensor]:
+    """Noise with an envelope, so that the frames of a clip differ."""
+    noise = torch.Generator().manual_seed(7)
+    return [torch.randn(n, generator=noise) * (0.2 + 0.1 * torch.linspace(0, 9, n).sin()) for n in lengths]
+
+
+def batch(waveforms: list[torch.Tensor], padding: float = 0.0) -> dict[str, torch.Tensor]:
+    size = max(map(len, waveforms))
+    values = torch.stack([torch.nn.functional.pad(w, (0, size - len(w)), value=padding) for w in waveforms])
+    mask = torch.stack([(torch.arange(size) < len(w)).long() for w in waveforms])
+    return {"input_values": values, "attention_mask": mask}
+
+
+def answers(outputs) -> torch.Tensor:
+    """Everything a clip is told, side by side."""
+    return torch.cat([outputs.logits.softmax(-1), outputs.ambiguous_soft_label, outputs.embedding], dim=-1)
+
+
+def difference_alone_or_padded(model, waveforms) -> float:
+    with torch.no_grad():
+        alone = torch.cat([answers(model(w[None])) for w in waveforms])
+        return (answers(model(**batch(waveforms))) - alone).abs().max().item()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.no_grad()
+def test_answer_is_the_same_alone_in_a_batch_and_in_any_order(name):
+    model = build(name, pooling="mean_std")
+    waveforms = clips()
+    alone = torch.cat([answers(model(w[None])) for w in waveforms])
+    # What stands in the padding must not matter either.
+    together = answers(model(**batch(waveforms, padding=3.0)))
+    order = [3, 0, 4, 2, 1]
+    permuted = answers(model(**batch([waveforms[i] for i in order])))
+    assert torch.isfinite(alone).all()
+    assert (alone[2:, :3] - alone[2, :3]).abs().max() > 1e-4, "the model says the same about every clip"
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(permuted, alone[order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", LEAKING)
+def test_without_the_repair_padding_leaks(name, monkeypatch):
+    waveforms = clips((4000, 40000))
+    torch.manual_seed(1)
+    assert difference_alone_or_padded(build(name), waveforms) < 1e-5
+    monkeypatch.setattr("hf_ambiser.models.modeling_prototype.repair_padding", lambda encoder: None)
+    torch.manual_seed(1)
+    assert difference_alone_or_padded(build(name), waveforms) > 1e-3
+
+
+@pytest.mark.parametrize("name", LEAKING)
+@torch.no_grad()
+def test_repaired_encoder_keeps_names_and_computes_the_same_without_padding(name, tmp_path):
+    model = build(name)
+    vanilla = AutoModel.from_config(ENCODERS[name]).eval()
+    assert model.encoder.state_dict().keys() == vanilla.state_dict().keys()
+    vanilla.load_state_dict(model.encoder.state_dict())
+    waveform = clips((9000,))[0][None]
+    expected = vanilla(waveform).last_hidden_state
+    torch.testing.assert_close(model.encoder(waveform).last_hidden_state, expected)
+    torch.testing.assert_close(model(waveform).embedding, expected.mean(1), atol=1e-5, rtol=1e-4)
+    model.encoder.save_pretrained(tmp_path)
+    again, report = type(vanilla).from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    torch.testing.assert_close(again.eval()(waveform).last_hidden_state, expected)
+
+
+@torch.no_grad()
+def test_group_norm_over_valid_frames_is_torchs_on_the_cut_out_clip():
+    layer = torch.nn.Module()
+    layer.conv, layer.activation = torch.nn.Conv1d(1, 5, 10, stride=5), torch.nn.Identity()
+    layer.layer_norm = torch.nn.GroupNorm(5, 5)
+    layer.layer_norm.weight.normal_(), layer.layer_norm.bias.normal_()
+    repaired = valid_frames.ValidFrameGroupNormLayer(layer)
+    wave = torch.randn(2, 1, 400) + 2
+    repaired.valid_samples = torch.tensor([203, 400])
+    padded = repaired(wave)
+    repaired.valid_samples = None
+    short = repaired(wave[:1, :, :203])
+    torch.testing.assert_close(padded[:1, :, : short.shape[-1]], short, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(padded[1:], repaired(wave[1:]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_short_clips_train(name):
+    """SpecAugment is on in the configurations of transformers; a mask longer than the clip must not raise."""
+    model = build(name).train()
+    for lengths in ((1,), (1, 400), (3520,)):
+        loss = model(**batch(clips(lengths)), labels=torch.tensor([0, 1][: len(lengths)])).loss
+        loss.backward()
+        assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_frame_lengths_and_minimum_samples(name):
+    model = build(name)
+    lengths = torch.tensor([model.minimum_samples, model.minimum_samples + 7001])
+    for length, expected in zip(lengths, model.frame_lengths(lengths), strict=True):
+        with torch.no_grad():
+            assert model.encoder(torch.zeros(1, int(length))).last_hidden_state.shape[1] == expected
+    assert model.frame_lengths(torch.tensor([1])) == model.frame_lengths(lengths[:1])
+
+
+def test_minimum_samples_is_a_receptive_field():
+    plain = Wav2Vec2Config(mask_time_prob=0.0)
+    assert valid_frames.minimum_samples(plain) == 400  # 25 ms
+    masked = Wav2Vec2Config(mask_time_prob=0.05, mask_time_length=10)
+    assert valid_frames.minimum_samples(masked) == 400 + 10 * 320  # ten more steps of 20 ms
+    assert valid_frames.minimum_samples(Wav2Vec2Config(mask_time_prob=0.05, apply_spec_augment=False)) == 400
+
+
+def literal_log_mel(wave: np.ndarray, config: LogMelConfig) -> np.ndarray:
+    """Frame by frame, by the definition of each step, in float64."""
+    size, bands = config.frame_length, config.n_mels
+    window = np.array([0.5 - 0.5 * math.cos(2 * math.pi * n / size) for n in range(size)])
+    frequencies = np.array([k * config.sampling_rate / config.n_fft for k in range(config.n_fft // 2 + 1)])
+    turn = np.exp(-2j * np.pi * np.outer(np.arange(len(frequencies)), np.arange(size)) / config.n_fft)
+
+    def mel(hertz):
+        return 2595 * math.log10(1 + hertz / 700)
+
+    low, high = mel(config.min_frequency), mel(config.max_frequency)
+    edges = [700 * (10 ** ((low + (high - low) * i / (bands + 1)) / 2595) - 1) for i in range(bands + 2)]
+    rows = []
+    for start in range(0, len(wave) - size + 1, config.hop_length):
+        power = np.abs(turn @ (wave[start : start + size] * window)) ** 2
+        row = []
+        for left, centre, right in zip(edges, edges[1:], edges[2:], strict=False):
+            rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)
+            energy = float((np.maximum(0, np.minimum(rising, falling)) * power).sum())
+            row.append((math.log(max(energy, config.mel_floor)) - config.log_mel_mean) / config.log_mel_std)
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("fields", [{}, {"n_fft": 512, "n_mels": 23, "hop_length": 100, "max_frequency": 4000.0}])
+def test_log_mel_is_the_slow_transcription(fields):
+    config = LogMelConfig(**fields)
+    model = LogMelModel(config)
+    wave = clips((2011,))[0]
+    wave[:500] = 0  # digital silence: the floor
+    expected = literal_log_mel(wave.double().numpy(), config)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = model.frontend(wave[None])[0]
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got.numpy(), expected, atol=2e-4)
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    torch.testing.assert_close(half.frontend(wave[None])[0], got)
+    assert half(wave[None]).last_hidden_state.dtype == torch.bfloat16
+
+
+def test_log_mel_keeps_the_level():
+    model = LogMelModel(LogMelConfig())
+    wave = clips((4000,))[0][None]
+    shift = (model.frontend(2 * wave) - model.frontend(wave)).mean()
+    assert shift.item() == pytest.approx(math.log(4) / 3.5, abs=1e-4)  # power, over log_mel_std
+
+
+def test_log_mel_masks_about_the_asked_share_and_only_in_training():
+    model = LogMelModel(LogMelConfig(mask_time_prob=0.2, mask_freq_width=8, n_mels=40))
+    features = torch.ones(200, 100, 40)
+    masked = model._mask_features(features) == 0
+    frames, bands = masked.all(2), masked.all(1)
+    assert 0.14 < frames.float().mean() < 0.23  # 1 - (1 - .2/10)^10 = 0.183
+    widths = bands.sum(1)
+    assert widths.max() == 8 and widths.min() == 0 and abs(widths.float().mean() - 4) < 0.6
+    torch.manual_seed(3)
+    first = model._mask_features(features)
+    torch.manual_seed(3)
+    torch.testing.assert_close(model._mask_features(features), first)
+    model.eval()
+    wave = clips((4000,))[0][None]
+    torch.testing.assert_close(model(wave).last_hidden_state, model(wave).last_hidden_state)
+
+
+def test_loss_of_indices_is_loss_of_one_hot_distributions():
+    model = build("log-mel")
+    inputs = batch(clips((4000, 6000, 8000)))
+    labels = torch.tensor([2, 0, 1])
+    hard = model(**inputs, labels=labels)
+    soft = model(**inputs, labels=torch.eye(3)[labels])
+    torch.testing.assert_close(hard.loss, soft.loss)
+    torch.testing.assert_close(hard.loss, torch.nn.functional.cross_entropy(hard.logits, labels))
+    target = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1]])
+    expected = -sum(
+        target[i, k] * (hard.logits[i, k] - hard.logits[i].exp().sum().log()) for i in range(3) for k in range(3)
+    )
+    torch.testing.assert_close(model(**inputs, labels=target).loss, expected / 3)
+
+
+def test_similarity_is_the_cosine_and_the_soft_label_its_softmax():
+    model = build("log-mel", prototype_temperature=0.5)
+    out = model(**batch(clips((4000, 9000))))
+    prototypes = model.head.prototypes
+    torch.testing.assert_close(prototypes.norm(dim=-1), torch.ones(3))
+    for b in range(2):
+        for k in range(3):
+            cosine = torch.dot(out.embedding[b], prototypes[k]) / out.embedding[b].norm() / prototypes[k].norm()
+            torch.testing.assert_close(out.prototype_similarity[b, k], cosine)
+    weights = torch.exp(out.prototype_similarity / 0.5)
+    torch.testing.assert_close(out.ambiguous_soft_label, weights / weights.sum(-1, keepdim=True))
+    assert "prototypes" not in dict(model.head.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["log-mel", "wav2vec2 group norm"])
+@torch.no_grad()
+def test_save_and_load(name, tmp_path):
+    model = build(name, pooling="mean_std", prototype_temperature=0.3)
+    model.head.prototypes.copy_(torch.arange(model.head.prototypes.numel()).view_as(model.head.prototypes) / 7)
+    model.save_pretrained(tmp_path)
+    again = PrototypeForAudioClassification.from_pretrained(tmp_path)
+    assert again.config.to_dict().items() >= {"pooling": "mean_std", "prototype_temperature": 0.3}.items()
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    for (key, buffer), (_, other) in zip(model.named_buffers(), again.named_buffers(), strict=True):
+        assert torch.equal(buffer, other), key
+    inputs = batch(clips((4000, 9000)))
+    torch.testing.assert_close(answers(again(**inputs)), answers(model(**inputs)), atol=0, rtol=0)
+    half = PrototypeForAudioClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and half.head.dense.weight.dtype == torch.bfloat16
+    assert half.encoder.dtype == torch.bfloat16
+    assert torch.equal(half.head.prototypes, model.head.prototypes)
+    assert torch.equal(again.to(torch.bfloat16).head.prototypes, model.head.prototypes)
+    for low in (half, again):
+        assert low(**inputs).prototype_similarity.dtype == torch.float32
+    eager = PrototypeForAudioClassification.from_pretrained(tmp_path, attn_implementation="eager")
+    assert eager.encoder.config._attn_implementation == "eager"
+    torch.testing.assert_close(answers(eager(**inputs)), answers(model(**inputs)), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_prototypes_missing_from_a_checkpoint_are_unit_vectors(tmp_path):
+    model = build("log-mel")
+    state = {key: value for key, value in model.state_dict().items() if "prototypes" not in key}
+    model.save_pretrained(tmp_path, state_dict=state)
+    again = PrototypeForAudioClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.head.prototypes.norm(dim=-1), torch.ones(3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("checkpoint_class", [Wav2Vec2Model, Wav2Vec2ForPreTraining])
+def test_from_encoder_takes_the_weights_of_a_saved_vanilla_encoder(checkpoint_class, tmp_path):
+    config = Wav2Vec2Config(
+        feat_extract_norm="group",
+        num_codevectors_per_group=4,
+        codevector_dim=4,
+        proj_codevector_dim=4,
+        **TINY_TRANSFORMER,
+    )
+    vanilla = checkpoint_class(config).eval().to(torch.float16)
+    vanilla.save_pretrained(tmp_path)
+    model = PrototypeForAudioClassification.from_encoder(
+        tmp_path,
+        id2label={0: "anger", 1: "neutral", 2: "sadness"},
+        pooling="mean_std",
+        encoder_kwargs={"layerdrop": 0.0},
+    ).eval()
+    inner = vanilla if checkpoint_class is Wav2Vec2Model else vanilla.wav2vec2
+    for key, value in inner.state_dict().items():
+        assert torch.equal(model.encoder.state_dict()[key], value.float()), key
+    assert model.dtype == torch.float32, "a checkpoint in half precision is trained in single"
+    assert model.config.label2id == {"anger": 0, "neutral": 1, "sadness": 2} and model.config.num_labels == 3
+    assert model.encoder.config.layerdrop == 0.0
+    assert difference_alone_or_padded(model, clips((4000, 16000))) < 1e-5
+    with pytest.raises(ValueError, match="layer_drop"):
+        PrototypeForAudioClassification.from_encoder(tmp_path, num_labels=3, encoder_kwargs={"layer_drop": 0.0})
+
+
+@torch.no_grad()
+def test_from_encoder_takes_a_log_mel_encoder_and_refuses_a_whole_model(tmp_path):
+    encoder = LogMelModel(ENCODERS["log-mel"])
+    encoder.save_pretrained(tmp_path / "encoder")
+    model = PrototypeForAudioClassification.from_encoder(tmp_path / "encoder", num_labels=5)
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(model.encoder.state_dict()[key], value), key
+    model.save_pretrained(tmp_path / "whole")
+    with pytest.raises(ValueError, match="from_pretrained"):
+        PrototypeForAudioClassification.from_encoder(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_lora_trains_and_comes_back_with_the_prototypes(name, tmp_path):
+    model = build(name)
+    base = copy.deepcopy(model)
+    targets = model.lora_target_modules()
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, modules_to_save=["head"]))
+    inputs = batch(clips((4000, 16000)))
+    wrapped(**inputs, labels=torch.tensor([0, 2])).loss.backward()
+    lora = {key: p for key, p in wrapped.named_parameters() if "lora_B" in key}
+    # Every adapter acts: in WavLM the obvious targets get no gradient at all.
+    assert lora and all(p.grad is not None and p.grad.abs().max() > 0 for p in lora.values())
+    with torch.no_grad():
+        for p in lora.values():
+            p.add_(0.1 * torch.randn_like(p))
+        wrapped.model.head.prototypes.copy_(torch.randn(3, model.config.embedding_size))
+    wrapped.eval().save_pretrained(tmp_path)
+    again = peft.PeftModel.from_pretrained(base, tmp_path).eval()
+    with torch.no_grad():
+        expected = answers(wrapped(**inputs))
+        torch.testing.assert_close(answers(again(**inputs)), expected)
+        torch.testing.assert_close(answers(again.merge_and_unload()(**inputs)), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("name", ["log-mel", "wav2vec2 group norm", "data2vec-audio"])
+def test_activation_checkpointing_gives_the_same_gradients(name, reentrant):
+    config = copy.deepcopy(ENCODERS[name])
+    # Without dropout and SpecAugment, which draw from generators that checkpointing leaves alone (numpy's).
+    for field in (
+        "dropout",
+        "hidden_dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "feat_proj_dropout",
+        "layerdrop",
+    ):
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    config.mask_time_prob = 0.0
+    model = PrototypeForAudioClassification(PrototypeConfig(config, num_labels=3, classifier_dropout=0.0)).train()
+    one, two = batch(clips((4000, 9000))), batch(clips((12000, 700)))
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        # Two forward passes before the backward: the recompute of the first must not take the second's lengths.
+        loss = model(**one, labels=torch.tensor([0, 1])).loss + model(**two, labels=torch.tensor([2, 1])).loss
+        loss.backward()
+        return {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    checkpointed = gradients()
+    assert plain.keys() == checkpointed.keys()
+    for key, value in checkpointed.items():
+        torch.testing.assert_close(value, plain[key], atol=1e-6, rtol=1e-4)
+
+
+def test_freezing():
+    model = build("wav2vec2 group norm").train()
+    model.freeze_feature_encoder()
+    trainable = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert not any("feature_extractor" in key for key in trainable) and any(
+        "encoder.encoder" in key for key in trainable
+    )
+    model.freeze_encoder()
+    assert {key.split(".")[0] for key, p in model.named_parameters() if p.requires_grad} == {"head"}
+    model(**batch(clips((4000,))), labels=torch.tensor([1])).loss.backward()
+    log_mel = build("log-mel")
+    log_mel.freeze_feature_encoder()
+    assert all(p.requires_grad for p in log_mel.parameters())
+
+
+@torch.no_grad()
+def test_bfloat16_autocast_keeps_similarities_in_float32():
+    model = build("wav2vec2 group norm")
+    inputs = batch(clips((4000, 9000)))
+    expected = model(**inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(**inputs, labels=torch.tensor([0, 1]))
+    assert out.prototype_similarity.dtype == out.ambiguous_soft_label.dtype == out.loss.dtype == torch.float32
+    torch.testing.assert_close(out.prototype_similarity, expected.prototype_similarity, atol=0.05, rtol=0)
+    directions = torch.nn.functional.normalize(model.head.prototypes, dim=-1)
+    exact = torch.nn.functional.normalize(out.embedding, dim=-1) @ directions.T
+    torch.testing.assert_close(out.prototype_similarity, exact)
+
+
+@pytest.mark.parametrize("name", ["log-mel", "wav2vec2 group norm"])
+@torch.no_grad()
+def test_pipeline_gives_the_probabilities_of_forward(name):
+    names = {0: "anger", 1: "neutral", 2: "sadness"}
+    config = PrototypeConfig(ENCODERS[name], id2label=names, label2id={v: k for k, v in names.items()})
+    model = PrototypeForAudioClassification(config).eval()
+    extractor = default_feature_extractor(config.encoder_config)
+    waves = [w.numpy() for w in clips((700, 16000, 9000))]
+    classify = pipeline("audio-classification", model=model, feature_extractor=extractor, device="cpu")
+    answer = classify(waves, top_k=None, batch_size=1)
+    inputs = extractor(waves, sampling_rate=16000, padding=True, return_tensors="pt")
+    assert extractor.do_normalize == (name != "log-mel")
+    for row, expected in zip(answer, model(**inputs).logits.softmax(-1), strict=True):
+        scores = {item["label"]: item["score"] for item in row}
+        assert [scores[names[k]] for k in range(3)] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_configuration_round_trip_without_remote_code(tmp_path):
+    encoder = LogMelConfig(n_mels=24).to_dict() | {"auto_map": {"AutoConfig": "evil.Evil"}, "trust_remote_code": True}
+    config = PrototypeConfig(encoder, num_labels=4)
+    assert isinstance(config.encoder_config, LogMelConfig) and config.encoder_config.n_mels == 24
+    config.encoder_config.auto_map = {"AutoConfig": "evil.Evil"}
+    config.save_pretrained(tmp_path)
+    assert (
+        "evil" not in (tmp_path / "config.json").read_text() and "trust" not in (tmp_path / "config.json").read_text()
+    )
+    again = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(again, PrototypeConfig) and again.encoder_config.n_mels == 24 and again.num_labels == 4
+    assert isinstance(PrototypeConfig().encoder_config, LogMelConfig)
+    given = Wav2Vec2Config(hidden_size=24)
+    given.auto_map = {"AutoConfig": "evil.Evil"}
+    kept = PrototypeConfig(given).encoder_config
+    assert kept.hidden_size == 24 and not hasattr(kept, "auto_map") and hasattr(given, "auto_map")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: PrototypeConfig(pooling="max"), ["pooling", "'max'", "mean_std"]),
+        (lambda: PrototypeConfig(prototype_temperature=0.0), ["prototype_temperature", "0.0", "above 0"]),
+        (lambda: PrototypeConfig({"model_type": "wav2vec9"}), ["encoder_config", "wav2vec9", "wavlm"]),
+        (lambda: PrototypeConfig(3), ["encoder_config", "int"]),
+        (lambda: LogMelConfig(conv_strides=((1, 1),)), ["conv_strides", "4"]),
+        (lambda: LogMelConfig(max_frequency=9000.0), ["max_frequency", "9000.0", "8000.0"]),
+        (lambda: LogMelModel(LogMelConfig(n_mels=200)), ["n_mels", "200", "n_fft"]),
+        (lambda: build("log-mel")(torch.zeros(16000)), ["input_values", "(16000,)"]),
+        (lambda: build("log-mel")(torch.zeros(1, 0)), ["input_values", "(1, 0)"]),
+        (lambda: build("log-mel")(torch.zeros(1, 4), torch.tensor([[0, 0, 1, 1]])), ["attention_mask", "right"]),
+        (lambda: build("log-mel")(torch.zeros(1, 4), torch.tensor([[0, 0, 0, 0]])), ["attention_mask", "right"]),
+        (lambda: build("log-mel")(torch.zeros(1, 4), torch.ones(1, 3)), ["attention_mask", "(1, 3)", "(1, 4)"]),
+        (lambda: build("log-mel")(torch.zeros(1, 4), labels=torch.tensor([-1])), ["labels", "-1", "0 to 2"]),
+        (lambda: build("log-mel")(torch.zeros(1, 4), labels=torch.ones(1, 4)), ["labels", "(1, 4)", "(1, 3)"]),
+        (
+            lambda: PrototypeForAudioClassification(
+                PrototypeConfig(Wav2Vec2Config(**TINY_TRANSFORMER, add_adapter=True))
+            ),
+            ["add_adapter", "True"],
+        ),
+        (
+            lambda: PrototypeForAudioClassification(PrototypeConfig({"model_type": "bert", "num_hidden_layers": 1})),
+            ["bert", "conv_kernel"],
+        ),
+    ],
+)
+def test_errors_name_the_thing_the_value_and_what_is_allowed(make, words):
+    with pytest.raises(ValueError) as error:
+        make()
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_other_encoders_are_repaired_with_one_warning(caplog):
+    config = UniSpeechConfig(**{**TINY_TRANSFORMER, "mask_time_prob": 0.0})
+    valid_frames._warned_model_types.discard("unispeech")
+    with caplog.at_level(logging.WARNING, logger="hf_ambiser"):
+        for _ in range(2):
+            model = PrototypeForAudioClassification(PrototypeConfig(config, num_labels=3)).eval()
+    warnings = [r.getMessage() for r in caplog.records if "unispeech" in r.getMessage()]
+    assert len(warnings) == 1
+    assert difference_alone_or_padded(model, clips((4000, 16000))) < 1e-5
