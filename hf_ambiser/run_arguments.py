@@ -83,7 +83,7 @@ class RunArguments:
         method = values.pop("method", None)
         if method is None:
             raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
-        kinds = (DataArguments, ModelArguments, load_method(method).arguments_class)
+        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
         known = {f.name: kind for kind in kinds for f in fields(kind) if f.init}
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -91,8 +91,8 @@ class RunArguments:
                 f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them the"
                 " fields of DataArguments, ModelArguments and transformers.TrainingArguments."
             )
-        parts = [kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds]
-        return cls(method, *parts, given={"method": method, **values})
+        data, model, training = (kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds)
+        return cls(method, data, model, training, given={"method": method, **values})
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str]) -> RunArguments:
@@ -112,7 +112,8 @@ class RunArguments:
         if "method" not in values:
             raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
         arguments_class = load_method(values["method"]).arguments_class
-        parser = HfArgumentParser([DataArguments, ModelArguments, arguments_class], allow_abbrev=False)
+        kinds: Any = [DataArguments, ModelArguments, arguments_class]
+        parser = HfArgumentParser(kinds, allow_abbrev=False)
         # Only what stands on the command line may override the file, so defaults are taken out of the parser.
         for action in parser._actions:
             action.default = None if action.dest != "help" else action.default

@@ -74,6 +74,8 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """Inverse of `write_predictions`: `id (N,)`, `speaker (N,)`, `probabilities (N, K)`, `votes`, `consensus (N,)`."""
     table = pq.read_table(path)
     return {
-        name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else np.array(column.to_pylist())
+        name: np.stack(column.to_pylist())
+        if pa.types.is_fixed_size_list(column.type)
+        else np.array(column.to_pylist())
         for name, column in zip(table.column_names, table.columns, strict=True)
     }

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import EarlyStoppingCallback
-from transformers.utils import ModelOutput
 
 from hf_ambiser import checkpoints
 from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, ClipCollator
@@ -27,10 +26,11 @@ from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
 from hf_ambiser.distributed import gather_rows, world_size
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.losses import soft_cross_entropy
-from hf_ambiser.trajectory import write_trajectory
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+from hf_ambiser.trajectory import write_trajectory
 
 
+Outputs = Any  # a transformers ModelOutput; which fields it has depends on the model family
 STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
@@ -91,6 +91,8 @@ class AmbiSERTrainer(Trainer):
     exceptions: ClassVar[Mapping[str, str]] = {}
 
     args: AmbiSERTrainingArguments
+    data: TrainingSet
+    table: LabelTable
 
     def __init__(
         self,
@@ -108,10 +110,11 @@ class AmbiSERTrainer(Trainer):
                 f"one process sees {args.n_gpu} GPUs and would run DataParallel, under which per-utterance state is"
                 " wrong. Start with `accelerate launch` (one process per GPU) or set CUDA_VISIBLE_DEVICES=0."
             )
+        self.collate = ClipCollator(feature_extractor)
         super().__init__(
             model=model,
             args=args,
-            data_collator=ClipCollator(feature_extractor),
+            data_collator=self.collate,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=feature_extractor,
@@ -124,8 +127,8 @@ class AmbiSERTrainer(Trainer):
         self.effective_counts: dict[str, float] = {}
         self._observed: list[dict[str, Tensor]] = []
         self._figures: dict[str, list[Tensor | float]] = {}
-        self.table: LabelTable | None = None
         if train_dataset is not None:
+            self.data = train_dataset
             observed = torch.as_tensor(train_dataset.observed, dtype=torch.float32)
             self.table = LabelTable(train_dataset.ids, observed).to(self.args.device)
             self.set_up()
@@ -138,20 +141,19 @@ class AmbiSERTrainer(Trainer):
     def set_up(self) -> None:
         """Add columns to `self.table` and tensors to `self.method_state`. Called once, before training."""
 
-    def correct(self, outputs: ModelOutput, batch: BatchRows) -> tuple[Tensor, Tensor]:
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Targets `(B, K)` and weights `(B,)` of a batch: the one place where a method changes labels in training.
 
         Called without gradient. The base class returns the annotators' targets, weight 0 where there are none.
         """
-        assert self.table is not None
         targets = self.table.observed[batch.index]
         return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
 
-    def extra_loss(self, outputs: ModelOutput, batch: BatchRows) -> Tensor | float:
+    def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """What the loss has beside cross-entropy, averaged with `effective_mean`."""
         return 0.0
 
-    def observe(self, outputs: ModelOutput, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """Rows `(n, ...)` that `update_state` needs of this micro-batch; must hold `index` and `role`."""
         return {"index": batch.index, "role": batch.role, "target": targets, "weight": weights}
 
@@ -161,7 +163,6 @@ class AmbiSERTrainer(Trainer):
         The rows come from all micro-batches and ranks, sorted by (index, role) and without repetitions, so every rank
         computes the same. The base class writes what was trained on into the label table.
         """
-        assert self.table is not None
         first = rows["role"] != AUGMENTED
         self.table.write(rows["index"][first], target=rows["target"][first], weight=rows["weight"][first])
 
@@ -193,7 +194,7 @@ class AmbiSERTrainer(Trainer):
         for name, value in figures.items():
             self._figures.setdefault(name, []).append(value)  # made a number when logged: no wait for the GPU
 
-    def bare_model(self) -> nn.Module:
+    def bare_model(self) -> Any:
         """The model without the wrappers of accelerate and peft."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -223,7 +224,7 @@ class AmbiSERTrainer(Trainer):
             loss = self._training_loss(outputs, batch)
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
 
-    def _training_loss(self, outputs: ModelOutput, batch: BatchRows) -> Tensor:
+    def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
         cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
@@ -304,11 +305,9 @@ class AmbiSERTrainer(Trainer):
             self._load_all_state(load_file(Path(checkpoint) / STATE_FILE))
 
     def _all_state(self) -> dict[str, Tensor]:
-        assert self.table is not None
         return {**{_TABLE + k: v for k, v in self.table.state().items()}, **self.method_state}
 
     def _load_all_state(self, saved: Mapping[str, Tensor]) -> None:
-        assert self.table is not None
         self.table.load_state({k.removeprefix(_TABLE): v for k, v in saved.items() if k.startswith(_TABLE)})
         for name, tensor in self.method_state.items():
             tensor.copy_(saved[name])
@@ -317,7 +316,7 @@ class AmbiSERTrainer(Trainer):
 
     def ambiguous_per_step(self, epoch: int) -> int:
         """Ambiguous utterances in each optimiser step of an epoch."""
-        data = self.train_dataset
+        data = self.data
         if not self.takes_ambiguous(epoch) or data.n_ambiguous == 0:
             return 0
         batch = self._effective_batch()
@@ -329,10 +328,9 @@ class AmbiSERTrainer(Trainer):
         return self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * world_size()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        data = train_dataset or self.train_dataset
         self._sampler = StepSampler(
-            data.labelled_durations,
-            data.ambiguous_durations,
+            self.data.labelled_durations,
+            self.data.ambiguous_durations,
             effective_batch=self._effective_batch(),
             ambiguous_per_step=self.ambiguous_per_step,
             seed=self.args.seed,

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 from torch import nn
-from torch.utils.data import Dataset as TorchDataset
 from transformers import set_seed
 
 from hf_ambiser import checkpoints
@@ -43,7 +42,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     Raises:
         ValueError: If the run folder belongs to a run with other arguments.
     """
-    folder = Path(arguments.training.output_dir)
+    folder = Path(str(arguments.training.output_dir))
     _check_folder(folder, arguments)
     if (folder / RESULTS).is_file():
         logger.info("%s is finished; nothing to do. Its results are returned.", folder)
@@ -182,7 +181,6 @@ def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str
     data = arguments.data
     info = read_dataset_info(data.dataset)
     config = info["configs"][data.dataset_config]
-    assert isinstance(trainer.train_dataset, TorchDataset)
     return {
         "corpus": info["corpus"],
         "classes": info["classes"],
@@ -194,7 +192,7 @@ def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str
         "train_splits": data.train_splits,
         "ambiguous_splits": data.ambiguous_splits if trainer.needs_ambiguous else [],
         "revealed_splits": data.reveal_splits,
-        **describe(trainer.train_dataset),
+        **describe(trainer.data),
     }
 
 

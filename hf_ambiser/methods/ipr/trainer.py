@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 
 from hf_ambiser.data.collator import Clip
 from hf_ambiser.data.sampler import StepKey
@@ -18,7 +16,7 @@ from hf_ambiser.losses import instance_contrast, pseudo_label_contrast
 from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
 from hf_ambiser.schedules import exponential_ramp
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows
+from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
 
 
 class IPRTrainer(AmbiSERTrainer):
@@ -48,9 +46,8 @@ class IPRTrainer(AmbiSERTrainer):
 
     def set_up(self) -> None:
         """Columns for what the method says of each ambiguous clip: soft label and the classifier's own label."""
-        assert self.table is not None
         n, k = self.table.observed.shape
-        counts = self.table.observed[: self.train_dataset.n_labelled].sum(dim=0)
+        counts = self.table.observed[: self.data.n_labelled].sum(dim=0)
         if (counts == 0).any():
             empty = [i for i, c in enumerate(counts.tolist()) if c == 0]
             names = [self.bare_model().config.id2label.get(i, i) for i in empty]
@@ -74,7 +71,7 @@ class IPRTrainer(AmbiSERTrainer):
         args = self.args
         return exponential_ramp(self.epoch, args.num_train_epochs, args.beta_max, args.ramp_base)
 
-    def correct(self, outputs: ModelOutput, batch: BatchRows) -> tuple[Tensor, Tensor]:
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Eq. 3: the nearest prototype is an ambiguous clip's label, weight beta; augmented copies weigh nothing."""
         targets, weights = super().correct(outputs, batch)
         nearest = F.one_hot(outputs.prototype_similarity.argmax(dim=-1), targets.shape[-1]).float()
@@ -84,7 +81,7 @@ class IPRTrainer(AmbiSERTrainer):
 
     # ---- contrast ----------------------------------------------------------------------------------------------
 
-    def extra_loss(self, outputs: ModelOutput, batch: BatchRows) -> Tensor | float:
+    def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """Eq. 5, weighted by mu, over the ambiguous clips and their copies of all ranks."""
         if self.args.mu == 0 or self.effective_counts["ambiguous"] == 0:
             return 0.0
@@ -111,7 +108,7 @@ class IPRTrainer(AmbiSERTrainer):
 
     # ---- prototypes --------------------------------------------------------------------------------------------
 
-    def observe(self, outputs: ModelOutput, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """What Eq. 4 needs of each row."""
         return {
             **super().observe(outputs, batch, targets, weights),
@@ -129,7 +126,6 @@ class IPRTrainer(AmbiSERTrainer):
         copy = {name: tensor[batch.augmented] for name, tensor in rows.items()}
         if len(clean["index"]) == 0:
             return
-        assert self.table is not None
         self.table.write(clean["index"], soft_label=clean["soft_label"], classifier_label=clean["classified"])
         prototypes = self.prototypes
         moves = who_moves_what(
@@ -157,12 +153,10 @@ class IPRTrainer(AmbiSERTrainer):
         """End of a warm-up epoch: prototypes are the class means of all labelled clips (Eq. 1-2)."""
         if epoch >= self.args.warmup_epochs:
             return
-        assert self.table is not None
-        data, table = self.train_dataset, self.table
         sums = torch.zeros_like(self.prototypes)
         counts = torch.zeros(len(sums), device=sums.device)
-        for index, embedding in self._embeddings(data):
-            s, c = class_sums(embedding, table.observed[index].argmax(dim=-1), len(sums))
+        for index, embedding in self._embeddings():
+            s, c = class_sums(embedding, self.table.observed[index].argmax(dim=-1), len(sums))
             sums, counts = sums + s, counts + c
         if world_size() > 1:
             dist.all_reduce(sums)
@@ -170,14 +164,14 @@ class IPRTrainer(AmbiSERTrainer):
         self.prototypes = F.normalize(sums / counts[:, None], dim=-1)
 
     @torch.no_grad()
-    def _embeddings(self, data: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of the labelled clips' embeddings, in evaluation mode, in batches of similar length."""
         model = self.bare_model()
         model.eval()
         size = self.args.per_device_eval_batch_size
-        order = data.labelled_durations.argsort(kind="stable")
+        order = self.data.labelled_durations.argsort(kind="stable")
         for start in range(rank() * size, len(order), world_size() * size):
-            items: list[list[Clip]] = [data[StepKey(0, int(i), ())] for i in order[start : start + size]]
-            batch = self._prepare_inputs(self.data_collator(items))
+            items: list[list[Clip]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
+            batch = self._prepare_inputs(self.collate(items))
             outputs = model(input_values=batch["input_values"], attention_mask=batch["attention_mask"])
             yield batch["index"], outputs.embedding

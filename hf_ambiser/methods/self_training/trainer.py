@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 
 from hf_ambiser.schedules import exponential_ramp
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows
+from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
 
 
@@ -59,7 +58,7 @@ class SelfTrainingTrainer(AmbiSERTrainer):
         args = self.args
         return exponential_ramp(self.epoch, args.num_train_epochs, args.beta_max, args.ramp_base)
 
-    def correct(self, outputs: ModelOutput, batch: BatchRows) -> tuple[Tensor, Tensor]:
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Labelled rows as they are; ambiguous rows with the classifier's own answer, weight beta."""
         targets, weights = super().correct(outputs, batch)
         own = torch.softmax(outputs.logits.float(), dim=-1)
