@@ -39,7 +39,10 @@ def is_complete(checkpoint: Path) -> bool:
     marker = checkpoint / MARKER
     if not marker.is_file():
         return False
-    files = json.loads(marker.read_text())
+    try:
+        files = json.loads(marker.read_text())
+    except ValueError:
+        return False
     return all((checkpoint / f).is_file() and (checkpoint / f).stat().st_size == n for f, n in files.items())
 
 
@@ -73,7 +76,8 @@ def rotate(folder: Path, limit: int | None, keep: str | None = None) -> None:
     whole = [path for path in all_checkpoints(folder) if is_complete(path)]
     spared = {whole[-1]} if whole else set()
     if keep is not None:
-        spared.add(Path(keep))
+        # By name: the Trainer remembers the best one as `output_dir` was once given, relative or not.
+        spared |= {path for path in whole if path.name == Path(keep).name}
     excess = len(whole) - max(limit, len(spared))
     for path in [p for p in whole if p not in spared][: max(excess, 0)]:
         # The marker goes first: a deletion cut short leaves a folder that does not count.

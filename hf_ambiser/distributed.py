@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,6 +34,15 @@ def gather_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     first = next(iter(rows.values()))
     counts = _counts(len(first), first.device)
     return {name: torch.cat(_gather(tensor.contiguous(), counts)) for name, tensor in rows.items()}
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """One plain Python value of each rank, in rank order."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _gather(tensor: Tensor, counts: list[int]) -> list[Tensor]:

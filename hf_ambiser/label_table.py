@@ -74,4 +74,5 @@ class LabelTable:
                     f"label table: saved column {name!r} has shape {tuple(values.shape)}, this run needs"
                     f" {tuple(column.shape)}: it was saved on other training data. Start a new run folder."
                 )
-            column.copy_(values)
+        for name, values in state.items():
+            self.columns[name].copy_(values)

@@ -80,7 +80,7 @@ class LabelPolicy:
             raise ValueError(f"label policy {self.name!r}: no raw label maps to class(es) {missing}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready form; `LabelPolicy(**d)` is its inverse."""
+        """Plain JSON-ready form; `from_dict` is its inverse."""
         return {**dataclasses.asdict(self), "classes": list(self.classes), "class_map": dict(self.class_map)}
 
     @classmethod
@@ -114,6 +114,10 @@ class RatingArrays:
         position: `(R,)` int, place of the label within its rating, 0 first.
         self_report: `(R,)` bool, whether the rater is the speaker.
         vocabulary: The raw labels, lower case.
+
+    Raises:
+        ValueError: If columns differ in length, an utterance or label lies outside its range, or the vocabulary is not
+            of different lower-case words.
     """
 
     n_utterances: int
@@ -123,6 +127,24 @@ class RatingArrays:
     position: Array
     self_report: Array
     vocabulary: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        rows = {name: len(getattr(self, name)) for name in ("utterance", "rating", "label", "position", "self_report")}
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"ratings: the columns have different lengths: {rows}.")
+        # Out of range they would be counted for another utterance or label, silently.
+        for name, n, what in (
+            ("utterance", self.n_utterances, "n_utterances"),
+            ("label", len(self.vocabulary), "len(vocabulary)"),
+        ):
+            column = getattr(self, name)
+            if len(column) and not (column.min() >= 0 and column.max() < n):
+                raise ValueError(
+                    f"ratings: column {name!r} runs from {column.min()} to {column.max()}; allowed is 0 to {n - 1}"
+                    f" ({what} - 1)."
+                )
+        if len(set(self.vocabulary)) < len(self.vocabulary) or any(word != word.lower() for word in self.vocabulary):
+            raise ValueError(f"ratings: vocabulary {self.vocabulary} must be of different words in lower case.")
 
     @classmethod
     def from_lists(cls, ratings: Sequence[Iterable[tuple[Sequence[str], bool]]]) -> RatingArrays:
@@ -203,7 +225,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
     Raises:
         ValueError: If a raw label is not in the policy's class map.
     """
-    vocabulary = [label.lower() for label in ratings.vocabulary]
+    vocabulary = ratings.vocabulary
     unknown = sorted({label for label in vocabulary if label not in policy.class_map})
     if unknown:
         raise ValueError(
@@ -228,7 +250,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
         # Excitement and happiness by one rater are one voice for the merged class, not two.
         target = in_class[ratings.label]
         key = np.where(target >= 0, target, k + ratings.label)
-        _exclude(excluded, "same class twice by one rater", use, _repeats(ratings.rating, key, use), weight)
+        _exclude(excluded, "same class twice by one rater", use, _repeats(ratings, key, use), weight)
 
     # One column a raw label: the consensus may have to be found before classes are merged or dropped.
     v = max(len(vocabulary), 1)
@@ -264,12 +286,12 @@ def _exclude(excluded: dict[str, float], reason: str, use: Array, out: Array, we
         use &= ~out
 
 
-def _repeats(rating: Array, key: Array, use: Array) -> Array:
-    """`(R,)` bool: a used row whose (rating, key) stood in an earlier used row."""
-    repeated = np.zeros(len(rating), dtype=bool)
+def _repeats(ratings: RatingArrays, key: Array, use: Array) -> Array:
+    """`(R,)` bool: a used row whose (rating, key) also stands in a used row of an earlier position."""
+    repeated = np.zeros(len(key), dtype=bool)
     rows = np.flatnonzero(use)
-    pair = rating[rows] * (key.max(initial=0) + 1) + key[rows]
-    order = np.argsort(pair, kind="stable")
+    pair = ratings.rating[rows] * (key.max(initial=0) + 1) + key[rows]
+    order = np.lexsort((ratings.position[rows], pair))
     repeated[rows[order[1:]]] = pair[order[1:]] == pair[order[:-1]]
     return repeated
 

@@ -1,7 +1,7 @@
 """Losses as functions of tensors: no model, no trainer, no averaging over the batch.
 
 Each returns one value per sample, because how samples are averaged over micro-batches and ranks is the trainer's
-business (`AmbiSERTrainer.effective_mean`). All compute in float32 whatever the model ran in.
+business (`AmbiSERTrainer.effective_mean`). All compute in float32 whatever the model ran in, autocast included.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def instance_contrast(anchor: Tensor, copies: Tensor, positive: Tensor, temperat
     Returns:
         `(A,)` in nats, float32.
     """
-    similarity = anchor.float() @ copies.float().T / temperature
+    similarity = _similarity(anchor, copies) / temperature
     return F.cross_entropy(similarity, positive, reduction="none")
 
 
@@ -60,9 +60,15 @@ def pseudo_label_contrast(
     Returns:
         `(A,)` in nats, float32.
     """
-    similarity = anchor.float() @ bank.float().T / temperature
+    similarity = _similarity(anchor, bank) / temperature
     itself = F.one_hot(own, num_classes=len(bank)).bool()
     log_share = similarity - torch.logsumexp(similarity.masked_fill(itself, float("-inf")), dim=1, keepdim=True)
     positive = (anchor_label[:, None] == bank_label[None, :]) & ~itself
     total = log_share.masked_fill(~positive, 0.0).sum(dim=1)
     return -total / positive.sum(dim=1).clamp(min=1)
+
+
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """`(A, M)` dot products in float32: autocast would take them in half precision, whose steps a small tau enlarges."""
+    with torch.autocast(device_type=a.device.type, enabled=False):
+        return a.float() @ b.float().T

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from hf_ambiser.metrics import unweighted_accuracy, weighted_accuracy
 from hf_ambiser.scoring import read_predictions
+from hf_ambiser.significance import paired_bootstrap, paired_t
 from hf_ambiser.training import RESULTS
 
 
@@ -101,3 +103,82 @@ def _mean_sd(values: Sequence[float], name: str) -> str:
         return _cell(values[0], name)
     _, digits, factor = COLUMNS[name]
     return f"{_cell(float(np.mean(values)), name)} ({np.std(values, ddof=1) * factor:.{digits}f})"
+
+
+def comparison(runs: dict[str, list[Run]], split: str, figure: str, of: str) -> str:
+    """Markdown: how one system differs from each other one in WA or UA, over seeds and over clips.
+
+    Over seeds: paired t test of the seeds both have. Over clips: the systems' probabilities averaged over seeds,
+    bootstrap over speakers (`significance.paired_bootstrap`).
+    """
+    lines = [
+        f"| {figure.upper()} % of {of} minus | seeds: difference [95 %] | p | clips: difference [95 %] | p |",
+        "|---|---|---|---|---|",
+    ]
+    for other in [system for system in runs if system != of]:
+        t = _over_seeds(runs[of], runs[other], split, figure)
+        b = _over_clips(runs[of], runs[other], split, figure)
+        lines.append(f"| {other} | {t} | {b} |")
+    return "\n".join(lines)
+
+
+def _over_seeds(a: list[Run], b: list[Run], split: str, figure: str) -> str:
+    mine, theirs = {r.folder.name: r for r in a}, {r.folder.name: r for r in b}
+    seeds = sorted(set(mine) & set(theirs))
+    values = [(mine[s].figure(split, figure), theirs[s].figure(split, figure)) for s in seeds]
+    pairs = [(100 * x, 100 * y) for x, y in values if x is not None and y is not None]
+    if len(pairs) < 2:
+        return "one seed | -"
+    t = paired_t([x for x, _ in pairs], [y for _, y in pairs])
+    if t.p is None or t.low is None or t.high is None:
+        return f"{t.mean:+.1f} ({t.undefined}) | -"
+    return f"{t.mean:+.1f} [{t.low:+.1f}, {t.high:+.1f}] | {t.p:.3f}"
+
+
+def _over_clips(a: list[Run], b: list[Run], split: str, figure: str) -> str:
+    first = a[0].predictions(split)
+    k = first["votes"].shape[1]
+    labelled = first["consensus"] >= 0
+    mean = [
+        np.mean([run.predictions(split)["probabilities"] for run in group], axis=0)[labelled].argmax(axis=1)
+        for group in (a, b)
+    ]
+    metrics = {"wa": lambda y, p: weighted_accuracy(y, p, k), "ua": lambda y, p: unweighted_accuracy(y, p, k)}
+    result = paired_bootstrap(
+        metrics[figure], first["consensus"][labelled], mean[0], mean[1], first["speaker"][labelled]
+    )
+    low, high = 100 * result.low, 100 * result.high
+    return f"{100 * result.difference:+.1f} [{low:+.1f}, {high:+.1f}] | {result.p:.3f}"
+
+
+def baselines(run: Run, split: str) -> str:
+    """Markdown: class counts, the majority-class baseline and the rater ceiling of a split."""
+    scores = run.results["scores"][split]["all"]
+    counts = ", ".join(f"{name} {n}" for name, n in scores["class_counts"].items())
+    majority, ceiling = scores["majority_baseline"], scores["rater_ceiling"]
+    rows = [
+        f"{scores['n']} clips ({counts}).",
+        "",
+        "| | WA % | UA % | macro-F1 % | JS (bit) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in (("always the majority class", majority), ("one rater against the others", ceiling)):
+        shown = [_cell(values.get(figure), figure) for figure in ("wa", "ua", "macro_f1", "js")]
+        rows.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(rows)
+
+
+def compare(folder: Path, of: str = "ipr", splits: Sequence[str] | None = None) -> str:
+    """The whole comparison as Markdown: for each test split counts, ceiling, table over seeds, paired differences."""
+    runs = find_runs(folder)
+    first = next(iter(runs.values()))[0]
+    data = first.results["data"]
+    text = [
+        f"Corpus {data['corpus']}, {data['dataset_config']}, protocol **{data['protocol']}**, policy {data['policy']}"
+        f" (`{data['policy_fingerprint']}`), splits `{data['split_fingerprint']}`."
+    ]
+    for split in splits or list(first.results["scores"]):
+        text += ["", f"### {split}", "", baselines(first, split), "", seeds_table(runs, split, list(runs))]
+        if of in runs and len(runs) > 1:
+            text += ["", comparison(runs, split, "wa", of), "", comparison(runs, split, "ua", of)]
+    return "\n".join(text) + "\n"

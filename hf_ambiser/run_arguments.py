@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -56,8 +57,7 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         for name in ("encoder_fields", "model_fields", "lora"):
-            if isinstance(getattr(self, name), str):
-                setattr(self, name, json.loads(getattr(self, name)))
+            setattr(self, name, _mapping(name, getattr(self, name)))
         if self.freeze not in ("none", "feature_encoder", "encoder"):
             raise ValueError(f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'].")
 
@@ -88,9 +88,10 @@ class RunArguments:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(
-                f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them the"
-                " fields of DataArguments, ModelArguments and transformers.TrainingArguments."
+                f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them"
+                " the fields of DataArguments, ModelArguments and transformers.TrainingArguments."
             )
+        values = {name: _as_declared(name, value, get_type_hints(known[name])[name]) for name, value in values.items()}
         data, model, training = (kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds)
         return cls(method, data, model, training, given={"method": method, **values})
 
@@ -99,21 +100,17 @@ class RunArguments:
         """From `--config FILE` and `--field value` pairs, which override the file."""
         argv = list(argv)
         values: dict[str, Any] = {}
-        while "--config" in argv:
-            at = argv.index("--config")
-            if at + 1 >= len(argv):
-                raise ValueError("--config needs a file.")
-            values |= read_config(Path(argv[at + 1]))
-            del argv[at : at + 2]
-        if "--method" in argv:
-            at = argv.index("--method")
-            values["method"] = argv[at + 1]
-            del argv[at : at + 2]
+        while (path := _take(argv, "--config", "a file")) is not None:
+            values |= read_config(Path(path))
+        while (method := _take(argv, "--method", f"one of {available_methods()}")) is not None:
+            values["method"] = method
         if "method" not in values:
             raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
         arguments_class = load_method(values["method"]).arguments_class
         kinds: Any = [DataArguments, ModelArguments, arguments_class]
         parser = HfArgumentParser(kinds, allow_abbrev=False)
+        # One line for a mistake, not argparse's page of every argument there is.
+        parser.error = _raise  # type: ignore[method-assign]
         # Only what stands on the command line may override the file, so defaults are taken out of the parser.
         for action in parser._actions:
             action.default = None if action.dest != "help" else action.default
@@ -134,6 +131,55 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold `field: value` lines, not {type(values).__name__}.")
     return values
+
+
+def _take(argv: list[str], option: str, what: str) -> str | None:
+    """The value of the first `option VALUE` or `option=VALUE`, both taken out of `argv`; None if it is not there."""
+    for at, word in enumerate(argv):
+        if word.startswith(option + "="):
+            return argv.pop(at).removeprefix(option + "=")
+        if word == option:
+            if at + 1 == len(argv):
+                raise ValueError(f"{option} needs {what}.")
+            del argv[at]
+            return argv.pop(at)
+    return None
+
+
+def _mapping(name: str, value: Any) -> Any:
+    """A mapping, also from its JSON on the command line; None stays None."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f'{name}={value!r} is not JSON ({error}); give for example {{"field": 1}}.') from None
+    if not isinstance(value, dict | None):
+        raise ValueError(f"{name}={value!r} must be a mapping of fields, not {type(value).__name__}.")
+    return value
+
+
+def _as_declared(name: str, value: Any, declared: Any) -> Any:
+    """The value, if it is of the field's type; text where a number is meant (YAML's `1e-3`) becomes one.
+
+    Raises:
+        ValueError: If it is of another plain type.
+    """
+    kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
+    kinds = {get_origin(kind) or kind for kind in kinds}
+    plain = {bool, int, float, str, list, dict, NoneType}
+    if type(value) in kinds or not {type(value), *kinds} <= plain or (type(value) is int and float in kinds):
+        return value
+    if isinstance(value, str) and float in kinds:
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    allowed = " or ".join(sorted("nothing" if kind is NoneType else kind.__name__ for kind in kinds))
+    raise ValueError(f"{name}={value!r} is of type {type(value).__name__}; it must be of type {allowed}.")
+
+
+def _raise(message: str) -> NoReturn:
+    raise ValueError(message)
 
 
 def _own_fields(arguments_class: type) -> list[str]:

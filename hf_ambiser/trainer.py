@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,10 +19,11 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import EarlyStoppingCallback
 
 from hf_ambiser import checkpoints
-from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, ClipCollator
+from hf_ambiser.batch_rows import BatchRows, sorted_unique
+from hf_ambiser.data.collator import AUGMENTED, ClipCollator
 from hf_ambiser.data.sampler import StepSampler
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
-from hf_ambiser.distributed import gather_rows, world_size
+from hf_ambiser.distributed import gather_objects, gather_rows, world_size
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.losses import soft_cross_entropy
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
@@ -35,29 +35,6 @@ STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
 
-@dataclass(frozen=True)
-class BatchRows:
-    """Which utterance each of the B rows of a batch is, `index (B,)`, and in what `role (B,)`."""
-
-    index: Tensor
-    role: Tensor
-
-    @property
-    def labelled(self) -> Tensor:
-        """`(B,)` bool."""
-        return self.role == LABELLED
-
-    @property
-    def ambiguous(self) -> Tensor:
-        """`(B,)` bool: clean ambiguous rows."""
-        return self.role == AMBIGUOUS
-
-    @property
-    def augmented(self) -> Tensor:
-        """`(B,)` bool: augmented copies, in the order of the ambiguous rows."""
-        return self.role == AUGMENTED
-
-
 class AmbiSERTrainer(Trainer):
     """Trains on labelled and, for methods that take them, ambiguous utterances, with labels that may change.
 
@@ -67,8 +44,8 @@ class AmbiSERTrainer(Trainer):
     - A loss is a sum over a group of rows divided by the group's size in the *effective* batch (all micro-batches and
       ranks of an optimiser step), so accumulation and ranks do not change it.
     - State (the label table and `method_state`) changes once per optimiser step, from the rows of the whole effective
-      batch, equally on all ranks, and not at all where the gradient scaler skipped the step. It is float32 or int64, is
-      saved with every checkpoint and restored from it.
+      batch, equally on all ranks, and not at all where the gradient scaler skipped the step. It is float32 or int64,
+      is saved with every checkpoint and restored from it.
     - `epoch_finished` runs exactly once per epoch however often the run was interrupted.
 
     Args:
@@ -87,8 +64,12 @@ class AmbiSERTrainer(Trainer):
     needs_augmented: ClassVar[bool] = False
     needs_prototypes: ClassVar[bool] = False
     paper: ClassVar[str | None] = None
-    # Property of the shared suite -> why this method cannot have it by its mathematics.
-    exceptions: ClassVar[Mapping[str, str]] = {}
+    # Read by the shared test suite. Small arguments under which every phase of the method occurs in three epochs; what
+    # a user may choose, by name; and property -> (why the method cannot have it by its mathematics, the arguments under
+    # which it has it after all and is tested, or None).
+    suite_settings: ClassVar[Mapping[str, Any]] = {}
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    exceptions: ClassVar[Mapping[str, tuple[str, Mapping[str, Any] | None]]] = {}
 
     args: AmbiSERTrainingArguments
     data: TrainingSet
@@ -131,6 +112,7 @@ class AmbiSERTrainer(Trainer):
             self.data = train_dataset
             observed = torch.as_tensor(train_dataset.observed, dtype=torch.float32)
             self.table = LabelTable(train_dataset.ids, observed).to(self.args.device)
+            self.class_weight = self._class_weight()
             self.set_up()
         self.add_callback(_StateCallback(self))
         if args.early_stopping_patience is not None:
@@ -168,6 +150,10 @@ class AmbiSERTrainer(Trainer):
 
     def epoch_finished(self, epoch: int) -> None:
         """Called once after each epoch (0, 1, ...), on all ranks, before its evaluation and checkpoint."""
+
+    def trajectory_tensors(self) -> dict[str, Tensor]:
+        """What the label trajectory keeps of each epoch beside the label table, for example prototypes."""
+        return {}
 
     def takes_ambiguous(self, epoch: int) -> bool:
         """Whether ambiguous utterances are drawn in this epoch; a warm-up says no."""
@@ -227,6 +213,8 @@ class AmbiSERTrainer(Trainer):
     def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
+        # A method's own labels of ambiguous rows come from a model that was trained with balanced classes already.
+        weights = weights * torch.where(batch.labelled, targets @ self.class_weight, 1.0)
         cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
         loss = torch.zeros((), device=cross_entropy.device)
         for group, mask in self.groups(batch).items():
@@ -238,6 +226,13 @@ class AmbiSERTrainer(Trainer):
             rows = self.observe(outputs, batch, targets, weights)
         self._observed.append({name: tensor.detach() for name, tensor in rows.items()})
         return loss
+
+    def _class_weight(self) -> Tensor:
+        """`(K,)` N / (K n_c) over the labelled utterances, whose mean over them is 1; ones where not asked for."""
+        n = self.table.observed.sum(dim=0)
+        if self.args.class_weights == "none":
+            return torch.ones_like(n)
+        return n.sum() / (len(n) * n.clamp(min=1))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
         """The micro-batches of one optimiser step; counts its groups over micro-batches and ranks on the way."""
@@ -263,7 +258,7 @@ class AmbiSERTrainer(Trainer):
         if self.accelerator.optimizer_step_was_skipped or not observed:
             return
         rows = gather_rows({name: torch.cat([part[name] for part in observed]) for name in observed[0]})
-        self.update_state(_sorted_unique(rows))
+        self.update_state(sorted_unique(rows))
 
     def finish_epochs(self, until: int) -> None:
         """Run `epoch_finished` for every finished epoch before `until` that has not had it."""
@@ -275,7 +270,7 @@ class AmbiSERTrainer(Trainer):
                 done += 1
                 every = self.args.trajectory_every
                 if self.args.should_save and every and int(done) % every == 0:
-                    write_trajectory(self.table, Path(self.args.output_dir), int(done))
+                    write_trajectory(self.table, self.trajectory_tensors(), Path(str(self.args.output_dir)), int(done))
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """As the Trainer's, but leaves the random state alone: when and how often one evaluates changes no result."""
@@ -353,9 +348,13 @@ class AmbiSERTrainer(Trainer):
         self._sampler.set_epoch(self.epoch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means of what `record` was given to the training log."""
+        """Adds the means over micro-batches and ranks of what `record` was given to the training log."""
         if "loss" in logs:
-            logs.update({name: sum(map(float, values)) / len(values) for name, values in self._figures.items()})
+            means: dict[str, list[float]] = {}
+            for figures in gather_objects({name: list(map(float, v)) for name, v in self._figures.items()}):
+                for name, values in figures.items():
+                    means.setdefault(name, []).extend(values)
+            logs.update({name: sum(values) / len(values) for name, values in means.items()})
             self._figures = {}
         super().log(logs, start_time)
 
@@ -366,9 +365,12 @@ class _StateCallback(TrainerCallback):
     def __init__(self, trainer: AmbiSERTrainer) -> None:
         self.trainer = trainer
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # A checkpoint taken by step count on an epoch's boundary was saved before that epoch's end was reached.
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A checkpoint taken by step count on an epoch's boundary was saved before that epoch's end was reached. Not at
+        # the next epoch's begin: after the last one there is none.
         self.trainer.finish_epochs(self.trainer.epoch)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.begin_epoch()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -377,13 +379,3 @@ class _StateCallback(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # An epoch cut short (max_steps, early stop) has a fractional count and is not finished.
         self.trainer.finish_epochs(self.trainer.epoch)
-
-
-def _sorted_unique(rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rows sorted by (index, role), the first of each pair."""
-    key = rows["index"] * 3 + rows["role"]
-    order = torch.argsort(key, stable=True)
-    key = key[order]
-    fresh = torch.ones_like(key, dtype=torch.bool)
-    fresh[1:] = key[1:] != key[:-1]
-    return {name: tensor[order][fresh] for name, tensor in rows.items()}

@@ -1,8 +1,8 @@
 """One run from its arguments to its run folder: data, model, trainer, training, scores.
 
 The run folder (`output_dir`) holds `arguments.yaml`, `data.json`, `environment.json`, checkpoints, `trajectory/`,
-`model/` (the trained model with its code and feature extractor), `predictions/` and, written last, `results.json`. A
-report reads nothing else.
+`model/` (the trained model with its code and feature extractor), `predictions/`, `reference.parquet` (what the raters
+said of the training utterances) and, written last, `results.json`. A report reads nothing else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from torch import nn
-from transformers import set_seed
+from transformers import AutoFeatureExtractor, set_seed
 
 from hf_ambiser import checkpoints
 from hf_ambiser.data.augment import Augmenter
@@ -24,6 +26,7 @@ from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
 from hf_ambiser.environment import describe_environment
 from hf_ambiser.methods import load_method
 from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
+from hf_ambiser.progress import use_one_bar
 from hf_ambiser.run_arguments import DataArguments, ModelArguments, RunArguments
 from hf_ambiser.scoring import ValidationMetrics, score, write_predictions
 from hf_ambiser.trainer import AmbiSERTrainer
@@ -31,6 +34,7 @@ from hf_ambiser.trainer import AmbiSERTrainer
 
 logger = logging.getLogger(__name__)
 RESULTS = "results.json"
+REFERENCE = "reference.parquet"
 
 
 def run(arguments: RunArguments) -> dict[str, Any]:
@@ -49,6 +53,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         return json.loads((folder / RESULTS).read_text())
 
     trainer, tests = prepare(arguments)
+    use_one_bar(trainer)
     writes = trainer.is_world_process_zero()
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +61,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         _write(folder / "arguments.yaml", yaml.safe_dump(arguments.given, sort_keys=False))
         _write(folder / "data.json", json.dumps(_describe_data(arguments, trainer), indent=1))
         _write(folder / "environment.json", json.dumps(describe_environment(), indent=1))
+        _write_reference(folder / REFERENCE, arguments.data)
     trainer.accelerator.wait_for_everyone()
 
     last = checkpoints.last_complete(folder)
@@ -130,12 +136,26 @@ def build_model(arguments: ModelArguments, classes: list[str]) -> tuple[nn.Modul
             **model_fields,
         )
         model = PrototypeForAudioClassification(config)
-    extractor = default_feature_extractor(model.config.encoder_config)
+    extractor = _feature_extractor(arguments.encoder, model)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
     elif arguments.freeze == "encoder":
         model.freeze_encoder()
     return (_with_lora(model, dict(arguments.lora)) if arguments.lora else model), extractor  # type: ignore[arg-type]
+
+
+def _feature_extractor(encoder: str | None, model: PrototypeForAudioClassification) -> Any:
+    """The pretrained encoder's own, as it was trained with, or else the default of its kind."""
+    if encoder is not None:
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(encoder)
+        except (OSError, ValueError) as error:
+            logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
+        else:
+            # Most published ones say False; without the mask padding would count as speech.
+            extractor.return_attention_mask = True
+            return extractor
+    return default_feature_extractor(model.config.encoder_config)
 
 
 def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any]) -> nn.Module:
@@ -196,6 +216,16 @@ def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str
     }
 
 
+def _write_reference(path: Path, data: DataArguments) -> None:
+    """The raters' answer to every training utterance, for reports; the trainer never opens this file."""
+    splits = [*data.train_splits, *data.ambiguous_splits]
+    columns = ["id", "reference_votes", "reference_label", "true_distribution"]
+    parts = [_load(data, split).select_columns(columns).with_format("arrow")[:] for split in splits]
+    part = path.with_suffix(".part")
+    pq.write_table(pa.concat_tables(parts), part)
+    part.replace(path)
+
+
 def _check_folder(folder: Path, arguments: RunArguments) -> None:
     path = folder / "arguments.yaml"
     if not path.is_file():
@@ -204,8 +234,8 @@ def _check_folder(folder: Path, arguments: RunArguments) -> None:
     changed = sorted(k for k in {**before, **arguments.given} if before.get(k) != arguments.given.get(k))
     if changed:
         raise ValueError(
-            f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or delete"
-            " that folder."
+            f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or"
+            " delete that folder."
         )
 
 

@@ -15,9 +15,9 @@ class AmbiSERTrainingArguments(TrainingArguments):
 
     Inherited defaults that are changed here, and why:
 
-    - `lr_scheduler_type` `"constant"` and `max_grad_norm` 0 (no clipping): none of the three papers mentions a decay or
-      clipping, and the Trainer's own defaults (linear decay, clipping at 1.0) would bring both in silently.
-    - `remove_unused_columns` False: the collator makes the batch; removing columns would take the utterance index away.
+    - `lr_scheduler_type` `"constant"` and `max_grad_norm` 0 (no clipping): none of the three papers mentions a
+      decay or clipping, and the Trainer's own defaults (linear decay, clipping at 1.0) would bring both in silently.
+    - `remove_unused_columns` False: the collator makes the batch; removing columns would take the index away.
     - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
     - `restore_callback_states_from_checkpoint` True: patience survives a resume.
     """
@@ -43,11 +43,18 @@ class AmbiSERTrainingArguments(TrainingArguments):
     ambiguous_per_labelled: float | None = field(
         default=None,
         metadata={
-            "help": "Ambiguous utterances per labelled one in a step, for methods that learn from both. Default: as many"
-            " as it takes for one epoch to pass once over both splits (IPR's 3421 / 1710 = 2)."
+            "help": "Ambiguous utterances per labelled one in a step, for methods that learn from both. Default: as"
+            " many as it takes for one epoch to pass once over both splits (IPR's 3421 / 1710 = 2)."
         },
     )
     length_grouping: bool = field(default=True, metadata={"help": "Whether steps hold clips of similar length."})
+    class_weights: str = field(
+        default="none",
+        metadata={
+            "help": "`inverse_frequency` weighs labelled utterances by the inverse of their class's share (mean 1;"
+            " for a soft target the expectation under it); `none` does not."
+        },
+    )
     augmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
@@ -70,6 +77,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError("remove_unused_columns=True would take the utterance index away; leave it False.")
         if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
+        if self.class_weights not in ("none", "inverse_frequency"):
+            raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
         # The label columns an evaluation batch carries; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from hf_ambiser.label_table import LabelTable
 
@@ -14,11 +18,12 @@ from hf_ambiser.label_table import LabelTable
 FOLDER = "trajectory"
 
 
-def write_trajectory(table: LabelTable, run: Path, epoch: int) -> Path:
+def write_trajectory(table: LabelTable, tensors: Mapping[str, Tensor], run: Path, epoch: int) -> Path:
     """Write `run/trajectory/epoch_NNNN.parquet`: one row an utterance, with its `id` and all columns of the table.
 
     `observed` is what the annotators said (zeros where the label was not given), `target` what was trained on last,
-    `weight` how much; further columns are the method's own. Written whole or not at all.
+    `weight` how much; further columns are the method's own. Other tensors of the method go to
+    `epoch_NNNN.safetensors` beside it. Each file is written whole or not at all.
     """
     columns = {"id": pa.array(table.ids)}
     for name, tensor in {"observed": table.observed, **table.columns}.items():
@@ -29,6 +34,10 @@ def write_trajectory(table: LabelTable, run: Path, epoch: int) -> Path:
             columns[name] = pa.array(values)
     path = run / FOLDER / f"epoch_{epoch:04d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if tensors:
+        part = path.with_suffix(".safetensors.part")
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
+        part.replace(path.with_suffix(".safetensors"))
     part = path.with_suffix(".part")
     pq.write_table(pa.table(columns), part)
     return part.replace(path)
@@ -53,3 +62,9 @@ def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
         name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else column.to_numpy()
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
+
+
+def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """The method's other tensors of one epoch; empty where it has none."""
+    path = run / FOLDER / f"epoch_{epoch:04d}.safetensors"
+    return load_file(path) if path.is_file() else {}

@@ -80,19 +80,23 @@ class StepSampler(Sampler[StepKey]):
                 yield StepKey(self.epoch, int(labelled[step, i]), tuple(int(j) for j in mine))
 
     def _draw(self, lengths: np.ndarray, per_step: int, stream: int) -> np.ndarray:
-        """`(steps, per_step)` indices: permutations one after the other until every step is full."""
+        """`(steps, per_step)` indices: one permutation, again and again until every step is full."""
         needed = self.steps * per_step
         if needed == 0:
             return np.zeros((self.steps, 0), dtype=np.int64)
         rng = np.random.default_rng((self.seed, self.epoch, stream))
-        passes = -(-needed // len(lengths))
-        first = rng.permutation(len(lengths))
-        # The filling of a last, partial pass is the beginning of the first: no clip twice in a step if avoidable.
-        drawn = np.concatenate([first, *(rng.permutation(len(lengths)) for _ in range(passes - 2)), first])[:needed]
-        drawn = drawn.reshape(self.steps, per_step)
+        # The same permutation: any `per_step` in a row are then different clips, as long as there are that many.
+        order = rng.permutation(len(lengths))
+        drawn = np.resize(order, (self.steps, per_step))
         if self.length_grouping:
+            place = np.argsort(order)  # clips of equal length stay in random order, copies of one clip side by side
             for start in range(0, self.steps, self.window):
-                part = drawn[start : start + self.window].ravel()
-                part = part[np.argsort(lengths[part], kind="stable")]
-                drawn[start : start + self.window] = part.reshape(-1, per_step)
+                part = drawn[start : start + self.window]
+                clips = part.ravel()
+                clips = clips[np.lexsort((place[clips], lengths[clips]))]
+                # Dealt out like cards to as many steps as a clip has copies, the copies come into different steps.
+                copies = np.unique(clips, return_counts=True)[1].max()
+                for steps in np.array_split(np.arange(len(part)), max(len(part) // copies, 1)):
+                    hand = clips[steps[0] * per_step : (steps[-1] + 1) * per_step]
+                    part[steps] = hand.reshape(per_step, len(steps)).T
         return drawn

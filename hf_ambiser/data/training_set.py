@@ -12,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
 from hf_ambiser.data.sampler import StepKey
+from hf_ambiser.data.schema import SAMPLING_RATE
 
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ class ClipStore:
 
     def __init__(self, dataset: Dataset, max_seconds: float | None = None, cache_gb: float = 2.0) -> None:
         self._audio = dataset.select_columns(["audio"])
-        self._limit = None if max_seconds is None else int(max_seconds * 16000)
+        self._limit = None if max_seconds is None else round(max_seconds * SAMPLING_RATE)
         self._budget = cache_gb * 1e9
         self._cache: dict[int, np.ndarray] = {}
         self.durations = np.asarray(dataset["duration"], dtype=np.float64)
-        self.n_cut = 0 if max_seconds is None else int((self.durations > max_seconds).sum())
+        # In samples: a duration is stored as float32, so 1.1 s would be longer than 1.1 s.
+        samples = np.rint(self.durations * SAMPLING_RATE)
+        self.n_cut = 0 if self._limit is None else int((samples > self._limit).sum())
 
     def __len__(self) -> int:
         return len(self.durations)
@@ -44,7 +47,9 @@ class ClipStore:
     def __getitem__(self, i: int) -> np.ndarray:
         if i in self._cache:
             return self._cache[i]
-        waveform = decode(self._audio[i]["audio"]["bytes"])[: self._limit]
+        waveform = decode(self._audio[i]["audio"]["bytes"])
+        if self._limit is not None and len(waveform) > self._limit:
+            waveform = waveform[: self._limit].copy()  # a view would keep the whole clip in memory
         self._budget -= waveform.nbytes
         if self._budget > 0:
             self._cache[i] = waveform

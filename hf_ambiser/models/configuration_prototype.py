@@ -40,7 +40,7 @@ class PrototypeConfig(PreTrainedConfig):
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         classifier_hidden_size: int = 128,
         classifier_dropout: float = 0.1,
-        prototype_temperature: float = 0.1,
+        prototype_temperature: float = 0.3,
         pooling: str = "mean",
         **kwargs: Any,
     ) -> None:

@@ -37,9 +37,19 @@ class IPRTrainer(AmbiSERTrainer):
     needs_augmented = True
     needs_prototypes = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition"
+    # A smaller gamma than the paper's, so that nine steps move a prototype by more than rounding.
+    suite_settings = {"warmup_epochs": 1, "gamma": 0.9}
+    variants = {
+        "instance contrast": {"contrastive": "instance"},
+        "prototype agreement": {"prototype_update": "prototype_agreement"},
+        "proportional": {"prototype_update": "proportional"},
+    }
     exceptions = {
-        "accumulation": "the contrastive loss compares the clips of one forward pass with each other, so two"
-        " micro-batches have other negatives than one batch of both; it holds with mu=0, which is what is tested"
+        "accumulation": (
+            "the contrastive loss compares the clips of one forward pass with each other, so two micro-batches have"
+            " other negatives than one batch of both; it holds with mu=0, which is what is tested",
+            {"mu": 0.0},
+        )
     }
 
     args: IPRArguments
@@ -148,6 +158,10 @@ class IPRTrainer(AmbiSERTrainer):
     def prototypes(self, values: Tensor) -> None:
         with torch.no_grad():
             self.bare_model().head.prototypes.copy_(values)
+
+    def trajectory_tensors(self) -> dict[str, Tensor]:
+        """The prototypes `(K, D)`, for the paper's Figure 2."""
+        return {"prototypes": self.prototypes}
 
     def epoch_finished(self, epoch: int) -> None:
         """End of a warm-up epoch: prototypes are the class means of all labelled clips (Eq. 1-2)."""

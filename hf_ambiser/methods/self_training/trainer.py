@@ -45,6 +45,8 @@ class SelfTrainingTrainer(AmbiSERTrainer):
     arguments_class = SelfTrainingArguments
     needs_ambiguous = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition (baseline+)"
+    suite_settings = {"warmup_epochs": 1}
+    variants = {"hard pseudo labels": {"pseudo_label": "hard"}}
 
     args: SelfTrainingArguments
 

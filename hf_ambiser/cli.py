@@ -1,0 +1,59 @@
+"""The `hf-ambiser` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; what a user can put right is one line on standard error and exit status 2."""
+    parser = argparse.ArgumentParser(prog="hf-ambiser", description="Ambiguous speech emotion recognition.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser("demo", help="simulate a corpus, train three baselines and IPR, compare them")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (default: %(default)s)")
+    demo.add_argument("--n-utterances", type=int, default=600, help="simulated clips (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0)
+
+    compare = commands.add_parser("compare", help="table of the finished runs under a folder")
+    compare.add_argument("folder", type=Path, help="holds <system>/<seed>/ run folders")
+    compare.add_argument("--of", default="ipr", help="system that the others are compared with (default: %(default)s)")
+    compare.add_argument("--splits", nargs="+", help="test splits (default: all)")
+
+    args = parser.parse_args(argv)
+    try:
+        return _demo(args) if args.command == "demo" else _compare(args)
+    except (ValueError, OSError) as error:
+        print(f"hf-ambiser: {error}", file=sys.stderr)
+        return 2
+
+
+def _demo(args: argparse.Namespace) -> int:
+    # Imported here: `hf-ambiser --help` should not wait for torch.
+    from datasets import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    from hf_ambiser.demo import Demo
+
+    logging.basicConfig(level=logging.WARNING)
+    transformers_logging.set_verbosity_error()
+    # The run's own bar stays; those of every small save and load go.
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
+    Demo(args.out, args.n_utterances, args.seed).run()
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from hf_ambiser.report import compare
+
+    print(compare(args.folder, args.of, args.splits))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

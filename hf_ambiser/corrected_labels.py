@@ -1,0 +1,99 @@
+"""How good the labels are that a method gave to ambiguous utterances: agreement with raters, distance from truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hf_ambiser.labels import soft_labels
+from hf_ambiser.metrics_distribution import js_divergence
+from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+
+
+# Shares of the uniform distribution that raw votes are mixed with: correction that needs no learning.
+SMOOTHING = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True)
+class EpochAgreement:
+    """Shares of ambiguous utterances (with a consensus) whose label equals the raters', after one epoch."""
+
+    epoch: int
+    n: int
+    prototype: float
+    classifier: float
+
+
+def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
+    """IPR's Figure 3: agreement of prototype-assigned and of classifier labels with the raters', epoch by epoch.
+
+    Only utterances that were labelled by the method (weight or soft label not yet zero) and have a consensus count.
+    """
+    reference = read_reference(run)
+    rows = []
+    for epoch in trajectory_epochs(run):
+        table = read_trajectory(run, epoch)
+        if "soft_label" not in table:
+            return []
+        label = np.array([reference["reference_label"][reference["row"][i]] for i in table["id"]])
+        seen = (table["soft_label"].sum(axis=1) > 0) & (label >= 0)
+        if seen.any():
+            prototype = table["soft_label"][seen].argmax(axis=1) == label[seen]
+            classifier = table["classifier_label"][seen] == label[seen]
+            rows.append(EpochAgreement(epoch, int(seen.sum()), float(prototype.mean()), float(classifier.mean())))
+    return rows
+
+
+def distance_from_truth(run: Path) -> dict[str, float | int]:
+    """On a simulated corpus: mean JS (bit) between the true distribution and what is believed of ambiguous utterances.
+
+    Returns:
+        `n`; `votes`: raw vote shares; `votes_smoothed` and `smoothing`: shares mixed with uniform, at the amount that
+        serves them best on these very utterances (so they have the advantage); `method`: the method's soft label after
+        the last epoch; `uniform`.
+
+    Raises:
+        ValueError: If the corpus has no true distribution or the method no soft labels.
+    """
+    reference = read_reference(run)
+    epochs = trajectory_epochs(run)
+    table = read_trajectory(run, epochs[-1]) if epochs else {}
+    if "soft_label" not in table:
+        raise ValueError(f"{run}: the method of this run gives no soft labels to ambiguous utterances.")
+    rows = np.array([reference["row"][i] for i in table["id"]])
+    truth = reference["true_distribution"][rows]
+    if not (truth.sum(axis=1) > 0).any():
+        raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
+    seen = table["soft_label"].sum(axis=1) > 0
+    truth = truth[seen] / truth[seen].sum(axis=1, keepdims=True)
+    votes = soft_labels(reference["reference_votes"][rows][seen])
+    k = truth.shape[1]
+    smoothed = {share: _mean_js(truth, (1 - share) * votes + share / k) for share in SMOOTHING}
+    best = min(smoothed, key=lambda share: smoothed[share])
+    method = soft_labels(table["soft_label"][seen])  # float32 rows sum to 1 only nearly
+    return {
+        "n": int(seen.sum()),
+        "votes": _mean_js(truth, votes),
+        "votes_smoothed": smoothed[best],
+        "smoothing": best,
+        "method": _mean_js(truth, method),
+        "uniform": _mean_js(truth, np.full_like(truth, 1 / k)),
+    }
+
+
+def _mean_js(p: np.ndarray, q: np.ndarray) -> float:
+    return float(js_divergence(p, q).mean())
+
+
+def read_reference(run: Path) -> dict[str, np.ndarray]:
+    """What the raters said of the training utterances: columns of `reference.parquet`, and `row`: id -> row."""
+    table = pq.read_table(run / "reference.parquet").to_pydict()
+    return {
+        "reference_votes": np.array(table["reference_votes"], dtype=np.float64),
+        "reference_label": np.array(table["reference_label"]),
+        "true_distribution": np.array(table["true_distribution"], dtype=np.float64),
+        "row": {i: n for n, i in enumerate(table["id"])},  # type: ignore[dict-item]
+    }

@@ -1,0 +1,80 @@
+"""What holds for every test: no network, no caches of the user's, one thread; and what the shared suite declares."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+
+
+# Read when transformers, datasets and torch are imported, so set before any test module is. Processes that tests start
+# inherit them.
+_CACHE = tempfile.mkdtemp(prefix="hf_ambiser_tests_")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HOME=_CACHE,
+    HF_DATASETS_CACHE=os.path.join(_CACHE, "datasets"),
+    HF_MODULES_CACHE=os.path.join(_CACHE, "modules"),
+    MPLBACKEND="agg",
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+)
+for _name in ("HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_TOKEN", "HF_ENDPOINT"):
+    os.environ.pop(_name, None)
+
+import pytest  # noqa: E402
+
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def _refuse(host: object) -> None:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if isinstance(host, str) and host and not host.startswith(_LOOPBACK):
+        raise OSError(f"a test tried to reach {host!r}; tests run without a network.")
+
+
+def _block_network() -> None:
+    connect, connect_ex, look_up = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded(original):
+        def call(self, address):
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                _refuse(address[0])
+            return original(self, address)
+
+        return call
+
+    def getaddrinfo(host, *args, **kwargs):
+        if host != socket.gethostname():
+            _refuse(host)
+        return look_up(host, *args, **kwargs)
+
+    socket.socket.connect, socket.socket.connect_ex = guarded(connect), guarded(connect_ex)  # type: ignore[method-assign]
+    socket.getaddrinfo = getaddrinfo
+
+
+_block_network()
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory):
+    """Every method, and planted faults, trained once by two processes; the folder of their traces."""
+    from suite_methods import two_rank_runs
+
+    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What methods declare they cannot have by their mathematics, wherever the shared suite ran."""
+    reports = [r for kind in ("passed", "failed", "skipped") for r in terminalreporter.stats.get(kind, [])]
+    if any("test_every_method" in getattr(report, "nodeid", "") for report in reports):
+        from suite_methods import declared_exceptions
+
+        terminalreporter.section("declared exceptions to the shared suite")
+        for line in declared_exceptions() or ["none"]:
+            terminalreporter.write_line(line)

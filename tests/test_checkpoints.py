@@ -1,0 +1,177 @@
+"""Whole checkpoints count, others do not, and none is deleted too early."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_ambiser import checkpoints
+from hf_ambiser.checkpoints import (
+    MARKER,
+    all_checkpoints,
+    drop_incomplete,
+    is_complete,
+    last_complete,
+    mark_complete,
+    rotate,
+)
+
+
+def write(folder: Path, step: int, whole: bool = True) -> Path:
+    """What the Trainer leaves: files, also in folders below (DeepSpeed, FSDP), an empty one among them."""
+    checkpoint = folder / f"checkpoint-{step}"
+    (checkpoint / "global_step").mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"m" * 100)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    (checkpoint / "global_step" / "optimizer.pt").write_bytes(b"o" * 50)
+    (checkpoint / "empty").touch()
+    if whole:
+        mark_complete(checkpoint)
+    return checkpoint
+
+
+def steps(folder: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in all_checkpoints(folder)]
+
+
+def test_a_marked_checkpoint_is_whole_and_the_marker_lists_its_files(tmp_path):
+    checkpoint = write(tmp_path, 5)
+    assert is_complete(checkpoint)
+    listed = json.loads((checkpoint / MARKER).read_text())
+    assert listed == {"empty": 0, "global_step/optimizer.pt": 50, "model.safetensors": 100, "trainer_state.json": 2}
+    mark_complete(checkpoint)  # again: the marker does not list itself
+    assert json.loads((checkpoint / MARKER).read_text()) == listed and is_complete(checkpoint)
+
+
+def damage_missing_marker(c: Path) -> None:
+    (c / MARKER).unlink()
+
+
+def damage_half_written_marker(c: Path) -> None:
+    (c / MARKER).rename(c / (MARKER + ".part"))
+
+
+def damage_broken_marker(c: Path) -> None:
+    (c / MARKER).write_text((c / MARKER).read_text()[:20])
+
+
+def damage_truncated_file(c: Path) -> None:
+    (c / "model.safetensors").write_bytes(b"m" * 99)
+
+
+def damage_missing_file(c: Path) -> None:
+    (c / "global_step" / "optimizer.pt").unlink()
+
+
+def damage_file_is_folder(c: Path) -> None:
+    (c / "empty").unlink()
+    (c / "empty").mkdir()
+
+
+DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__.removeprefix("damage_"))
+def test_a_damaged_checkpoint_does_not_count_and_is_removed(tmp_path, damage, caplog):
+    good, bad = write(tmp_path, 9), write(tmp_path, 10)
+    damage(bad)
+    assert not is_complete(bad) and is_complete(good)
+    assert last_complete(tmp_path) == good
+    assert drop_incomplete(tmp_path) == [bad]
+    assert "checkpoint-10" in caplog.text and "not written to the end" in caplog.text
+    assert steps(tmp_path) == [9] and is_complete(good)
+    assert drop_incomplete(tmp_path) == []
+
+
+def test_the_newest_is_by_number_not_by_name(tmp_path):
+    for step in (9, 100, 20):
+        write(tmp_path, step)
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-200").write_text("a file")
+    (tmp_path / "old-checkpoint-300").mkdir()
+    assert steps(tmp_path) == [9, 20, 100]
+    assert last_complete(tmp_path).name == "checkpoint-100"
+    assert (tmp_path / "checkpoint-best").is_dir() and drop_incomplete(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_has_no_checkpoint(tmp_path):
+    assert all_checkpoints(tmp_path / "none") == [] and last_complete(tmp_path / "none") is None
+    assert drop_incomplete(tmp_path / "none") == [] and rotate(tmp_path / "none", 1) is None
+    assert last_complete(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "limit,best,left",
+    [
+        (None, None, [1, 2, 3, 10]),
+        (0, None, [1, 2, 3, 10]),
+        (1, None, [10]),
+        (2, None, [3, 10]),
+        (9, None, [1, 2, 3, 10]),
+        (2, 1, [1, 10]),
+        (3, 1, [1, 3, 10]),
+        (1, 2, [2, 10]),  # the newest is needed to go on, the best to be loaded: two are kept
+        (1, 10, [10]),
+        (2, 10, [3, 10]),
+    ],
+)
+def test_rotation_keeps_the_newest_and_the_best(tmp_path, limit, best, left):
+    for step in (1, 2, 3, 10):
+        write(tmp_path, step)
+    rotate(tmp_path, limit, keep=None if best is None else str(tmp_path / f"checkpoint-{best}"))
+    assert steps(tmp_path) == left
+    assert all(is_complete(path) for path in all_checkpoints(tmp_path))
+
+
+def test_the_best_is_known_by_a_relative_path_too(tmp_path, monkeypatch):
+    # `best_model_checkpoint` is as `output_dir` was given, and stays so in a run that goes on from elsewhere.
+    for step in (1, 2, 3):
+        write(tmp_path / "run", step)
+    monkeypatch.chdir(tmp_path)
+    rotate(tmp_path / "run", 2, keep="run/checkpoint-1")
+    assert steps(tmp_path / "run") == [1, 3]
+
+
+def test_a_half_written_newest_does_not_push_a_whole_one_out(tmp_path):
+    for step in (1, 2):
+        write(tmp_path, step)
+    write(tmp_path, 3, whole=False)
+    rotate(tmp_path, 1)
+    assert steps(tmp_path) == [2, 3] and last_complete(tmp_path).name == "checkpoint-2"
+
+
+def test_a_deletion_cut_short_leaves_a_folder_that_does_not_count(tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+
+    def killed(path):
+        (Path(path) / "trainer_state.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rotate(tmp_path, 1)
+    monkeypatch.undo()
+    assert shutil.rmtree is checkpoints.shutil.rmtree
+    assert [path.name for path in all_checkpoints(tmp_path) if is_complete(path)] == ["checkpoint-2", "checkpoint-3"]
+    assert last_complete(tmp_path).name == "checkpoint-3"
+    assert [path.name for path in drop_incomplete(tmp_path)] == ["checkpoint-1"]
+    rotate(tmp_path, 1)
+    assert steps(tmp_path) == [3]
+
+
+def test_the_marker_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    checkpoint = write(tmp_path, 1, whole=False)
+
+    def killed(*args, **kwargs):
+        args[1].write("{")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.json, "dump", killed)
+    with pytest.raises(KeyboardInterrupt):
+        mark_complete(checkpoint)
+    assert not is_complete(checkpoint) and not (checkpoint / MARKER).exists()
+    monkeypatch.undo()
+    mark_complete(checkpoint)
+    assert is_complete(checkpoint) and not (checkpoint / (MARKER + ".part")).exists()
