@@ -164,8 +164,8 @@ def _as_declared(name: str, value: Any, declared: Any) -> Any:
     Raises:
         ValueError: If it is of another plain type.
     """
-    kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
-    kinds = {get_origin(kind) or kind for kind in kinds}
+    members = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
+    kinds = {get_origin(kind) or kind for kind in members}
     plain = {bool, int, float, str, list, dict, NoneType}
     if type(value) in kinds or not {type(value), *kinds} <= plain or (type(value) is int and float in kinds):
         return value

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import EvalPrediction
 
+from hf_ambiser.data.collator import ClipCollator
+from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.splits import CLEAR_AGREEMENT
 from hf_ambiser.data.training_set import EvaluationSet
 from hf_ambiser.labels import soft_labels
@@ -79,3 +81,94 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         else np.array(column.to_pylist())
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
+
+
+def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
+    """Model in evaluation mode, feature extractor, clips and `read_dataset_info` of a split.
+
+    Raises:
+        ValueError: If the split is unknown, or the model's classes are not the data set's, in the same order.
+    """
+    from transformers import AutoFeatureExtractor
+
+    info = read_dataset_info(dataset)
+    data = EvaluationSet(load_split(dataset, config, split))
+    loaded = _load_model(model, info["classes"])
+    classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+    if classes != info["classes"]:
+        raise ValueError(
+            f"{model} answers {classes}, but {dataset} has the classes {info['classes']} (order matters)."
+        )
+    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model), data, info
+
+
+def _load_model(model: str, classes: list[str]) -> Any:
+    from transformers import AutoModelForAudioClassification
+
+    if not (Path(model) / "adapter_config.json").is_file():
+        return AutoModelForAudioClassification.from_pretrained(model)
+    from peft import PeftConfig, PeftModel
+
+    base = PeftConfig.from_pretrained(model).base_model_name_or_path
+    if not base:
+        raise ValueError(f"{model} is an adapter that does not say which model it belongs to.")
+    names = dict(enumerate(classes))
+    whole = AutoModelForAudioClassification.from_pretrained(base, id2label=names)
+    return PeftModel.from_pretrained(whole, model).merge_and_unload()
+
+
+def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:
+    """`(N, K)` float32 logits of all clips in their order; batches hold clips of similar length."""
+    import torch
+    from tqdm import tqdm
+
+    collate = ClipCollator(feature_extractor)
+    order = np.argsort(data.durations, kind="stable")
+    logits = np.zeros((len(data), model.config.num_labels), dtype=np.float32)
+    device = next(model.parameters()).device
+    with torch.no_grad(), tqdm(total=len(data), unit="clip") as bar:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = collate([data[int(i)] for i in rows])
+            outputs = model(
+                input_values=batch["input_values"].to(device), attention_mask=batch["attention_mask"].to(device)
+            )
+            logits[rows] = outputs.logits.float().cpu().numpy()
+            bar.update(len(rows))
+    return logits
+
+
+def describe_scores(scores: dict[str, Any]) -> str:
+    """The figures as Markdown: all, clear and ambiguous clips side by side, baselines and ceiling, then per class."""
+    parts = ("all", "clear", "ambiguous")
+    figures = (
+        "n",
+        "wa",
+        "ua",
+        "macro_f1",
+        "kl",
+        "js",
+        "cosine",
+        "brier",
+        "entropy_pearson",
+        "entropy_spearman",
+        "ece",
+    )
+    lines = ["| | all | clear | ambiguous |", "|---|---|---|---|"]
+    for name in figures:
+        lines.append(f"| {name} | " + " | ".join(_shown(scores[part][name]) for part in parts) + " |")
+    for title, key in (("majority class", "majority_baseline"), ("rater ceiling", "rater_ceiling")):
+        for name in ("wa", "ua", "macro_f1", "js"):
+            cells = [_shown(scores[part][key].get(name) if scores[part][key] else None) for part in parts]
+            lines.append(f"| {title}: {name} | " + " | ".join(cells) + " |")
+    lines += ["", "| class | clips | precision | recall | F1 |", "|---|---|---|---|---|"]
+    for name, values in scores["all"]["per_class"].items():
+        shown = (_shown(values[key]) for key in ("precision", "recall", "f1"))
+        lines.append(f"| {name} | {values['support']} | " + " | ".join(shown) + " |")
+    missing = {name: reason for part in parts for name, reason in scores[part]["undefined"].items()}
+    lines += [f"\n{name} is undefined: {reason}" for name, reason in missing.items()]
+    return "\n".join(lines)
+
+
+def _shown(value: float | int | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"

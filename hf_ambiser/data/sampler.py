@@ -41,8 +41,8 @@ class StepSampler(Sampler[StepKey]):
 
     def __init__(
         self,
-        labelled_lengths: Sequence[float],
-        ambiguous_lengths: Sequence[float],
+        labelled_lengths: Sequence[float] | np.ndarray,
+        ambiguous_lengths: Sequence[float] | np.ndarray,
         effective_batch: int,
         ambiguous_per_step: Callable[[int], int],
         seed: int,

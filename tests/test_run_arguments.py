@@ -1,0 +1,198 @@
+"""A run's arguments from a file and the command line."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.run_arguments import DataArguments, ModelArguments, RunArguments, read_config
+
+
+CONFIGS = sorted((Path(__file__).parent.parent / "train_scripts" / "configs").rglob("*.yaml"))
+LINES = """\
+method: ipr
+dataset: data/made
+output_dir: {out}
+use_cpu: true
+learning_rate: 1.0e-3
+num_train_epochs: 7
+train_splits: [d1, more]
+encoder_fields: {{hidden_size: 32, conv_channels: [4, 8]}}
+augmentation: {{kind: noise}}
+max_seconds: 5
+"""
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(LINES.format(out=tmp_path / "out"))
+    return path
+
+
+def test_a_file_sets_what_it_names_and_leaves_the_methods_defaults(config):
+    run = RunArguments.from_command_line(["--config", str(config)])
+    assert run.method == "ipr" and type(run.training) is load_method("ipr").arguments_class
+    assert (run.training.learning_rate, run.training.num_train_epochs, run.training.max_seconds) == (1e-3, 7, 5)
+    assert (run.training.gamma, run.training.warmup_epochs, run.training.mu) == (0.99, 10, 0.2)
+    assert run.data.train_splits == ["d1", "more"] and run.data.ambiguous_splits == ["d2"]
+    assert run.model.encoder is None and run.model.encoder_fields == {"hidden_size": 32, "conv_channels": [4, 8]}
+    assert run.training.augmentation == {"kind": "noise"}
+    # What decides whether a run goes on is what was given, no more.
+    assert run.given == {**read_config(config)}
+
+
+def test_the_command_line_overrides_the_file_and_only_what_it_names(config):
+    words = """--learning_rate 1e-4 --warmup_epochs 3 --train_splits d1 d2 d3 --length_grouping false --use_cpu
+        --validation_split dev --beta_max 0.25 --lora""".split()
+    argv = ["--config", str(config), *words, '{"r": 4}', "--augmentation", '{"kind": "gain", "gain_db": [-3, 3]}']
+    run = RunArguments.from_command_line(argv)
+    assert (run.training.learning_rate, run.training.warmup_epochs, run.training.beta_max) == (1e-4, 3, 0.25)
+    assert run.data.train_splits == ["d1", "d2", "d3"] and run.data.validation_split == "dev"
+    assert run.training.length_grouping is False and run.training.use_cpu is True
+    assert run.model.lora == {"r": 4}
+    assert run.training.augmentation == {"kind": "gain", "gain_db": [-3, 3]}
+    # The file's, untouched by the parser's defaults:
+    assert run.training.num_train_epochs == 7 and run.data.dataset == "data/made"
+    assert run.model.encoder_fields == {"hidden_size": 32, "conv_channels": [4, 8]}
+    assert set(run.given) == set(read_config(config)) | {
+        *("warmup_epochs", "length_grouping", "validation_split", "beta_max", "lora")
+    }
+
+
+def test_both_ways_of_writing_an_option_and_later_files_over_earlier_ones(config, tmp_path):
+    second = tmp_path / "second.yaml"
+    second.write_text("num_train_epochs: 2\nseed: 3\n")
+    run = RunArguments.from_command_line([f"--config={config}", "--config", str(second), "--learning_rate=0.5"])
+    assert (run.training.num_train_epochs, run.training.seed, run.training.learning_rate) == (2, 3, 0.5)
+    other = RunArguments.from_command_line(["--config", str(config), "--method=self_training"])
+    assert other.method == "self_training" == other.given["method"]
+    alone = RunArguments.from_command_line(["--method", "ipr", "--use_cpu", "--output_dir", str(tmp_path / "x")])
+    assert alone.method == "ipr" and alone.data == DataArguments()
+
+
+def test_a_value_that_is_false_or_zero_on_the_command_line_still_overrides(config):
+    argv = ["--config", str(config), "--use_cpu", "true", "--mu", "0", "--trajectory_every", "0", "--seed", "0"]
+    run = RunArguments.from_command_line([*argv, "--length_grouping", "False", "--train_splits", "d1"])
+    assert (run.training.mu, run.training.trajectory_every, run.training.length_grouping) == (0, 0, False)
+    assert run.given["mu"] == 0 and run.given["length_grouping"] is False and run.data.train_splits == ["d1"]
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path, config):
+    path = tmp_path / "more.yaml"
+    path.write_text("learning_rate: 1e-3\nadam_epsilon: 1e-5\ngamma: 1\nnum_train_epochs: 2\n")
+    assert read_config(path)["learning_rate"] == "1e-3"  # YAML 1.1 wants a dot
+    run = RunArguments.from_command_line(["--config", str(config), "--config", str(path)])
+    assert (run.training.learning_rate, run.training.adam_epsilon, run.training.gamma) == (1e-3, 1e-5, 1)
+    assert isinstance(run.training.learning_rate, float) and run.given["learning_rate"] == 1e-3
+
+
+def test_given_written_and_read_again_is_the_same_run(config):
+    first = RunArguments.from_command_line(["--config", str(config), "--model_fields", '{"pooling": "mean_std"}'])
+    again = RunArguments.from_mapping(json.loads(json.dumps(first.given)))
+    assert again.model == first.model and again.data == first.data
+    assert again.training.to_dict() == first.training.to_dict()
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_the_defaults_of_every_method_are_of_their_declared_types_and_no_name_is_used_twice(method, tmp_path):
+    kinds = (DataArguments, ModelArguments, load_method(method).arguments_class)
+    names = [field.name for kind in kinds for field in dataclasses.fields(kind) if field.init]
+    assert len(set(names)) == len(names)
+    defaults = {
+        field.name: field.default
+        for kind in kinds
+        for field in dataclasses.fields(kind)
+        if field.init and field.default is not dataclasses.MISSING
+    }
+    given = {**defaults, "method": method, "use_cpu": True, "output_dir": str(tmp_path)}
+    assert RunArguments.from_mapping(given).training.learning_rate == defaults["learning_rate"]
+
+
+def refused(words: list[str], make) -> None:
+    with pytest.raises(ValueError) as error:
+        make()
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values,words",
+    [
+        ({}, ["`method`", "hard_vote", "ipr"]),
+        ({"method": "irp"}, ["no method 'irp'", "ipr", "self_training"]),
+        ({"method": "ipr", "gama": 1.0}, ["unknown field(s) ['gama']", "'ipr'", "'gamma'", "TrainingArguments"]),
+        ({"method": "hard_vote", "gamma": 0.9}, ["['gamma']", "'hard_vote'"]),  # another method's
+        ({"method": "ipr", "warmup_epochs": "two"}, ["warmup_epochs='two'", "str", "int"]),
+        ({"method": "ipr", "learning_rate": "fast"}, ["learning_rate='fast'", "float"]),
+        ({"method": "ipr", "test_splits": "d3"}, ["test_splits='d3'", "list"]),
+        ({"method": "ipr", "length_grouping": "no"}, ["length_grouping='no'", "bool"]),
+        ({"method": "ipr", "warmup_epochs": True}, ["warmup_epochs=True", "bool", "int"]),
+        ({"method": "ipr", "seed": None}, ["seed=None", "int"]),
+        ({"method": "ipr", "lora": [8]}, ["lora=[8]", "dict"]),
+        ({"method": "ipr", "model_fields": "{pooling: mean}"}, ["model_fields='{pooling: mean}'", "not JSON"]),
+        ({"method": "ipr", "encoder_fields": "[1]"}, ["encoder_fields=[1]", "mapping"]),
+        ({"method": "ipr", "freeze": "all"}, ["freeze='all'", "feature_encoder"]),
+        ({"method": "ipr", "contrastive": "none"}, ["contrastive='none'", "pseudo_label", "instance"]),
+        ({"method": "ipr", "prototype_update": "all"}, ["prototype_update='all'", "proportional"]),
+        ({"method": "ipr", "gamma": 1.5}, ["gamma=1.5", "[0, 1]"]),
+        ({"method": "ipr", "contrast_temperature": 0.0}, ["contrast_temperature=0.0", "positive"]),
+        ({"method": "ipr", "warmup_epochs": 0}, ["warmup_epochs=0", "1 or more", "prototypes"]),
+        ({"method": "self_training", "pseudo_label": "firm"}, ["pseudo_label='firm'", "soft", "hard"]),
+        ({"method": "hard_vote", "ambiguous_per_labelled": -1.0}, ["ambiguous_per_labelled=-1.0"]),
+        ({"method": "hard_vote", "early_stopping_patience": 3}, ["metric_for_best_model"]),
+        ({"method": "hard_vote", "remove_unused_columns": True}, ["remove_unused_columns", "False"]),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(values, words, tmp_path):
+    common = {"output_dir": str(tmp_path), "use_cpu": True} if "method" in values else {}
+    refused(words, lambda: RunArguments.from_mapping({**common, **values}))
+
+
+@pytest.mark.parametrize(
+    "argv,words",
+    [
+        ([], ["--config FILE", "--method", "ipr"]),
+        (["--config"], ["--config needs a file"]),
+        (["--method"], ["--method needs one of", "ipr"]),
+        (["--config", "nowhere/run.yaml"], ["no config file nowhere/run.yaml"]),
+        (["--method", "ipr", "--gama", "1"], ["--gama"]),
+        (["--method", "ipr", "--warmup_epochs", "two"], ["--warmup_epochs", "'two'"]),
+        (["--method", "ipr", "--warm", "2"], ["--warm"]),  # no guessing what a shortened name means
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(argv, words):
+    refused(words, lambda: RunArguments.from_command_line(argv))
+
+
+def test_a_wrong_path_names_the_files_beside_it(config, tmp_path):
+    (tmp_path / "other.yaml").write_text("seed: 1")
+    refused(["runn.yaml", "['other.yaml', 'run.yaml']"], lambda: read_config(tmp_path / "runn.yaml"))
+    refused(["none/run.yaml", "[]"], lambda: read_config(tmp_path / "none" / "run.yaml"))
+
+
+@pytest.mark.parametrize("text,kind", [("", "NoneType"), ("- a\n- b\n", "list"), ("just words", "str")])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, kind):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    refused(["odd.yaml", "field: value", kind], lambda: read_config(path))
+
+
+def test_there_are_configs_to_check():
+    assert len(CONFIGS) >= 2
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_a_run(path, tmp_path):
+    # On a machine without the GPU a config may ask for.
+    on_cpu = ["--use_cpu", "true", "--bf16", "false", "--fp16", "false", "--tf32", "false"]
+    run = RunArguments.from_command_line(["--config", str(path), *on_cpu, "--output_dir", str(tmp_path)])
+    values = read_config(path)
+    assert run.method == values["method"]
+    for kind, part in ((DataArguments, run.data), (ModelArguments, run.model)):
+        for field in dataclasses.fields(kind):
+            if field.name in values:
+                assert getattr(part, field.name) == values[field.name]
+    assert run.data.dataset and values["output_dir"], "a config says what to read and where to write"
