@@ -141,19 +141,7 @@ def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batc
 def describe_scores(scores: dict[str, Any]) -> str:
     """The figures as Markdown: all, clear and ambiguous clips side by side, baselines and ceiling, then per class."""
     parts = ("all", "clear", "ambiguous")
-    figures = (
-        "n",
-        "wa",
-        "ua",
-        "macro_f1",
-        "kl",
-        "js",
-        "cosine",
-        "brier",
-        "entropy_pearson",
-        "entropy_spearman",
-        "ece",
-    )
+    figures = ("n", *HEADLINES, "cosine", "entropy_spearman")
     lines = ["| | all | clear | ambiguous |", "|---|---|---|---|"]
     for name in figures:
         lines.append(f"| {name} | " + " | ".join(_shown(scores[part][name]) for part in parts) + " |")
@@ -165,8 +153,8 @@ def describe_scores(scores: dict[str, Any]) -> str:
     for name, values in scores["all"]["per_class"].items():
         shown = (_shown(values[key]) for key in ("precision", "recall", "f1"))
         lines.append(f"| {name} | {values['support']} | " + " | ".join(shown) + " |")
-    missing = {name: reason for part in parts for name, reason in scores[part]["undefined"].items()}
-    lines += [f"\n{name} is undefined: {reason}" for name, reason in missing.items()]
+    reasons = {(part, reason) for part in parts for reason in scores[part]["undefined"].values()}
+    lines += ["", *(f"{part} (-): {reason}." for part, reason in sorted(reasons))]
     return "\n".join(lines)
 
 

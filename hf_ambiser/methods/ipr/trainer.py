@@ -57,6 +57,11 @@ class IPRTrainer(AmbiSERTrainer):
     def set_up(self) -> None:
         """Columns for what the method says of each ambiguous clip: soft label and the classifier's own label."""
         n, k = self.table.observed.shape
+        if self.is_fsdp_enabled:
+            raise ValueError(
+                "ipr cannot run under FSDP: prototypes are computed by the bare model, whose parameters are sharded there."
+                " Use train_scripts/accelerate/ddp.yaml."
+            )
         counts = self.table.observed[: self.data.n_labelled].sum(dim=0)
         if (counts == 0).any():
             empty = [i for i, c in enumerate(counts.tolist()) if c == 0]
