@@ -23,6 +23,7 @@ from hf_ambiser import checkpoints
 from hf_ambiser.data.augment import Augmenter
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
+from hf_ambiser.distributed import rank
 from hf_ambiser.environment import describe_environment
 from hf_ambiser.methods import load_method
 from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
@@ -35,6 +36,7 @@ from hf_ambiser.trainer import AmbiSERTrainer
 logger = logging.getLogger(__name__)
 RESULTS = "results.json"
 REFERENCE = "reference.parquet"
+BASE_MODEL = "base_model"
 
 
 def run(arguments: RunArguments) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     scored = {name: EvaluationSet(_load(data, name), training.max_seconds) for name in [*names, *data.test_splits]}
     # The seed is set before the model is made: its initial weights are part of a run's seed.
     set_seed(training.seed)
-    model, feature_extractor = build_model(arguments.model, classes)
+    model, feature_extractor = build_model(arguments.model, classes, Path(str(training.output_dir)) / BASE_MODEL)
     trainer = method(
         model,
         training,
@@ -120,8 +122,12 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     return trainer, {name: scored[name] for name in data.test_splits}
 
 
-def build_model(arguments: ModelArguments, classes: list[str]) -> tuple[nn.Module, Any]:
-    """Model and feature extractor: a pretrained encoder or log-mel from scratch, frozen in part, or with LoRA."""
+def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
+    """Model and feature extractor: a pretrained encoder or log-mel from scratch, frozen in part, or with LoRA.
+
+    With LoRA the model without adapter is saved to `base`: an adapter is worth nothing without the very head and
+    encoder it was trained on, and those are nowhere else.
+    """
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
     if arguments.encoder is not None:
@@ -141,7 +147,12 @@ def build_model(arguments: ModelArguments, classes: list[str]) -> tuple[nn.Modul
         model.freeze_feature_encoder()
     elif arguments.freeze == "encoder":
         model.freeze_encoder()
-    return (_with_lora(model, dict(arguments.lora)) if arguments.lora else model), extractor  # type: ignore[arg-type]
+    if arguments.lora:
+        if not base.is_dir() and rank() == 0:
+            model.save_pretrained(base)
+            extractor.save_pretrained(base)
+        model = _with_lora(model, dict(arguments.lora), base)  # type: ignore[arg-type]
+    return model, extractor
 
 
 def _feature_extractor(encoder: str | None, model: PrototypeForAudioClassification) -> Any:
@@ -158,11 +169,12 @@ def _feature_extractor(encoder: str | None, model: PrototypeForAudioClassificati
     return default_feature_extractor(model.config.encoder_config)
 
 
-def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any]) -> nn.Module:
+def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any], base: Path) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     # Classifier and prototypes live in the head: saved whole, for an adapter of them would lose the prototypes.
     fields = {"target_modules": model.lora_target_modules(), "modules_to_save": ["head"], **fields}
+    model.name_or_path = str(base)  # what peft writes down as the adapter's base
     return get_peft_model(model, LoraConfig(**fields))
 
 

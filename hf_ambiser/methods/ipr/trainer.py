@@ -59,8 +59,8 @@ class IPRTrainer(AmbiSERTrainer):
         n, k = self.table.observed.shape
         if self.is_fsdp_enabled:
             raise ValueError(
-                "ipr cannot run under FSDP: prototypes are computed by the bare model, whose parameters are sharded there."
-                " Use train_scripts/accelerate/ddp.yaml."
+                "ipr cannot run under FSDP: prototypes are computed by the bare model, whose parameters are sharded"
+                " there. Use train_scripts/accelerate/ddp.yaml."
             )
         counts = self.table.observed[: self.data.n_labelled].sum(dim=0)
         if (counts == 0).any():
