@@ -57,13 +57,13 @@ class _GatherWithGradient(torch.autograd.Function):
     """All ranks' rows; the gradient of a row is the sum of what every rank's loss says about it."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor, counts: list[int]) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor, counts: list[int]) -> Tensor:  # type: ignore[override]
         ctx.counts = counts
         return torch.cat(_gather(tensor.contiguous(), counts))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        gradient = gradient.contiguous()
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may have other uses for it
         dist.all_reduce(gradient)
         start = sum(ctx.counts[: rank()])
         return gradient[start : start + ctx.counts[rank()]], None

@@ -11,6 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def shares(votes: Tensor) -> Tensor:
+    """Votes `(B, K)` as shares that sum to 1, float32; a row without votes stays zeros."""
+    votes = votes.float()
+    return votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy against a distribution, `-sum_c target_c log softmax(logits)_c`.
 
@@ -69,6 +75,6 @@ def pseudo_label_contrast(
 
 
 def _similarity(a: Tensor, b: Tensor) -> Tensor:
-    """`(A, M)` dot products in float32: autocast would take them in half precision, whose steps a small tau enlarges."""
+    """`(A, M)` dot products in float32; autocast would round them, and a small tau enlarges the rounding."""
     with torch.autocast(device_type=a.device.type, enabled=False):
         return a.float() @ b.float().T

@@ -25,7 +25,7 @@ from hf_ambiser.data.sampler import StepSampler
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
 from hf_ambiser.distributed import gather_objects, gather_rows, world_size
 from hf_ambiser.label_table import LabelTable
-from hf_ambiser.losses import soft_cross_entropy
+from hf_ambiser.losses import shares, soft_cross_entropy
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
 from hf_ambiser.trajectory import write_trajectory
 
@@ -64,8 +64,8 @@ class AmbiSERTrainer(Trainer):
     needs_augmented: ClassVar[bool] = False
     needs_prototypes: ClassVar[bool] = False
     paper: ClassVar[str | None] = None
-    # Read by the shared test suite. Small arguments under which every phase of the method occurs in three epochs; what
-    # a user may choose, by name; and property -> (why the method cannot have it by its mathematics, the arguments under
+    # Read by the shared test suite: small arguments under which every phase of the method occurs in three epochs; what
+    # a user may choose, by name; property -> (why the method cannot have it by its mathematics, the arguments under
     # which it has it after all and is tested, or None).
     suite_settings: ClassVar[Mapping[str, Any]] = {}
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -204,8 +204,7 @@ class AmbiSERTrainer(Trainer):
         votes, _ = inputs.pop("votes", None), inputs.pop("consensus", None)
         outputs = model(**inputs)
         if votes is not None:
-            share = votes.float() / votes.float().sum(dim=1, keepdim=True).clamp(min=1e-12)
-            loss = soft_cross_entropy(outputs.logits, share).mean()
+            loss = soft_cross_entropy(outputs.logits, shares(votes)).mean()
         else:
             loss = self._training_loss(outputs, batch)
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
@@ -272,10 +271,20 @@ class AmbiSERTrainer(Trainer):
                 if self.args.should_save and every and int(done) % every == 0:
                     write_trajectory(self.table, self.trajectory_tensors(), Path(str(self.args.output_dir)), int(done))
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's, but leaves the random state alone: when and how often one evaluates changes no result."""
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, prediction_loss_only: bool | None = None, *args: Any, **kw: Any
+    ) -> Any:
+        """As the Trainer's, but leaves the random state alone, and its loss is the mean over the clips.
+
+        When and how often one evaluates then changes no result, nor does the number of ranks: the Trainer's own loss
+        counts the clips that fill the last batch of each rank.
+        """
         with torch.random.fork_rng():
-            return super().evaluation_loop(*args, **kwargs)
+            output: Any = super().evaluation_loop(dataloader, description, False, *args, **kw)
+        prefix = kw.get("metric_key_prefix", "eval")
+        losses = soft_cross_entropy(torch.as_tensor(output.predictions), shares(torch.as_tensor(output.label_ids[0])))
+        output.metrics[f"{prefix}_loss"] = float(losses.mean())
+        return output
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Older checkpoints must not be deleted before the new one is whole, so the Trainer deletes none.
@@ -336,7 +345,7 @@ class AmbiSERTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Loader whose batches hold `per_device_train_batch_size` labelled utterances and what travels with them."""
         return self._get_dataloader(
-            self.train_dataset,
+            self.data,
             description="Training",
             batch_size=self._train_batch_size,
             sampler_fn=self._get_train_sampler,

@@ -64,9 +64,9 @@ _block_network()
 @pytest.fixture(scope="session")
 def two_ranks(tmp_path_factory):
     """Every method, and planted faults, trained once by two processes; the folder of their traces."""
-    from suite_methods import two_rank_runs
+    from suite_methods import METHODS, two_rank_runs
 
-    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"))
+    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"), *METHODS, "faults")
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -85,7 +85,7 @@ def evaluation_set(n: int = 11) -> EvaluationSet:
 
 
 def tiny_config(dropout: float = 0.0, encoder: str = "log-mel") -> PrototypeConfig:
-    """Either family at its smallest; with dropout, log-mel masks time and mel bands too, and wav2vec 2.0 drops layers."""
+    """Either family at its smallest; with dropout, log-mel masks time and bands, and wav2vec 2.0 drops layers, too."""
     names = dict(enumerate(CLASSES))
     return PrototypeConfig(
         encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),

@@ -17,6 +17,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import load_file
 from suite_methods import CLOCKS, Trace, make_trainer, run, settings, state_of, trace_of, train_or_go_on
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
 from transformers import TrainerCallback
 
 from hf_ambiser import checkpoints
@@ -49,8 +50,9 @@ DROPOUT = 0.2
 def assert_close_runs(got: Trace, expected: Trace, rtol: float = RTOL) -> None:
     """Same tensors and figures up to rounding.
 
-    Whole numbers are equal. Floats differ by at most `rtol` of the largest entry of their tensor: entry by entry a
-    relative tolerance would ask digits of numbers that are themselves differences of larger ones.
+    Whole numbers are equal. Floats differ by at most `rtol` of the largest entry of their tensor (entry by entry it
+    would ask digits of numbers that are themselves differences of larger ones), or by 1e-8, where a gradient is 0 by
+    mathematics and a parameter nothing but rounding (biases of attention keys).
     """
     assert got.tensors.keys() == expected.tensors.keys()
     for name, want in expected.tensors.items():
@@ -60,7 +62,9 @@ def assert_close_runs(got: Trace, expected: Trace, rtol: float = RTOL) -> None:
             assert torch.equal(have, want), f"{name} differs in {int((have != want).sum())} places"
         elif want.numel():
             difference, scale = float((have - want).abs().max()), float(want.abs().max())
-            assert difference <= rtol * scale, f"{name} differs by {difference:.2e}, its largest entry is {scale:.2e}"
+            assert difference <= max(rtol * scale, 1e-8), (
+                f"{name} differs by {difference:.2e}, its largest entry is {scale:.2e}"
+            )
     assert len(got.steps) == len(expected.steps) > 0
     for have, want in zip(got.steps, expected.steps, strict=True):
         assert have.keys() == want.keys(), f"step {want['step']}: {sorted(have)} instead of {sorted(want)}"
@@ -130,18 +134,18 @@ def assert_same_run_folder(got: Path, expected: Path) -> None:
 # ---- properties --------------------------------------------------------------------------------------------------
 
 
-def check_learns(method: str, variant: str, folder: Path) -> AmbiSERTrainer:
+def check_learns(case: str, folder: Path) -> AmbiSERTrainer:
     """Loss on the labelled clips falls, every parameter that asks for a gradient moves; the trained trainer."""
-    chosen = settings(method, variant, "learns", optim="adamw_torch", learning_rate=5e-3, num_train_epochs=8)
-    trainer = make_trainer(method, folder, **chosen)
+    chosen = settings(case, "learns", optim="adamw_torch", learning_rate=5e-3, num_train_epochs=14)
+    trainer = make_trainer(case, folder, **chosen)
     if trainer.needs_ambiguous:
         drawn = {epoch: trainer.ambiguous_per_step(epoch) for epoch in range(3)}
-        assert drawn[2] > 0, f"the suite never shows {method} an ambiguous clip: {drawn}; set its suite_settings"
+        assert drawn[2] > 0, f"the suite never shows {case} an ambiguous clip: {drawn}; set its suite_settings"
     parameters = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
     before = divergence(trainer)
     trainer.train()
     after = divergence(trainer)
-    assert after < 0.6 * before, f"divergence on the labelled clips went from {before:.3f} to {after:.3f}"
+    assert after < 0.7 * before, f"divergence on the labelled clips went from {before:.3f} to {after:.3f}"
     still = [name for name, p in trainer.model.named_parameters() if name in parameters and p.equal(parameters[name])]
     assert not still, f"these parameters never moved: {still}"
     return trainer
@@ -165,20 +169,20 @@ def local_mean(self: AmbiSERTrainer, values: Tensor, group: str) -> Tensor:
     return values.float().sum() / max(len(values), 1)
 
 
-def check_accumulation(method: str, folder: Path) -> None:
+def check_accumulation(case: str, folder: Path, **options: Any) -> None:
     """Batch 8 x 1 equals 2 x 4."""
-    chosen = settings(method, prop="accumulation")
-    whole = run(method, folder, **chosen)
-    cut = run(method, folder, **chosen | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4})
-    assert_close_runs(cut, whole)
+    chosen = settings(case, "accumulation")
+    whole = run(case, folder, **chosen, **options)
+    cut = chosen | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    assert_close_runs(run(case, folder, **cut, **options), whole)
 
 
-def check_ranks(method: str, folder: Path, two_ranks: Path, fault: str = "") -> None:
+def check_ranks(case: str, folder: Path, two_ranks: Path, fault: str = "") -> None:
     """Two ranks equal one process; what the method keeps is bit-equal on both."""
-    done = two_ranks / (fault or "as_is") / method
+    done = two_ranks / (fault or "as_is") / case
     ranks = [Trace.load(done / f"rank{i}") for i in range(2)]
     assert_equal_tensors(ranks[1].tensors, ranks[0].tensors)
-    assert_close_runs(ranks[0], run(method, folder, **settings(method, prop="ranks")))
+    assert_close_runs(ranks[0], run(case, folder, **settings(case, "ranks")))
 
 
 class Stopped(BaseException):
@@ -194,40 +198,49 @@ class _StopAt(TrainerCallback):
             raise Stopped
 
 
-def check_resume(
-    method: str,
+def check_resume(case: str, folder: Path, **options: Any) -> None:
+    """Stopped and resumed equals uninterrupted, bit for bit; `options` as in `interrupted_runs`."""
+    interrupted_runs(case, folder, **options)
+    assert_same_run_folder(folder / "stopped", folder / "whole")
+
+
+def interrupted_runs(
+    case: str,
     folder: Path,
     stops: tuple[int, ...] = (3, 5, 6),
     arguments: dict[str, Any] | None = None,
+    spoil: Callable[[AmbiSERTrainer], None] = lambda trainer: None,
     **options: Any,
 ) -> None:
-    """Stopped before the given steps and resumed each time equals uninterrupted, bit for bit.
+    """Train FOLDER/whole, and FOLDER/stopped, which ends before each of the given steps and goes on from a checkpoint.
 
-    Inside one process, so quick; `suite_kill.py` kills processes.
+    All inside this process, so quick; `suite_kill.py` kills processes. `spoil` is done to the first trainer that is
+    stopped.
     """
-    chosen = settings(method, prop="resume", **INTERRUPTED, **(arguments or {}))
+    chosen = settings(case, "resume", **INTERRUPTED) | (arguments or {})
     for name, moments in (("whole", ()), ("stopped", stops)):
         for stop in (*moments, None):
-            trainer = make_trainer(method, folder / name, dropout=DROPOUT, **chosen, **options)
+            trainer = make_trainer(case, folder / name, dropout=DROPOUT, **chosen, **options)
             if stop is not None:
                 trainer.add_callback(_StopAt(stop))
+            if moments and stop == moments[0]:
+                spoil(trainer)
             try:
                 train_or_go_on(trainer)
             except Stopped:
                 continue
             except Exception as error:
-                raise AssertionError(f"{method} could not go on: {error!r}") from error
+                raise AssertionError(f"{case} could not go on: {error!r}") from error
         if trainer.is_world_process_zero():
             trace_of(trainer).save(folder / name / "final")
         trainer.accelerator.wait_for_everyone()
-    assert_same_run_folder(folder / "stopped", folder / "whole")
 
 
-def check_unread(method: str, folder: Path) -> None:
+def check_unread(case: str, folder: Path) -> None:
     """What the raters say of ambiguous utterances, in any column, changes nothing; nor does any `reference_*` one."""
-    chosen = settings(method, prop="unread")
-    expected = run(method, folder, **chosen)
-    got = run(method, folder, **chosen, change=_spoil)
+    chosen = settings(case, "unread")
+    expected = run(case, folder, **chosen)
+    got = run(case, folder, **chosen, change=_spoil)
     assert_equal_tensors(got.tensors, expected.tensors)
     assert got.steps == expected.steps
 
@@ -270,7 +283,7 @@ class _Watch(TrainerCallback):
         self.after.append(state_of(self.trainer))
 
 
-def check_skipped(method: str, folder: Path, monkeypatch: Any) -> None:
+def check_skipped(case: str, folder: Path, monkeypatch: Any) -> None:
     """Where the gradient scaler skips the optimiser's step, parameters, label table and method state stay."""
     skipped, calls = {1, 5, 7}, [-1]
     step = AcceleratedOptimizer.step
@@ -283,7 +296,7 @@ def check_skipped(method: str, folder: Path, monkeypatch: Any) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(AcceleratedOptimizer, "step", sometimes)
-        trainer = make_trainer(method, folder, **settings(method, prop="skipped"))
+        trainer = make_trainer(case, folder, **settings(case, "skipped"))
         watch = _Watch(trainer)
         trainer.add_callback(watch)
         trainer.train()
@@ -293,11 +306,11 @@ def check_skipped(method: str, folder: Path, monkeypatch: Any) -> None:
         assert bool(changed) != (i in skipped), f"step {i}, skipped: {i in skipped}, changed: {changed}"
 
 
-def check_precision(method: str, folder: Path) -> None:
+def check_precision(case: str, folder: Path) -> None:
     """Under bfloat16 autocast losses, prototypes and label table stay float32, and the run stays near float32's."""
-    chosen = settings(method, prop="precision")
-    exact = run(method, folder, **chosen)
-    trainer = make_trainer(method, folder, **chosen, bf16=True)
+    chosen = settings(case, "precision")
+    exact = run(case, folder, **chosen)
+    trainer = make_trainer(case, folder, **chosen, bf16=True)
     losses: list[Tensor] = []
     compute_loss = trainer.compute_loss
     seen: list[torch.dtype] = []
@@ -315,13 +328,17 @@ def check_precision(method: str, folder: Path) -> None:
     for name, tensor in state_of(trainer).items():
         assert tensor.dtype in (torch.float32, torch.int64), f"{name} is {tensor.dtype}"
         assert torch.isfinite(tensor).all(), name
-    figures = [[step["loss"] for step in trace.steps] for trace in (trace_of(trainer), exact)]
+    figures = [[step["loss"] for step in trace.steps if "loss" in step] for trace in (trace_of(trainer), exact)]
     np.testing.assert_allclose(*figures, rtol=0.05)
 
 
-def check_checkpointing(method: str, folder: Path) -> None:
+def check_checkpointing(case: str, folder: Path, **options: Any) -> None:
     """Activation checkpointing computes the same, and a method's state does not change twice."""
-    chosen = settings(method, prop="checkpointing")
-    plain = run(method, folder, **chosen)
-    again = run(method, folder, **chosen, activation_checkpointing=True)
-    assert_close_runs(again, plain)
+    chosen = settings(case, "checkpointing")
+    traces, calls = [], []
+    for options["activation_checkpointing"] in (False, True):
+        calls.append(0)
+        with register_module_forward_hook(lambda module, given, out: calls.append(calls.pop() + module.training)):
+            traces.append(run(case, folder, **chosen, **options))
+    assert calls[1] > calls[0], "nothing was computed again, so this shows nothing"
+    assert_close_runs(traces[1], traces[0])

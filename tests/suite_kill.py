@@ -1,10 +1,10 @@
-"""Run as a process: trains methods in children that are killed with SIGKILL, goes on each time, until they are done.
+"""Run as a process: trains cases in children that are killed with SIGKILL, goes on each time, until they are done.
 
-    python suite_kill.py first|second FOLDER METHOD ...
+    python suite_kill.py first|second FOLDER CASE ...
 
-`first` trains FOLDER/<method>/whole without interruption and begins FOLDER/<method>/planted, killed at moments chosen
-here, and FOLDER/<method>/random, killed at moments drawn; `second`, another process, goes on and finishes both. What
-happened is written to FOLDER/<method>/<phase>.json.
+`first` trains FOLDER/<case>/whole without interruption and begins FOLDER/<case>/planted, killed at moments chosen
+here, and FOLDER/<case>/random, killed at moments drawn; `second`, another process, goes on and finishes both. What
+happened is written to FOLDER/<case>/<phase>.json.
 
 Children are forked, which saves each of them the import of torch and transformers; there is one thread, and no tensor
 is made before a fork.
@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -127,11 +128,11 @@ def cut(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
-def child(method: str, folder: Path, moment: str, step: int) -> None:
+def child(case: str, folder: Path, moment: str, step: int) -> None:
     """Train or go on, and leave the process."""
     status = 1
     try:
-        trainer = make_trainer(method, folder, dropout=DROPOUT, **settings(method, prop="resume", **INTERRUPTED))
+        trainer = make_trainer(case, folder, dropout=DROPOUT, **settings(case, "resume", **INTERRUPTED))
         plant(moment, step, trainer)
         train_or_go_on(trainer)
         trace_of(trainer).save(folder / "final")
@@ -143,13 +144,13 @@ def child(method: str, folder: Path, moment: str, step: int) -> None:
         os._exit(status)
 
 
-def attempt(method: str, folder: Path, moment: str = "none", step: int = 0, after: float = 0.0) -> dict[str, Any]:
+def attempt(case: str, folder: Path, moment: str = "none", step: int = 0, after: float = 0.0) -> dict[str, Any]:
     """One child until it is killed or done; how it ended, how long it trained and the checkpoint it left."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / BEGUN).unlink(missing_ok=True)
     process = os.fork()
     if process == 0:
-        child(method, folder, moment, step)
+        child(case, folder, moment, step)
     status = None
     while status is None and not (folder / BEGUN).exists():
         time.sleep(0.005)
@@ -171,29 +172,38 @@ def attempt(method: str, folder: Path, moment: str = "none", step: int = 0, afte
     }
 
 
-def main(phase: str, root: Path, methods: list[str]) -> None:
+def main(phase: str, root: Path, cases: list[str]) -> None:
     torch.set_num_threads(1)
     made_data.training_set(AmbiSERTrainer), made_data.evaluation_set()  # kept, so that no child makes them again
     gc.freeze()  # what is imported is never garbage; a collection in each child would copy all of it
-    for method in methods:
-        folder, report = root / method, root / method / f"{phase}.json"
+    for case in cases:
+        folder, report = root / case, root / case / f"{phase}.json"
         attempts = {"planted": [], "random": []}
         if phase == "first":
-            attempts["whole"] = [attempt(method, folder / "whole")]
+            attempts["whole"] = [attempt(case, folder / "whole")]
             seconds = attempts["whole"][0]["seconds"]
         else:
             seconds = json.loads((folder / "first.json").read_text())["whole"][0]["seconds"]
         for moment, step in PLANTED[phase]:
-            attempts["planted"].append(attempt(method, folder / "planted", moment, step))
-        draw = random.Random(f"{SEED} {phase} {method}")
-        for _ in range(RANDOM[phase]):
-            after = draw.uniform(0, 0.4) * seconds
-            attempts["random"].append(attempt(method, folder / "random", "random", after=after))
-            if not attempts["random"][-1]["killed"]:
-                break
+            attempts["planted"].append(attempt(case, folder / "planted", moment, step))
+        draw = random.Random(f"{SEED} {phase} {case}")
+        while len(attempts["random"]) < RANDOM[phase]:
+            ended = attempt(case, folder / "random", "random", after=draw.uniform(0, 0.4) * seconds)
+            if not ended["killed"] and phase == "first" and not attempts["random"]:
+                # Finished before the first kill: the machine had been slower during the whole run. Begin again.
+                shutil.rmtree(folder / "random")
+                seconds /= 2
+                continue
+            attempts["random"].append(ended)
         if phase == "second":
-            attempts["random"].append(attempt(method, folder / "random"))
+            attempts["random"].append(attempt(case, folder / "random"))
         report.write_text(json.dumps(attempts, indent=1))
+
+
+def read_attempts(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """All attempts of a case, of both phases, by kind (`whole`, `planted`, `random`)."""
+    phases = [json.loads((folder / f"{phase}.json").read_text()) for phase in ("first", "second")]
+    return {kind: [attempt for phase in phases for attempt in phase.get(kind, [])] for kind in phases[0]}
 
 
 if __name__ == "__main__":

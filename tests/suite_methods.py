@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import made_data
-import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,7 +28,8 @@ from hf_ambiser.trainer import AmbiSERTrainer
 
 TESTS = Path(__file__).parent
 METHODS = available_methods()
-VARIANTS = [(name, variant) for name in METHODS for variant in ("", *load_method(name).variants)]
+# A case is a method, or a variant that it declares: "method:variant".
+VARIANTS = [f"{method}:{variant}" for method in METHODS for variant in load_method(method).variants]
 PROPERTIES = {
     "learns": "loss falls, every parameter moves",
     "accumulation": "batch 8 x 1 equals 2 x 4",
@@ -44,14 +44,14 @@ PROPERTIES = {
 # Nine steps of 8 labelled utterances, of which there are 21, and of 9 ambiguous ones, of which there are 25: neither
 # fills its last step, and 9 divides into neither two ranks nor four micro-batches. Plain SGD for comparisons between
 # batches cut differently: Adam divides by the root of the squared gradient, which makes a step of full size from a
-# gradient that is nothing but rounding.
+# gradient that is nothing but rounding. The learning rate is small, so that training does not amplify rounding much.
 BATCH = 8
 BASE = {
     "num_train_epochs": 3,
     "per_device_train_batch_size": BATCH,
     "per_device_eval_batch_size": 4,
     "optim": "sgd",
-    "learning_rate": 0.05,
+    "learning_rate": 0.01,
     "weight_decay": 0.0,
     "logging_steps": 1,
     "save_strategy": "no",
@@ -64,17 +64,19 @@ BASE = {
 CLOCKS = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "eval_runtime"}
 
 
-def settings(method: str, variant: str = "", prop: str | None = None, **changes: Any) -> dict[str, Any]:
-    """Arguments of a small run; `prop` applies what the method declares for a property."""
+def settings(case: str, prop: str, **changes: Any) -> dict[str, Any]:
+    """Arguments of a small run of a case, under which it must have a property."""
+    method, _, variant = case.partition(":")
     trainer_class = load_method(method)
     chosen = {**BASE, **trainer_class.suite_settings, **(trainer_class.variants[variant] if variant else {})}
-    declared = trainer_class.exceptions.get(prop or "")
-    if declared is not None:
-        reason, holds_with = declared
-        if holds_with is None:
-            pytest.skip(f"{method} cannot: {reason}")
-        chosen |= holds_with
-    return chosen | changes
+    _, holds_with = trainer_class.exceptions.get(prop, ("", None))
+    return {**chosen, **(holds_with or {}), **changes}
+
+
+def cannot(case: str, prop: str) -> str | None:
+    """Why a case cannot have a property under any arguments, if it says so."""
+    reason, holds_with = load_method(case.partition(":")[0]).exceptions.get(prop, ("", {}))
+    return reason if holds_with is None else None
 
 
 def declared_exceptions() -> list[str]:
@@ -87,7 +89,7 @@ def declared_exceptions() -> list[str]:
 
 
 def make_trainer(
-    method: str,
+    case: str,
     folder: Path,
     dropout: float = 0.0,
     encoder: str = "log-mel",
@@ -98,7 +100,7 @@ def make_trainer(
     """A trainer on made data with a tiny model; `arguments` as `settings` gives them."""
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
-    trainer_class = load_method(method)
+    trainer_class = load_method(case.partition(":")[0])
     args = trainer_class.arguments_class(output_dir=str(folder), **arguments)
     model: Any = made_data.tiny_model(made_data.tiny_config(dropout, encoder))
     extractor = made_data.extractor(model)
@@ -156,11 +158,15 @@ def _without_clocks(figures: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in figures.items() if k not in CLOCKS and not k.endswith("_per_second")}
 
 
-def run(method: str, folder: Path, **arguments: Any) -> Trace:
-    """Train from the beginning to the end."""
-    trainer = make_trainer(method, folder, **arguments)
+def run(case: str, folder: Path, **arguments: Any) -> Trace:
+    """Train from the beginning to the end; the trace has the answers to the evaluation clips, too."""
+    trainer = make_trainer(case, folder, **arguments)
     trainer.train()
-    return trace_of(trainer)
+    answer = trainer.predict(made_data.evaluation_set())
+    trace = trace_of(trainer)
+    trace.tensors["predictions"] = torch.as_tensor(answer.predictions)
+    trace.steps.append({"step": -1, "test_loss": answer.metrics["test_loss"]})
+    return trace
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -180,8 +186,15 @@ def call(command: list[str], folder: Path, **more: str) -> str:
     return done.stdout
 
 
-def two_rank_runs(folder: Path) -> Path:
-    """`suite_ranks.py` on two processes, once for all methods and faults."""
+def two_rank_runs(folder: Path, *what: str) -> Path:
+    """`suite_ranks.py` on two processes, once for several cases."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    call([*launch, str(TESTS / "suite_ranks.py"), str(folder)], folder)
+    call([*launch, str(TESTS / "suite_ranks.py"), str(folder), *what], folder)
+    return folder
+
+
+def killed_runs(folder: Path, *cases: str) -> Path:
+    """`suite_kill.py`: begun in one process, finished in another with another hash seed."""
+    for i, phase in enumerate(("first", "second")):
+        call([sys.executable, str(TESTS / "suite_kill.py"), phase, str(folder), *cases], folder, PYTHONHASHSEED=str(i))
     return folder

@@ -1,6 +1,8 @@
-"""Run by `torchrun`: all methods on two ranks, as they are, resumed, and with faults that only ranks can show.
+"""Run by `torchrun`: cases on two ranks, as they are and resumed, and faults that only ranks can show.
 
-Writes FOLDER/<as_is or fault>/<method>/rank<i> and FOLDER/resumed/<method>/{whole,stopped}.
+    torchrun --nproc_per_node 2 suite_ranks.py FOLDER CASE ... [faults]
+
+Writes FOLDER/<as_is or fault>/<case>/rank<i> and FOLDER/resumed/<case>/{whole,stopped}.
 """
 
 from __future__ import annotations
@@ -10,23 +12,17 @@ from pathlib import Path
 from unittest import mock
 
 import torch.distributed as dist
-from suite_checks import check_resume, local_mean
-from suite_methods import METHODS, make_trainer, settings, trace_of
+from suite_checks import interrupted_runs, local_mean
+from suite_methods import cannot, run, settings
 from torch import Tensor
 from transformers import TrainingArguments
 
 import hf_ambiser.methods.ipr.trainer as ipr
 import hf_ambiser.trainer as base
-from hf_ambiser.distributed import gather_with_gradient
+from hf_ambiser.distributed import gather_with_gradient, rank
 
 
 HALF = {"per_device_train_batch_size": 4}
-
-
-def write(folder: Path, method: str) -> None:
-    trainer = make_trainer(method, folder / "run", **settings(method, prop="ranks") | HALF)
-    trainer.train()
-    trace_of(trainer).save(folder / f"rank{trainer.args.process_index}")
 
 
 def gather_detached(tensor: Tensor) -> tuple[Tensor, int]:
@@ -44,17 +40,24 @@ FAULTS = {
 }
 
 
-def main(folder: Path) -> None:
-    TrainingArguments(output_dir=str(folder), use_cpu=True).device  # starts the process group
-    for method in METHODS:
-        write(folder / "as_is" / method, method)
-        check_resume(method, folder / "resumed" / method, stops=(3, 6), arguments=HALF)
-    for name, fault in FAULTS.items():
+def train(folder: Path, case: str) -> None:
+    run(case, folder / "run", **settings(case, "ranks", **HALF)).save(folder / f"rank{rank()}")
+
+
+def main(folder: Path, cases: list[str], faults: bool) -> None:
+    assert TrainingArguments(output_dir=str(folder), use_cpu=True).device.type == "cpu"  # starts the process group
+    for case in cases:
+        if not cannot(case, "ranks"):
+            train(folder / "as_is" / case, case)
+        if not cannot(case, "resume"):
+            interrupted_runs(case, folder / "resumed" / case, stops=(3, 6), arguments=HALF)
+    for name, fault in FAULTS.items() if faults else ():
         with fault:
-            write(folder / name / "ipr", "ipr")
+            train(folder / name / "ipr", "ipr")
+    # Without this a rank may abort at exit, after all work is done.
     dist.barrier()
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), [arg for arg in sys.argv[2:] if arg != "faults"], faults="faults" in sys.argv)

@@ -96,8 +96,7 @@ def violations(file: str, source: str) -> list[str]:
             check(library or i.top == "torch", i, "losses and schedules are functions of tensors and numbers")
         if stem.startswith("data/"):
             check(
-                i.top != "hf_ambiser"
-                or i.within("hf_ambiser.data", "hf_ambiser.labels", "hf_ambiser.label_policies"),
+                i.top != "hf_ambiser" or i.within("hf_ambiser.data", "hf_ambiser.labels", "hf_ambiser.label_policies"),
                 i,
                 "data -> labels",
             )

@@ -19,6 +19,7 @@ RULES = ("plurality", "majority", "all_inclusive")
 MULTI = ("first", "each", "fractional")
 OVER = ("all", "mapped")
 MERGE = ("before", "after")
+EVERY_COMBINATION = list(product(RULES, MULTI, (False, True), OVER, MERGE))
 # Two raw labels that are merged, two that are left out.
 CLASS_MAP = {"ang": "anger", "hap": "joy", "exc": "joy", "neu": "calm", "fru": None, "oth": None}
 
@@ -28,16 +29,16 @@ def policy(**changes) -> LabelPolicy:
 
 
 def random_ratings(n: int, seed: int) -> list[list[tuple[list[str], bool]]]:
-    """0 to 5 raters an utterance, 0 to 3 labels a rater (also the same twice), some of them the speaker."""
+    """0 to 8 raters an utterance, 0 to 3 labels a rater (also the same twice), some of them the speaker."""
     rng = np.random.default_rng(seed)
     vocabulary = list(CLASS_MAP)
     utterances = []
     for _ in range(n):
-        favourite = rng.dirichlet(np.full(len(vocabulary), 0.5))
+        favourite = rng.dirichlet(np.full(len(vocabulary), 0.8))
         utterances.append(
             [
                 (list(rng.choice(vocabulary, rng.choice([0, 1, 1, 1, 2, 3]), p=favourite)), bool(rng.random() < 0.25))
-                for _ in range(rng.integers(0, 6))
+                for _ in range(rng.integers(0, 9))
             ]
         )
     return utterances
@@ -94,9 +95,13 @@ def literal(p: LabelPolicy, ratings: list[tuple[list[str], bool]]):
 
 
 RATINGS = random_ratings(250, seed=1)
+# Anger has the most votes of any raw label, joy the most of any class.
+RATINGS.append([([label], False) for label in ("ang", "ang", "ang", "hap", "hap", "exc", "exc", "fru")])
 
 
-@pytest.mark.parametrize("rule,multi_label,self_reports,over,merge", [*product(RULES, MULTI, (False, True), OVER, MERGE)])
+@pytest.mark.parametrize(
+    "rule,multi_label,self_reports,over,merge", [*product(RULES, MULTI, (False, True), OVER, MERGE)]
+)
 def test_tally_is_the_literal_count(rule, multi_label, self_reports, over, merge):
     p = policy(rule=rule, multi_label=multi_label, self_reports=self_reports, agreement_over=over, merge=merge)
     table = tally(p, RatingArrays.from_lists(RATINGS))
@@ -119,6 +124,8 @@ def test_the_random_ratings_hold_what_they_are_to_test():
     assert sum(not any(v[0]) for v in plain) > 10  # nobody voted for a class
     assert sum(v[2] == -1 and any(v[0]) for v in plain) > 10  # ties, or a winner that is left out
     after = [literal(policy(merge="after"), r)[2] for r in RATINGS]
+    votes, _, label, agreement, *_ = literal(policy(merge="after"), RATINGS[-1])
+    assert (votes, label, agreement) == ([4, 3, 0], 1, Fraction(3, 8))
     assert sum(a != b[2] for a, b in zip(after, plain, strict=True)) > 3  # merging before or after matters
     each = sum((literal(policy(multi_label="each"), r)[6] for r in RATINGS), Counter())
     assert each["same class twice by one rater"] > 10
@@ -137,13 +144,18 @@ def test_the_order_of_rows_does_not_matter(multi_label, merge):
     assert a.agreement == pytest.approx(b.agreement) and a.excluded == pytest.approx(b.excluded)
 
 
-def test_three_thirds_are_a_vote_and_tie_with_one():
-    # 1/3 + 1/3 + 1/3 is not exactly 1 in floating point; it still ties with a whole vote.
-    thirds = (["ang", "hap", "neu"], False)
-    ratings = [[thirds, thirds, thirds, (["ang"], False)], [thirds] * 6 + [(["fru"], False)] * 2]
-    table = tally(policy(multi_label="fractional"), RatingArrays.from_lists(ratings))
-    assert table.label.tolist() == [1, -1]
-    np.testing.assert_allclose(table.votes, [[1, 2, 1], [2, 2, 2]])
+def test_six_thirds_tie_with_two_whole_votes():
+    thirds = [(["ang", "hap", "oth"], False), (["ang", "hap", "fru"], False), (["ang", "oth", "fru"], False)] * 2
+    calm = [(["neu"], False)]
+    assert sum([1 / 3] * 6) < 2  # in floating point
+    ratings = RatingArrays.from_lists([thirds + calm, thirds + 2 * calm, thirds + 3 * calm])
+    table = tally(policy(multi_label="fractional"), ratings)
+    assert table.label.tolist() == [1, -1, 2]
+    np.testing.assert_allclose(table.votes[:, 1:], [[2, 1], [2, 2], [2, 3]])
+    # Two of four votes are no majority, however the others add up.
+    half = RatingArrays.from_lists([[(["ang", "hap", "oth"], False)] * 2 + 2 * calm])
+    assert tally(policy(multi_label="fractional"), half).label.tolist() == [2]
+    assert tally(policy(multi_label="fractional", rule="majority"), half).label.tolist() == [-1]
 
 
 def test_merging_excitement_before_or_after_the_majority():
@@ -323,7 +335,13 @@ def big(n: int) -> RatingArrays:
     utterance = np.repeat(np.arange(n), 3)
     rows = len(utterance)
     return RatingArrays(
-        n, utterance, np.arange(rows), rng.integers(0, 6, rows), np.zeros(rows, int), np.zeros(rows, bool), (*CLASS_MAP,)
+        n,
+        utterance,
+        np.arange(rows),
+        rng.integers(0, 6, rows),
+        np.zeros(rows, int),
+        np.zeros(rows, bool),
+        (*CLASS_MAP,),
     )
 
 

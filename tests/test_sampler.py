@@ -44,7 +44,17 @@ def ambiguous_of(step):
     return [j for key in step for j in key.ambiguous]
 
 
-SIZES = [(50, 100, 8), (48, 96, 8), (7, 20, 8), (8, 3, 8), (33, 5, 4), (256, 513, 8), (600, 1201, 8), (5, 9, 1), (9, 1, 4)]
+SIZES = [
+    (50, 100, 8),
+    (48, 96, 8),
+    (7, 20, 8),
+    (8, 3, 8),
+    (33, 5, 4),
+    (256, 513, 8),
+    (600, 1201, 8),
+    (5, 9, 1),
+    (9, 1, 4),
+]
 
 
 @pytest.mark.parametrize("grouping", [True, False])
@@ -114,7 +124,9 @@ def test_a_warm_up_draws_no_ambiguous_clip_and_the_labelled_order_does_not_depen
         assert [labelled_of(step) for step in steps] == [labelled_of(step) for step in bare]
 
 
-@pytest.mark.parametrize("micro,accumulation,ranks", [(24, 1, 1), (8, 3, 1), (4, 3, 2), (2, 3, 4), (6, 1, 4), (1, 24, 1)])
+@pytest.mark.parametrize(
+    "micro,accumulation,ranks", [(24, 1, 1), (8, 3, 1), (4, 3, 2), (2, 3, 4), (6, 1, 4), (1, 24, 1)]
+)
 def test_steps_are_the_same_for_every_division_of_the_effective_batch(micro, accumulation, ranks):
     s = sampler(labelled=100, ambiguous=333, batch=24)
     reference = epoch_steps(s, 4)
@@ -146,7 +158,9 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 def test_ambiguous_clips_meet_other_labelled_ones_in_every_epoch():
     s = sampler(400, 400, 8, length_grouping=False)
-    partners = [{(key.labelled, j) for step in epoch_steps(s, e) for key in step for j in key.ambiguous} for e in (0, 1)]
+    partners = [
+        {(key.labelled, j) for step in epoch_steps(s, e) for key in step for j in key.ambiguous} for e in (0, 1)
+    ]
     assert len(partners[0] & partners[1]) < 10
 
 
@@ -166,12 +180,20 @@ def test_length_grouping_saves_most_of_the_padding():
 
 
 def test_length_grouping_does_not_order_the_epoch_by_length():
-    s = sampler(1600, 3200, 8)
-    means = [s.labelled_lengths[labelled_of(step)].mean() for step in epoch_steps(s)]
-    rank = np.argsort(np.argsort(means))
-    assert abs(np.corrcoef(rank, np.arange(len(rank)))[0, 1]) < 0.25
-    neighbours = [tuple(sorted(labelled_of(step))) for epoch in (0, 1) for step in epoch_steps(s, epoch)]
-    assert len(set(neighbours)) == len(neighbours)  # no step comes again in the next epoch
+    s = sampler(256, 512, 8)
+    correlations = []
+    for epoch in range(10):
+        means = [s.labelled_lengths[labelled_of(step)].mean() for step in epoch_steps(s, epoch)]
+        correlations.append(np.corrcoef(np.argsort(np.argsort(means)), np.arange(32))[0, 1])
+    assert abs(np.mean(correlations)) < 0.3
+
+
+@pytest.mark.parametrize("labelled,ambiguous", [(40, 80), (100, 200), (256, 512), (1000, 50)])
+def test_no_step_comes_again_in_another_epoch(labelled, ambiguous):
+    # Also where a window could hold all clips, which sorted by length are the same in every epoch.
+    s = sampler(labelled, ambiguous, 8)
+    steps = [frozenset(labelled_of(step)) for epoch in range(5) for step in epoch_steps(s, epoch)]
+    assert len(set(steps)) == len(steps)
 
 
 def test_clips_of_one_length_are_grouped_at_random():

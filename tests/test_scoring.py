@@ -92,7 +92,9 @@ def test_predictions_survive_their_file(tmp_path):
     data = evaluation_set(11)
     logits = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
     path = write_predictions(tmp_path / "predictions" / "d3.parquet", data, logits)
-    assert path == tmp_path / "predictions" / "d3.parquet" and [f.name for f in path.parent.iterdir()] == ["d3.parquet"]
+    assert path == tmp_path / "predictions" / "d3.parquet" and [f.name for f in path.parent.iterdir()] == [
+        "d3.parquet"
+    ]
     read = read_predictions(path)
     assert set(read) == {"id", "speaker", "probabilities", "votes", "consensus"}
     assert read["id"].tolist() == list(data.ids) and read["speaker"].tolist() == list(data.speakers)

@@ -201,9 +201,7 @@ def test_a_clip_of_exactly_the_limit_is_neither_cut_nor_counted(samples):
     stream = io.BytesIO()
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, samples).astype(np.float32)
     soundfile.write(stream, sound, 16000, format="FLAC", subtype="PCM_16")
-    split = with_columns(
-        A.select([0]), audio=[{"bytes": stream.getvalue(), "path": "x"}], duration=[samples / 16000]
-    )
+    split = with_columns(A.select([0]), audio=[{"bytes": stream.getvalue(), "path": "x"}], duration=[samples / 16000])
     store = ClipStore(split, max_seconds=samples / 16000)
     assert len(store[0]) == samples and store.n_cut == 0
     shorter = ClipStore(split, max_seconds=(samples - 16) / 16000)

@@ -39,7 +39,9 @@ def test_the_file_is_plain_parquet_in_the_tables_precision(tmp_path):
     write_trajectory(table(), {}, tmp_path, 1)
     stored = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "trajectory" / "epoch_0001.parquet")}
     assert stored["id"] == "string" and stored["weight"] == "float" and stored["classifier_label"] == "int64"
-    assert stored["target"].startswith("fixed_size_list<") and "float" in stored["target"] and "[2]" in stored["target"]
+    assert (
+        stored["target"].startswith("fixed_size_list<") and "float" in stored["target"] and "[2]" in stored["target"]
+    )
 
 
 def test_epochs_are_listed_in_order_and_a_missing_one_is_named(tmp_path):

@@ -36,7 +36,7 @@ class StepSampler(Sampler[StepKey]):
         ambiguous_per_step: Epoch -> number of ambiguous utterances per optimiser step.
         seed: Seed of the order.
         length_grouping: Whether to group by length.
-        window: Steps in a window of length grouping.
+        window: Most steps in a window of length grouping; fewer where they would hold more than half of the clips.
     """
 
     def __init__(
@@ -86,17 +86,13 @@ class StepSampler(Sampler[StepKey]):
             return np.zeros((self.steps, 0), dtype=np.int64)
         rng = np.random.default_rng((self.seed, self.epoch, stream))
         # The same permutation: any `per_step` in a row are then different clips, as long as there are that many.
-        order = rng.permutation(len(lengths))
-        drawn = np.resize(order, (self.steps, per_step))
+        drawn = np.resize(rng.permutation(len(lengths)), (self.steps, per_step))
         if self.length_grouping:
-            place = np.argsort(order)  # clips of equal length stay in random order, copies of one clip side by side
-            for start in range(0, self.steps, self.window):
-                part = drawn[start : start + self.window]
-                clips = part.ravel()
-                clips = clips[np.lexsort((place[clips], lengths[clips]))]
-                # Dealt out like cards to as many steps as a clip has copies, the copies come into different steps.
-                copies = np.unique(clips, return_counts=True)[1].max()
-                for steps in np.array_split(np.arange(len(part)), max(len(part) // copies, 1)):
-                    hand = clips[steps[0] * per_step : (steps[-1] + 1) * per_step]
-                    part[steps] = hand.reshape(per_step, len(steps)).T
+            # At most half of the clips: sorting all would make the same steps in every epoch, and put a clip that
+            # comes again beside itself, into one step.
+            window = min(self.window, max(len(lengths) // (2 * per_step), 1))
+            for start in range(0, self.steps, window):
+                part = drawn[start : start + window].ravel()
+                part = part[np.argsort(lengths[part], kind="stable")]
+                drawn[start : start + window] = part.reshape(-1, per_step)
         return drawn

@@ -40,8 +40,8 @@ class IPRTrainer(AmbiSERTrainer):
     # A smaller gamma than the paper's, so that nine steps move a prototype by more than rounding.
     suite_settings = {"warmup_epochs": 1, "gamma": 0.9}
     variants = {
-        "instance contrast": {"contrastive": "instance"},
-        "prototype agreement": {"prototype_update": "prototype_agreement"},
+        "instance_contrast": {"contrastive": "instance"},
+        "prototype_agreement": {"prototype_update": "prototype_agreement"},
         "proportional": {"prototype_update": "proportional"},
     }
     exceptions = {

@@ -46,7 +46,7 @@ class SelfTrainingTrainer(AmbiSERTrainer):
     needs_ambiguous = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition (baseline+)"
     suite_settings = {"warmup_epochs": 1}
-    variants = {"hard pseudo labels": {"pseudo_label": "hard"}}
+    variants = {"hard_pseudo_labels": {"pseudo_label": "hard"}}
 
     args: SelfTrainingArguments
 

@@ -1,0 +1,220 @@
+"""Every method has every property, or says why it cannot.
+
+Methods are found by listing. A property is a function of `suite_checks.py` or `suite_loads.py`; the conditions are
+those of `suite_methods.BASE`: float32 on a CPU, no dropout, masking or layer drop unless a property is about them.
+Each method runs everything once; of a method's variants "learns" and "loads" are run, the rest is marked slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+import pytest
+import suite_loads
+from suite_checks import (
+    assert_same_run_folder,
+    check_accumulation,
+    check_checkpointing,
+    check_learns,
+    check_precision,
+    check_ranks,
+    check_resume,
+    check_skipped,
+    check_unread,
+)
+from suite_methods import METHODS, PROPERTIES, VARIANTS, cannot, killed_runs, two_rank_runs
+
+from hf_ambiser.methods import load_method
+
+
+EVERY = [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS)]
+
+
+def needs(case: str, prop: str) -> None:
+    reason = cannot(case, prop)
+    if reason:
+        pytest.skip(f"{case} declares that it cannot have '{prop}': {reason}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_method_declares_is_well_formed(method):
+    trainer_class = load_method(method)
+    known = {field.name for field in fields(trainer_class.arguments_class)}
+    assert set(trainer_class.suite_settings) <= known
+    for name, changes in trainer_class.variants.items():
+        assert name.isidentifier() and changes and set(changes) <= known, name
+    for prop, (reason, holds_with) in trainer_class.exceptions.items():
+        assert prop in PROPERTIES, f"{prop!r} is no property of the suite; it has {list(PROPERTIES)}"
+        assert len(reason.split()) > 5, f"{prop}: say why"
+        assert holds_with is None or (isinstance(holds_with, Mapping) and holds_with and set(holds_with) <= known)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Root of the saved models: <case>/model, <case>-adapter/{model,adapter}."""
+    return tmp_path_factory.mktemp("saved")
+
+
+@pytest.fixture(scope="module")
+def learnt(saved, tmp_path_factory):
+    """Trains a case the first time it is asked for, and saves it."""
+    trainers = {}
+
+    def learn(case):
+        if case not in trainers:
+            trainers[case] = check_learns(case, tmp_path_factory.mktemp("learnt"))
+            suite_loads.save(trainers[case], saved / case)
+        return trainers[case]
+
+    return learn
+
+
+@pytest.mark.parametrize("case", METHODS + VARIANTS)
+def test_learns(case, learnt):
+    needs(case, "learns")
+    learnt(case)
+
+
+@pytest.mark.parametrize("case", METHODS + VARIANTS)
+def test_saves_and_loads(case, learnt, saved):
+    needs(case, "loads")
+    suite_loads.check_loads(saved / case, learnt(case).processing_class)
+
+
+@pytest.fixture(scope="module")
+def adapted(saved):
+    """Trains an adapter the first time it is asked for, and saves it with the model it is for."""
+    trainers = {}
+
+    def adapt(case):
+        if case not in trainers:
+            trainers[case] = suite_loads.train_adapter(case, saved / f"{case}-adapter")
+        return trainers[case]
+
+    return adapt
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_trains_and_loads_a_lora_adapter(case, adapted, saved):
+    needs(case, "loads")
+    trainer = adapted(case)
+    frozen = [name for name, p in trainer.model.named_parameters() if "lora" not in name and p.requires_grad]
+    assert frozen and all("head" in name for name in frozen), frozen
+    suite_loads.check_adapter(saved / f"{case}-adapter", trainer.processing_class)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(learnt, adapted, saved):
+    """One process without the package reads all saved models and adapters."""
+    for case in METHODS + VARIANTS:
+        learnt(case)
+    for case in METHODS:
+        adapted(case)
+    return suite_loads.load_elsewhere(saved)
+
+
+@pytest.mark.parametrize("case", METHODS + VARIANTS)
+def test_loads_where_the_package_is_missing(case, elsewhere):
+    needs(case, "loads")
+    assert elsewhere[case] == ""
+
+
+@pytest.mark.parametrize("case", METHODS)
+def test_adapter_loads_where_the_package_is_missing(case, elsewhere):
+    needs(case, "loads")
+    assert elsewhere[f"{case}-adapter"] == ""
+
+
+@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2"])
+@pytest.mark.parametrize("case", EVERY)
+def test_accumulation_changes_nothing(case, encoder, tmp_path):
+    needs(case, "accumulation")
+    check_accumulation(case, tmp_path, encoder=encoder)
+
+
+@pytest.mark.parametrize("case", METHODS)
+def test_two_ranks_equal_one_process(case, two_ranks, tmp_path):
+    needs(case, "ranks")
+    check_ranks(case, tmp_path, two_ranks)
+
+
+@pytest.mark.parametrize("case", METHODS)
+def test_two_ranks_resume_exactly(case, two_ranks):
+    needs(case, "resume")
+    folder = two_ranks / "resumed" / case
+    assert_same_run_folder(folder / "stopped", folder / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", VARIANTS)
+def test_variants_on_two_ranks(case, tmp_path):
+    two_rank_runs(tmp_path, case)
+    if not cannot(case, "ranks"):
+        check_ranks(case, tmp_path / "one", tmp_path)
+    if not cannot(case, "resume"):
+        folder = tmp_path / "resumed" / case
+        assert_same_run_folder(folder / "stopped", folder / "whole")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Two processes in which every method is trained, killed many times, and finished."""
+    return killed_runs(tmp_path_factory.mktemp("killed"), *(case for case in METHODS if not cannot(case, "resume")))
+
+
+def check_killed(case, folder):
+    from suite_kill import read_attempts
+
+    attempts = read_attempts(folder / case)
+    *killed, last = attempts["planted"]
+    assert all(attempt["killed"] for attempt in killed) and last["status"] == 0, attempts["planted"]
+    for kind in ("planted", "random"):
+        left = [attempt["last"] for attempt in attempts[kind]]
+        assert left == sorted(left), f"a whole checkpoint was lost: {left}"
+        assert any(attempt["killed"] for attempt in attempts[kind])
+        assert_same_run_folder(folder / case / kind, folder / case / "whole")
+
+
+@pytest.mark.parametrize("case", METHODS)
+def test_killed_at_any_moment_and_resumed_is_bit_equal(case, killed):
+    needs(case, "resume")
+    check_killed(case, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", VARIANTS)
+def test_variants_killed_and_resumed(case, tmp_path):
+    needs(case, "resume")
+    check_killed(case, killed_runs(tmp_path, case))
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_stopped_and_resumed_with_an_adapter_is_bit_equal(case, tmp_path):
+    needs(case, "resume")
+    check_resume(case, tmp_path, lora=True, encoder="wav2vec2")
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_what_raters_say_of_ambiguous_clips_is_not_read(case, tmp_path):
+    needs(case, "unread")
+    check_unread(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_a_skipped_step_changes_nothing(case, tmp_path, monkeypatch):
+    needs(case, "skipped")
+    check_skipped(case, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_bfloat16_keeps_losses_and_state_in_float32(case, tmp_path):
+    needs(case, "precision")
+    check_precision(case, tmp_path)
+
+
+@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2"])
+@pytest.mark.parametrize("case", EVERY)
+def test_activation_checkpointing_changes_nothing(case, encoder, tmp_path):
+    needs(case, "checkpointing")
+    check_checkpointing(case, tmp_path, encoder=encoder)
