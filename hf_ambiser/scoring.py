@@ -29,9 +29,19 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponent / exponent.sum(axis=1, keepdims=True)
 
 
-def score(logits: np.ndarray, votes: np.ndarray, consensus: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """All figures of `metrics.evaluate_predictions`, clear meaning an agreement of 2/3 or more among these votes."""
-    agreement = soft_labels(votes).max(axis=1, initial=0.0)
+def score(
+    logits: np.ndarray,
+    votes: np.ndarray,
+    consensus: np.ndarray,
+    classes: list[str],
+    agreement: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """All figures of `metrics.evaluate_predictions`, clear meaning an agreement of 2/3 or more.
+
+    `agreement` is the data set's own, which may count votes for classes left out; None: the top share of these votes.
+    """
+    if agreement is None:
+        agreement = soft_labels(votes).max(axis=1, initial=0.0)
     return evaluate_predictions(
         softmax(logits), votes, consensus, classes, agreement=agreement, threshold=CLEAR_AGREEMENT
     )

@@ -213,7 +213,7 @@ class AmbiSERTrainer(Trainer):
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
         # A method's own labels of ambiguous rows come from a model that was trained with balanced classes already.
-        weights = weights * torch.where(batch.labelled, targets @ self.class_weight, 1.0)
+        weights = weights * torch.where(batch.labelled, (targets * self.class_weight).sum(dim=1), 1.0)
         cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
         loss = torch.zeros((), device=cross_entropy.device)
         for group, mask in self.groups(batch).items():

@@ -183,7 +183,8 @@ def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folde
     scores = {}
     for name, data in tests.items():
         logits = np_logits(trainer, data)
-        scores[name] = score(logits, data.votes, data.consensus, list(trainer.bare_model().config.id2label.values()))
+        classes = list(trainer.bare_model().config.id2label.values())
+        scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
             write_predictions(folder / "predictions" / f"{name}.parquet", data, logits)
     return scores

@@ -32,7 +32,7 @@ def main() -> int:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     logits = predict_logits(model, extractor, data, args.batch_size)
-    scores = score(logits, data.votes, data.consensus, info["classes"])
+    scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)
     print(f"{info['corpus']}, {args.config}/{args.split}, protocol {info['configs'][args.config]['protocol']}")
     print(describe_scores(scores))
     if args.out:
