@@ -49,7 +49,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from hf_ambiser.report import compare
+    from hf_ambiser.runs.report import compare
 
     print(compare(args.folder, args.of, args.splits))
     return 0

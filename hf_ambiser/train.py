@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch.distributed as dist
 
-from hf_ambiser.report import one_line
-from hf_ambiser.run_arguments import RunArguments
-from hf_ambiser.training import run
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.report import one_line
+from hf_ambiser.runs.run import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -115,7 +115,7 @@ def make_trainer(
 
 
 def train_or_go_on(trainer: AmbiSERTrainer) -> None:
-    """As `hf_ambiser.training.run` does it: from the last whole checkpoint in the folder, if there is one."""
+    """As `hf_ambiser.runs.run.run` does it: from the last whole checkpoint in the folder, if there is one."""
     folder = Path(str(trainer.args.output_dir))
     if trainer.is_world_process_zero():
         checkpoints.drop_incomplete(folder)

@@ -421,7 +421,8 @@ def test_self_training_takes_the_classifiers_own_answer(tmp_path, pseudo_label):
     for z, target in zip(outputs.logits[3:7], targets[3:7], strict=True):
         e = [math.exp(float(v)) for v in z]
         p = [v / sum(e) for v in e]
-        expected = p if pseudo_label == "soft" else [float(v == max(p)) for v in p]
+        sharper = [v**2 for v in p]  # temperature 0.5
+        expected = [v / sum(sharper) for v in sharper] if pseudo_label == "soft" else [float(v == max(p)) for v in p]
         assert target.tolist() == pytest.approx(expected, abs=1e-6)
     assert targets[:3].argmax(dim=1).tolist() == [0, 1, 2] and weights[:3].tolist() == [1] * 3
     assert weights[3:7].tolist() == pytest.approx([paper.ramp(2, 5, 0.5, 10)] * 4)

@@ -14,7 +14,7 @@ from scipy.stats import entropy, pearsonr, spearmanr
 from sklearn import metrics as sk
 
 from hf_ambiser import metrics as m
-from hf_ambiser.metrics_classification import (
+from hf_ambiser.metrics.classification import (
     f1_from_confusion,
     per_class_from_confusion,
     ua_from_confusion,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.run_arguments import DataArguments, ModelArguments, RunArguments, read_config
+from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments, read_config
 
 
 CONFIGS = sorted((Path(__file__).parent.parent / "train_scripts" / "configs").rglob("*.yaml"))

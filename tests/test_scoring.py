@@ -9,9 +9,9 @@ import pytest
 from made_data import CLASSES, evaluation_set
 from transformers import EvalPrediction
 
-from hf_ambiser import scoring
 from hf_ambiser.metrics import evaluate_predictions
-from hf_ambiser.scoring import HEADLINES, ValidationMetrics, read_predictions, score, softmax, write_predictions
+from hf_ambiser.runs import scoring
+from hf_ambiser.runs.scoring import HEADLINES, ValidationMetrics, read_predictions, score, softmax, write_predictions
 
 
 def made(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

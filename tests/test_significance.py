@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hf_ambiser.metrics import UndefinedMetric, unweighted_accuracy
-from hf_ambiser.significance import paired_bootstrap, paired_t
+from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
 
 
 def accuracy(label, predicted):

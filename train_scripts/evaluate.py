@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from hf_ambiser.scoring import describe_scores, load_for_scoring, predict_logits, score, write_predictions
+from hf_ambiser.runs.scoring import describe_scores, load_for_scoring, predict_logits, score, write_predictions
 
 
 def main() -> int:

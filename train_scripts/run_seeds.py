@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_ambiser.report import compare
-from hf_ambiser.seeds import cells, run_cells
+from hf_ambiser.runs.report import compare
+from hf_ambiser.runs.seeds import cells, run_cells
 
 
 def main() -> int:

@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 from hf_ambiser.data.augment import Augmenter
-from hf_ambiser.run_arguments import RunArguments, read_config
-from hf_ambiser.training import prepare
+from hf_ambiser.runs.arguments import RunArguments, read_config
+from hf_ambiser.runs.run import prepare
 
 
 class Stopwatch:

@@ -13,6 +13,7 @@ from hf_ambiser.data.audio import decode
 from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
 from hf_ambiser.data.sampler import StepKey
 from hf_ambiser.data.schema import SAMPLING_RATE
+from hf_ambiser.labels import soft_labels
 
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def _targets(dataset: Dataset, target: str) -> tuple[np.ndarray, np.ndarray]:
 class EvaluationSet(TorchDataset):
     """Clips with the raters' answer, for scoring only.
 
-    `votes` are the raters' counts and `consensus` their consensus class or -1; both come from the `reference_*`
-    columns, so an unlabelled split can be scored too.
+    `votes (N, K)` are the raters' counts and `consensus (N,)` their consensus class or -1; both come from the
+    `reference_*` columns, so an unlabelled split can be scored too. `agreement (N,)` tells clear from ambiguous clips.
     """
 
     def __init__(self, dataset: Dataset, max_seconds: float | None = None, cache_gb: float = 0.5) -> None:
@@ -151,12 +152,20 @@ class EvaluationSet(TorchDataset):
         self.speakers: Sequence[str] = [str(s) for s in dataset["speaker"]]
         self.votes = np.asarray(dataset["reference_votes"], dtype=np.float64)
         self.consensus = np.asarray(dataset["reference_label"], dtype=np.int64)
+        # Hidden (NaN) where a split's labels are: the share among the votes for the classes is what is left.
+        known = np.asarray(dataset["agreement"], dtype=np.float64)
+        self.agreement = np.where(np.isnan(known), soft_labels(self.votes).max(axis=1, initial=0.0), known)
         self._store = ClipStore(dataset, max_seconds, cache_gb)
 
     @property
     def durations(self) -> np.ndarray:
         """`(N,)` seconds."""
         return self._store.durations
+
+    @property
+    def n_cut(self) -> int:
+        """Clips cut at `max_seconds`."""
+        return self._store.n_cut
 
     def __len__(self) -> int:
         return len(self.ids)

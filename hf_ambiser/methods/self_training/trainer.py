@@ -23,8 +23,14 @@ class SelfTrainingArguments(AmbiSERTrainingArguments):
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default; the paper gives none."})
     warmup_epochs: int = field(default=10, metadata={"help": "Epochs on labelled utterances only; IPR, section 3.2."})
     pseudo_label: str = field(
-        default="soft",
-        metadata={"help": "The classifier's probabilities (`soft`, section 3.2) or its best class (`hard`, Table 3)."},
+        default="hard",
+        metadata={
+            "help": "The classifier's best class (`hard`, Table 3) or its sharpened probabilities (`soft`, section"
+            " 3.2). Unsharpened ones teach nothing: the gradient of cross-entropy against one's own answer is zero."
+        },
+    )
+    sharpening: float = field(
+        default=0.5, metadata={"help": "Temperature in (0, 1) that soft pseudo labels are sharpened with; a choice."}
     )
     beta_max: float = field(default=0.5, metadata={"help": "Largest weight of ambiguous utterances; w_m of Eq. 7."})
     ramp_base: float = field(default=10.0, metadata={"help": "r of Eq. 7; the paper gives none."})
@@ -33,6 +39,11 @@ class SelfTrainingArguments(AmbiSERTrainingArguments):
         super().__post_init__()
         if self.pseudo_label not in ("soft", "hard"):
             raise ValueError(f"pseudo_label={self.pseudo_label!r} is not one of ['soft', 'hard'].")
+        if not 0 < self.sharpening < 1:
+            raise ValueError(
+                f"sharpening={self.sharpening} must lie between 0 and 1: at 1 the target is the model's own answer,"
+                " whose gradient is zero."
+            )
 
 
 class SelfTrainingTrainer(AmbiSERTrainer):
@@ -46,7 +57,7 @@ class SelfTrainingTrainer(AmbiSERTrainer):
     needs_ambiguous = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition (baseline+)"
     suite_settings = {"warmup_epochs": 1}
-    variants = {"hard_pseudo_labels": {"pseudo_label": "hard"}}
+    variants = {"soft_pseudo_labels": {"pseudo_label": "soft"}}
 
     args: SelfTrainingArguments
 
@@ -63,8 +74,10 @@ class SelfTrainingTrainer(AmbiSERTrainer):
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Labelled rows as they are; ambiguous rows with the classifier's own answer, weight beta."""
         targets, weights = super().correct(outputs, batch)
-        own = torch.softmax(outputs.logits.float(), dim=-1)
+        logits = outputs.logits.float()
         if self.args.pseudo_label == "hard":
-            own = F.one_hot(own.argmax(dim=-1), own.shape[-1]).float()
+            own = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
+        else:
+            own = torch.softmax(logits / self.args.sharpening, dim=-1)
         ambiguous = batch.ambiguous[:, None]
         return torch.where(ambiguous, own, targets), torch.where(batch.ambiguous, self.beta, weights)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hf_ambiser.corrected_labels import pseudo_label_agreement
+from hf_ambiser.runs.corrected_labels import pseudo_label_agreement
 from hf_ambiser.trajectory import read_tensors, trajectory_epochs
 
 

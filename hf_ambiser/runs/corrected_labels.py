@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hf_ambiser.labels import soft_labels
-from hf_ambiser.metrics_distribution import js_divergence
+from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
 
 

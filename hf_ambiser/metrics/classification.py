@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_labels
+from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_labels
 
 
 def confusion_matrix(label: Array, predicted: Array, n_classes: int) -> Array:

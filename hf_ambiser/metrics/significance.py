@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from hf_ambiser.metrics_checks import Array, UndefinedMetric
+from hf_ambiser.metrics.checks import Array, UndefinedMetric
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from hf_ambiser.data.augment import Augmenter
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
 from hf_ambiser.distributed import rank
-from hf_ambiser.environment import describe_environment
 from hf_ambiser.methods import load_method
 from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
 from hf_ambiser.progress import use_one_bar
-from hf_ambiser.run_arguments import DataArguments, ModelArguments, RunArguments
-from hf_ambiser.scoring import ValidationMetrics, score, write_predictions
+from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments
+from hf_ambiser.runs.environment import describe_environment
+from hf_ambiser.runs.scoring import ValidationMetrics, score, write_predictions
 from hf_ambiser.trainer import AmbiSERTrainer
 
 
@@ -79,6 +79,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         "log": trainer.state.log_history,
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "scores": score_splits(trainer, tests, folder),
+        "scored_clips_cut_at_max_seconds": {name: data.n_cut for name, data in tests.items()},
     }
     trainer.save_model(str(folder / "model"))
     if writes:
@@ -99,7 +100,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         _join(data, data.train_splits),
         _join(data, data.ambiguous_splits) if method.needs_ambiguous else None,
         target=method.target,
-        augment=Augmenter(training.augmentation) if method.needs_augmented else None,
+        augment=Augmenter(training.augmentation) if method.needs_augmented else None,  # type: ignore[arg-type]
         seed=training.seed,
         max_seconds=training.max_seconds,
         cache_gb=training.audio_cache_gb,
@@ -151,7 +152,7 @@ def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tu
         if not base.is_dir() and rank() == 0:
             model.save_pretrained(base)
             extractor.save_pretrained(base)
-        model = _with_lora(model, dict(arguments.lora), base)  # type: ignore[arg-type]
+        return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
 
 

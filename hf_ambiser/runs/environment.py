@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "p
 
 def describe_environment() -> dict[str, Any]:
     """Versions, the package's git commit and whether it was changed, processor, threads and accelerator."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

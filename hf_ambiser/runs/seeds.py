@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hf_ambiser.training import RESULTS
+from hf_ambiser.runs.run import RESULTS
 
 
 @dataclass(frozen=True)

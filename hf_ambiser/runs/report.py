@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.metrics import unweighted_accuracy, weighted_accuracy
-from hf_ambiser.scoring import read_predictions
-from hf_ambiser.significance import paired_bootstrap, paired_t
-from hf_ambiser.training import RESULTS
+from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
+from hf_ambiser.runs.run import RESULTS
+from hf_ambiser.runs.scoring import read_predictions
 
 
 # Figure -> (heading, digits, factor).

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from hf_ambiser.labels import entropy_bits
-from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_distributions, check_pair
+from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_pair
 
 
 KL_SMOOTHING = 1e-6

@@ -12,8 +12,8 @@ from math import comb, prod
 import numpy as np
 
 from hf_ambiser.labels import soft_labels
-from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_votes
-from hf_ambiser.metrics_distribution import brier_score, cosine_similarity, js_divergence
+from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_votes
+from hf_ambiser.metrics.distribution import brier_score, cosine_similarity, js_divergence
 
 
 MAX_HALVES = 100_000

@@ -55,8 +55,9 @@ class ValidationMetrics:
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Headline figures by name."""
-        votes, consensus = prediction.label_ids
-        figures = score(prediction.predictions, votes, consensus, self.classes)["all"]
+        labels: Any = prediction.label_ids  # a pair, though typed as an array or a tuple of one
+        votes, consensus = labels
+        figures = score(np.asarray(prediction.predictions), votes, consensus, self.classes)["all"]
         return {name: figures[name] for name in HEADLINES if figures[name] is not None}
 
 

@@ -1,6 +1,6 @@
 """All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and the baselines beside them.
 
-The single figures live in `metrics_classification`, `metrics_distribution`, `metrics_calibration` and `metrics_raters`
+The single figures live in `classification`, `distribution`, `calibration` and `raters`
 and are re-exported here. `evaluate_predictions` puts them together, for all utterances and for clear and ambiguous
 ones apart. NumPy and SciPy only.
 """
@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hf_ambiser.labels import soft_labels
-from hf_ambiser.metrics_calibration import N_BINS, expected_calibration_error, votes_calibration_error
-from hf_ambiser.metrics_checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
-from hf_ambiser.metrics_classification import (
+from hf_ambiser.metrics.calibration import N_BINS, expected_calibration_error, votes_calibration_error
+from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
+from hf_ambiser.metrics.classification import (
     confusion_matrix,
     f1_from_confusion,
     macro_f1,
@@ -27,7 +27,7 @@ from hf_ambiser.metrics_classification import (
     wa_from_confusion,
     weighted_accuracy,
 )
-from hf_ambiser.metrics_distribution import (
+from hf_ambiser.metrics.distribution import (
     KL_SMOOTHING,
     bhattacharyya_coefficient,
     brier_score,
@@ -37,7 +37,7 @@ from hf_ambiser.metrics_distribution import (
     kl_divergence,
     top_class,
 )
-from hf_ambiser.metrics_raters import rater_confusion, rater_distribution, split_half_js
+from hf_ambiser.metrics.raters import rater_confusion, rater_distribution, split_half_js
 
 
 __all__ = [
@@ -69,7 +69,7 @@ _AGREEMENT_TOLERANCE = 1e-6  # agreement is stored as float32: 0.7 comes back as
 
 def metrics_path() -> str:
     """Path for `evaluate.load(metrics_path())`, which works offline."""
-    return str(Path(__file__).parent / "evaluate_module" / "ambiser_metrics.py")
+    return str(Path(__file__).parent.parent / "evaluate_module" / "ambiser_metrics.py")
 
 
 def evaluate_predictions(
