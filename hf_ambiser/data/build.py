@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -118,7 +119,7 @@ def build(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     files = _write_parquet(prepared, data, splits, partial, shard_bytes, progress)
-    report = _report(prepared, data, splits, files, options, limit)
+    report = {**_report(prepared, data, splits, files, options, limit), "content": _content(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -127,6 +128,16 @@ def build(
     (partial / CARD).write_text(render_card(report, prepared.corpus), encoding="utf-8")
     _move_into_place(partial, out)
     return BuildReport(out, report)
+
+
+def _content(folder: Path) -> str:
+    """Twelve hex digits over all Parquet files: what a data set holds, wherever it lies."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(folder.rglob("*.parquet")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
