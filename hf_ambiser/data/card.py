@@ -20,8 +20,8 @@ def render_card(report: dict[str, Any], corpus: ModuleType) -> str:
         "configs": [
             {
                 "config_name": name,
-                # `load_dataset` keys its cache by the folder's last name and this YAML, not by path or content. Without
-                # a digest here another build in a folder of the same name would silently give the former's rows.
+                # `load_dataset` keys its cache by the folder's last name and this YAML, not by path or content:
+                # without a digest here another build in a folder of the same name would give the former's rows.
                 "description": f"protocol {config['protocol']}, content {report['content']}",
                 "data_files": [{"split": s, "path": part["data_files"]} for s, part in config["splits"].items()],
                 **({"default": True} if i == 0 else {}),

@@ -19,12 +19,17 @@ SMOOTHING = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 @dataclass(frozen=True)
 class EpochAgreement:
-    """Shares of ambiguous utterances (with a consensus) whose label equals the raters', after one epoch."""
+    """Shares of ambiguous utterances (with a consensus) whose label equals the raters', after one epoch.
+
+    `class_shares` and `rater_shares` are the shares of each class among the prototypes' labels and the raters'.
+    """
 
     epoch: int
     n: int
     prototype: float
     classifier: float
+    class_shares: tuple[float, ...]
+    rater_shares: tuple[float, ...]
 
 
 def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
@@ -41,9 +46,18 @@ def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
         label = np.array([reference["reference_label"][reference["row"][i]] for i in table["id"]])
         seen = (table["soft_label"].sum(axis=1) > 0) & (label >= 0)
         if seen.any():
-            prototype = table["soft_label"][seen].argmax(axis=1) == label[seen]
-            classifier = table["classifier_label"][seen] == label[seen]
-            rows.append(EpochAgreement(epoch, int(seen.sum()), float(prototype.mean()), float(classifier.mean())))
+            nearest = table["soft_label"][seen].argmax(axis=1)
+            k, n = table["soft_label"].shape[1], int(seen.sum())
+            rows.append(
+                EpochAgreement(
+                    epoch,
+                    n,
+                    float((nearest == label[seen]).mean()),
+                    float((table["classifier_label"][seen] == label[seen]).mean()),
+                    tuple((np.bincount(nearest, minlength=k) / n).tolist()),
+                    tuple((np.bincount(label[seen], minlength=k) / n).tolist()),
+                )
+            )
     return rows
 
 

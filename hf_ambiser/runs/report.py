@@ -13,6 +13,7 @@ import numpy as np
 
 from hf_ambiser.metrics import unweighted_accuracy, weighted_accuracy
 from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
+from hf_ambiser.runs.corrected_labels import pseudo_label_agreement
 from hf_ambiser.runs.run import RESULTS
 from hf_ambiser.runs.scoring import read_predictions
 
@@ -105,6 +106,47 @@ def _mean_sd(values: Sequence[float], name: str) -> str:
     return f"{_cell(float(np.mean(values)), name)} ({np.std(values, ddof=1) * factor:.{digits}f})"
 
 
+def recall_table(runs: dict[str, list[Run]], split: str) -> str:
+    """Markdown: recall of each class in %, mean over seeds, one row a system."""
+    classes = list(next(iter(runs.values()))[0].results["scores"][split]["all"]["per_class"])
+    lines = ["| recall % | " + " | ".join(classes) + " |", "|---|" + "---|" * len(classes)]
+    for system, group in runs.items():
+        per_class = [run.results["scores"][split]["all"]["per_class"] for run in group]
+        cells = []
+        for name in classes:
+            values = [figures[name]["recall"] for figures in per_class if figures[name]["recall"] is not None]
+            cells.append(f"{100 * np.mean(values):.0f}" if values else "-")
+        lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pseudo_label_table(runs: dict[str, list[Run]]) -> str | None:
+    """Markdown: what labels ambiguous clips got by the end, against the raters' consensus; None where none got any.
+
+    Agreement of prototype and classifier labels (IPR's Figure 3, last epoch), and the share of each class among the
+    prototypes' labels and among the raters', all in %, mean over seeds.
+    """
+    lines = []
+    for system, group in runs.items():
+        last = [rows[-1] for run in group if (rows := pseudo_label_agreement(run.folder))]
+        if not last:
+            continue
+        names = group[0].results["data"]["classes"]
+        shares = np.mean([row.class_shares for row in last], axis=0)
+        raters = np.mean([row.rater_shares for row in last], axis=0)
+        mix = ", ".join(
+            f"{name} {100 * a:.0f} ({100 * b:.0f})" for name, a, b in zip(names, shares, raters, strict=True)
+        )
+        agreement = [
+            f"{100 * np.mean([getattr(row, kind) for row in last]):.1f}" for kind in ("prototype", "classifier")
+        ]
+        lines.append(f"| {system} | {agreement[0]} | {agreement[1]} | {mix} |")
+    if not lines:
+        return None
+    head = "| labels of D2 | prototypes agree % | classifier agrees % | share of each class % (the raters') |"
+    return "\n".join([head, "|---|---|---|---|", *lines])
+
+
 def comparison(runs: dict[str, list[Run]], split: str, figure: str, of: str) -> str:
     """Markdown: how one system differs from each other one in WA or UA, over seeds and over clips.
 
@@ -181,4 +223,8 @@ def compare(folder: Path, of: str = "ipr", splits: Sequence[str] | None = None) 
         text += ["", f"### {split}", "", baselines(first, split), "", seeds_table(runs, split, list(runs))]
         if of in runs and len(runs) > 1:
             text += ["", comparison(runs, split, "wa", of), "", comparison(runs, split, "ua", of)]
+        text += ["", recall_table(runs, split)]
+    given = pseudo_label_table(runs)
+    if given:
+        text += ["", "### Labels given to unlabelled clips, last epoch", "", given]
     return "\n".join(text) + "\n"
