@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,41 @@ def distance_from_truth(run: Path) -> dict[str, float | int]:
     Raises:
         ValueError: If the corpus has no true distribution or the method no soft labels.
     """
+    truth, votes, method = _beliefs(run)
+    k = truth.shape[1]
+    smoothed = {share: _mean_js(truth, (1 - share) * votes + share / k) for share in SMOOTHING}
+    best = min(smoothed, key=lambda share: smoothed[share])
+    return {
+        "n": len(truth),
+        "votes": _mean_js(truth, votes),
+        "votes_smoothed": smoothed[best],
+        "smoothing": best,
+        "method": _mean_js(truth, method),
+        "uniform": _mean_js(truth, np.full_like(truth, 1 / k)),
+    }
+
+
+def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[float, float]:
+    """Mean JS (bit) of the method's soft labels from the truth, had prototypes been given other temperatures.
+
+    A softmax at temperature T is, up to scale, its own power T'/T at temperature T', so the saved labels suffice. (The
+    prototypes themselves stay those of the run: its temperature also enters Eq. 4.)
+
+    Raises:
+        ValueError: As `distance_from_truth`.
+    """
+    truth, _, method = _beliefs(run)
+    trained = json.loads((run / "model" / "config.json").read_text())["prototype_temperature"]
+    logarithm = np.log(method.clip(1e-30))
+    distances = {}
+    for temperature in temperatures:
+        scaled = logarithm * trained / temperature
+        distances[temperature] = _mean_js(truth, soft_labels(np.exp(scaled - scaled.max(axis=1, keepdims=True))))
+    return distances
+
+
+def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, vote shares and the method's soft labels `(n, K)` of the ambiguous utterances it labelled."""
     reference = read_reference(run)
     epochs = trajectory_epochs(run)
     table = read_trajectory(run, epochs[-1]) if epochs else {}
@@ -82,20 +119,9 @@ def distance_from_truth(run: Path) -> dict[str, float | int]:
     if not (truth.sum(axis=1) > 0).any():
         raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
     seen = table["soft_label"].sum(axis=1) > 0
-    truth = truth[seen] / truth[seen].sum(axis=1, keepdims=True)
-    votes = soft_labels(reference["reference_votes"][rows][seen])
-    k = truth.shape[1]
-    smoothed = {share: _mean_js(truth, (1 - share) * votes + share / k) for share in SMOOTHING}
-    best = min(smoothed, key=lambda share: smoothed[share])
-    method = soft_labels(table["soft_label"][seen])  # float32 rows sum to 1 only nearly
-    return {
-        "n": int(seen.sum()),
-        "votes": _mean_js(truth, votes),
-        "votes_smoothed": smoothed[best],
-        "smoothing": best,
-        "method": _mean_js(truth, method),
-        "uniform": _mean_js(truth, np.full_like(truth, 1 / k)),
-    }
+    # Rows stored as float32 sum to 1 only nearly, so all are made to.
+    parts = (truth[seen], reference["reference_votes"][rows][seen], table["soft_label"][seen])
+    return soft_labels(parts[0]), soft_labels(parts[1]), soft_labels(parts[2])
 
 
 def _mean_js(p: np.ndarray, q: np.ndarray) -> float:
