@@ -74,6 +74,7 @@ class Demo:
     def run(self) -> Path:
         """All of it; the path of the results table."""
         start = time.monotonic()
+        self.check_size()
         self.say(f"1/4 Simulating {self.n_utterances} clips with known true emotion distributions: {self.corpus}")
         with tqdm(total=self.n_utterances, unit="clip") as bar:
             simulated.generate(
@@ -92,6 +93,16 @@ class Demo:
         self.say("4/4 " + table.read_text())
         self.say(self.farewell(table, time.monotonic() - start))
         return table
+
+    def check_size(self) -> None:
+        """Refuse to go on in a folder whose data set has another size: its runs would be shown as this one's."""
+        if (self.dataset / "build_report.json").is_file():
+            there = read_dataset_info(self.dataset)["counts"]["in"]
+            if there != self.n_utterances:
+                raise ValueError(
+                    f"{self.out} holds a demo of {there} clips, not {self.n_utterances}. Give another --out, or"
+                    f" --n-utterances {there} to go on with it."
+                )
 
     def folder(self, system: str) -> Path:
         """Run folder of one system."""

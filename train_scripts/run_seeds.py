@@ -27,7 +27,10 @@ def main() -> int:
     if len(rest) % 2 or any(not name.startswith("--") for name in rest[::2]):
         parser.error(f"what is left must be --field value pairs for train.py, got {rest}.")
     overrides = {name.removeprefix("--"): value for name, value in zip(rest[::2], rest[1::2], strict=True)}
-    failed = run_cells(cells(args.configs, args.seeds, args.out), overrides, args.jobs)
+    try:
+        failed = run_cells(cells(args.configs, args.seeds, args.out), overrides, args.jobs)
+    except ValueError as error:
+        parser.error(str(error))
     for cell in failed:
         print(f"failed: {cell.folder} (see {cell.folder / 'train.log'})", file=sys.stderr)
     try:

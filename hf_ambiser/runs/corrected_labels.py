@@ -119,6 +119,8 @@ def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not (truth.sum(axis=1) > 0).any():
         raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
     seen = table["soft_label"].sum(axis=1) > 0
+    if not seen.any():
+        raise ValueError(f"{run}: no soft labels were given by epoch {epochs[-1]}; did training end in the warm-up?")
     # Rows stored as float32 sum to 1 only nearly, so all are made to.
     parts = (truth[seen], reference["reference_votes"][rows][seen], table["soft_label"][seen])
     return soft_labels(parts[0]), soft_labels(parts[1]), soft_labels(parts[2])

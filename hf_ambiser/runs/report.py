@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.metrics import unweighted_accuracy, weighted_accuracy
+from hf_ambiser.metrics.checks import UndefinedMetric
 from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
 from hf_ambiser.runs.corrected_labels import pseudo_label_agreement
 from hf_ambiser.runs.run import RESULTS
@@ -186,9 +187,12 @@ def _over_clips(a: list[Run], b: list[Run], split: str, figure: str) -> str:
         for group in (a, b)
     ]
     metrics = {"wa": lambda y, p: weighted_accuracy(y, p, k), "ua": lambda y, p: unweighted_accuracy(y, p, k)}
-    result = paired_bootstrap(
-        metrics[figure], first["consensus"][labelled], mean[0], mean[1], first["speaker"][labelled]
-    )
+    try:
+        result = paired_bootstrap(
+            metrics[figure], first["consensus"][labelled], mean[0], mean[1], first["speaker"][labelled]
+        )
+    except UndefinedMetric as reason:
+        return f"undefined ({reason}) | -"
     low, high = 100 * result.low, 100 * result.high
     return f"{100 * result.difference:+.1f} [{low:+.1f}, {high:+.1f}] | {result.p:.3f}"
 
@@ -211,15 +215,26 @@ def baselines(run: Run, split: str) -> str:
 
 
 def compare(folder: Path, of: str = "ipr", splits: Sequence[str] | None = None) -> str:
-    """The whole comparison as Markdown: for each test split counts, ceiling, table over seeds, paired differences."""
+    """The whole comparison as Markdown: for each test split counts, ceiling, table over seeds, paired differences.
+
+    Raises:
+        ValueError: As `find_runs`, or if a run was not scored on one of the splits.
+    """
     runs = find_runs(folder)
     first = next(iter(runs.values()))[0]
+    splits = splits or list(first.results["scores"])
+    for run in (run for group in runs.values() for run in group):
+        missing = sorted(set(splits) - set(run.results["scores"]))
+        if missing:
+            raise ValueError(f"{run.folder} was not scored on {missing}, only on {sorted(run.results['scores'])}.")
     data = first.results["data"]
     text = [
         f"Corpus {data['corpus']}, {data['dataset_config']}, protocol **{data['protocol']}**, policy {data['policy']}"
         f" (`{data['policy_fingerprint']}`), splits `{data['split_fingerprint']}`."
     ]
-    for split in splits or list(first.results["scores"]):
+    if of not in runs:
+        text += ["", f"There is no system {of!r} here, so systems are not compared pair by pair."]
+    for split in splits:
         text += ["", f"### {split}", "", baselines(first, split), "", seeds_table(runs, split, list(runs))]
         if of in runs and len(runs) > 1:
             text += ["", comparison(runs, split, "wa", of), "", comparison(runs, split, "ua", of)]

@@ -55,15 +55,17 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         return json.loads((folder / RESULTS).read_text())
 
     trainer, tests = prepare(arguments)
+    data = _describe_data(arguments, trainer)
+    _check_data(folder, data)
     use_one_bar(trainer)
     writes = trainer.is_world_process_zero()
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.drop_incomplete(folder)
         _write(folder / "arguments.yaml", yaml.safe_dump(arguments.given, sort_keys=False))
-        _write(folder / "data.json", json.dumps(_describe_data(arguments, trainer), indent=1))
+        _write(folder / "data.json", json.dumps(data, indent=1))
         _write(folder / "environment.json", json.dumps(describe_environment(), indent=1))
-        _write_reference(folder / REFERENCE, arguments.data)
+        _write_reference(folder / REFERENCE, arguments.data, trainer.needs_ambiguous)
     trainer.accelerator.wait_for_everyone()
 
     last = checkpoints.last_complete(folder)
@@ -150,8 +152,10 @@ def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tu
         model.freeze_encoder()
     if arguments.lora:
         if not base.is_dir() and rank() == 0:
-            model.save_pretrained(base)
-            extractor.save_pretrained(base)
+            part = base.with_name(base.name + ".part")  # a save cut short must not pass for the base model
+            model.save_pretrained(part)
+            extractor.save_pretrained(part)
+            part.replace(base)
         return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
 
@@ -220,6 +224,7 @@ def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str
         "classes": info["classes"],
         "dataset_config": data.dataset_config,
         "protocol": config["protocol"],
+        "content": info["content"],
         "split_fingerprint": config["fingerprint"],
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
@@ -230,9 +235,21 @@ def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str
     }
 
 
-def _write_reference(path: Path, data: DataArguments) -> None:
+def _check_data(folder: Path, data: dict[str, Any]) -> None:
+    """A run goes on with the data it began with: rows of its label table are utterances."""
+    path = folder / "data.json"
+    before = json.loads(path.read_text()) if path.is_file() else data
+    changed = sorted(name for name in data if before.get(name) != data[name])
+    if changed:
+        raise ValueError(
+            f"{folder} was begun with other data ({', '.join(changed)} differ): the data set was built anew. Give another"
+            " output_dir, or delete that folder."
+        )
+
+
+def _write_reference(path: Path, data: DataArguments, needs_ambiguous: bool) -> None:
     """The raters' answer to every training utterance, for reports; the trainer never opens this file."""
-    splits = [*data.train_splits, *data.ambiguous_splits]
+    splits = [*data.train_splits, *(data.ambiguous_splits if needs_ambiguous else [])]
     columns = ["id", "reference_votes", "reference_label", "true_distribution"]
     parts = [_load(data, split).select_columns(columns).with_format("arrow")[:] for split in splits]
     part = path.with_suffix(".part")

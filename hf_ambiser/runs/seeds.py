@@ -31,7 +31,17 @@ class Cell:
 
 
 def cells(configs: Sequence[Path], seeds: Sequence[int], out: Path) -> list[Cell]:
-    """Seed by seed, so that a study that is cut short has whole seeds; folders are `out/<config name>/<seed>`."""
+    """Seed by seed, so that a study that is cut short has whole seeds; folders are `out/<config name>/<seed>`.
+
+    Raises:
+        ValueError: If two configurations have the same name, and so would share folders.
+    """
+    names = [config.stem for config in configs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"several configs are named {', '.join(twice)}; run folders are named after them. Rename one."
+        )
     return [Cell(config, seed, out / config.stem / str(seed)) for seed in seeds for config in configs]
 
 
@@ -40,7 +50,12 @@ def run_cells(todo: Sequence[Cell], overrides: Mapping[str, Any], jobs: int = 1)
 
     Returns:
         The cells that failed.
+
+    Raises:
+        ValueError: If `jobs` is below 1.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs} must be 1 or more.")
     waiting = [cell for cell in todo if not (cell.folder / RESULTS).is_file()]
     running: dict[subprocess.Popen[bytes], Cell] = {}
     failed: list[Cell] = []

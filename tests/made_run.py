@@ -1,0 +1,41 @@
+"""A tiny simulated data set built for runs, and the fields of a tiny run on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.data.build import build
+from hf_ambiser.data.corpora import simulated
+
+
+TINY = {"conv_channels": [4, 8], "conv_strides": [[2, 2], [2, 2]], "hidden_size": 16, "n_mels": 16, "dropout": 0.1}
+
+
+def built(folder: Path, n: int = 60) -> Path:
+    simulated.generate(folder / "corpus", n_utterances=n, n_speakers=10, seed=0)
+    build(
+        "simulated", folder / "corpus", folder / "dataset", configs=["ipr-strict"], seed=0, d1_quota="per_class",
+        min_per_class=1, progress=False,
+    )  # fmt: skip
+    return folder / "dataset"
+
+
+def fields(dataset: Path, out: Path, /, **changes: Any) -> dict[str, Any]:
+    """Of a run of three epochs; IPR refines in the last two. A change to `...` takes a field out."""
+    given = {
+        "method": "ipr",
+        "warmup_epochs": 1,
+        "dataset": str(dataset),
+        "output_dir": str(out),
+        "num_train_epochs": 3,
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 4,
+        "per_device_eval_batch_size": 16,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "encoder_fields": TINY,
+        "model_fields": {"classifier_hidden_size": 16},
+        **changes,
+    }
+    return {name: value for name, value in given.items() if value is not ...}
