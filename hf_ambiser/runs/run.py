@@ -242,8 +242,8 @@ def _check_data(folder: Path, data: dict[str, Any]) -> None:
     changed = sorted(name for name in data if before.get(name) != data[name])
     if changed:
         raise ValueError(
-            f"{folder} was begun with other data ({', '.join(changed)} differ): the data set was built anew. Give another"
-            " output_dir, or delete that folder."
+            f"{folder} was begun with other data ({', '.join(changed)} differ): the data set was built anew. Give"
+            " another output_dir, or delete that folder."
         )
 
 
