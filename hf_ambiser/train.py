@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv)
         results = run(arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"train.py: {error}\n")
         return 2
     if arguments.training.process_index == 0:

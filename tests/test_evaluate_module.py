@@ -24,7 +24,7 @@ def metric(request, tmp_path, monkeypatch):
     return AmbiserMetrics(cache_dir=str(tmp_path / "metrics"))
 
 
-def expected(threshold=1.0):
+def expected(threshold=2 / 3):
     votes = np.array(VOTES)
     agreement = [0.75, 1, 0.5, 1]
     names = ("a", "b", "c")

@@ -17,7 +17,7 @@ dataset: data/made
 output_dir: {out}
 use_cpu: true
 learning_rate: 1.0e-3
-num_train_epochs: 7
+num_train_epochs: 17
 train_splits: [d1, more]
 encoder_fields: {{hidden_size: 32, conv_channels: [4, 8]}}
 augmentation: {{kind: noise}}
@@ -35,7 +35,7 @@ def config(tmp_path) -> Path:
 def test_a_file_sets_what_it_names_and_leaves_the_methods_defaults(config):
     run = RunArguments.from_command_line(["--config", str(config)])
     assert run.method == "ipr" and type(run.training) is load_method("ipr").arguments_class
-    assert (run.training.learning_rate, run.training.num_train_epochs, run.training.max_seconds) == (1e-3, 7, 5)
+    assert (run.training.learning_rate, run.training.num_train_epochs, run.training.max_seconds) == (1e-3, 17, 5)
     assert (run.training.gamma, run.training.warmup_epochs, run.training.mu) == (0.99, 10, 0.2)
     assert run.data.train_splits == ["d1", "more"] and run.data.ambiguous_splits == ["d2"]
     assert run.model.encoder is None and run.model.encoder_fields == {"hidden_size": 32, "conv_channels": [4, 8]}
@@ -55,7 +55,7 @@ def test_the_command_line_overrides_the_file_and_only_what_it_names(config):
     assert run.model.lora == {"r": 4}
     assert run.training.augmentation == {"kind": "gain", "gain_db": [-3, 3]}
     # The file's, untouched by the parser's defaults:
-    assert run.training.num_train_epochs == 7 and run.data.dataset == "data/made"
+    assert run.training.num_train_epochs == 17 and run.data.dataset == "data/made"
     assert run.model.encoder_fields == {"hidden_size": 32, "conv_channels": [4, 8]}
     assert set(run.given) == set(read_config(config)) | {
         *("warmup_epochs", "length_grouping", "validation_split", "beta_max", "lora")
@@ -64,9 +64,9 @@ def test_the_command_line_overrides_the_file_and_only_what_it_names(config):
 
 def test_both_ways_of_writing_an_option_and_later_files_over_earlier_ones(config, tmp_path):
     second = tmp_path / "second.yaml"
-    second.write_text("num_train_epochs: 2\nseed: 3\n")
+    second.write_text("num_train_epochs: 12\nseed: 3\n")
     run = RunArguments.from_command_line([f"--config={config}", "--config", str(second), "--learning_rate=0.5"])
-    assert (run.training.num_train_epochs, run.training.seed, run.training.learning_rate) == (2, 3, 0.5)
+    assert (run.training.num_train_epochs, run.training.seed, run.training.learning_rate) == (12, 3, 0.5)
     other = RunArguments.from_command_line(["--config", str(config), "--method=self_training"])
     assert other.method == "self_training" == other.given["method"]
     alone = RunArguments.from_command_line(["--method", "ipr", "--use_cpu", "--output_dir", str(tmp_path / "x")])
@@ -82,7 +82,7 @@ def test_a_value_that_is_false_or_zero_on_the_command_line_still_overrides(confi
 
 def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path, config):
     path = tmp_path / "more.yaml"
-    path.write_text("learning_rate: 1e-3\nadam_epsilon: 1e-5\ngamma: 1\nnum_train_epochs: 2\n")
+    path.write_text("learning_rate: 1e-3\nadam_epsilon: 1e-5\ngamma: 1\nnum_train_epochs: 12\n")
     assert read_config(path)["learning_rate"] == "1e-3"  # YAML 1.1 wants a dot
     run = RunArguments.from_command_line(["--config", str(config), "--config", str(path)])
     assert (run.training.learning_rate, run.training.adam_epsilon, run.training.gamma) == (1e-3, 1e-5, 1)
@@ -170,7 +170,7 @@ def test_a_mistake_on_the_command_line_is_one_line(argv, words):
 def test_a_wrong_path_names_the_files_beside_it(config, tmp_path):
     (tmp_path / "other.yaml").write_text("seed: 1")
     refused(["runn.yaml", "['other.yaml', 'run.yaml']"], lambda: read_config(tmp_path / "runn.yaml"))
-    refused(["none/run.yaml", "[]"], lambda: read_config(tmp_path / "none" / "run.yaml"))
+    refused(["none/run.yaml", "['other.yaml', 'run.yaml']"], lambda: read_config(tmp_path / "none" / "run.yaml"))
 
 
 @pytest.mark.parametrize("text,kind", [("", "NoneType"), ("- a\n- b\n", "list"), ("just words", "str")])
@@ -196,3 +196,22 @@ def test_every_shipped_config_is_a_run(path, tmp_path):
             if field.name in values:
                 assert getattr(part, field.name) == values[field.name]
     assert run.data.dataset and values["output_dir"], "a config says what to read and where to write"
+
+
+def test_a_warm_up_that_leaves_no_epoch_is_refused(tmp_path):
+    fields = {"output_dir": str(tmp_path), "use_cpu": True, "num_train_epochs": 4}
+    for method in ("ipr", "self_training"):
+        refused(["warmup_epochs=10", "num_train_epochs=4"], lambda m=method: run_of({"method": m, **fields}))
+        assert run_of({"method": method, **fields, "warmup_epochs": 3}).training.warmup_epochs == 3
+
+
+def test_what_is_no_yaml_and_no_json_names_itself(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    refused(["broken.yaml", "not YAML"], lambda: read_config(broken))
+    fields = {"output_dir": str(tmp_path), "use_cpu": True, "augmentation": "{bad"}
+    refused(["augmentation='{bad'", "not JSON"], lambda: run_of({"method": "hard_vote", **fields}))
+
+
+def run_of(values):
+    return RunArguments.from_mapping(values)

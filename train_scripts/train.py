@@ -1,6 +1,6 @@
 """Train and score one run.
 
-accelerate launch train_scripts/train.py --config train_scripts/configs/crema_d_ipr.yaml [--field value ...]
+accelerate launch train_scripts/train.py --config train_scripts/configs/crema_d/ipr.yaml [--field value ...]
 
 The run folder is `--output_dir`; a run that was stopped goes on when the same command is given again.
 """

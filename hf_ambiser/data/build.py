@@ -54,6 +54,10 @@ class BuildReport:
         for name, config in c["configs"].items():
             parts = ", ".join(f"{split} {s['rows']}" for split, s in config["splits"].items())
             lines.append(f"  {name} ({config['fingerprint']}): {parts}; in no split {config['unused']}")
+            if "d1" in config["splits"]:
+                # A prototype is a mean over these: few are few even where the build goes through.
+                classes = ", ".join(f"{name} {n}" for name, n in config["splits"]["d1"]["per_class"].items())
+                lines.append(f"    d1 by class: {classes}")
         lines += [f"  listed, {reason}: {n}" for reason, n in c["counts"]["listed_by_reason"].items()]
         lines.append(f"{c['counts']['in']} in = {c['counts']['kept']} kept + {c['counts']['listed']} listed")
         return "\n".join(lines)

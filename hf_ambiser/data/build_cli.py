@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS
-from hf_ambiser.label_policies import available_policies
+from hf_ambiser.label_policies import available_policies, get_policy
+from hf_ambiser.labels import AgreementOver, LabelPolicy, Merge, MultiLabel, Rule
 
 
 def build_parser(corpus_name: str) -> argparse.ArgumentParser:
@@ -22,6 +24,14 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--policy", default=corpus.POLICY, choices=available_policies(), help="label policy (default: %(default)s)"
     )
+    for name, allowed, text in (
+        ("--rule", get_args(Rule), "how votes give a consensus label"),
+        ("--multi-label", get_args(MultiLabel), "what several labels by one rater count"),
+        ("--agreement-over", get_args(AgreementOver), "what agreement is a share of"),
+        ("--merge", get_args(Merge), "whether classes are merged before or after the consensus is sought"),
+    ):
+        parser.add_argument(name, choices=allowed, help=f"{text} (default: as the policy says)")
+    parser.add_argument("--self-reports", action="store_true", help="count the speakers' ratings of themselves")
     parser.add_argument(
         "--configs",
         nargs="+",
@@ -31,6 +41,10 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--d1-quota", default="agreement", choices=("agreement", "per_class"))
     parser.add_argument("--sizes", type=int, nargs=3, metavar=("D1", "D2", "D3"), help="exact sizes of IPR's subsets")
+    parser.add_argument("--d1-share", type=float, help="share of D1 among D1 and D2 (default: the paper's, a third)")
+    parser.add_argument(
+        "--validation-share", type=float, default=0.1, help="ipr-paper: part of D1 that validates; 0: none"
+    )
     parser.add_argument("--min-per-class", type=int, default=10, help="fewest utterances of a class in D1")
     parser.add_argument(
         "--clear-threshold",
@@ -44,6 +58,15 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
     if hasattr(corpus, "add_arguments"):
         corpus.add_arguments(parser)
     return parser
+
+
+def _policy(args: argparse.Namespace) -> LabelPolicy:
+    """The policy named, with what else was asked for changed; its fingerprint says so."""
+    fields = ("rule", "multi_label", "agreement_over", "merge")
+    changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
+    if args.self_reports:
+        changes["self_reports"] = True
+    return get_policy(args.policy, **changes)
 
 
 def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
@@ -60,11 +83,13 @@ def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
             corpus_name,
             args.root,
             args.out,
-            args.policy,
+            _policy(args),
             args.configs,
             seed=args.seed,
             d1_quota=args.d1_quota,
             sizes=tuple(args.sizes) if args.sizes else None,
+            d1_share=args.d1_share,
+            validation_share=args.validation_share,
             min_per_class=args.min_per_class,
             clear_threshold=args.clear_threshold,
             limit=args.limit,

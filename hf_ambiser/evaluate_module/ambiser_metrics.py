@@ -19,7 +19,7 @@ Args:
     references: (N, K) votes.
     classes: K names; default "0", "1", ...
     label: (N,) consensus class or -1; default the class with most votes, -1 where several have as many.
-    threshold: an utterance is clear if its top class has at least this share of votes; default 1.0 (unanimous).
+    threshold: an utterance is clear if its top class has at least this share of votes; default 2/3, as in runs.
     prior, kl_smoothing, n_bins: see `hf_ambiser.metrics.evaluate_predictions`.
 Returns:
     "all", "clear" and "ambiguous", each a dict of figures.
@@ -38,7 +38,7 @@ class AmbiserMetrics(evaluate.Metric):
             features=datasets.Features({"predictions": rows, "references": rows}),
         )
 
-    def _compute(self, predictions, references, classes=None, label=None, threshold=1.0, **options):  # type: ignore[no-untyped-def]
+    def _compute(self, predictions, references, classes=None, label=None, threshold=2 / 3, **options):  # type: ignore[no-untyped-def]
         votes = np.asarray(references, dtype=np.float64)
         if votes.ndim != 2:
             raise ValueError(f"references have shape {votes.shape}; allowed are votes, (utterances, classes).")

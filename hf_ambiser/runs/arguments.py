@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -125,9 +126,13 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: If the file is missing or is not a mapping.
     """
     if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ValueError(f"there is no config file {path}; in that folder are {near}.")
-    values = yaml.safe_load(path.read_text())
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        near = sorted(str(p.relative_to(folder)) for p in itertools.islice(folder.glob("**/*.yaml"), 50))
+        raise ValueError(f"there is no config file {path}; below {folder} are {near}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold `field: value` lines, not {type(values).__name__}.")
     return values

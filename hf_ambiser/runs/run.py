@@ -134,9 +134,15 @@ def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tu
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
     if arguments.encoder is not None:
-        model = PrototypeForAudioClassification.from_encoder(
-            arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
-        )
+        try:
+            model = PrototypeForAudioClassification.from_encoder(
+                arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
+            )
+        except OSError as error:
+            raise ValueError(
+                f"encoder={arguments.encoder!r} cannot be loaded: it is no folder with a model, and no model of the"
+                f" Hub that can be reached from here. Give either. ({str(error).splitlines()[0]})"
+            ) from error
     else:
         config = PrototypeConfig(
             encoder_config=LogMelConfig(**encoder_fields),

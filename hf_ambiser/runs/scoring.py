@@ -103,8 +103,14 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     from transformers import AutoFeatureExtractor
 
     info = read_dataset_info(dataset)
+    try:
+        loaded = _load_model(model, info["classes"])
+    except OSError as error:
+        raise ValueError(
+            f"model {model!r} cannot be loaded: it is no folder with a trained model (a finished run writes"
+            f" <output_dir>/model), and no model of the Hub that can be reached from here."
+        ) from error
     data = EvaluationSet(load_split(dataset, config, split))
-    loaded = _load_model(model, info["classes"])
     classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if classes != info["classes"]:
         raise ValueError(
