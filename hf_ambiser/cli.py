@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     demo = commands.add_parser("demo", help="simulate a corpus, train three baselines and IPR, compare them")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (default: %(default)s)")
-    demo.add_argument("--n-utterances", type=int, default=600, help="simulated clips (default: %(default)s)")
+    demo.add_argument("--n-utterances", type=int, default=1000, help="simulated clips (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
 
     compare = commands.add_parser("compare", help="table of the finished runs under a folder")

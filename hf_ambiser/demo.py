@@ -57,7 +57,7 @@ class Demo:
     """
 
     out: Path
-    n_utterances: int = 600
+    n_utterances: int = 1000
     seed: int = 0
     say: Callable[[str], None] = print
 
