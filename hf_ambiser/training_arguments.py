@@ -80,12 +80,6 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError("remove_unused_columns=True would take the utterance index away; leave it False.")
         if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
-        warmup = getattr(self, "warmup_epochs", 0)
-        if self.max_steps <= 0 and warmup >= self.num_train_epochs:
-            raise ValueError(
-                f"warmup_epochs={warmup} leaves nothing of num_train_epochs={self.num_train_epochs:g}: no ambiguous"
-                " clip would ever be used. Make the warm-up shorter (the papers' is a fifth) or the training longer."
-            )
         if self.class_weights not in ("none", "inverse_frequency"):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
         # The label columns an evaluation batch carries; the Trainer would guess them from the model's signature.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+from hf_ambiser.pseudo_labels import PseudoLabelArguments
 
 
 _CHOICES = {
@@ -14,19 +14,11 @@ _CHOICES = {
 
 
 @dataclass
-class IPRArguments(AmbiSERTrainingArguments):
+class IPRArguments(PseudoLabelArguments):
     """Arguments of `IPRTrainer`. What the paper does not give is a choice, listed on the method's page."""
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "Section 3.2."})
-    num_train_epochs: float = field(default=50, metadata={"help": "e_m; section 3.2."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; section 3.2."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default; the paper gives none."})
-
-    warmup_epochs: int = field(default=10, metadata={"help": "Epochs on labelled utterances only; section 3.2."})
     gamma: float = field(default=0.99, metadata={"help": "Moving average of the prototypes, Eq. 4; section 3.2."})
     alpha: float = field(default=1.0, metadata={"help": "Weight of labelled cross-entropy, Eq. 6; section 3.2."})
-    beta_max: float = field(default=0.5, metadata={"help": "w_m, cap of the ambiguous weight, Eq. 7; section 3.2."})
-    ramp_base: float = field(default=10.0, metadata={"help": "r of Eq. 7; the paper gives none."})
     mu: float = field(default=0.2, metadata={"help": "Weight of the contrastive loss, Eq. 6; section 3.2."})
     contrastive: str = field(
         default="pseudo_label",

@@ -15,11 +15,11 @@ from hf_ambiser.distributed import gather_rows, gather_with_gradient, rank, worl
 from hf_ambiser.losses import instance_contrast, pseudo_label_contrast
 from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
-from hf_ambiser.schedules import exponential_ramp
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
+from hf_ambiser.pseudo_labels import PseudoLabelTrainer
+from hf_ambiser.trainer import BatchRows, Outputs
 
 
-class IPRTrainer(AmbiSERTrainer):
+class IPRTrainer(PseudoLabelTrainer):
     """Class prototypes label the ambiguous clips, and the clips refine the prototypes.
 
     Warm-up: labelled clips only; prototypes are class means of their embeddings (Eq. 1-2). Then each step also holds
@@ -33,7 +33,6 @@ class IPRTrainer(AmbiSERTrainer):
 
     name = "ipr"
     arguments_class = IPRArguments
-    needs_ambiguous = True
     needs_augmented = True
     needs_prototypes = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition"
@@ -75,16 +74,6 @@ class IPRTrainer(AmbiSERTrainer):
         self.table.add_column("classifier_label", torch.full((n,), -1, dtype=torch.int64, device=device))
 
     # ---- labels ------------------------------------------------------------------------------------------------
-
-    def takes_ambiguous(self, epoch: int) -> bool:
-        """After the warm-up."""
-        return epoch >= self.args.warmup_epochs
-
-    @property
-    def beta(self) -> float:
-        """Weight of ambiguous cross-entropy in the running epoch, Eq. 7."""
-        args = self.args
-        return exponential_ramp(self.epoch, args.num_train_epochs, args.beta_max, args.ramp_base)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Eq. 3: the nearest prototype is an ambiguous clip's label, weight beta; augmented copies weigh nothing."""

@@ -8,20 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_ambiser.schedules import exponential_ramp
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
-from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+from hf_ambiser.pseudo_labels import PseudoLabelArguments, PseudoLabelTrainer
+from hf_ambiser.trainer import BatchRows, Outputs
 
 
 @dataclass
-class SelfTrainingArguments(AmbiSERTrainingArguments):
+class SelfTrainingArguments(PseudoLabelArguments):
     """Arguments of self-training; the ramp and the warm-up are IPR's, so that only the labels differ."""
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "IPR, section 3.2."})
-    num_train_epochs: float = field(default=50, metadata={"help": "IPR, section 3.2."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; IPR, section 3.2."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default; the paper gives none."})
-    warmup_epochs: int = field(default=10, metadata={"help": "Epochs on labelled utterances only; IPR, section 3.2."})
     pseudo_label: str = field(
         default="hard",
         metadata={
@@ -32,8 +26,6 @@ class SelfTrainingArguments(AmbiSERTrainingArguments):
     sharpening: float = field(
         default=0.5, metadata={"help": "Temperature in (0, 1) that soft pseudo labels are sharpened with; a choice."}
     )
-    beta_max: float = field(default=0.5, metadata={"help": "Largest weight of ambiguous utterances; w_m of Eq. 7."})
-    ramp_base: float = field(default=10.0, metadata={"help": "r of Eq. 7; the paper gives none."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +38,7 @@ class SelfTrainingArguments(AmbiSERTrainingArguments):
             )
 
 
-class SelfTrainingTrainer(AmbiSERTrainer):
+class SelfTrainingTrainer(PseudoLabelTrainer):
     """Labels ambiguous utterances with what the classifier says of them at this very step.
 
     Changes `correct` (targets of ambiguous rows, weight beta of Eq. 7) and the warm-up; no prototypes, no contrast.
@@ -54,22 +46,11 @@ class SelfTrainingTrainer(AmbiSERTrainer):
 
     name = "self_training"
     arguments_class = SelfTrainingArguments
-    needs_ambiguous = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition (baseline+)"
     suite_settings = {"warmup_epochs": 1}
     variants = {"soft_pseudo_labels": {"pseudo_label": "soft"}}
 
     args: SelfTrainingArguments
-
-    def takes_ambiguous(self, epoch: int) -> bool:
-        """After the warm-up."""
-        return epoch >= self.args.warmup_epochs
-
-    @property
-    def beta(self) -> float:
-        """Weight of ambiguous utterances in the running epoch, Eq. 7."""
-        args = self.args
-        return exponential_ramp(self.epoch, args.num_train_epochs, args.beta_max, args.ramp_base)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Labelled rows as they are; ambiguous rows with the classifier's own answer, weight beta."""
