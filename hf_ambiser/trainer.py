@@ -62,7 +62,6 @@ class AmbiSERTrainer(Trainer):
     target: ClassVar[str] = "label"
     needs_ambiguous: ClassVar[bool] = False
     needs_augmented: ClassVar[bool] = False
-    needs_prototypes: ClassVar[bool] = False
     paper: ClassVar[str | None] = None
     # Read by the shared test suite: small arguments under which every phase of the method occurs in three epochs; what
     # a user may choose, by name; property -> (why the method cannot have it by its mathematics, the arguments under

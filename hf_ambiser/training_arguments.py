@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -21,16 +21,6 @@ class AmbiSERTrainingArguments(TrainingArguments):
     - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
     - `restore_callback_states_from_checkpoint` True: patience survives a resume.
     """
-
-    _defaults_changed: ClassVar[tuple[str, ...]] = (
-        "lr_scheduler_type",
-        "max_grad_norm",
-        "remove_unused_columns",
-        "save_strategy",
-        "eval_strategy",
-        "save_total_limit",
-        "restore_callback_states_from_checkpoint",
-    )
 
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning-rate schedule."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping norm; 0 does not clip."})

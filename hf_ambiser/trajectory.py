@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hf_ambiser.columns import read_columns, write_columns
 from hf_ambiser.label_table import LabelTable
 
 
@@ -25,22 +24,15 @@ def write_trajectory(table: LabelTable, tensors: Mapping[str, Tensor], run: Path
     `weight` how much; further columns are the method's own. Other tensors of the method go to
     `epoch_NNNN.safetensors` beside it. Each file is written whole or not at all.
     """
-    columns = {"id": pa.array(table.ids)}
-    for name, tensor in {"observed": table.observed, **table.columns}.items():
-        values = tensor.detach().cpu().numpy()
-        if values.ndim == 2:
-            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        else:
-            columns[name] = pa.array(values)
     path = run / FOLDER / f"epoch_{epoch:04d}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
     if tensors:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".safetensors.part")
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
         part.replace(path.with_suffix(".safetensors"))
-    part = path.with_suffix(".part")
-    pq.write_table(pa.table(columns), part)
-    return part.replace(path)
+    columns = {"observed": table.observed, **table.columns}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in columns.items()}
+    return write_columns(path, {"id": table.ids, **arrays})
 
 
 def trajectory_epochs(run: Path) -> list[int]:
@@ -57,11 +49,7 @@ def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
     path = run / FOLDER / f"epoch_{epoch:04d}.parquet"
     if not path.is_file():
         raise FileNotFoundError(f"{run} has no label trajectory for epoch {epoch}; it has {trajectory_epochs(run)}.")
-    table = pq.read_table(path)
-    return {
-        name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else column.to_numpy()
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    return read_columns(path)
 
 
 def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:

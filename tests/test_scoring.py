@@ -10,7 +10,6 @@ from made_data import CLASSES, evaluation_set
 from transformers import EvalPrediction
 
 from hf_ambiser.metrics import evaluate_predictions
-from hf_ambiser.runs import scoring
 from hf_ambiser.runs.scoring import HEADLINES, ValidationMetrics, read_predictions, score, softmax, write_predictions
 
 
@@ -112,7 +111,7 @@ def test_a_write_cut_short_leaves_no_file(tmp_path, monkeypatch):
         path.write_bytes(b"PAR1")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scoring.pq, "write_table", killed)
+    monkeypatch.setattr(pq, "write_table", killed)
     with pytest.raises(KeyboardInterrupt):
         write_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
     assert not (tmp_path / "d3.parquet").exists()

@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from hf_ambiser import trajectory
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.trajectory import read_tensors, read_trajectory, trajectory_epochs, write_trajectory
 
@@ -72,7 +71,7 @@ def test_a_write_cut_short_leaves_no_epoch_or_the_one_before(tmp_path, monkeypat
         path.write_bytes(b"PAR1 and no more")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trajectory.pq, "write_table", killed)
+    monkeypatch.setattr(pq, "write_table", killed)
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             write_trajectory(t, {}, tmp_path, epoch)

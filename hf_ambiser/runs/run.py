@@ -55,7 +55,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         return json.loads((folder / RESULTS).read_text())
 
     trainer, tests = prepare(arguments)
-    data = _describe_data(arguments, trainer)
+    data, environment = _describe_data(arguments, trainer), describe_environment()
     _check_data(folder, data)
     use_one_bar(trainer)
     writes = trainer.is_world_process_zero()
@@ -64,7 +64,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         checkpoints.drop_incomplete(folder)
         _write(folder / "arguments.yaml", yaml.safe_dump(arguments.given, sort_keys=False))
         _write(folder / "data.json", json.dumps(data, indent=1))
-        _write(folder / "environment.json", json.dumps(describe_environment(), indent=1))
+        _write(folder / "environment.json", json.dumps(environment, indent=1))
         _write_reference(folder / REFERENCE, arguments.data, trainer.needs_ambiguous)
     trainer.accelerator.wait_for_everyone()
 
@@ -74,14 +74,14 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     outcome = trainer.train(resume_from_checkpoint=str(last) if last else None)
     results = {
         "method": arguments.method,
-        "data": json.loads((folder / "data.json").read_text()),
-        "environment": json.loads((folder / "environment.json").read_text()),
+        "data": data,
+        "environment": environment,
         "training": {k: v for k, v in outcome.metrics.items() if k != "total_flos"},
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.state.log_history,
         "best_checkpoint": trainer.state.best_model_checkpoint,
         "scores": score_splits(trainer, tests, folder),
-        "scored_clips_cut_at_max_seconds": {name: data.n_cut for name, data in tests.items()},
+        "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
     }
     trainer.save_model(str(folder / "model"))
     if writes:
@@ -191,19 +191,14 @@ def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any], b
 
 def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folder: Path) -> dict[str, Any]:
     """Figures of every test split; predictions are written beside them, so that runs can be compared clip by clip."""
+    classes = list(trainer.bare_model().config.id2label.values())
     scores = {}
     for name, data in tests.items():
-        logits = np_logits(trainer, data)
-        classes = list(trainer.bare_model().config.id2label.values())
+        logits: Any = trainer.predict(data).predictions  # type: ignore[arg-type]
         scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
             write_predictions(folder / "predictions" / f"{name}.parquet", data, logits)
     return scores
-
-
-def np_logits(trainer: AmbiSERTrainer, data: EvaluationSet) -> Any:
-    """`(N, K)` logits of all clips of a split, in its order."""
-    return trainer.predict(data).predictions  # type: ignore[arg-type]
 
 
 def _load(data: DataArguments, split: str) -> Any:

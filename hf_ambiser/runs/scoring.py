@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import scipy.special
 from transformers import EvalPrediction
 
+from hf_ambiser.columns import read_columns, write_columns
 from hf_ambiser.data.collator import ClipCollator
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.splits import CLEAR_AGREEMENT
@@ -24,9 +24,7 @@ HEADLINES = ("wa", "ua", "macro_f1", "js", "kl", "brier", "entropy_pearson", "ec
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows of `(N, K)` logits as float64 probabilities."""
-    shifted = np.asarray(logits, dtype=np.float64) - np.max(logits, axis=1, keepdims=True)
-    exponent = np.exp(shifted)
-    return exponent / exponent.sum(axis=1, keepdims=True)
+    return scipy.special.softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def score(
@@ -63,35 +61,21 @@ class ValidationMetrics:
 
 def write_predictions(path: Path, data: EvaluationSet, logits: np.ndarray) -> Path:
     """One row a clip: `id, speaker, probabilities, votes, consensus`."""
-    k = logits.shape[1]
-
-    def lists(values: np.ndarray) -> pa.Array:
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(values, dtype=np.float64).ravel()), k)
-
-    table = pa.table(
+    return write_columns(
+        path,
         {
             "id": list(data.ids),
             "speaker": list(data.speakers),
-            "probabilities": lists(softmax(logits)),
-            "votes": lists(data.votes),
+            "probabilities": softmax(logits),
+            "votes": data.votes,
             "consensus": data.consensus,
-        }
+        },
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    pq.write_table(table, part)
-    return part.replace(path)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """Inverse of `write_predictions`: `id (N,)`, `speaker (N,)`, `probabilities (N, K)`, `votes`, `consensus (N,)`."""
-    table = pq.read_table(path)
-    return {
-        name: np.stack(column.to_pylist())
-        if pa.types.is_fixed_size_list(column.type)
-        else np.array(column.to_pylist())
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    return read_columns(path)
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:

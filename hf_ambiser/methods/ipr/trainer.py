@@ -34,7 +34,6 @@ class IPRTrainer(PseudoLabelTrainer):
     name = "ipr"
     arguments_class = IPRArguments
     needs_augmented = True
-    needs_prototypes = True
     paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition"
     # A smaller gamma than the paper's, so that nine steps move a prototype by more than rounding.
     suite_settings = {"warmup_epochs": 1, "gamma": 0.9}

@@ -1,0 +1,34 @@
+"""Columns of numbers on disk: Parquet files that a person can open, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]]) -> Path:
+    """Write `(N,)` and `(N, K)` columns; a row of an `(N, K)` column is a list of K."""
+    arrays = {name: _array(values) for name, values in columns.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pq.write_table(pa.table(arrays), part)
+    return part.replace(path)
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Inverse of `write_columns`."""
+    table = pq.read_table(path)
+    return {
+        name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else column.to_numpy()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
+def _array(values: np.ndarray | Sequence[str]) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values)
