@@ -24,9 +24,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     compare.add_argument("--of", default="ipr", help="system that the others are compared with (default: %(default)s)")
     compare.add_argument("--splits", nargs="+", help="test splits (default: all)")
 
+    card = commands.add_parser("card", help="write a finished run's model card again; a human's edits are kept")
+    card.add_argument("run", type=Path, help="run folder")
+
+    push = commands.add_parser("push", help="publish a finished run on the Hub")
+    push.add_argument("run", type=Path, help="run folder")
+    push.add_argument("repo", help="<account>/<name>")
+    push.add_argument("--private", action="store_true", help="make the repository private")
+    push.add_argument("--dry-run", action="store_true", help="check, and list what would be published; sends nothing")
+    push.add_argument("--base", help="LoRA runs: repository of the model the adapter belongs to (default: REPO-base)")
+    push.add_argument("--card", choices=("local", "hub"), help="whose edits of the card are kept if both were edited")
+    push.add_argument("--allow", nargs="+", default=[], help="texts that look private and are not")
+
     args = parser.parse_args(argv)
+    command = {"demo": _demo, "compare": _compare, "card": _card, "push": _push}[args.command]
     try:
-        return _demo(args) if args.command == "demo" else _compare(args)
+        return command(args)
     except (ValueError, OSError) as error:
         print(f"hf-ambiser: {error}", file=sys.stderr)
         return 2
@@ -52,6 +65,29 @@ def _compare(args: argparse.Namespace) -> int:
     from hf_ambiser.runs.report import compare
 
     print(compare(args.folder, args.of, args.splits))
+    return 0
+
+
+def _card(args: argparse.Namespace) -> int:
+    from hf_ambiser.cards import write_card
+
+    path, kept = write_card(args.run)
+    print(f"{path}" + (f"\nkept, as a human edited it: {', '.join(kept)}" if kept else ""))
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    from hf_ambiser.hub.push import PushOptions, describe
+    from hf_ambiser.runs.publication import push_run
+
+    options = PushOptions(
+        private=args.private,
+        dry_run=args.dry_run,
+        card=args.card,
+        allow=tuple(args.allow),
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))
     return 0
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hf_ambiser.corrected_labels import distance_from_truth
 from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.corrected_labels import distance_from_truth
-from hf_ambiser.runs.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.runs.report import compare
 from hf_ambiser.runs.run import RESULTS, run
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch.distributed as dist
 
+from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.publication import push_run
 from hf_ambiser.runs.report import one_line
 from hf_ambiser.runs.run import run
 
@@ -16,19 +19,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and score one run; a mistake in the arguments is one line on standard error and exit status 2."""
     try:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv)
+        sharing = arguments.sharing
+        if sharing.push_to_hub:
+            check_access(str(sharing.hub_model_id))  # before hours of training, not after
         results = run(arguments)
+        if arguments.training.process_index == 0:
+            for split, scores in results["scores"].items():
+                sys.stdout.write(f"{split}: {one_line(scores)}\n")
+            sys.stdout.write(f"run folder: {arguments.training.output_dir}\n")
+            if sharing.push_to_hub:
+                _push(arguments)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"train.py: {error}\n")
         return 2
-    if arguments.training.process_index == 0:
-        for split, scores in results["scores"].items():
-            sys.stdout.write(f"{split}: {one_line(scores)}\n")
-        sys.stdout.write(f"run folder: {arguments.training.output_dir}\n")
     if dist.is_initialized():
         # Without this a rank may abort at exit, after all work is done.
         dist.barrier()
         dist.destroy_process_group()
     return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _push(arguments: RunArguments) -> None:
+    """Publish the finished run; a failure leaves the run as it is, and `hf-ambiser push` goes on."""
+    options = PushOptions(private=bool(arguments.sharing.hub_private_repo), say=_say)
+    folder, repo_id = Path(str(arguments.training.output_dir)), str(arguments.sharing.hub_model_id)
+    pushed = push_run(folder, repo_id, options)
+    sys.stdout.write("\n".join(describe(one) for one in pushed) + "\n")
 
 
 if __name__ == "__main__":

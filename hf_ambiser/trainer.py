@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 from transformers.trainer_callback import EarlyStoppingCallback
 
 from hf_ambiser import checkpoints
@@ -26,6 +26,8 @@ from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
 from hf_ambiser.distributed import gather_objects, gather_rows, world_size
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.losses import shares, soft_cross_entropy
+from hf_ambiser.papers import Paper
+from hf_ambiser.state_callback import StateCallback
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
 from hf_ambiser.trajectory import write_trajectory
 
@@ -62,7 +64,9 @@ class AmbiSERTrainer(Trainer):
     target: ClassVar[str] = "label"
     needs_ambiguous: ClassVar[bool] = False
     needs_augmented: ClassVar[bool] = False
-    paper: ClassVar[str | None] = None
+    # What a model card says of the method: a sentence or two for somebody who has never heard of it, and its paper.
+    summary: ClassVar[str] = ""
+    paper: ClassVar[Paper | None] = None
     # Read by the shared test suite: small arguments under which every phase of the method occurs in three epochs; what
     # a user may choose, by name; property -> (why the method cannot have it by its mathematics, the arguments under
     # which it has it after all and is tested, or None).
@@ -90,6 +94,11 @@ class AmbiSERTrainer(Trainer):
                 f"one process sees {args.n_gpu} GPUs and would run DataParallel, under which per-utterance state is"
                 " wrong. Start with `accelerate launch` (one process per GPU) or set CUDA_VISIBLE_DEVICES=0."
             )
+        if args.push_to_hub:
+            raise ValueError(
+                "push_to_hub would make the Trainer itself push, with pickles and without the model's code. Push the"
+                " finished run: `hf-ambiser push RUN <account>/<name>`, or train.py --push_to_hub."
+            )
         self.collate = ClipCollator(feature_extractor)
         super().__init__(
             model=model,
@@ -113,7 +122,7 @@ class AmbiSERTrainer(Trainer):
             self.table = LabelTable(train_dataset.ids, observed).to(self.args.device)
             self.class_weight = self._class_weight()
             self.set_up()
-        self.add_callback(_StateCallback(self))
+        self.add_callback(StateCallback(self))
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
 
@@ -152,6 +161,11 @@ class AmbiSERTrainer(Trainer):
 
     def trajectory_tensors(self) -> dict[str, Tensor]:
         """What the label trajectory keeps of each epoch beside the label table, for example prototypes."""
+        return {}
+
+    @classmethod
+    def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
+        """Draw the method's own figures of a run folder into `out`; file name -> caption, for its model card."""
         return {}
 
     def takes_ambiguous(self, epoch: int) -> bool:
@@ -355,6 +369,10 @@ class AmbiSERTrainer(Trainer):
         """Before an epoch's loader is asked for its order (also when resuming inside the epoch)."""
         self._sampler.set_epoch(self.epoch)
 
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Not the Trainer's: that one would send `training_args.bin`, a pickle. See `hf_ambiser.runs.publication`."""
+        raise ValueError("push the finished run instead: `hf-ambiser push RUN <account>/<name>`.")
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means over micro-batches and ranks of what `record` was given to the training log."""
         if "loss" in logs:
@@ -365,25 +383,3 @@ class AmbiSERTrainer(Trainer):
             logs.update({name: sum(values) / len(values) for name, values in means.items()})
             self._figures = {}
         super().log(logs, start_time)
-
-
-class _StateCallback(TrainerCallback):
-    """Ties the method's hooks to the Trainer's loop."""
-
-    def __init__(self, trainer: AmbiSERTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # A checkpoint taken by step count on an epoch's boundary was saved before that epoch's end was reached. Not at
-        # the next epoch's begin: after the last one there is none.
-        self.trainer.finish_epochs(self.trainer.epoch)
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.begin_epoch()
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.step_taken()
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # An epoch cut short (max_steps, early stop) has a fractional count and is not finished.
-        self.trainer.finish_epochs(self.trainer.epoch)

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from hf_ambiser.label_table import LabelTable
-from hf_ambiser.runs.corrected_labels import (
+from hf_ambiser.corrected_labels import (
     SMOOTHING,
     distance_by_temperature,
     distance_from_truth,
     pseudo_label_agreement,
 )
-from hf_ambiser.runs.figures import plot_prototype_similarity, plot_pseudo_label_agreement
+from hf_ambiser.label_table import LabelTable
+from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.runs.report import Run, pseudo_label_table
 from hf_ambiser.trajectory import write_trajectory
 

@@ -16,9 +16,9 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
 from hf_ambiser import cli, demo, progress
+from hf_ambiser.corrected_labels import distance_from_truth
 from hf_ambiser.demo import SYSTEMS, Demo, truth_table
 from hf_ambiser.progress import OneBar, use_one_bar
-from hf_ambiser.runs.corrected_labels import distance_from_truth
 from hf_ambiser.trajectory import trajectory_epochs
 
 

@@ -39,7 +39,8 @@ from hf_ambiser.data.sampler import StepSampler
 from hf_ambiser.data.training_set import TrainingSet
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.methods.ipr import IPRTrainer
-from hf_ambiser.trainer import AmbiSERTrainer, _StateCallback
+from hf_ambiser.state_callback import StateCallback
+from hf_ambiser.trainer import AmbiSERTrainer
 
 
 def caught(words: str):
@@ -157,7 +158,7 @@ BOUNDARY = {"save_steps": 3, "eval_steps": 3}
 
 def test_an_epochs_end_lost_with_a_checkpoint_on_its_boundary(tmp_path, monkeypatch):
     check_resume("ipr", tmp_path / "as_is", stops=(4,), arguments=BOUNDARY)
-    monkeypatch.setattr(_StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
+    monkeypatch.setattr(StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
     with caught("bit-equal|instead of"):
         check_resume("ipr", tmp_path, stops=(4,), arguments=BOUNDARY)
 
@@ -171,7 +172,7 @@ def test_the_last_epochs_end_lost(tmp_path, monkeypatch):
         trainer.epoch_finished = epoch_finished
 
     check_resume("hard_vote", tmp_path / "as_is", stops=(99,), spoil=die_at_the_end)
-    monkeypatch.setattr(_StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
+    monkeypatch.setattr(StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
     with caught("other trajectory files"):
         check_resume("hard_vote", tmp_path, stops=(99,), spoil=die_at_the_end)
 

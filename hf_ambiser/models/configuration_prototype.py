@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -74,10 +75,15 @@ class PrototypeConfig(PreTrainedConfig):
         return self.encoder_config.hidden_size * (2 if self.pooling == "mean_std" else 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the base class, with nothing in the encoder's part that could ask for the execution of remote code."""
+        """As the base class, without what the encoder's part must not say.
+
+        That is whatever could ask for the execution of remote code, and a folder of the machine it was trained on.
+        """
         output = super().to_dict()
         if isinstance(output.get("encoder_config"), dict):
             output["encoder_config"] = _without_remote_code(output["encoder_config"])
+            if os.path.isdir(output["encoder_config"].get("_name_or_path", "")):
+                output["encoder_config"]["_name_or_path"] = ""
         return output
 
 

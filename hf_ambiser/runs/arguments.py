@@ -64,13 +64,39 @@ class ModelArguments:
 
 
 @dataclass
+class SharingArguments:
+    """Whether and where the finished run is pushed. Not part of what a run is: it may be changed at any time.
+
+    The names are those of `TrainingArguments`, the push is not the Trainer's.
+    """
+
+    push_to_hub: bool = field(default=False, metadata={"help": "Push the finished run to the Hub."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Repository, <account>/<name>."})
+    hub_private_repo: bool | None = field(default=None, metadata={"help": "Make the repository private."})
+
+    def __post_init__(self) -> None:
+        if self.push_to_hub and not self.hub_model_id:
+            raise ValueError("push_to_hub needs hub_model_id: the repository, <account>/<name>.")
+
+
+# What would send something else, or write a secret into the run folder.
+_NOT_HERE = {
+    "hub_token": "set HF_TOKEN, or run `hf auth login`: a token in a configuration ends up in the run folder",
+    "hub_strategy": "a run is pushed once, when it is finished and whole",
+    "hub_always_push": "a run is pushed once, when it is finished and whole",
+    "hub_revision": "a run goes to the main branch, and its content gets a tag",
+}
+
+
+@dataclass
 class RunArguments:
-    """One run: method, data, model and training arguments."""
+    """One run: method, data, model and training arguments; `sharing` is not part of what it is."""
 
     method: str
     data: DataArguments
     model: ModelArguments
     training: AmbiSERTrainingArguments
+    sharing: SharingArguments
     given: dict[str, Any]
 
     @classmethod
@@ -84,8 +110,12 @@ class RunArguments:
         method = values.pop("method", None)
         if method is None:
             raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
-        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
+        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class, SharingArguments)
+        # The last one counts: what is shared is taken from the training arguments, whose Trainer would push by itself.
         known = {f.name: kind for kind in kinds for f in fields(kind) if f.init}
+        defaults = {f.name: f.default for f in fields(kinds[2]) if f.name in _NOT_HERE}
+        for name in [name for name in defaults if values.get(name, defaults[name]) != defaults[name]]:
+            raise ValueError(f"{name} cannot be set: {_NOT_HERE[name]}.")
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(
@@ -93,8 +123,11 @@ class RunArguments:
                 " the fields of DataArguments, ModelArguments and transformers.TrainingArguments."
             )
         values = {name: _as_declared(name, value, get_type_hints(known[name])[name]) for name, value in values.items()}
-        data, model, training = (kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds)
-        return cls(method, data, model, training, given={"method": method, **values})
+        data, model, training, sharing = (
+            kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds
+        )
+        given = {k: v for k, v in values.items() if known[k] is not SharingArguments}
+        return cls(method, data, model, training, sharing, given={"method": method, **given})
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str]) -> RunArguments:

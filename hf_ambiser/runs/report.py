@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hf_ambiser.corrected_labels import pseudo_label_agreement
 from hf_ambiser.metrics import unweighted_accuracy, weighted_accuracy
 from hf_ambiser.metrics.checks import UndefinedMetric
 from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
-from hf_ambiser.runs.corrected_labels import pseudo_label_agreement
 from hf_ambiser.runs.run import RESULTS
 from hf_ambiser.runs.scoring import read_predictions
 

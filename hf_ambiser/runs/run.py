@@ -1,8 +1,8 @@
 """One run from its arguments to its run folder: data, model, trainer, training, scores.
 
 The run folder (`output_dir`) holds `arguments.yaml`, `data.json`, `environment.json`, checkpoints, `trajectory/`,
-`model/` (the trained model with its code and feature extractor), `predictions/`, `reference.parquet` (what the raters
-said of the training utterances) and, written last, `results.json`. A report reads nothing else.
+`model/` (the trained model with its code, feature extractor, card and figures), `predictions/`, `reference.parquet`
+(what the raters said of the training utterances) and, written last, `results.json`. A report reads nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoFeatureExtractor, set_seed
 
 from hf_ambiser import checkpoints
+from hf_ambiser.cards import CARD, write_card
 from hf_ambiser.data.augment import Augmenter
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
@@ -52,6 +53,8 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     _check_folder(folder, arguments)
     if (folder / RESULTS).is_file():
         logger.info("%s is finished; nothing to do. Its results are returned.", folder)
+        if rank() == 0 and not (folder / "model" / CARD).is_file():
+            write_card(folder)  # the run was killed between its results and its card
         return json.loads((folder / RESULTS).read_text())
 
     trainer, tests = prepare(arguments)
@@ -85,8 +88,12 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     }
     trainer.save_model(str(folder / "model"))
     if writes:
-        # Written last and whole: a folder with results is a finished run.
+        # A pickle that loading does not need, and a card that peft writes about nothing.
+        (folder / "model" / "training_args.bin").unlink(missing_ok=True)
+        (folder / "model" / CARD).unlink(missing_ok=True)
+        # Written last and whole: a folder with results is a finished run. Its card is made from it.
         _write(folder / RESULTS, json.dumps(results, indent=1))
+        write_card(folder)
     trainer.accelerator.wait_for_everyone()
     return results
 

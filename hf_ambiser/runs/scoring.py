@@ -20,6 +20,20 @@ from hf_ambiser.metrics import evaluate_predictions
 
 # Shown after every epoch; the whole table is computed at the end.
 HEADLINES = ("wa", "ua", "macro_f1", "js", "kl", "brier", "entropy_pearson", "ece")
+_TITLES = {
+    "n": "clips",
+    "wa": "WA",
+    "ua": "UA",
+    "macro_f1": "macro-F1",
+    "js": "JS (bit)",
+    "kl": "KL (nat)",
+    "brier": "Brier",
+    "cosine": "cosine",
+    "entropy_pearson": "entropy r",
+    "entropy_spearman": "entropy rho",
+    "ece": "ECE, consensus",
+    "ece_votes": "ECE, votes",
+}
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -142,21 +156,29 @@ def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batc
 def describe_scores(scores: dict[str, Any]) -> str:
     """The figures as Markdown: all, clear and ambiguous clips side by side, baselines and ceiling, then per class."""
     parts = ("all", "clear", "ambiguous")
-    figures = ("n", *HEADLINES, "cosine", "entropy_spearman")
     lines = ["| | all | clear | ambiguous |", "|---|---|---|---|"]
-    for name in figures:
-        lines.append(f"| {name} | " + " | ".join(_shown(scores[part][name]) for part in parts) + " |")
+    for name, title in _TITLES.items():
+        lines.append(f"| {title} | " + " | ".join(_shown(scores[part][name]) for part in parts) + " |")
     for title, key in (("majority class", "majority_baseline"), ("rater ceiling", "rater_ceiling")):
         for name in ("wa", "ua", "macro_f1", "js"):
             cells = [_shown(scores[part][key].get(name) if scores[part][key] else None) for part in parts]
-            lines.append(f"| {title}: {name} | " + " | ".join(cells) + " |")
-    lines += ["", "| class | clips | precision | recall | F1 |", "|---|---|---|---|---|"]
+            lines.append(f"| {title}: {_TITLES[name]} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| class | clips | precision | recall | F1 | recall, clear (clips) | recall, ambiguous (clips) |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, values in scores["all"]["per_class"].items():
-        shown = (_shown(values[key]) for key in ("precision", "recall", "f1"))
+        shown = [_shown(values[key]) for key in ("precision", "recall", "f1")]
+        for part in ("clear", "ambiguous"):
+            apart = scores[part]["per_class"][name]
+            shown.append(f"{_shown(apart['recall'])} ({apart['support']})")
         lines.append(f"| {name} | {values['support']} | " + " | ".join(shown) + " |")
-    reasons = {(part, reason) for part in parts for reason in scores[part]["undefined"].values()}
-    lines += ["", *(f"{part} (-): {reason}." for part, reason in sorted(reasons))]
-    return "\n".join(lines)
+    empty = [part for part in parts if not scores[part]["n"]]
+    reasons = {(part, why) for part in parts if part not in empty for why in scores[part]["undefined"].values()}
+    why = [f"{part} (-): there is no such clip." for part in empty]
+    why += [f"{part} (-): {reason}." for part, reason in sorted(reasons)]
+    return "\n".join([*lines, *(["", *why] if why else [])])
 
 
 def _shown(value: float | int | None) -> str:

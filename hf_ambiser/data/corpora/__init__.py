@@ -2,9 +2,11 @@
 
 A corpus module has the constants `NAME`, `POLICY` (its default label policy), `LICENSE`, `HOMEPAGE`, `CITATION` and
 `GROUP` (`speaker` or `session`: the unit that is never on two sides of a strict split), and
-`scan(root: Path, **options) -> CorpusScan`. It may have `LICENSE_ID` (the Hub's identifier), `compare(scan, table) ->
-list[str]` (its counts beside the published ones), and, for its command line, `add_arguments(parser)` and
-`prepare(root, args)`, which is called before the scan.
+`scan(root: Path, **options) -> CorpusScan`. For model cards and for pushing it also says `SPEECH` (who speaks, how,
+in which language), `LANGUAGE` (its ISO code, None where nobody speaks), `TERMS` (what its licence forbids) and
+`REDISTRIBUTABLE` (whether a data set built from it may be public). It may have `LICENSE_ID` (the Hub's identifier),
+`compare(scan, table) -> list[str]` (its counts beside the published ones), and, for its command line,
+`add_arguments(parser)` and `prepare(root, args)`, which is called before the scan.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from pathlib import Path
 from types import ModuleType
 
 
-REQUIRED = ("NAME", "POLICY", "LICENSE", "HOMEPAGE", "CITATION", "GROUP", "scan")
+REQUIRED = (
+    "NAME", "POLICY", "GROUP", "LICENSE", "TERMS", "REDISTRIBUTABLE", "SPEECH", "LANGUAGE", "HOMEPAGE", "CITATION",
+    "scan",
+)  # fmt: skip
 
 
 def available_corpora() -> list[str]:

@@ -21,6 +21,17 @@ POLICY = "crema-d-6"
 GROUP = "speaker"
 LICENSE = "Open Database License (ODbL) 1.0 for the database, Database Contents License (DbCL) 1.0 for its contents"
 LICENSE_ID = "odbl"
+TERMS = (
+    "Whoever passes the database on, changed or not, must name it and keep it under the same licence; commercial use"
+    " is not forbidden. The actors agreed to the release of their recordings, not to being identified or imitated by"
+    " software."
+)
+REDISTRIBUTABLE = True
+SPEECH = (
+    "acted English: 91 actors in the United States (48 men, 43 women, 20 to 74 years old) say twelve fixed sentences"
+    " in six emotions, in a studio; the raters are crowd workers who heard the voice alone"
+)
+LANGUAGE = "en"
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 CITATION = """@article{cao2014cremad,
   author  = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and

@@ -29,7 +29,21 @@ from hf_ambiser.data.corpora._iemocap_published import compare
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
 
-__all__ = ["CITATION", "GROUP", "HOMEPAGE", "LICENSE", "LICENSE_ID", "NAME", "POLICY", "compare", "scan"]
+__all__ = [
+    "CITATION",
+    "GROUP",
+    "HOMEPAGE",
+    "LANGUAGE",
+    "LICENSE",
+    "LICENSE_ID",
+    "NAME",
+    "POLICY",
+    "REDISTRIBUTABLE",
+    "SPEECH",
+    "TERMS",
+    "compare",
+    "scan",
+]
 
 NAME = "iemocap"
 POLICY = "iemocap-4"
@@ -42,6 +56,16 @@ LICENSE = (
     " form, and redistribution is forbidden, of audio, transcripts and ratings alike. A data set built from it must"
     " stay private to the licensee; never push it to a public repository."
 )
+TERMS = (
+    "Whoever did not sign the release form may not have the recordings, transcripts or ratings, nor anything they can"
+    " be restored from; ask SAIL before a model trained on them is used commercially."
+)
+REDISTRIBUTABLE = False
+SPEECH = (
+    "acted English: ten actors (five women, five men) in five pairs, in scripted and improvised dialogues in a studio;"
+    " three or more raters heard and saw each turn in its dialogue"
+)
+LANGUAGE = "en"
 CITATION = """@article{busso2008iemocap,
   title   = {{IEMOCAP}: Interactive emotional dyadic motion capture database},
   author  = {Busso, Carlos and Bulut, Murtaza and Lee, Chi-Chun and Kazemzadeh, Abe and Mower, Emily and Kim, Samuel

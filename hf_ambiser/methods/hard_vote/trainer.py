@@ -13,4 +13,8 @@ class HardVoteTrainer(AmbiSERTrainer):
     """
 
     name = "hard_vote"
+    summary = (
+        "Plain cross-entropy on the raters' consensus label, one class a clip: what most speech emotion recognition"
+        " does, and the baseline for methods that use disagreement."
+    )
     target = "label"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from hf_ambiser.corrected_labels import pseudo_label_agreement
 from hf_ambiser.data.collator import Clip
 from hf_ambiser.data.sampler import StepKey
 from hf_ambiser.distributed import gather_rows, gather_with_gradient, rank, world_size
 from hf_ambiser.losses import instance_contrast, pseudo_label_contrast
 from hf_ambiser.methods.ipr.arguments import IPRArguments
+from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
+from hf_ambiser.papers import IPR
 from hf_ambiser.pseudo_labels import PseudoLabelTrainer
 from hf_ambiser.trainer import BatchRows, Outputs
+from hf_ambiser.trajectory import read_tensors, trajectory_epochs
 
 
 class IPRTrainer(PseudoLabelTrainer):
@@ -34,7 +39,12 @@ class IPRTrainer(PseudoLabelTrainer):
     name = "ipr"
     arguments_class = IPRArguments
     needs_augmented = True
-    paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition"
+    summary = (
+        "Iterative Prototype Refinement. The model first learns from clips on which the raters agree and takes each"
+        " class's mean embedding as its prototype. Ambiguous clips, whose votes it never sees, then get the label of"
+        " the nearest prototype, move the prototypes, and are drawn together by a contrastive loss."
+    )
+    paper = IPR
     # A smaller gamma than the paper's, so that nine steps move a prototype by more than rounding.
     suite_settings = {"warmup_epochs": 1, "gamma": 0.9}
     variants = {
@@ -155,6 +165,21 @@ class IPRTrainer(PseudoLabelTrainer):
     def trajectory_tensors(self) -> dict[str, Tensor]:
         """The prototypes `(K, D)`, for the paper's Figure 2."""
         return {"prototypes": self.prototypes}
+
+    @classmethod
+    def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
+        """The paper's Figures 2 and 3, where the run got as far as to have them."""
+        figures = {}
+        if any(read_tensors(run, epoch) for epoch in trajectory_epochs(run)):
+            plot_prototype_similarity(run, out / "prototype_similarity.png", classes)
+            figures["prototype_similarity.png"] = "Cosine similarity of each pair of class prototypes over the epochs."
+        if pseudo_label_agreement(run):
+            plot_pseudo_label_agreement(run, out / "pseudo_label_agreement.png")
+            figures["pseudo_label_agreement.png"] = (
+                "Share of ambiguous training clips whose pseudo label is the raters' consensus, which the model never"
+                " sees: labels assigned by prototypes, and the classifier's own."
+            )
+        return figures
 
     def epoch_finished(self, epoch: int) -> None:
         """End of a warm-up epoch: prototypes are the class means of all labelled clips (Eq. 1-2)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hf_ambiser.papers import IPR
 from hf_ambiser.pseudo_labels import PseudoLabelArguments, PseudoLabelTrainer
 from hf_ambiser.trainer import BatchRows, Outputs
 
@@ -46,7 +47,11 @@ class SelfTrainingTrainer(PseudoLabelTrainer):
 
     name = "self_training"
     arguments_class = SelfTrainingArguments
-    paper = "Sun et al., Iterative Prototype Refinement for Ambiguous Speech Emotion Recognition (baseline+)"
+    summary = (
+        "Self-training, the paper's baseline+. The model first learns from clips on which the raters agree; ambiguous"
+        " clips, whose votes it never sees, then get the classifier's own answer as their label."
+    )
+    paper = IPR
     suite_settings = {"warmup_epochs": 1}
     variants = {"soft_pseudo_labels": {"pseudo_label": "soft"}}
 

@@ -12,4 +12,5 @@ class SoftVoteTrainer(AmbiSERTrainer):
     """
 
     name = "soft_vote"
+    summary = "Cross-entropy on the shares of the raters' votes, so that what they disagree on is learnt as well."
     target = "soft_label"

@@ -1,0 +1,52 @@
+"""Model cards: what a run folder knows, written for somebody who has never heard of this package.
+
+Offline, from the run folder alone. A human's edits survive: see `hf_ambiser.hub.edits`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_ambiser.cards.facts import Facts, read_facts
+from hf_ambiser.cards.figures import draw_figures
+from hf_ambiser.cards.metadata import metadata
+from hf_ambiser.cards.sections import Address, sections
+from hf_ambiser.hub.edits import Card, merge, render
+
+
+__all__ = ["CARD", "Address", "Facts", "model_card", "read_facts", "write_card"]
+
+CARD = "README.md"
+
+
+def model_card(facts: Facts, figures: dict[str, str], address: Address, base: Address | None = None) -> Card:
+    """The card of a run.
+
+    Args:
+        facts: What the run folder knows.
+        figures: File name -> caption, of the figures beside the card.
+        address: What the example loads.
+        base: For a LoRA run: what the example loads the adapter's base model from.
+    """
+    return Card(metadata(facts), sections(facts, figures, address, base))
+
+
+def write_card(run: Path) -> tuple[Path, list[str]]:
+    """Write `run/model/README.md` and the figures beside it; a human's edits are kept.
+
+    Returns:
+        The card, and what of a human was kept.
+
+    Raises:
+        ValueError: If the run is not finished, or the card that is there cannot be read.
+    """
+    facts = read_facts(run)
+    path = facts.model / CARD
+    existing = path.read_text(encoding="utf-8") if path.is_file() else ""
+    base = Address(facts.base_model.as_posix()) if facts.base_model else None
+    card = model_card(facts, draw_figures(facts), Address(facts.model.as_posix()), base)
+    text, kept = merge(card, existing, str(path)) if existing.strip() else (render(card), [])
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path, kept

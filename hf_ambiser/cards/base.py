@@ -1,0 +1,26 @@
+"""The card of a model that LoRA adapters belong to."""
+
+from __future__ import annotations
+
+from hf_ambiser.cards.facts import Facts
+from hf_ambiser.hub.edits import Card
+
+
+def base_card(facts: Facts) -> Card:
+    """Says that this is no emotion model, and what it is there for."""
+    kind = facts.config["encoder_config"]["model_type"]
+    encoder = f"the pretrained encoder {facts.encoder} ({kind})" if facts.encoder else f"an untrained {kind} encoder"
+    metadata = {
+        "license": "unknown",
+        "library_name": "transformers",
+        "tags": ["hf_ambiser", "speech-emotion-recognition"],
+        **({"base_model": facts.encoder_on_hub} if facts.encoder_on_hub else {}),
+    }
+    text = [
+        "# Base of LoRA adapters",
+        "",
+        f"Holds {encoder} with hf_ambiser's model code and an **untrained** classifier. It answers nothing of use by"
+        " itself: load it under an adapter that was trained on it, as the adapter's card shows. The encoder's licence"
+        " holds for its weights.",
+    ]
+    return Card(metadata, {"summary": "\n".join(text)})

@@ -1,0 +1,153 @@
+"""What a card is written from: a finished run folder, and what the package knows of its method and corpus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hf_ambiser.data.corpora import available_corpora, load_corpus
+from hf_ambiser.methods import load_method
+
+
+if TYPE_CHECKING:
+    from hf_ambiser.trainer import AmbiSERTrainer
+
+# Fields of the arguments that say where things lie on this machine: never in a card.
+PLACES = ("output_dir", "dataset", "logging_dir")
+# Fields that change no result, only how a run is watched and stored.
+_OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
+_OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
+_OF_THE_MACHINE |= {"trajectory_every", "method"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a finished run folder knows.
+
+    Args:
+        run: The folder.
+        results: Content of `results.json`.
+        given: The arguments as given, without places on this machine.
+        method: The trainer class.
+        corpus: The corpus' module; None if this package does not know it.
+        config: The model's `config.json` (of the base model under an adapter).
+        adapter: `adapter_config.json`; None for a whole model.
+    """
+
+    run: Path
+    results: dict[str, Any]
+    given: dict[str, Any]
+    method: type[AmbiSERTrainer]
+    corpus: ModuleType | None
+    config: dict[str, Any]
+    adapter: dict[str, Any] | None
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained model or adapter."""
+        return self.run / "model"
+
+    @property
+    def base_model(self) -> Path | None:
+        """Folder of the model that an adapter belongs to; None for a whole model."""
+        return self.run / "base_model" if self.adapter is not None else None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it was trained on: corpus, protocol, fingerprints, counts."""
+        return self.results["data"]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their index."""
+        return self.data["classes"]
+
+    @property
+    def encoder(self) -> str:
+        """Name of the pretrained encoder; "" for one trained from scratch. Of a local one only its folder's name."""
+        given = str(self.given.get("encoder") or "")
+        return (
+            Path(given).name if Path(given).is_absolute() or given.startswith(".") or given.count("/") > 1 else given
+        )
+
+    @property
+    def encoder_on_hub(self) -> str:
+        """As `encoder`, but "" unless it is a repository's name."""
+        return self.encoder if self.encoder.count("/") == 1 else ""
+
+    @property
+    def speakers(self) -> str:
+        """Who speaks in the corpus, or that nobody says."""
+        return self.corpus.SPEECH if self.corpus is not None else "speech that this package knows nothing of"
+
+    def arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arguments that differ from their defaults, and the method's and this package's other ones."""
+        defaults = _defaults(self.method.arguments_class)
+        given = {name: value for name, value in self.given.items() if name not in _OF_THE_MACHINE}
+        changed = {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
+        return changed, {name: value for name, value in defaults.items() if name not in {*changed, *_OF_THE_MACHINE}}
+
+
+def read_facts(run: Path) -> Facts:
+    """Read a finished run folder.
+
+    Raises:
+        ValueError: If it is no run folder, or of a run that never finished.
+    """
+    run = Path(run)
+    if not (run / "arguments.yaml").is_file():
+        what = "is not there" if not run.exists() else "is no run folder: it holds no arguments.yaml"
+        raise ValueError(f"{run} {what}. Give the output_dir of a training run.")
+    if not (run / "results.json").is_file():
+        raise ValueError(
+            f"the run in {run} never finished: it has no results.json. Start its training command again; it goes on"
+            " where it stopped."
+        )
+    results = json.loads((run / "results.json").read_text())
+    given = yaml.safe_load((run / "arguments.yaml").read_text())
+    adapter = _json(run / "model" / "adapter_config.json")
+    config = _json(run / ("base_model" if adapter is not None else "model") / "config.json")
+    if config is None:
+        raise ValueError(
+            f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
+        )
+    name = results["data"]["corpus"]
+    return Facts(
+        run=run,
+        results=results,
+        given={key: value for key, value in given.items() if key not in PLACES},
+        method=load_method(results["method"]),
+        corpus=load_corpus(name) if name in available_corpora() else None,
+        config=config,
+        adapter=adapter,
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _defaults(arguments_class: type) -> Mapping[str, Any]:
+    """Defaults of this package's and the method's fields, and of those of the Trainer that decide a result."""
+    from transformers import TrainingArguments
+
+    from hf_ambiser.runs.arguments import DataArguments, ModelArguments
+
+    inherited = {f.name for f in fields(TrainingArguments)}
+    shown = {"learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "per_device_train_batch_size"}
+    shown |= {"gradient_accumulation_steps", "weight_decay", "max_grad_norm", "optim", "adam_beta1", "adam_beta2"}
+    shown |= {"adam_epsilon", "seed", "bf16", "fp16", "load_best_model_at_end", "metric_for_best_model"}
+    defaults = {}
+    for kind in (DataArguments, ModelArguments, arguments_class):
+        for f in fields(kind):
+            if f.name in PLACES or (f.name in inherited and f.name not in shown):
+                continue
+            value = f.default_factory() if f.default_factory is not MISSING else f.default
+            defaults[f.name] = getattr(value, "value", value)  # an enumeration's own value
+    return defaults

@@ -1,0 +1,46 @@
+"""The card's section on limits and risks, from what the run was trained and scored on."""
+
+from __future__ import annotations
+
+from hf_ambiser.cards.facts import Facts
+
+
+def limits(facts: Facts) -> str:
+    """What this model cannot know, what was not measured, and what inferring emotion can do to people."""
+    data = facts.data
+    known = facts.corpus is not None
+    language = facts.corpus.LANGUAGE if facts.corpus is not None else None
+    parts = ["## Limits and risks", "", f"- **Who it learnt from.** {facts.speakers[0].upper()}{facts.speakers[1:]}."]
+    if known and language is None:
+        parts.append("- **No real speech.** It has never heard a human voice; what it says about one means nothing.")
+    else:
+        parts += [
+            f"- **Language.** {'Scored in `' + language + '` only' if language else 'The language is not recorded'};"
+            " how it does in another language, accent, age group or with a speech disorder is not measured.",
+            "- **Acted or posed speech** is louder and clearer than what people do when nobody asked them to. Expect"
+            " lower figures, and other confusions, on spontaneous speech, telephone audio, noise and several speakers"
+            " at once.",
+        ]
+    parts += [
+        "- **Speaker groups.** The spread from speaker to speaker is in the results. Sex, age and origin of the"
+        " speakers are not in the data set, so whether it treats groups alike was **not measured**; measure it on your"
+        " own speakers before use.",
+        f"- **Only {len(facts.classes)} words.** Every clip is described by {', '.join(facts.classes)}, also one that"
+        " sounds like none of them. Votes for other emotions were left out before it learnt.",
+        "- **Perception, not feeling.** The labels are what listeners heard. What a person feels cannot be read from"
+        " them; raters disagree among themselves (see the rater ceiling), and share a culture.",
+        "- **Probabilities** are as reliable as the calibration figures say, on clips like the test clips. Where the"
+        " answer is spread out, say so to whoever sees it rather than showing the top class.",
+    ]
+    if data["protocol"] == "paper":
+        parts.append(
+            "- **Protocol.** Training and test follow the paper's protocol, under which speakers (or choices made on"
+            " the test speaker) are shared; figures for people it has never heard are lower."
+        )
+    parts += [
+        "- **Do not use it** to judge, rank, hire, grade, insure, police or diagnose people, nor to watch them without"
+        " their consent. In the European Union, inferring emotions of people at work or in education is prohibited"
+        " except for medical or safety reasons (Regulation 2024/1689, Article 5(1)(f)), and elsewhere those exposed to"
+        " an emotion recognition system must be told (Article 50(3)).",
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,76 @@
+"""The card's YAML header: what the Hub's search, filters and leaderboards read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hf_ambiser.cards.facts import Facts
+
+
+# Our figure -> (the Hub's metric type, its name in the header).
+METRICS = {
+    "wa": ("accuracy", "WA (accuracy)"),
+    "ua": ("recall", "UA (mean recall of the classes)"),
+    "macro_f1": ("f1", "macro-F1"),
+    "js": ("js_divergence", "JS divergence from the raters' votes (bit)"),
+    "brier": ("brier_score", "Brier score against the raters' votes"),
+    "ece": ("expected_calibration_error", "ECE"),
+}
+# The Hub keeps apart what differs in its split, so clear and ambiguous clips are splits of their own there.
+PARTS = {"all": "", "clear": " (clear clips)", "ambiguous": " (ambiguous clips)"}
+
+
+def metadata(facts: Facts) -> dict[str, Any]:
+    """Header fields; `model-index` has every split's headline figures, clear and ambiguous clips apart."""
+    language = facts.corpus.LANGUAGE if facts.corpus is not None else None
+    fields: dict[str, Any] = {
+        "license": "unknown",
+        **({"language": [language]} if language else {}),
+        "library_name": "transformers" if facts.adapter is None else "peft",
+        "pipeline_tag": "audio-classification",
+        "tags": [
+            "hf_ambiser",
+            "speech-emotion-recognition",
+            "annotator-disagreement",
+            "soft-labels",
+            facts.results["method"],
+            facts.data["corpus"],
+        ],
+        "metrics": ["accuracy", "recall", "f1"],
+    }
+    if facts.encoder_on_hub:
+        fields["base_model"] = facts.encoder_on_hub
+    fields["model-index"] = model_index(facts)
+    return fields
+
+
+def model_index(facts: Facts) -> list[dict[str, Any]]:
+    """The results in the Hub's form. A figure without a value (no clip to score, say) is left out."""
+    from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
+
+    data = facts.data
+    found = [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Speech emotion recognition",
+            dataset_type=data["corpus"],
+            dataset_name=f"{data['corpus']} {data['dataset_config']}",
+            dataset_config=data["dataset_config"],
+            dataset_split=split + words,
+            dataset_args={"policy": data["policy_fingerprint"], "split": data["split_fingerprint"]},
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(scores[part][figure], 4),
+        )
+        for split, scores in facts.results["scores"].items()
+        for part, words in PARTS.items()
+        for figure, (kind, name) in METRICS.items()
+        if scores[part][figure] is not None
+    ]
+    return eval_results_to_model_index(model_name(facts), found) if found else []
+
+
+def model_name(facts: Facts) -> str:
+    """What the model is called: method, encoder, corpus."""
+    encoder = facts.encoder.split("/")[-1] or facts.config["encoder_config"]["model_type"].removeprefix("ambiser_")
+    return f"{facts.results['method']}-{encoder}-{facts.data['corpus']}".replace("_", "-")

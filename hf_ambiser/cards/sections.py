@@ -1,0 +1,282 @@
+"""The card's sections, in their order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.cards.facts import Facts
+from hf_ambiser.cards.figures import FOLDER
+from hf_ambiser.cards.limits import limits
+from hf_ambiser.cards.metadata import model_name
+from hf_ambiser.runs.scoring import describe_scores, read_predictions
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
+
+    name: str
+    revision: str = ""
+
+    def code(self) -> str:
+        """Arguments of `from_pretrained`."""
+        return f'"{self.name}"' + (f', revision="{self.revision}"' if self.revision else "")
+
+
+def sections(facts: Facts, figures: dict[str, str], address: Address, base: Address | None) -> dict[str, str]:
+    """Section name -> Markdown."""
+    return {
+        "summary": summary(facts),
+        "use": use(facts, address, base),
+        "method": method(facts, figures),
+        "data": data(facts),
+        "results": results(facts, figures),
+        "training": training(facts, figures),
+        "limits": limits(facts),
+        "citation": citation(facts),
+    }
+
+
+def summary(facts: Facts) -> str:
+    """What the model does, and the one line of figures somebody in a hurry reads."""
+    classes = ", ".join(facts.classes)
+    lines = [
+        f"# {model_name(facts)}",
+        "",
+        f"Hears one person speak and answers with a **distribution over {classes}**: how listeners would divide their"
+        " votes, not one true emotion. Trained with hf_ambiser, which keeps annotators' disagreement instead of voting"
+        " it away.",
+        "",
+        "| test split | clips | WA | UA | JS from the votes (bit) | majority class: WA / UA | one rater: WA / UA |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for split, scores in facts.results["scores"].items():
+        s = scores["all"]
+        others = [s["majority_baseline"], s["rater_ceiling"]]
+        beside = " | ".join(f"{percent(other['wa'])} / {percent(other['ua'])}" for other in others)
+        lines.append(
+            f"| {split} | {s['n']} | {percent(s['wa'])} | {percent(s['ua'])} | {number(s['js'])} | {beside} |"
+        )
+    return "\n".join(lines)
+
+
+def use(facts: Facts, address: Address, base: Address | None) -> str:
+    """Three lines that work as pasted (five for an adapter), and what `trust_remote_code` means."""
+    if base is None:
+        needs = "transformers, torch and numpy"
+        code = [
+            "import numpy, transformers",
+            f'classify = transformers.pipeline("audio-classification", {address.code()}, trust_remote_code=True)',
+        ]
+    else:
+        needs = "transformers, peft, torch and numpy"
+        auto = "transformers.AutoModelForAudioClassification.from_pretrained"
+        code = [
+            "import numpy, peft, transformers",
+            f"base = {auto}({base.code()}, trust_remote_code=True)",
+            f"model = peft.PeftModel.from_pretrained(base, {address.code()}).merge_and_unload()",
+            f"extractor = transformers.AutoFeatureExtractor.from_pretrained({address.code()})",
+            'classify = transformers.pipeline("audio-classification", model=model, feature_extractor=extractor)',
+        ]
+    tail = "print(classify(numpy.zeros(16000), top_k=None))  # a second of silence; put 16 kHz mono samples here"
+    return "\n".join(
+        [
+            "## Use",
+            "",
+            f"Needs {needs}; hf_ambiser itself need not be installed.",
+            "",
+            "```python",
+            *code,
+            tail,
+            "```",
+            "",
+            "The scores are probabilities and sum to 1. Called directly, the model also gives `embedding`,"
+            " `prototype_similarity` and `ambiguous_soft_label`. A clip's answer does not depend on padding or on the"
+            " other clips of its batch.",
+            "",
+            "`trust_remote_code=True` runs the Python files of the repository on your machine, with your rights. Read"
+            " them first (`configuration_*.py`, `modeling_*.py`, `valid_frames.py`); the revision in the example is"
+            " the content that was read. Nothing is run without that flag, and with hf_ambiser installed it is not"
+            " needed: `import hf_ambiser` brings the same code.",
+        ]
+    )
+
+
+def method(facts: Facts, figures: dict[str, str]) -> str:
+    """Encoder and method, with the paper, and the method's own figures."""
+    encoder = facts.config["encoder_config"]
+    kind = encoder["model_type"].removeprefix("ambiser_")
+    size = f"{facts.results['parameters']:,} parameters in all"
+    if facts.encoder:
+        name = f"[{facts.encoder}](https://huggingface.co/{facts.encoder})" if facts.encoder_on_hub else facts.encoder
+        origin = f"the pretrained encoder {name} ({kind})"
+    else:
+        origin = f"a {kind} encoder trained from scratch"
+    frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
+    trained = frozen[str(facts.given.get("freeze", "none"))]
+    adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""
+    paper = facts.method.paper
+    lines = [
+        "## What it is",
+        "",
+        f"**Model.** {origin[0].upper()}{origin[1:]}{trained}{adapter}; mean over the valid frames, a classifier and"
+        f" class prototypes on top; {size}. Input: mono waveform at 16 kHz.",
+        "",
+        f"**Method `{facts.results['method']}`.** {facts.method.summary}",
+    ]
+    if paper:
+        lines += [
+            "",
+            f"Paper: {paper.reference()}. Where the paper is silent, hf_ambiser's page of the method says what was"
+            " chosen.",
+        ]
+    own = {name: text for name, text in figures.items() if name in _method_figures(facts, figures)}
+    return "\n".join([*lines, *images(own)])
+
+
+def data(facts: Facts) -> str:
+    """What it was trained and scored on, by whose labels, and what the corpus' licence forbids."""
+    d = facts.data
+    given = f"labels of {', '.join(d['train_splits'])}"
+    if d["ambiguous_splits"]:
+        given += f"; {', '.join(d['ambiguous_splits'])} without labels"
+    if d["revealed_splits"]:
+        given += f"; the hidden labels of {', '.join(d['revealed_splits'])} were revealed to it"
+    protocol = {
+        "strict": "strict (no speaker, or session, on two sides)",
+        "paper": "paper (as the paper divides; speakers or choices may be shared between training and test)",
+    }
+    rows = {
+        "corpus": f"{d['corpus']}: {facts.speakers}",
+        "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
+        "classes": ", ".join(facts.classes),
+        "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
+        "protocol": protocol.get(d["protocol"], d["protocol"]),
+        "content": f"`{d['content']}`",
+        "learnt from": given,
+        "clips": f"{d['labelled']} labelled, {d['ambiguous']} ambiguous; left out, without a label to learn from:"
+        f" {d['left_out_without_target']}; cut at `max_seconds`: {d['cut_at_max_seconds']}",
+    }
+    lines = ["## Data", "", "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items()), ""]
+    if facts.corpus is not None:
+        home = f" ({facts.corpus.HOMEPAGE})" if facts.corpus.HOMEPAGE else ""
+        lines.append(f"**Licence of the data{home}.** {facts.corpus.LICENSE.rstrip('.')}. {facts.corpus.TERMS}")
+    else:
+        lines.append(f"**Licence of the data.** hf_ambiser does not know {d['corpus']}: ask who gave it to you.")
+    lines += [
+        "",
+        "**Licence of these weights.** Their author has not said; until the header's `license` names one, assume that"
+        " you may not use them beyond what the data's licence allows.",
+    ]
+    return "\n".join(lines)
+
+
+def results(facts: Facts, figures: dict[str, str]) -> str:
+    """Every split: accuracy, distance from the votes, calibration, baseline, ceiling, per class and per speaker."""
+    lines = [
+        "## Results",
+        "",
+        "WA is accuracy, UA the mean recall of the classes, both against the raters' consensus; KL (nat), JS (bit),"
+        " Brier, cosine and entropy correlation are against the raters' votes; ECE is the expected calibration error."
+        " A clip is clear where two thirds of its raters agree. The majority class and one rater against the others"
+        " (`rater ceiling`) stand beside the model. One run, one seed: no statement about the method.",
+    ]
+    for split, scores in facts.results["scores"].items():
+        cut = facts.results["scored_clips_cut_at_max_seconds"][split]
+        lines += ["", f"### {split}", "", describe_scores(scores)]
+        if spread := speaker_spread(facts, split):
+            lines += ["", spread]
+        if cut:
+            lines += ["", f"{cut} of these clips were cut at `max_seconds`."]
+        lines += images({name: text for name, text in figures.items() if name == f"{split}.png"})
+    return "\n".join(lines)
+
+
+def speaker_spread(facts: Facts, split: str) -> str:
+    """How much accuracy differs from speaker to speaker; "" where the predictions are gone."""
+    path = facts.run / "predictions" / f"{split}.parquet"
+    if not path.is_file():
+        return ""
+    table = read_predictions(path)
+    labelled = table["consensus"] >= 0
+    if not labelled.any():
+        return ""
+    right = (table["probabilities"].argmax(axis=1) == table["consensus"])[labelled]
+    speakers = table["speaker"][labelled]
+    shares = sorted((float(right[speakers == name].mean()), int((speakers == name).sum())) for name in set(speakers))
+    low, high = shares[0], shares[-1]
+    return (
+        f"WA over its {len(shares)} speakers: from {percent(low[0])} ({low[1]} clips) to {percent(high[0])}"
+        f" ({high[1]} clips), median {percent(float(np.median([share for share, _ in shares])))}."
+    )
+
+
+def training(facts: Facts, figures: dict[str, str]) -> str:
+    """Arguments that differ from their defaults first; then the curve, the other arguments and the machine."""
+    changed, same = facts.arguments()
+    environment = facts.results["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
+    commit = environment["commit"]
+    code = f"hf_ambiser at commit `{commit[:12]}`" if commit else "hf_ambiser, not from a checkout"
+    dirty = ", with local changes" if environment["dirty"] else ""
+    best = facts.results["best_checkpoint"] if facts.given.get("load_best_model_at_end") else None
+    seconds = facts.results["training"].get("train_runtime", 0.0)
+    machine = environment["accelerator"] or f"{environment['threads']} CPU threads ({environment['machine']})"
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            "Arguments that differ from hf_ambiser's defaults:",
+            "",
+            *argument_table(changed),
+            "",
+            f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published."
+            f" {seconds:.0f} s on {machine}; Python {environment['python']}, {versions}; {code}{dirty}.",
+            *images({name: text for name, text in figures.items() if name == "training_curve.png"}),
+            "",
+            "<details><summary>Arguments left at their defaults</summary>",
+            "",
+            *argument_table(same),
+            "",
+            "</details>",
+        ]
+    )
+
+
+def citation(facts: Facts) -> str:
+    """Whom to cite: the method's paper and the corpus."""
+    entries = [facts.method.paper.bibtex()] if facts.method.paper else []
+    if facts.corpus is not None and facts.corpus.CITATION:
+        entries.append(facts.corpus.CITATION.strip())
+    if not entries:
+        return "## Citation\n\nNeither the method nor the data has a paper to cite."
+    return "\n".join(["## Citation", "", "```bibtex", "\n\n".join(entries), "```"])
+
+
+def argument_table(arguments: dict[str, Any]) -> list[str]:
+    """Markdown rows `name | value`."""
+    rows = [f"| `{name}` | `{json.dumps(value)}` |" for name, value in arguments.items()]
+    return ["| argument | value |", "|---|---|", *rows] if rows else ["None."]
+
+
+def images(captions: dict[str, str]) -> list[str]:
+    """Markdown images with their captions, each after an empty line."""
+    return [line for name, text in captions.items() for line in ("", f"![{text}]({FOLDER}/{name})", "", f"*{text}*")]
+
+
+def percent(value: float | None) -> str:
+    """A share as per cent with one digit, or `-`."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Three digits, or `-`."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _method_figures(facts: Facts, figures: dict[str, str]) -> set[str]:
+    return set(figures) - {"training_curve.png", *(f"{split}.png" for split in facts.results["scores"])}

@@ -1,0 +1,289 @@
+"""Files to a repository of the Hub: checked, in one commit, and safe to be cut off at any moment.
+
+The order of requests makes it so: what is large is uploaded first, where nobody sees it; one commit then shows
+everything at once; a tag with the content's digest, the revision that the card's example names, comes last. Each step
+looks at what is there already, so the same command again goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.hub.edits import Card, merge, parse, render
+from hf_ambiser.hub.leaks import check_leaks
+from hf_ambiser.hub.retry import TRIES, Moved, PushError, Retry
+
+
+__all__ = ["Publication", "PushError", "PushOptions", "Pushed", "check_access", "check_repo_id", "describe", "push"]
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is published: files, and the card that is written when the revision is known.
+
+    Args:
+        files: Path in the repository -> file or content; without the card.
+        card: Gives the card for a repository's name and a revision.
+        edited: The card as it lies here, with a human's edits; "" if there is none.
+        message: Of the commit.
+        repo_type: `model` or `dataset`.
+        owned: Whether a file of that path, found in the repository, is one that an earlier push wrote; such files are
+            deleted where they are no longer published.
+        private_because: Why it must not go into a public repository; "" where it may.
+    """
+
+    files: dict[str, Path | bytes]
+    card: Callable[[str, str], Card]
+    edited: str
+    message: str
+    repo_type: str
+    owned: Callable[[str], bool]
+    private_because: str = ""
+
+    def revision(self) -> str:
+        """`content-<12 hex digits>` over all files but the card: the tag that an example pins."""
+        total = hashlib.sha256()
+        for name in sorted(self.files):
+            total.update(f"{name}\0{_sha256(self.files[name])}\n".encode())
+        return f"content-{total.hexdigest()[:12]}"
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How to publish.
+
+    Args:
+        private: Make the repository private; an existing public one is refused.
+        dry_run: Only check, and say what would be published.
+        card: Which card's edits are kept where both were edited: `local`, or `hub` for the one in the repository.
+        allow: See `check_leaks`.
+        pause: Seconds before the first repetition of a failed request.
+        say: Where its words go.
+    """
+
+    private: bool = False
+    dry_run: bool = False
+    card: str | None = None
+    allow: tuple[str, ...] = ()
+    pause: float = 1.0
+    say: Callable[[str], None] = _ignore
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did.
+
+    Args:
+        repo_id: Where it is.
+        url: The same for a browser; "" for a dry run.
+        revision: The tag.
+        commit: None for a dry run.
+        files: Path in the repository -> bytes.
+        kept: What of the card a human edited, see `hub.edits`.
+    """
+
+    repo_id: str
+    url: str
+    revision: str
+    commit: str | None
+    files: dict[str, int]
+    kept: list[str]
+
+
+def push(publication: Publication, repo_id: str, options: PushOptions | None = None) -> Pushed:
+    """Publish `publication` in `repo_id` (`<account>/<name>`, made if it is not there).
+
+    Raises:
+        PushError: A wrong name, no token, no access, a public repository for what must be private, somebody else's
+            model in the way, two cards edited.
+        CardError: A card that cannot be read.
+        LeakError: Something that must not be published.
+    """
+    options = options or PushOptions()
+    check_repo_id(repo_id)
+    revision = publication.revision()
+    text, kept = _local_card(publication, repo_id, revision)
+    check_leaks({**publication.files, CARD: text.encode()}, repo_id, options.allow)
+    sizes = {name: _size(content) for name, content in publication.files.items()} | {CARD: len(text.encode())}
+    if publication.private_because and not options.private:
+        raise PushError(f"{repo_id} would be public: {publication.private_because} Add --private.")
+    if options.dry_run:
+        return Pushed(repo_id, "", revision, None, sizes, kept)
+    check_access(repo_id)
+    return _Pushing(publication, repo_id, options).run(revision, sizes)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what is no `<account>/<name>`.
+
+    Raises:
+        PushError: Naming it and what is allowed.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        reason = "" if repo_id.count("/") == 1 else "the account is missing"
+    except HFValidationError:
+        reason = "only letters, digits, '-', '_' and '.' are allowed, up to 96 of them"
+    if reason:
+        raise PushError(f"repository {repo_id!r} must be <account>/<name>, for example anna/ipr-crema-d: {reason}.")
+
+
+def check_access(repo_id: str) -> None:
+    """Refuse a wrong name, a missing token and an offline process, without asking the Hub anything.
+
+    Raises:
+        PushError: Saying which, and what to do.
+    """
+    from huggingface_hub import constants, get_token
+
+    check_repo_id(repo_id)
+    if constants.HF_HUB_OFFLINE:
+        raise PushError("HF_HUB_OFFLINE is set, so nothing can be pushed. Unset it, or use --dry-run.")
+    if not get_token():
+        raise PushError("there is no token of the Hub: run `hf auth login`, or set HF_TOKEN to one that may write.")
+
+
+def _local_card(publication: Publication, repo_id: str, revision: str) -> tuple[str, list[str]]:
+    card = publication.card(repo_id, revision)
+    return merge(card, publication.edited, CARD) if publication.edited.strip() else (render(card), [])
+
+
+class _Pushing:
+    """One push to one repository."""
+
+    def __init__(self, publication: Publication, repo_id: str, options: PushOptions) -> None:
+        from huggingface_hub import HfApi
+
+        self.publication, self.repo_id, self.options = publication, repo_id, options
+        self.api = HfApi()
+        self.where: Any = {"repo_id": repo_id, "repo_type": publication.repo_type}
+        self.again = Retry(repo_id, options.pause, options.say)
+
+    def run(self, revision: str, sizes: dict[str, int]) -> Pushed:
+        api, where, private = self.api, self.where, self.options.private
+        self.again("making the repository", lambda: api.create_repo(**where, private=private, exist_ok=True))
+        for _ in range(TRIES):
+            try:
+                commit, kept = self.commit(revision)
+                break
+            except Moved:
+                # Somebody else's commit came between, or ours was made and its answer lost: look again.
+                continue
+        else:
+            raise PushError(f"{self.repo_id} is being changed by somebody else all the time. Push again later.")
+        tag: Any = {"tag": revision, "revision": commit, "exist_ok": True}
+        self.again("setting the tag", lambda: api.create_tag(**where, **tag))
+        kind = "" if self.publication.repo_type == "model" else f"{self.publication.repo_type}s/"
+        return Pushed(self.repo_id, f"{api.endpoint}/{kind}{self.repo_id}", revision, commit, sizes, kept)
+
+    def commit(self, revision: str) -> tuple[str, list[str]]:
+        """The commit that holds everything: a new one, or the newest where nothing is to be changed."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        info = self.again("reading the repository", lambda: self.api.repo_info(**self.where))
+        if self.options.private and info.private is False:
+            raise PushError(
+                f"{self.repo_id} exists and is public, and --private was asked for. Make it private on the Hub first,"
+                " or give another name."
+            )
+        there = {file.path: file for file in self.again("listing its files", lambda: self.tree(info.sha))}
+        theirs = self.again("reading its card", lambda: self.download(info.sha)) if CARD in there else ""
+        self.refuse_somebody_elses(list(there), theirs)
+        text, kept = self.card(revision, theirs)
+        check_leaks({CARD: text.encode()}, self.repo_id, self.options.allow)
+        wanted = {**self.publication.files, CARD: text.encode()}
+        new = {name: content for name, content in wanted.items() if not _same(there.get(name), content)}
+        stale = [name for name in there if name not in wanted and self.publication.owned(name)]
+        if not new and not stale:
+            return str(info.sha), kept
+        self.options.say(f"{self.repo_id}: {len(new)} new or changed file(s), {len(stale)} to delete.")
+        changes: list[Any] = [CommitOperationAdd(name, content) for name, content in new.items()]
+        changes += [CommitOperationDelete(name) for name in stale]
+        commit: Any = {"commit_message": self.publication.message, "parent_commit": info.sha}
+        done = self.again("uploading", lambda: self.api.create_commit(**self.where, operations=changes, **commit))
+        return done.oid, kept
+
+    def tree(self, sha: str | None) -> list[Any]:
+        from huggingface_hub.hf_api import RepoFile
+
+        items = self.api.list_repo_tree(**self.where, revision=sha, recursive=True)
+        return [item for item in items if isinstance(item, RepoFile)]
+
+    def download(self, sha: str | None) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.api.hf_hub_download(**self.where, filename=CARD, revision=sha, local_dir=folder)
+            return Path(path).read_text(encoding="utf-8")
+
+    def refuse_somebody_elses(self, there: list[str], card: str) -> None:
+        """A repository with files that a push of ours would replace, but without a card of ours."""
+        ours = card and parse(card, f"{self.repo_id}/{CARD}").known
+        taken = sorted(name for name in there if name in self.publication.files or self.publication.owned(name))
+        if taken and not ours:
+            raise PushError(
+                f"{self.repo_id} holds files that hf_ambiser did not put there ({', '.join(taken[:3])}), and they"
+                " would be replaced. Give another name, or delete them on the Hub first."
+            )
+
+    def card(self, revision: str, theirs: str) -> tuple[str, list[str]]:
+        """The card with a human's edits, made here or in the repository.
+
+        Raises:
+            PushError: If it was edited on both sides in different ways and nobody said which side counts.
+        """
+        there = parse(theirs, f"{self.repo_id}/{CARD}").human() if theirs else {}
+        here = parse(self.publication.edited, CARD).human() if self.publication.edited.strip() else {}
+        if not there or there.items() <= here.items() or self.options.card == "local":
+            return _local_card(self.publication, self.repo_id, revision)
+        if here and self.options.card is None:
+            mine, other = ", ".join(sorted(here)), ", ".join(sorted(there))
+            raise PushError(
+                f"{CARD} was edited here ({mine}) and in {self.repo_id} ({other})."
+                " Say whose edits are kept: --card local, or --card hub."
+            )
+        return merge(self.publication.card(self.repo_id, revision), theirs, f"{self.repo_id}/{CARD}")
+
+
+def _same(there: Any, content: Path | bytes) -> bool:
+    """Whether a file in the repository has this content, by its SHA-256 (large files) or git's SHA-1."""
+    if there is None or there.size != _size(content):
+        return False
+    if there.lfs is not None:
+        return there.lfs.sha256 == _sha256(content)
+    raw = content if isinstance(content, bytes) else content.read_bytes()
+    return there.blob_id == hashlib.sha1(b"blob %d\0" % len(raw) + raw).hexdigest()
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _sha256(content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def describe(pushed: Pushed) -> str:
+    """Files with their sizes, and where they are or would be."""
+    lines = [f"  {size:>12,}  {name}" for name, size in sorted(pushed.files.items())]
+    total = sum(pushed.files.values())
+    head = f"{pushed.repo_id}: {len(pushed.files)} files, {total / 2**20:.1f} MiB, revision {pushed.revision}"
+    if pushed.commit is None:
+        return "\n".join([head, *lines, "Nothing was sent (dry run); the check found nothing that must not leave."])
+    kept = [f"  kept from the card that a human edited: {', '.join(pushed.kept)}"] if pushed.kept else []
+    return "\n".join([head, *lines, *kept, f"{pushed.url}, commit {pushed.commit}"])
