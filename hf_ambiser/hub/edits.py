@@ -3,7 +3,7 @@
 A card is a YAML header and named sections. Each generated section stands between two comments that hold its name and
 a digest of its text; a comment below the header holds a digest of each generated header field. What no longer fits
 its digest was edited by a human and is kept as it is, as is all text outside the sections. The comments are invisible
-where a card is shown.
+where a card is shown, and mean nothing inside a code block.
 """
 
 from __future__ import annotations
@@ -11,17 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import yaml
 
 
-_STATE = re.compile(r"^<!-- hf_ambiser:card (\{.*\}) -->$", re.MULTILINE)
-_BEGIN = re.compile(r"^<!-- hf_ambiser:begin ([\w-]+) ([0-9a-f]+) -->$", re.MULTILINE)
-_END = "<!-- hf_ambiser:end {} -->"
-_HEADER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n|)---[ \t]*(?:\n|\Z)", re.DOTALL)
+_MARK = "<!-- hf_ambiser:"
+_STATE = re.compile(rf"\s*{_MARK}card (\{{.*\}}) -->\s*")
+_BEGIN = re.compile(rf"\s*{_MARK}begin ([\w-]+) ([0-9a-f]+) -->\s*")
+_END = _MARK + "end {} -->"
+# What the Hub and `ModelCard` take for a header.
+_HEADER = re.compile(r"\s*---[ \t]*\n(.*?\n|)---[ \t]*(?:\n|\Z)", re.DOTALL)
+_FENCE = re.compile(r" {0,3}(`{3,}(?!.*`)|~{3,})")
+
+# A section `(name, digest, text)`, or a human's text `(None, "", text)`.
+_Item = tuple[str | None, str, str]
 
 
 class CardError(ValueError):
@@ -42,56 +49,63 @@ class Parsed:
 
     Args:
         metadata: Header fields.
-        header: The header's text as it stands.
+        header: Each field's YAML as it stands, comments above it too (key None: of a header without fields).
         items: Sections `(name, digest, text)` and a human's text `(None, "", text)`, in their order.
-        digests: Of the generated header fields.
-        known: Sections that were generated, deleted ones included.
+        digests: Of the generated header fields, deleted ones included.
+        known: Sections that were generated, in their order, deleted ones included.
     """
 
-    metadata: dict[str, Any]
-    header: str
-    items: list[tuple[str | None, str, str]]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    header: dict[str | None, str] = field(default_factory=dict)
+    items: list[_Item] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
 
+    def edited(self, name: str) -> bool:
+        """Whether a human added, changed or deleted this header field."""
+        if name not in self.metadata or name not in self.digests:
+            return name in self.metadata or name in self.digests
+        return self.digests[name] != digest(_canonical(self.metadata[name]))
+
     def human(self) -> dict[str, str]:
-        """What a human changed: `header: <field>`, `section <name>` or `text <n>` -> what stands there now."""
+        """What a human changed: `header: <field>`, `section <name>`, `text <n>`... -> what stands there now."""
         changed = {
-            f"header: {name}": json.dumps(self.metadata.get(name), sort_keys=True, default=str)
-            for name in {**self.digests, **self.metadata}
-            if name not in self.metadata or self.digests.get(name) != digest(self.metadata[name])
+            f"header: {name}": _canonical(self.metadata[name]) if name in self.metadata else ""
+            for name in filter(self.edited, {**self.digests, **self.metadata})
         }
-        present = [name for name, _, _ in self.items]
+        if comments := "".join(map(_comments, self.header.values())):
+            changed["comments in the header"] = comments
+        present = list(dict.fromkeys(name for name, _, _ in self.items if name is not None))
         changed |= {f"section {name}": "" for name in self.known if name not in present}
+        if present != [name for name in self.known if name in present]:
+            changed["order of the sections"] = ", ".join(present)
         texts = 0
         for name, mark, text in self.items:
             if name is None:
                 texts += 1
-                changed[f"text {texts}"] = text.strip()
+                changed[f"text {texts}"] = text
             elif mark != digest(text):
                 changed[f"section {name}"] = text
         return changed
 
 
-def digest(value: Any) -> str:
-    """Eight hex digits of a text, or of a header field's value."""
-    text = value.strip() if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.replace("\r\n", "\n").encode()).hexdigest()[:8]
+def digest(text: str) -> str:
+    """Eight hex digits of a text; blank lines around it do not count."""
+    return hashlib.sha256(_trim(text).encode()).hexdigest()[:8]
 
 
 def render(card: Card) -> str:
     """The card's text, as generated."""
-    marks = {name: digest(value) for name, value in card.metadata.items()}
-    items = [(name, digest(text), text) for name, text in card.sections.items()]
-    return _text(_yaml(card.metadata), Parsed(card.metadata, "", list(items), marks, list(card.sections)))
+    return merge(card, "")[0]
 
 
 def merge(card: Card, existing: str, name: str = "README.md") -> tuple[str, list[str]]:
     """Write a card again over one that a human may have edited.
 
-    Kept from `existing`: edited and deleted sections, text outside the sections (after the section it stands after),
-    header fields that were added, changed or removed. A card without any of our marks is a human's: all its text is
-    kept, and the generated sections follow it.
+    Kept from `existing`: edited and deleted sections and their order, text outside the sections (after the section it
+    stands after), header fields that were added, changed or removed, comments in the header. An edit that says what
+    would be generated is none. A card without any of our marks is a human's: all its text is kept, and the
+    generated sections follow it.
 
     Args:
         card: What would be generated now.
@@ -105,11 +119,18 @@ def merge(card: Card, existing: str, name: str = "README.md") -> tuple[str, list
         CardError: If the header or a section's marks cannot be read.
     """
     old = parse(existing, name)
-    metadata, marks = _merge_metadata(card.metadata, old)
-    new = Parsed(metadata, "", _merge_sections(card.sections, old), marks, [*old.known])
-    new.known += [section for section in card.sections if section not in new.known]
-    header = old.header if metadata == old.metadata and old.header else _yaml(metadata)
-    return _text(header, new), sorted(old.human())
+    metadata, digests = _merge_metadata(card.metadata, old)
+    items, known = _merge_sections(card.sections, old)
+    header = _header(metadata, old)
+    state = f"{_MARK}card {json.dumps({'header': digests, 'sections': known})} -->"
+    parts = [f"---\n{header}---\n{state}" if header else state]
+    for section, mark, text in items:
+        parts.append(text if section is None else f"{_MARK}begin {section} {mark} -->\n{text}\n{_END.format(section)}")
+    written = "\n\n".join(parts) + "\n"
+    return written, sorted(parse(written, name).human())
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------
 
 
 def parse(text: str, name: str = "README.md") -> Parsed:
@@ -118,113 +139,207 @@ def parse(text: str, name: str = "README.md") -> Parsed:
     Raises:
         CardError: If its header is no YAML mapping, or a generated section has no end.
     """
-    text = text.replace("\r\n", "\n")
-    header, metadata, body = "", {}, text
-    if text.lstrip("\ufeff").startswith("---"):
-        match = _HEADER.match(text)
-        if not match:
-            raise CardError(
-                f"{name}: its header begins with `---` and no second `---` line ends it. Add one below the YAML."
-            )
-        header, body = match[1], text[match.end() :]
-        metadata = _read_yaml(header, name)
-    state: dict[str, Any] = {}
-    if mark := _STATE.search(body):
-        try:
-            state = json.loads(mark[1])
-        except ValueError:
-            raise CardError(
-                f"{name}: the line `<!-- hf_ambiser:card ... -->` is damaged. Restore it, or delete the file to have"
-                " it written anew."
-            ) from None
-        body = body[: mark.start()] + body[mark.end() :]
-    items: list[tuple[str | None, str, str]] = []
-    at = 0
-    for begin in _BEGIN.finditer(body):
-        if begin.start() < at:
-            raise CardError(
-                f"{name}: section {begin[1]!r} begins inside another one. Restore the `<!-- hf_ambiser:end ... -->`"
-                " above it."
-            )
-        end = body.find(_END.format(begin[1]), begin.end())
-        if end < 0:
-            raise CardError(
-                f"{name}: section {begin[1]!r} has lost its last line, `{_END.format(begin[1])}`. Restore it."
-            )
-        if between := body[at : begin.start()].strip():
-            items.append((None, "", between))
-        items.append((begin[1], begin[2], body[begin.end() : end].strip()))
-        at = end + len(_END.format(begin[1]))
-    if rest := body[at:].strip():
-        items.append((None, "", rest))
-    return Parsed(metadata, header, items, state.get("header", {}), state.get("sections", []))
+    text = re.sub("\r\n?", "\n", text.removeprefix("\ufeff"))
+    card, start = Parsed(), 0
+    if match := _HEADER.match(text):
+        start = match.end()
+        _read_header(match[1], name, text[: match.start(1)].count("\n") + 1, card)
+    elif re.match(r"\s*---[ \t]*(\n|\Z)", text):
+        raise CardError(
+            f"{name}: its header begins with `---` and no second `---` line ends it. Add one below the YAML."
+        )
+    # As many empty lines as the header has, so that errors can tell a line's number.
+    lines = ["" for _ in range(text[:start].count("\n"))] + text[start:].split("\n")
+    _read_state(lines, name, card)
+    _read_items(lines, name, card)
+    card.known += [section for section, _, _ in card.items if section is not None and section not in card.known]
+    return card
 
 
-def _read_yaml(header: str, name: str) -> dict[str, Any]:
+def _read_header(header: str, name: str, first: int, card: Parsed) -> None:
+    """Fill in the fields, each with its own lines, so that what a human wrote stays as it was written."""
     try:
-        metadata = yaml.safe_load(header) or {}
-    except yaml.YAMLError as error:
+        loader = yaml.SafeLoader(header)
+        node = loader.get_single_node()
+        metadata = loader.construct_document(node) if node else None
+        _canonical(metadata)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 2}: " if mark else ""
+        where = f"line {first + mark.line}: " if mark else ""
         what = " ".join(str(getattr(error, "problem", None) or error).split())
         raise CardError(
             f"{name}: its YAML header cannot be read ({where}{what}). Mend that line, or delete the file to have it"
             " written anew."
         ) from None
+    if node is None:
+        card.header[None] = header
+        return
     if not isinstance(metadata, dict):
         raise CardError(f"{name}: its YAML header is a {type(metadata).__name__}, it must be `field: value` lines.")
-    return metadata
+    at, keys = 0, [key for key, _ in node.value]
+    for i, key in enumerate(keys):
+        line = f"line {first + key.start_mark.line}"
+        if key.start_mark.column or node.flow_style or not key.tag.endswith(":str"):
+            raise CardError(f"{name}: {line} of its YAML header must be `field: value`, from the line's first column.")
+        if key.value in card.header:
+            raise CardError(f"{name}: its YAML header has {key.value!r} twice, again in {line}. Delete one of them.")
+        source = header[at : keys[i + 1].start_mark.index if i + 1 < len(keys) else len(header)]
+        if i + 1 < len(keys):  # comments belong to the field below them
+            source = re.sub(r"(?:^(?:#.*|[ \t]*)\n)+\Z", "", source, flags=re.MULTILINE)
+        card.header[key.value] = source
+        at += len(source)
+    card.metadata = metadata
+
+
+def _read_state(lines: list[str], name: str, card: Parsed) -> None:
+    """Take out the line that holds the digests of the header and the names of the sections."""
+    at = next((i for i in _outside_code(lines, 0) if lines[i].lstrip().startswith(_MARK + "card")), None)
+    if at is None:
+        return
+    above = [line.rstrip() for line in lines[:at] if line.strip()]
+    if not card.header and above[-1:] == ["---"] and "---" in above[:-1]:
+        raise CardError(f"{name}: text stands above its header, which must come first. Move that text below it.")
+    try:
+        state = json.loads(_STATE.fullmatch(lines[at])[1])  # type: ignore[index]
+        card.digests = {str(key): str(value) for key, value in state["header"].items()}
+        card.known = [str(section) for section in state["sections"]]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise CardError(
+            f"{name}: line {at + 1}, `{_MARK}card ... -->`, is damaged. Restore it, or delete it: then"
+            " the whole header counts as a human's."
+        ) from None
+    lines[at] = ""
+
+
+def _read_items(lines: list[str], name: str, card: Parsed) -> None:
+    """Fill in sections and a human's text."""
+    at = 0
+    while True:
+        begin = next((i for i in _outside_code(lines, at) if lines[i].lstrip().startswith(_MARK + "begin")), None)
+        if between := _trim("\n".join(lines[at:begin])):
+            card.items.append((None, "", between))
+        if begin is None:
+            return
+        mark = _BEGIN.fullmatch(lines[begin])
+        if not mark:
+            raise CardError(f"{name}: line {begin + 1}, `{_MARK}begin ... -->`, is damaged. Restore or delete it.")
+        end, where = _END.format(mark[1]), f"section {mark[1]!r} (line {begin + 1})"
+        ends = [i for i in range(begin + 1, len(lines)) if end in lines[i]]
+        if not ends:
+            raise CardError(f"{name}: {where} has lost its last line, `{end}`. Restore it.")
+        last = next((i for i in _outside_code(lines, begin + 1) if end in lines[i]), ends[0])
+        inner = [i for i in _outside_code(lines[:last], begin + 1) if _BEGIN.fullmatch(lines[i])]
+        if inner:
+            raise CardError(
+                f"{name}: {where} does not end before line {inner[0] + 1}. Restore `{end}` above that line."
+            )
+        before, _, lines[last] = lines[last].partition(end)
+        card.items.append((mark[1], mark[2], _trim("\n".join([*lines[begin + 1 : last], before]))))
+        at = last
+
+
+def _outside_code(lines: Sequence[str], at: int) -> Iterator[int]:
+    """Numbers of the lines from `at` on that are in no fenced code block; a block that is never closed is none."""
+    while at < len(lines):
+        yield at
+        fence = _FENCE.match(lines[at])
+        at += 1
+        if fence:
+            close = re.compile(rf" {{0,3}}{fence[1]}{fence[1][0]}*\s*")
+            at = next((i + 1 for i in range(at, len(lines)) if close.fullmatch(lines[i])), at)
+
+
+# ---- merging -----------------------------------------------------------------------------------------------------
 
 
 def _merge_metadata(new: Mapping[str, Any], old: Parsed) -> tuple[dict[str, Any], dict[str, str]]:
     """Header fields, and the digests of the generated ones; a field that a human changed keeps its old digest."""
     metadata: dict[str, Any] = {}
-    marks = {}
-    for name, value in new.items():
-        there, generated = name in old.metadata, name in old.digests
-        human = generated and (not there or old.digests[name] != digest(old.metadata[name]))
-        if human or (there and not generated):
-            marks[name] = old.digests.get(name, digest(value))
-            if there:
-                metadata[name] = old.metadata[name]
-        else:
-            metadata[name], marks[name] = value, digest(value)
-    for name, value in old.metadata.items():
-        if name not in new and old.digests.get(name) != digest(value):
-            metadata[name] = value
-            if name in old.digests:
-                marks[name] = old.digests[name]
-    return metadata, marks
-
-
-def _merge_sections(new: Mapping[str, str], old: Parsed) -> list[tuple[str | None, str, str]]:
-    items: list[tuple[str | None, str, str]] = []
-    for name, mark, text in old.items:
-        if name is None or mark != digest(text):
-            items.append((name, mark, text))
+    digests: dict[str, str] = {}
+    for name in {**new, **old.metadata, **old.digests}:
+        if old.edited(name) and not _same(old.metadata, new, name):
+            metadata |= {name: old.metadata[name]} if name in old.metadata else {}
+            digests |= {name: digest(_canonical(new[name]))} if name in new else {}
+            digests |= {name: old.digests[name]} if name in old.digests else {}
         elif name in new:
-            items.append((name, digest(new[name]), new[name]))
-    names = list(new)
-    for i, name in enumerate(names):
-        if name in old.known or any(name == there for there, _, _ in items):
-            continue
-        before = [at for at, (there, _, _) in enumerate(items) if there in names[:i]]
-        items.insert(
-            before[-1] + 1 if before else (0 if old.known else len(items)), (name, digest(new[name]), new[name])
-        )
-    return items
+            metadata[name], digests[name] = new[name], digest(_canonical(new[name]))
+    return metadata, digests
+
+
+def _header(metadata: Mapping[str, Any], old: Parsed) -> str:
+    """The header's text: a field that did not change as it stood, any other below its comments."""
+    parts = []
+    for name, value in metadata.items():
+        source = old.header.get(name, "")
+        parts.append(source if _same(old.metadata, metadata, name) else _comments(source) + _yaml({name: value}))
+    parts += [_comments(source) for name, source in old.header.items() if name not in metadata]
+    text = "".join(parts)
+    if "*" in text:
+        try:
+            yaml.compose(text)
+        except yaml.YAMLError:  # its anchor stood in a field that is gone
+            return "".join([*map(_comments, old.header.values()), _yaml(metadata)])
+    return text
+
+
+def _merge_sections(new: Mapping[str, str], old: Parsed) -> tuple[list[_Item], list[str]]:
+    """Sections and a human's text, and the names of the sections that a human can have deleted."""
+    items: list[_Item] = []
+    for name, mark, text in old.items:
+        generated = None if name is None else new.get(name)
+        edited = mark != digest(text) and (generated is None or digest(text) != digest(generated))
+        if edited:  # a human's text has no digest
+            items.append((name, mark, text))
+        elif generated is not None:
+            items.append((name, digest(generated), _trim(generated)))
+    before, after = {name for name, _, _ in old.items}, {name for name, _, _ in items}
+    # What is no longer generated is forgotten, so that it comes back when it is generated again.
+    known = [name for name in old.known if name in new or name in after or name not in before]
+    for i, name in enumerate(new):
+        if name not in old.known:
+            at = _place([there for there, _, _ in items], list(new)[:i])
+            items.insert(at, (name, digest(new[name]), _trim(new[name])))
+            known.insert(_place(known, list(new)[:i]), name)
+    return items, known
+
+
+def _place(names: Sequence[str | None], before: Collection[str]) -> int:
+    """Where a new section goes: after the last of those before it, and after the human's text that stands there."""
+    at = max((i + 1 for i, name in enumerate(names) if name in before), default=0)
+    while at < len(names) and names[at] is None:
+        at += 1
+    return at
+
+
+def _comments(source: str) -> str:
+    """The comments in a field's YAML, a line each. Between its tokens nothing else but blanks can be."""
+    if "#" not in source:
+        return ""
+    between = [source[one.end_mark.index : two.start_mark.index] for one, two in pairwise(yaml.scan(source))]
+    return "".join(f"{comment.rstrip()}\n" for gap in between for comment in re.findall("#.*", gap))
+
+
+def _same(one: Mapping[str, Any], two: Mapping[str, Any], name: str) -> bool:
+    return name in one and name in two and _canonical(one[name]) == _canonical(two[name])
+
+
+def _canonical(value: Any) -> str:
+    """A header field's value as a text that does not depend on how its YAML was written."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _yaml(metadata: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True, width=1000) if metadata else ""
 
 
-def _text(header: str, card: Parsed) -> str:
-    state = json.dumps({"header": card.digests, "sections": card.known})
-    parts = [f"---\n{header}---\n<!-- hf_ambiser:card {state} -->"]
-    for name, mark, text in card.items:
-        if name is None:
-            parts.append(text)
-        else:
-            parts.append(f"<!-- hf_ambiser:begin {name} {mark} -->\n{text.strip()}\n{_END.format(name)}")
-    return "\n\n".join(parts) + "\n"
+def _trim(text: str) -> str:
+    """Without blank lines around it; what the first line is indented by is kept, for it may be code."""
+    return re.sub(r"\A(?:[ \t]*\n)+", "", text.replace("\r\n", "\n")).rstrip(" \t\n")
