@@ -6,15 +6,20 @@ what is published is written without such things in the first place.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import io
 import json
 import os
+import pickletools
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import yaml
 
@@ -23,23 +28,29 @@ import yaml
 SUFFIXES = (".safetensors", ".json", ".yaml", ".md", ".py", ".png", ".parquet", ".csv", ".txt")
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".msgpack", ".h5")
 _TOKENS = re.compile(
-    r"\b(hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-    r"|AKIA[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,}|xox[abpr]-[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"(?<![A-Za-z0-9])(?:(?:hf|api_org)_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}|sk-(?=\D*\d)[\w-]{20,}|xox[abpr]-[\w-]{10,}|pypi-[\w-]{20,}"
+    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^\s/:@]+:[^\s/@]+@"
 )
-_SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|PASS$|API_?KEY|_KEY$|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 # Folders below which people's files lie. A path is a sign of them wherever it stands in a text.
 _PLACES = (
     "home|Users|root|tmp|var|mnt|media|opt|srv|data|datasets|scratch|work|workspace|workdir|gpfs|lustre|nfs|private|net"
     "|storage|content|kaggle|usr|etc|export|volumes?|cluster|projects?|share[ds]?|archive|fs\\d*"
 )
 _PATH = re.compile(
-    rf"(?<![\w.:/\\~>)\]-])(?:~[\w-]*/[\w.-]|/(?:{_PLACES})/[^\s/\"'`)\]]|file:/|[A-Za-z]:[\\/](?![\\/])[^\s\"'`]|\\\\\w)",
+    # A whole value, below any folder; in a text: below a known folder, or three names deep (no link of a web site).
+    rf"\A(?:/[^\s/]+/[^\s/]|\.\.[\\/])|(?<![\w./\\~)\]-])(?:/(?:{_PLACES})/(?<!\]\(/datasets/)[^\s/\"'`)\]]"
+    r"|(?<!\]\()(?:/[\w.@+-]+){3}|~(?-i:[a-z_][\w.-]+)?/[\w.-]|file:/+[\w.~%]|[a-z]:(?:/|\\{1,2})(?:[\w.$-]{2}|\w[\\/])"
+    r"|\\{2,4}(?:\?\\|[\w.$-]{2,}\\{1,2}[\w.$-]{2}))",
     re.IGNORECASE,
 )
-_WHOLE_PATH = re.compile(r"/[^\s/]+/\S|~[\w-]*/|[A-Za-z]:[\\/]|\\\\\w|file:/|\.\./")
 # Accounts whose name tells nothing about anybody, or is a word like any other.
 _NOBODY = {"root", "user", "users", "admin", "ubuntu", "debian", "nobody", "runner", "jovyan", "ec2-user", "docker"}
 _NOBODY |= {"app", "dev", "test", "tester", "work", "worker", "data", "model", "train", "default", "colab", "me"}
+_PIXELS = b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB pHYs sBIT bKGD hIST tIME".split()
+_ENOUGH = 100  # leaks of one file
+_LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,13 @@ class LeakError(ValueError):
         self.leaks = leaks
         shown = "; ".join(map(str, leaks[:5])) + (f"; and {len(leaks) - 5} more" if len(leaks) > 5 else "")
         super().__init__(
-            f"nothing was published, because of: {shown}. Take it out of the file named, then push again."
+            f"nothing was published, because of: {shown}. Take it out of the file named, or allow the text if it is"
+            " harmless (--allow), then push again."
         )
+
+
+class _Refused(Exception):
+    """A file that is not what its name says: the field and what it is."""
 
 
 def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tuple[str, ...] = ()) -> None:
@@ -71,7 +87,7 @@ def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tup
     Args:
         files: Path in the repository -> file or content.
         repo_id: Where they go; `<account>/<name>` is public by its owner's will.
-        allow: Texts that are neither a name nor a secret here, though they look like one.
+        allow: Texts that are neither a name nor a secret here, though they look like one; of a path, its beginning.
 
     Raises:
         LeakError: With everything that was found.
@@ -83,48 +99,94 @@ def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tup
 
 def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple[str, ...] = ()) -> list[Leak]:
     """What of one file must not be published."""
-    suffix = Path(name).suffix.lower()
-    if suffix in _PICKLED or name.endswith("training_args.bin"):
-        return [Leak(name, "the file", f"a {suffix} file can hold a pickle, which runs code when it is read")]
-    if suffix not in SUFFIXES and Path(name).name != ".gitattributes":
-        return [Leak(name, "the file", f"files of this kind are not published, only {', '.join(SUFFIXES)}")]
-    if suffix not in (".safetensors", ".parquet", ".png") and _is_pickle(_bytes(content)):
-        return [Leak(name, "the file", "a pickle under another name")]
     search = _Search(repo_id, allow)
-    return [Leak(name, field, what) for field, text in _texts(name, content) for what in search(text)]
+    found = [("its name", what) for what in search(name)]
+    suffix = Path(name).suffix.lower()
+    try:
+        if suffix in _PICKLED:
+            raise _Refused("the file", f"a {suffix} file can hold a pickle, which runs code when it is read")
+        if suffix not in SUFFIXES and Path(name).name != ".gitattributes":
+            raise _Refused("the file", f"files of this kind are not published, only {', '.join(SUFFIXES)}")
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+            # The length that a safetensors file begins with can look like a pickle; its reader is strict enough.
+            if suffix != ".safetensors" and _is_pickle(stream):
+                raise _Refused("the file", "a pickle under another name")
+            for field, text in _READERS.get(suffix, _of_lines)(stream):
+                found += [(field, what) for what in search(text)]
+                if len(found) >= _ENOUGH:
+                    break
+    except _Refused as refused:
+        found.append(refused.args)
+    except (OSError, ValueError, RecursionError, NotImplementedError, yaml.YAMLError) as error:
+        # Not the error's own words: they may quote the file, or name it with its folder.
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else getattr(error, "lineno", None)
+        what = "cannot be read" if isinstance(error, OSError) else f"is no readable {suffix or 'text'} file"
+        found.append((f"line {line}" if line else "the file", what))
+    return list(dict.fromkeys(Leak(search.hide(name), search.hide(field), what) for field, what in found))
 
 
-def _is_pickle(raw: bytes) -> bool:
-    """A pickle's or a zip archive's first bytes (torch saves both)."""
-    return raw[:1] == b"\x80" or raw[:4] == b"PK\x03\x04"
+def _is_pickle(stream: BinaryIO) -> bool:
+    """Whether a pickle, or the zip archive that torch makes of one, begins here; the stream is put back."""
+    start = stream.read(4)
+    stream.seek(0)
+    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        return True
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            for _ in pickletools.genops(stream):  # parses, runs nothing
+                pass
+        # A text's first letters can be a pickle by chance, but then the text goes on.
+        return stream.tell() > 2 and not stream.read(1024).strip()
+    except Exception:  # as many kinds of errors as there are operations
+        return False
+    finally:
+        stream.seek(0)
 
 
 class _Search:
     """Finds what is wrong with a text; knows this machine's secrets, account and folders."""
 
     def __init__(self, repo_id: str, allow: tuple[str, ...]) -> None:
-        self.allow = allow
-        self.repo_id = repo_id
-        self.secrets = [v for k, v in os.environ.items() if _SECRET_NAMES.search(k) and len(v) >= 8]
-        if token := _hub_token():
-            self.secrets.append(token)
+        self.allow, self.repo_id = tuple(filter(None, allow)), repo_id
+        secrets = [v for k, v in os.environ.items() if _SECRET_NAMES.search(k) and len(v) >= 8] + [_hub_token() or ""]
+        self.secrets = [secret for secret in secrets if secret and secret not in allow]
         account = _account()
-        namespace = repo_id.split("/")[0]
-        hidden = account and account.lower() not in _NOBODY and account not in allow and account != namespace
+        public = {*_NOBODY, *(word.lower() for word in allow), repo_id.split("/")[0].lower()}
+        hidden = len(account) > 2 and account.lower() not in public
         self.account = re.compile(rf"(?<![\w-]){re.escape(account)}(?![\w-])") if hidden else None
+        self.folders = re.compile(
+            "|".join(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])" for folder in _folders()) or r"(?!)"
+        )
 
     def __call__(self, text: str) -> Iterator[str]:
-        for word in (*self.allow, self.repo_id):
-            text = text.replace(word, "") if word else text
-        if any(secret in text for secret in self.secrets) or _TOKENS.search(text):
-            # Never shown: the message may end up in a log.
-            yield "a token or secret"
-        elif _WHOLE_PATH.match(text) or _PATH.search(text):
-            found = _PATH.search(text) or _WHOLE_PATH.match(text)
-            shown = text[found.start() :].split()[0][:60] if found else text[:60]
-            yield f"the local path {shown!r}"
-        elif self.account and self.account.search(text):
-            yield f"the name of the local account, {self.account.search(text)[0]!r}"  # type: ignore[index]
+        plain = text.replace("\\/", "/")
+        for version in dict.fromkeys((plain, unquote(plain))):
+            if self.secret(version):
+                yield "a token or secret"  # never shown: the message may end up in a log
+            elif path := self.path(version):
+                yield f"the local path {path[:60]!r}"
+            elif self.account and (found := self.account.search(version.replace(self.repo_id or "\0", " "))):
+                yield f"the name of the local account, {found[0]!r}"
+
+    def secret(self, text: str) -> bool:
+        tokens = (match[0] for match in _TOKENS.finditer(text))
+        return any(secret in text for secret in self.secrets) or any(token not in self.allow for token in tokens)
+
+    def path(self, text: str) -> str | None:
+        for pattern in (_PATH, self.folders):
+            for match in pattern.finditer(text):
+                path = re.split(r"[\s\"'`<>|]", text[match.start() :], maxsplit=1)[0]
+                if not path.startswith(self.allow):
+                    return path
+        return None
+
+    def hide(self, text: str) -> str:
+        """A field's name as it may be shown, in one line."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        text = " ".join(_TOKENS.sub("***", text).split())
+        return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _account() -> str:
@@ -134,80 +196,136 @@ def _account() -> str:
         return ""
 
 
+def _folders() -> list[str]:
+    """Home and working directory, unless they are as short as `/root`, which tells nothing."""
+    folders = {os.path.expanduser("~")}
+    with contextlib.suppress(OSError):  # a working directory that was deleted
+        folders.add(os.getcwd())
+    return sorted(folder for folder in folders if len(Path(folder).parts) > 2)
+
+
 def _hub_token() -> str | None:
     from huggingface_hub import get_token
 
     return get_token()
 
 
-# ---- texts of a file ---------------------------------------------------------------------------------------------
+# ---- texts of a file: each with the field or line it stands in ---------------------------------------------------
 
 
-def _texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
-    """Every text in a file, with the field or line it stands in."""
-    suffix = Path(name).suffix.lower()
-    if suffix == ".safetensors":
-        yield from _of_safetensors(content)
-    elif suffix == ".parquet":
-        yield from _of_parquet(content)
-    elif suffix == ".png":
-        yield from _of_png(_bytes(content))
-    else:
-        text = _bytes(content).decode(errors="replace")
-        if suffix == ".json":
-            yield from _of_fields(json.loads(text), "")
-        elif suffix == ".yaml":
-            yield from _of_fields(yaml.safe_load(text), "")
-        else:
-            for number, line in enumerate(text.splitlines(), 1):
-                yield f"line {number}", line
+def _of_lines(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
+        if "\0" in line:
+            raise ValueError("not a text")
+        yield f"line {number}", line.rstrip("\n")
 
 
-def _bytes(content: Path | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.read_bytes()
+def _of_json(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    return _of_fields(json.loads(stream.read().decode("utf-8-sig")), "")
+
+
+def _of_yaml(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    for document in yaml.safe_load_all(stream.read().decode("utf-8-sig")):
+        yield from _of_fields(document, "")
+    stream.seek(0)
+    for place, line in _of_lines(stream):
+        yield place, line.partition("#")[2]  # a comment
 
 
 def _of_fields(value: Any, at: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         for key, inner in value.items():
             yield f"{at}.{key} (its name)".lstrip("."), str(key)
             yield from _of_fields(inner, f"{at}.{key}".lstrip("."))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple | set):
         for number, inner in enumerate(value):
             yield from _of_fields(inner, f"{at}[{number}]")
+    elif isinstance(value, bytes):
+        yield from _of_bytes(value, at)
     elif isinstance(value, str):
         yield at or "the text", value
 
 
-def _of_safetensors(content: Path | bytes) -> Iterator[tuple[str, str]]:
+def _of_bytes(raw: bytes, at: str) -> Iterator[tuple[str, str]]:
+    """Tags of audio; what is no audio may be a text."""
+    import soundfile
+
+    if _is_pickle(io.BytesIO(raw)):
+        raise _Refused(at, "a pickle")
+    try:
+        with soundfile.SoundFile(io.BytesIO(raw)) as audio:
+            yield from ((f"{at}, tag {tag}", text) for tag, text in audio.copy_metadata().items())
+    except RuntimeError:
+        with contextlib.suppress(UnicodeDecodeError):
+            yield at, raw.decode()
+
+
+def _of_safetensors(stream: BinaryIO) -> Iterator[tuple[str, str]]:
     """The header: names of tensors and free metadata. Nothing else in such a file is text."""
-    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    yield from _of_fields(header.get("__metadata__", {}), "__metadata__")
-    for name in header:
-        yield f"tensor {name}", name
+    length, size = int.from_bytes(stream.read(8), "little"), stream.seek(0, os.SEEK_END)
+    if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+        raise ValueError("no header")
+    stream.seek(8)
+    header = json.loads(stream.read(length))
+    try:
+        metadata = header.pop("__metadata__", {})
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (AttributeError, TypeError, KeyError, IndexError):
+        raise ValueError("no header") from None
+    if 8 + length + end != size:
+        raise _Refused("the file", "holds more, or less, than the tensors that its header names")
+    yield from _of_fields(metadata, "__metadata__")
+    yield from ((f"tensor {name}", name) for name in header)
 
 
-def _of_parquet(content: Path | bytes) -> Iterator[tuple[str, str]]:
-    """Columns of text, also inside structs and lists, and the file's own metadata; audio bytes are not text."""
+def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    """Columns of text and bytes, also inside structs and lists, their names, and the metadata of file and columns."""
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(io.BytesIO(content) if isinstance(content, bytes) else content)
-    for key, value in (file.schema_arrow.metadata or {}).items():
-        yield f"metadata {key.decode(errors='replace')}", value.decode(errors="replace")
-    columns = [file.schema.column(i) for i in range(len(file.schema))]
-    for path in [column.path for column in columns if column.logical_type.type == "STRING"]:
-        # A column has few different texts, or as many as rows: each is looked at once.
-        texts = {text for batch in file.iter_batches(columns=[path]) for _, text in _of_fields(batch.to_pylist(), "")}
-        for text in sorted(texts):
-            yield path, text
+    file = pq.ParquetFile(stream)
+    for holder, metadata in [("", file.metadata.metadata), *((f.name, f.metadata) for f in file.schema_arrow)]:
+        texts = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in (metadata or {}).items()}
+        texts.pop("ARROW:schema", None)  # the columns' names and metadata once more, in base64
+        yield from _of_fields(texts, f"metadata {holder}".strip())
+    for column in map(file.schema.column, range(len(file.schema))):
+        yield f"column {column.path} (its name)", column.path
+        if column.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
+            for batch in file.iter_batches(64, columns=[column.path]):
+                texts_in_it = {text for _, text in _of_fields(batch.column(0).to_pylist(), column.path)}
+                yield from ((f"column {column.path}", text) for text in sorted(texts_in_it))
 
 
-def _of_png(raw: bytes) -> Iterator[tuple[str, str]]:
-    """Text chunks (a program's name, an author, a file's name)."""
-    at = 8
-    while at + 8 <= len(raw):
-        length, kind = int.from_bytes(raw[at : at + 4], "big"), raw[at + 4 : at + 8]
-        if kind in (b"tEXt", b"iTXt", b"zTXt", b"eXIf"):
-            yield f"chunk {kind.decode()}", raw[at + 8 : at + 8 + length].decode("latin-1")
-        at += 12 + length
+def _of_png(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+    """All chunks that are no part of the picture: a program's name, an author, a file's name."""
+    if stream.read(8) != b"\x89PNG\r\n\x1a\n":
+        raise ValueError("no PNG")
+    kind = b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(stream.read(4), "big"), stream.read(4)
+        if len(kind) < 4:
+            raise ValueError("cut off")
+        if kind in _PIXELS:
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        data = stream.read(length + 4)[:-4]
+        parts = [data, *(_inflated(data[at.start() + 1 :]) for at in re.finditer(rb"\0\x78", data))]
+        for encoding in ("utf-8", "latin-1"):
+            yield from ((f"chunk {kind.decode('latin-1')}", part.decode(encoding, "replace")) for part in parts)
+    if stream.read(1):
+        raise _Refused("the file", "goes on behind the picture's end")
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, 2**24)
+    except zlib.error:
+        return b""
+
+
+_READERS: dict[str, Callable[[BinaryIO], Iterator[tuple[str, str]]]] = {
+    ".json": _of_json,
+    ".yaml": _of_yaml,
+    ".safetensors": _of_safetensors,
+    ".parquet": _of_parquet,
+    ".png": _of_png,
+}
