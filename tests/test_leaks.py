@@ -109,11 +109,6 @@ PLACES = {
     "parquet's metadata": ("d.parquet", "metadata.from", lambda t: _parquet([1], {"from": t})),
     "a column's metadata": ("d.parquet", "metadata a.from", lambda t: _parquet([1], column_metadata={"from": t})),
     "png": ("f/a.png", "chunk tEXt", lambda t: _png(b"tEXt", b"Author\0" + t.encode())),
-    "png, compressed": ("f/a.png", "chunk zTXt", lambda t: _png(b"zTXt", b"Author\0\0" + zlib.compress(t.encode()))),
-    "png, unicode": ("f/a.png", "chunk iTXt", lambda t: _png(b"iTXt", b"Author\0\0\0de\0\0" + t.encode())),
-    "png, both": ("f/a.png", "chunk iTXt", lambda t: _png(b"iTXt", b"A\0\1\0de\0\0" + zlib.compress(t.encode()))),
-    "png, exif": ("f/a.png", "chunk eXIf", lambda t: _png(b"eXIf", b"MM\0*" + t.encode() + b"\0")),
-    "png, private": ("f/a.png", "chunk prVt", lambda t: _png(b"prVt", t.encode())),
 }  # fmt: skip
 
 
@@ -253,10 +248,9 @@ def test_what_is_allowed_hides_nothing_else():
     "text",
     [
         TOKEN, f"token={TOKEN}", f"x_{TOKEN}", "ghp_" + "a1" * 18, "github_pat_" + "a1" * 20, "AKIA" + "A1" * 8,
-        "glpat-" + "x1" * 10,
-        "sk-" + "a1" * 15, "xoxb-" + "1" * 12, "-----BEGIN RSA PRIVATE KEY-----", "https://bob:hunter2@host/x",
-        "not-a-usual-token",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.x", "AIza" + "x" * 35, f"https://h/?t={TOKEN.replace('h', '%68')}",
+        "glpat-" + "x1" * 10, "sk-" + "a1" * 15, "xoxb-" + "1" * 12, "-----BEGIN PRIVATE KEY-----", "AIza" + "x" * 35,
+        "https://bob:hunter2@host/x", "not-a-usual-token", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.x",
+        f"https://h/?t={TOKEN.replace('h', '%68')}",
     ],
 )  # fmt: skip
 def test_what_is_a_token(text):
@@ -266,8 +260,7 @@ def test_what_is_a_token(text):
 @pytest.mark.parametrize(
     "text",
     ["hf_ambiser", "hf_hub_download", "sk-learn", "scikit-learn", "task-oriented-dialogue-systems", "a" * 40, "TOKEN",
-    "x@y.org",
-     "AKIA", "tokenizers", "https://a.org:8080/x@y", "Basic e-mail: a.b@c.de", "content-0123456789ab", "ghp_"],
+     "x@y.org", "AKIA", "tokenizers", "https://a.org:8080/x@y", "Basic e-mail: a.b@c.de", "content-0123456789ab"],
 )  # fmt: skip
 def test_what_is_no_token(text):
     assert in_text(f"see {text} there") == []
@@ -349,19 +342,25 @@ def test_files_that_are_not_what_their_name_says_are_refused(tmp_path):
         ("a.yaml", b"a: \x00", "the file"), ("a.yaml", b"a: 2024-13-45", "the file"),
         ("a.md", b"\x1f\x8b\x08gzip", "the file"), ("a.txt", "utf-16".encode("utf-16"), "the file"),
         ("a.csv", b"a\0b", "the file"), ("a.py", b"\x93NUMPY", "the file"),
-        ("m.safetensors", b"", "the file"), ("m.safetensors", b"\xff" * 100, "the file"), ("m.safetensors", good[:20],
-        "the file"),
+        ("m.safetensors", b"", "the file"), ("m.safetensors", b"\xff" * 100, "the file"),
+        ("m.safetensors", good[:20], "the file"),
         ("m.safetensors", headed(b"[]"), "the file"), ("m.safetensors", headed(b'{"a": 1}'), "the file"),
         ("m.safetensors", headed(b'{"a'), "line 1"), ("m.safetensors", good + b"x", "the file"),
         ("m.safetensors", good[: 8 + length], "the file"),
         ("d.parquet", b"PAR1 no PAR1", "the file"), ("d.parquet", b"", "the file"),
         ("d.parquet", _parquet(["a"])[:-9], "the file"),
-        ("a.png", b"GIF89a", "the file"), ("a.png", _png()[:-15], "the file"), ("a.png", _png(after=b"PK\x03\x04"),
-        "the file"),
+        ("a.png", b"GIF89a", "the file"), ("a.png", _png()[:-15], "the file"),
+        ("a.png", _png(after=b"PK\x03\x04"), "the file"),
     ]:  # fmt: skip
         (leak,) = find_leaks(name, content)
         assert (leak.file, leak.field) == (name, field), (name, content[:20])
         assert any(words in leak.what for words in ("is no readable", "holds more, or less", "goes on behind"))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"prVt"])
+def test_chunks_of_a_picture_that_can_hide_a_text_are_refused(kind):
+    (leak,) = find_leaks("a.png", _png(kind, b"Author\0\0" + zlib.compress(b"annika")))
+    assert str(leak) == f"a.png, chunk {kind.decode()}: cannot be searched; save the picture without it"
 
 
 def test_an_error_quotes_nothing_of_the_file():

@@ -63,9 +63,8 @@ class Parsed:
 
     def edited(self, name: str) -> bool:
         """Whether a human added, changed or deleted this header field."""
-        if name not in self.metadata or name not in self.digests:
-            return name in self.metadata or name in self.digests
-        return self.digests[name] != digest(_canonical(self.metadata[name]))
+        there, generated = name in self.metadata, name in self.digests
+        return there != generated or (there and self.digests[name] != digest(_canonical(self.metadata[name])))
 
     def human(self) -> dict[str, str]:
         """What a human changed: `header: <field>`, `section <name>`, `text <n>`... -> what stands there now."""
@@ -145,9 +144,7 @@ def parse(text: str, name: str = "README.md") -> Parsed:
         start = match.end()
         _read_header(match[1], name, text[: match.start(1)].count("\n") + 1, card)
     elif re.match(r"\s*---[ \t]*(\n|\Z)", text):
-        raise CardError(
-            f"{name}: its header begins with `---` and no second `---` line ends it. Add one below the YAML."
-        )
+        raise CardError(f"{name}: no second `---` line ends its header. Add one below the YAML.")
     # As many empty lines as the header has, so that errors can tell a line's number.
     lines = ["" for _ in range(text[:start].count("\n"))] + text[start:].split("\n")
     _read_state(lines, name, card)
@@ -167,33 +164,30 @@ def _read_header(header: str, name: str, first: int, card: Parsed) -> None:
         mark = getattr(error, "problem_mark", None)
         where = f"line {first + mark.line}: " if mark else ""
         what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise CardError(
-            f"{name}: its YAML header cannot be read ({where}{what}). Mend that line, or delete the file to have it"
-            " written anew."
-        ) from None
+        raise CardError(f"{name}: its YAML header cannot be read ({where}{what}). Mend it there.") from None
     if node is None:
         card.header[None] = header
         return
     if not isinstance(metadata, dict):
         raise CardError(f"{name}: its YAML header is a {type(metadata).__name__}, it must be `field: value` lines.")
-    at, keys = 0, [key for key, _ in node.value]
-    for i, key in enumerate(keys):
+    keys = [key for key, _ in node.value]
+    at, ends = 0, [*(key.start_mark.index for key in keys[1:]), len(header)]
+    for key, end in zip(keys, ends, strict=False):  # without keys there still is an end
         line = f"line {first + key.start_mark.line}"
         if key.start_mark.column or node.flow_style or not key.tag.endswith(":str"):
-            raise CardError(f"{name}: {line} of its YAML header must be `field: value`, from the line's first column.")
+            raise CardError(f"{name}: {line} of its YAML header must be `word: value`, not indented.")
         if key.value in card.header:
             raise CardError(f"{name}: its YAML header has {key.value!r} twice, again in {line}. Delete one of them.")
-        source = header[at : keys[i + 1].start_mark.index if i + 1 < len(keys) else len(header)]
-        if i + 1 < len(keys):  # comments belong to the field below them
-            source = re.sub(r"(?:^(?:#.*|[ \t]*)\n)+\Z", "", source, flags=re.MULTILINE)
-        card.header[key.value] = source
-        at += len(source)
+        card.header[key.value] = header[at:end]
+        if end < len(header):  # comments belong to the field below them
+            card.header[key.value] = re.sub(r"(?:^(?:#.*|[ \t]*)\n)+\Z", "", header[at:end], flags=re.MULTILINE)
+        at += len(card.header[key.value])
     card.metadata = metadata
 
 
 def _read_state(lines: list[str], name: str, card: Parsed) -> None:
     """Take out the line that holds the digests of the header and the names of the sections."""
-    at = next((i for i in _outside_code(lines, 0) if lines[i].lstrip().startswith(_MARK + "card")), None)
+    at = next((i for i in _outside_code(lines, 0) if re.match(rf" {{0,3}}{_MARK}card", lines[i])), None)
     if at is None:
         return
     above = [line.rstrip() for line in lines[:at] if line.strip()]
@@ -204,10 +198,7 @@ def _read_state(lines: list[str], name: str, card: Parsed) -> None:
         card.digests = {str(key): str(value) for key, value in state["header"].items()}
         card.known = [str(section) for section in state["sections"]]
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise CardError(
-            f"{name}: line {at + 1}, `{_MARK}card ... -->`, is damaged. Restore it, or delete it: then"
-            " the whole header counts as a human's."
-        ) from None
+        raise CardError(f"{name}: line {at + 1}, `{_MARK}card ... -->`, is damaged. Restore or delete it.") from None
     lines[at] = ""
 
 
@@ -215,7 +206,7 @@ def _read_items(lines: list[str], name: str, card: Parsed) -> None:
     """Fill in sections and a human's text."""
     at = 0
     while True:
-        begin = next((i for i in _outside_code(lines, at) if lines[i].lstrip().startswith(_MARK + "begin")), None)
+        begin = next((i for i in _outside_code(lines, at) if re.match(rf" {{0,3}}{_MARK}begin", lines[i])), None)
         if between := _trim("\n".join(lines[at:begin])):
             card.items.append((None, "", between))
         if begin is None:
@@ -273,13 +264,7 @@ def _header(metadata: Mapping[str, Any], old: Parsed) -> str:
         source = old.header.get(name, "")
         parts.append(source if _same(old.metadata, metadata, name) else _comments(source) + _yaml({name: value}))
     parts += [_comments(source) for name, source in old.header.items() if name not in metadata]
-    text = "".join(parts)
-    if "*" in text:
-        try:
-            yaml.compose(text)
-        except yaml.YAMLError:  # its anchor stood in a field that is gone
-            return "".join([*map(_comments, old.header.values()), _yaml(metadata)])
-    return text
+    return "".join(parts)
 
 
 def _merge_sections(new: Mapping[str, str], old: Parsed) -> tuple[list[_Item], list[str]]:

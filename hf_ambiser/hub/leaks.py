@@ -14,7 +14,6 @@ import os
 import pickletools
 import re
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +254,7 @@ def _of_bytes(raw: bytes, at: str) -> Iterator[tuple[str, str]]:
     try:
         with soundfile.SoundFile(io.BytesIO(raw)) as audio:
             yield from ((f"{at}, tag {tag}", text) for tag, text in audio.copy_metadata().items())
-    except RuntimeError:
+    except RuntimeError:  # no audio
         with contextlib.suppress(UnicodeDecodeError):
             yield at, raw.decode()
 
@@ -296,30 +295,21 @@ def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def _of_png(stream: BinaryIO) -> Iterator[tuple[str, str]]:
-    """All chunks that are no part of the picture: a program's name, an author, a file's name."""
+    """Text chunks: a program's name, an author, a file's name. Chunks that can hide a text are refused."""
     if stream.read(8) != b"\x89PNG\r\n\x1a\n":
         raise ValueError("no PNG")
     kind = b""
     while kind != b"IEND":
         length, kind = int.from_bytes(stream.read(4), "big"), stream.read(4)
-        if len(kind) < 4:
+        data = stream.read(length + 4)
+        if len(data) < length + 4:
             raise ValueError("cut off")
-        if kind in _PIXELS:
-            stream.seek(length + 4, os.SEEK_CUR)
-            continue
-        data = stream.read(length + 4)[:-4]
-        parts = [data, *(_inflated(data[at.start() + 1 :]) for at in re.finditer(rb"\0\x78", data))]
-        for encoding in ("utf-8", "latin-1"):
-            yield from ((f"chunk {kind.decode('latin-1')}", part.decode(encoding, "replace")) for part in parts)
+        if kind == b"tEXt":
+            yield "chunk tEXt", data[:-4].decode("latin-1")
+        elif kind not in _PIXELS:
+            raise _Refused(f"chunk {kind.decode('latin-1')}", "cannot be searched; save the picture without it")
     if stream.read(1):
         raise _Refused("the file", "goes on behind the picture's end")
-
-
-def _inflated(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(data, 2**24)
-    except zlib.error:
-        return b""
 
 
 _READERS: dict[str, Callable[[BinaryIO], Iterator[tuple[str, str]]]] = {
