@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     card = commands.add_parser("card", help="write a finished run's model card again; a human's edits are kept")
     card.add_argument("run", type=Path, help="run folder")
 
-    push = commands.add_parser("push", help="publish a finished run on the Hub")
-    push.add_argument("run", type=Path, help="run folder")
+    push = commands.add_parser("push", help="publish a finished run, or a built data set, on the Hub")
+    push.add_argument("run", type=Path, help="run folder, or folder of a built data set")
     push.add_argument("repo", help="<account>/<name>")
     push.add_argument("--private", action="store_true", help="make the repository private")
     push.add_argument("--dry-run", action="store_true", help="check, and list what would be published; sends nothing")
@@ -77,6 +77,8 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace) -> int:
+    from hf_ambiser.data.build import REPORT
+    from hf_ambiser.data.publication import push_dataset
     from hf_ambiser.hub.push import PushOptions, describe
     from hf_ambiser.runs.publication import push_run
 
@@ -87,7 +89,10 @@ def _push(args: argparse.Namespace) -> int:
         allow=tuple(args.allow),
         say=lambda text: print(text, file=sys.stderr),
     )
-    print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))
+    if (args.run / REPORT).is_file():
+        print(describe(push_dataset(args.run, args.repo, options)))
+    else:
+        print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))
     return 0
 
 

@@ -33,5 +33,5 @@ def mark_warmup(axes: Any, run: Path) -> None:
 def save(figure: Any, out: Path) -> Path:
     """Write the figure as PNG, without the name of what wrote it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150, metadata={"Software": None})
+    figure.savefig(out, dpi=100, metadata={"Software": None})
     return out

@@ -43,10 +43,16 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
     facts = read_facts(run)
     path = facts.model / CARD
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
-    base = Address(facts.base_model.as_posix()) if facts.base_model else None
-    card = model_card(facts, draw_figures(facts), Address(facts.model.as_posix()), base)
+    base = Address(_from_here(facts.base_model)) if facts.base_model else None
+    card = model_card(facts, draw_figures(facts), Address(_from_here(facts.model)), base)
     text, kept = merge(card, existing, str(path)) if existing.strip() else (render(card), [])
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path, kept
+
+
+def _from_here(folder: Path) -> str:
+    """A folder as somebody who stands here would name it; never a whole path, which tells of this machine."""
+    folder = folder.absolute()
+    return folder.relative_to(Path.cwd()).as_posix() if folder.is_relative_to(Path.cwd()) else folder.name

@@ -71,10 +71,7 @@ class Facts:
     @property
     def encoder(self) -> str:
         """Name of the pretrained encoder; "" for one trained from scratch. Of a local one only its folder's name."""
-        given = str(self.given.get("encoder") or "")
-        return (
-            Path(given).name if Path(given).is_absolute() or given.startswith(".") or given.count("/") > 1 else given
-        )
+        return str(self.given.get("encoder") or "")
 
     @property
     def encoder_on_hub(self) -> str:
@@ -121,12 +118,22 @@ def read_facts(run: Path) -> Facts:
     return Facts(
         run=run,
         results=results,
-        given={key: value for key, value in given.items() if key not in PLACES},
+        given={key: _placeless(key, value) for key, value in given.items() if key not in PLACES},
         method=load_method(results["method"]),
         corpus=load_corpus(name) if name in available_corpora() else None,
         config=config,
         adapter=adapter,
     )
+
+
+def _placeless(key: str, value: Any) -> Any:
+    """An encoder that lies in a folder of this machine by its folder's name; anything else as it is."""
+    local = (
+        key == "encoder"
+        and value
+        and (str(value).count("/") != 1 or Path(value).is_absolute() or Path(value).is_dir())
+    )
+    return Path(value).name if local else value
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION
-from hf_ambiser.data.card import render_card
+from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
@@ -29,6 +29,7 @@ from hf_ambiser.data.splits import (
     is_fold,
     make_split,
 )
+from hf_ambiser.hub.edits import Card, merge, render
 from hf_ambiser.labels import LabelPolicy
 
 
@@ -129,7 +130,7 @@ def build(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "reason", "detail", "source"])
         writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
-    (partial / CARD).write_text(render_card(report, prepared.corpus), encoding="utf-8")
+    (partial / CARD).write_text(_card(dataset_card(report, prepared.corpus, out.name), out), encoding="utf-8")
     _move_into_place(partial, out)
     return BuildReport(out, report)
 
@@ -142,6 +143,12 @@ def _content(folder: Path) -> str:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     return digest.hexdigest()
+
+
+def _card(card: Card, out: Path) -> str:
+    """The card's text; what a human wrote into that of a former build is kept."""
+    former = out / CARD
+    return merge(card, former.read_text(encoding="utf-8"), str(former))[0] if former.is_file() else render(card)
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

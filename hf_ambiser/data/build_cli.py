@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hf_ambiser.data.build import build
+from hf_ambiser.data.build import REPORT, build
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS
+from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.publication import push_dataset
+from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
+from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.label_policies import available_policies, get_policy
 from hf_ambiser.labels import AgreementOver, LabelPolicy, Merge, MultiLabel, Rule
 
@@ -55,6 +58,12 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="look at so many utterances only")
     parser.add_argument("--overwrite", action="store_true", help="replace a former build in --out")
     parser.add_argument("--no-progress", action="store_true")
+    parser.add_argument(
+        "--push_to_hub",
+        metavar="ACCOUNT/NAME",
+        help="push the data set; one that is in --out already is not built again",
+    )
+    parser.add_argument("--private", action="store_true", help="make the repository private")
     if hasattr(corpus, "add_arguments"):
         corpus.add_arguments(parser)
     return parser
@@ -77,27 +86,69 @@ def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
     args = build_parser(corpus_name).parse_args(argv)
     corpus = load_corpus(corpus_name)
     try:
-        if hasattr(corpus, "prepare"):
-            corpus.prepare(args.root, args)
-        report = build(
-            corpus_name,
-            args.root,
-            args.out,
-            _policy(args),
-            args.configs,
-            seed=args.seed,
-            d1_quota=args.d1_quota,
-            sizes=tuple(args.sizes) if args.sizes else None,
-            d1_share=args.d1_share,
-            validation_share=args.validation_share,
-            min_per_class=args.min_per_class,
-            clear_threshold=args.clear_threshold,
-            limit=args.limit,
-            overwrite=args.overwrite,
-            progress=not args.no_progress,
-        )
+        policy = _policy(args)
+        if args.push_to_hub:
+            check_access(args.push_to_hub)  # before an hour of building, not after
+        if args.push_to_hub and (args.out / REPORT).is_file() and not args.overwrite:
+            _check_same(args, corpus_name, policy)
+        else:
+            if hasattr(corpus, "prepare"):
+                corpus.prepare(args.root, args)
+            report = build(
+                corpus_name,
+                args.root,
+                args.out,
+                policy,
+                args.configs,
+                _options(args),
+                limit=args.limit,
+                overwrite=args.overwrite,
+                progress=not args.no_progress,
+            )
+            sys.stdout.write(report.summary() + "\n")
+        if args.push_to_hub:
+            pushed = push_dataset(args.out, args.push_to_hub, PushOptions(private=args.private, say=_say))
+            sys.stdout.write(describe(pushed) + "\n")
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(report.summary() + "\n")
     return 0
+
+
+def _options(args: argparse.Namespace) -> SplitOptions:
+    return SplitOptions(
+        seed=args.seed,
+        d1_quota=args.d1_quota,
+        sizes=tuple(args.sizes) if args.sizes else None,
+        d1_share=args.d1_share,
+        validation_share=args.validation_share,
+        min_per_class=args.min_per_class,
+        clear_threshold=args.clear_threshold,
+    )
+
+
+def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy) -> None:
+    """Refuse to push a former build that was asked for in another way.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    there, options = read_dataset_info(args.out), _options(args)
+    asked = {"corpus": corpus_name, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
+    differs = [name for name, value in asked.items() if there[name] != value]
+    for config in there["configs"].values():
+        differs += [
+            name for name, value in options.only(*config["options"]).items() if config["options"][name] != value
+        ]
+    names = list(there["configs"])
+    differs += [f"no config {c}" for c in args.configs if not any(n == c or n.startswith(f"{c}-") for n in names)]
+    if differs:
+        what = ", ".join(sorted(set(differs)))
+        raise ValueError(
+            f"{args.out} holds a data set that was built in another way ({what} differ). Build anew"
+            f" with --overwrite, or push it as it is: hf-ambiser push {args.out} {args.push_to_hub}"
+        )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -6,14 +6,40 @@ from types import ModuleType
 from typing import Any
 
 from hf_ambiser.data.schema import REASONS
+from hf_ambiser.hub.edits import Card
 
 
-def render_card(report: dict[str, Any], corpus: ModuleType) -> str:
-    """The card's text from `build_report.json`'s content and the corpus module's constants."""
-    import yaml
+def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revision: str = "") -> Card:
+    """The card from `build_report.json`'s content and the corpus module's constants.
 
-    front = {
+    Args:
+        report: Content of `build_report.json`.
+        corpus: The corpus' module.
+        address: What the example loads: a repository, or a local folder.
+        revision: What the example pins; "" for a local folder.
+    """
+    home = f"[{corpus.NAME}]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else corpus.NAME
+    citation = ["", "```bibtex", corpus.CITATION.strip(), "```"] if corpus.CITATION else []
+    sections = {
+        "summary": [
+            f"# {corpus.NAME}: raters' votes kept",
+            "",
+            f"Built by hf_ambiser from {home}: {corpus.SPEECH}.",
+        ],
+        "use": _use(report, address, revision),
+        "policy": _policy(report),
+        "counts": _counts(report),
+        "configs": _configs(report),
+        "columns": _columns(),
+        "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
+    }
+    return Card(_header(report, corpus), {name: "\n".join(lines).strip() for name, lines in sections.items()})
+
+
+def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:
+    front: dict[str, Any] = {
         "license": getattr(corpus, "LICENSE_ID", "other"),
+        **({"language": [corpus.LANGUAGE]} if corpus.LANGUAGE else {}),
         "task_categories": ["audio-classification"],
         "tags": ["speech-emotion-recognition", "annotator-disagreement", "soft-labels", "hf_ambiser"],
         "pretty_name": f"{corpus.NAME} with its raters' votes",
@@ -31,30 +57,24 @@ def render_card(report: dict[str, Any], corpus: ModuleType) -> str:
     }
     if front["license"] == "other":
         front |= {"license_name": "see-the-corpus", "license_link": corpus.HOMEPAGE}
-    return "\n".join(
-        [
-            "---",
-            yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000).strip(),
-            "---",
-            "",
-            f"# {corpus.NAME}: raters' votes kept",
-            "",
-            f"Built by hf_ambiser from [{corpus.NAME}]({corpus.HOMEPAGE}).",
-            "",
-            *_policy(report),
-            *_counts(report),
-            *_configs(report),
-            *_columns(),
-            "## Licence and citation",
-            "",
-            corpus.LICENSE,
-            "",
-            "```bibtex",
-            corpus.CITATION.strip(),
-            "```",
-            "",
-        ]
-    )
+    return front
+
+
+def _use(report: dict[str, Any], address: str, revision: str) -> list[str]:
+    config, found = next(iter(report["configs"].items()))
+    split = next(iter(found["splits"]))
+    pinned = f', revision="{revision}"' if revision else ""
+    return [
+        "## Use",
+        "",
+        "```python",
+        "import datasets, io, soundfile",
+        f'rows = datasets.load_dataset("{address}", "{config}", split="{split}"{pinned}, streaming=True)',
+        'for row in rows.take(1): print(row["votes"], soundfile.read(io.BytesIO(row["audio"]["bytes"]))[0].shape)',
+        "```",
+        "",
+        "Without `streaming=True` it is fetched whole. Nothing in it is code.",
+    ]
 
 
 def _policy(report: dict[str, Any]) -> list[str]:

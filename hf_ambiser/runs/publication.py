@@ -102,11 +102,8 @@ def _results(facts: Facts) -> dict:
 
 def _arguments(facts: Facts) -> bytes:
     """The arguments as given, for `train.py --config`, without places on this machine."""
-    given = dict(facts.given)
-    if given.get("encoder"):
-        given["encoder"] = facts.encoder
     head = "# Add --dataset (what a dataset script made) and --output_dir.\n"
-    return (head + yaml.safe_dump(given, sort_keys=False)).encode()
+    return (head + yaml.safe_dump(facts.given, sort_keys=False)).encode()
 
 
 def _json(value: dict) -> bytes:

@@ -1,0 +1,52 @@
+"""A built data set as what is published: Parquet files, build report, list of what is not in it, card."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hf_ambiser.data.build import CARD, LISTED, REPORT
+from hf_ambiser.data.card import dataset_card
+from hf_ambiser.data.corpora import available_corpora, load_corpus
+from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
+
+
+_OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}")
+
+
+def push_dataset(folder: Path, repo_id: str, options: PushOptions | None = None) -> Pushed:
+    """Publish what `build()` made; see `hub.push.push` for the errors.
+
+    Raises:
+        FileNotFoundError: If the folder is not a built data set.
+        PushError: Also if the corpus' licence forbids to pass it on and the repository is not private.
+    """
+    return push(dataset_publication(Path(folder)), repo_id, options)
+
+
+def dataset_publication(folder: Path) -> Publication:
+    """The files of a built data set.
+
+    Raises:
+        FileNotFoundError: If the folder is not a built data set.
+        PushError: If this package does not know its corpus, and so not what its licence allows.
+    """
+    report = read_dataset_info(folder)
+    name = report["corpus"]
+    if name not in available_corpora():
+        raise PushError(
+            f"{folder} was built from {name!r}, whose licence is unknown here; known: {available_corpora()}."
+        )
+    corpus = load_corpus(name)
+    paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED]
+    card = folder / CARD
+    return Publication(
+        files={path.relative_to(folder).as_posix(): path for path in paths},
+        card=lambda repo_id, revision: dataset_card(report, corpus, repo_id, revision),
+        edited=card.read_text(encoding="utf-8") if card.is_file() else "",
+        message=f"{name}, policy {report['policy']['name']}, content {report['content']}",
+        repo_type="dataset",
+        owned=lambda path: _OWNED.fullmatch(path) is not None,
+        private_because="" if corpus.REDISTRIBUTABLE else corpus.TERMS,
+    )

@@ -1,0 +1,214 @@
+"""A push that is cut off at any request: what anybody could have seen, and what the same command then does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub_client import commands
+from hub_endpoint import HubEndpoint
+from made_run import built, fields
+
+from hf_ambiser.cards import read_facts
+from hf_ambiser.cli import main
+from hf_ambiser.hub.push import PushError, check_repo_id
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.publication import publication
+from hf_ambiser.runs.run import run
+
+
+torch.set_num_threads(1)
+HERE = Path(__file__).parent
+GIT = ".gitattributes"  # the Hub's own first commit
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("push")
+    run(RunArguments.from_mapping(fields(built(folder), folder / "run", num_train_epochs=2)))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubEndpoint]:
+    with HubEndpoint() as endpoint:
+        yield endpoint
+
+
+class Client:
+    """The process that pushes."""
+
+    def __init__(self, hub: HubEndpoint, finished: Path, home: Path) -> None:
+        self.hub, self.pid = hub, 0
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "suite_push.py"), str(finished)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=str(HERE.parent)),
+        )  # fmt: skip
+        hub.on_kill = lambda: os.kill(self.pid, signal.SIGKILL)
+
+    def push(self, repo: str) -> int:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{repo}\n")
+        self.process.stdin.flush()
+        self.pid = int(self.process.stdout.readline().split()[1])
+        return int(self.process.stdout.readline().split()[1])
+
+
+@pytest.fixture(scope="module")
+def client(hub, finished, tmp_path_factory) -> Iterator[Client]:
+    client = Client(hub, finished, tmp_path_factory.mktemp("home"))
+    yield client
+    client.process.stdin.close()  # type: ignore[union-attr]
+    assert client.process.wait(timeout=20) == 0
+
+
+@pytest.fixture(scope="module")
+def requests(client, hub, finished) -> list[tuple[str, str]]:
+    """What an undisturbed push asks for, in order."""
+    hub.reset_log()
+    assert client.push("me/whole") == 0
+    return list(hub.requests)
+
+
+def expected(finished: Path) -> dict[str, bytes]:
+    """What is to be published, the card apart."""
+    files = publication(read_facts(finished)).files
+    return {name: v if isinstance(v, bytes) else v.read_bytes() for name, v in files.items()}
+
+
+def assert_whole_at_every_moment(hub: HubEndpoint, repo: str, finished: Path) -> None:
+    """Whoever looked, whenever, saw nothing or everything."""
+    first, *later = hub.history(repo, "model")
+    assert set(first.files) <= {GIT}
+    for commit in later:
+        files = {name: content for name, content in commit.files.items() if name not in (GIT, "README.md")}
+        assert files == expected(finished) and b"hf_ambiser:card" in commit.files["README.md"]
+
+
+def test_an_undisturbed_push_is_one_commit_with_everything_and_a_tag_that_its_card_pins(requests, hub, finished):
+    assert_whole_at_every_moment(hub, "me/whole", finished)
+    assert len(hub.history("me/whole", "model")) == 2
+    files = hub.files("me/whole")
+    (tag, commit), *others = hub.tags("me/whole").items()
+    assert commit == hub.history("me/whole", "model")[-1].oid and not others
+    assert tag == publication(read_facts(finished)).revision()
+    card = files["README.md"].decode()
+    assert f'"me/whole", revision="{tag}", trust_remote_code=True' in card
+    assert all(f"({name})" in card for name in files if name.startswith("figures/"))
+    assert {Path(name).suffix for name in files} <= {".safetensors", ".json", ".py", ".md", ".yaml", ".png", ""}
+    published = b"\n".join(files.values())
+    assert str(finished).encode() not in published and b"training_args" not in b"\n".join(n.encode() for n in files)
+    assert not hub.unknown
+
+
+def test_the_same_push_again_changes_nothing(client, requests, hub):
+    before = [commit.oid for commit in hub.history("me/whole", "model")]
+    hub.reset_log()
+    assert client.push("me/whole") == 0
+    assert [commit.oid for commit in hub.history("me/whole", "model")] == before
+    assert not [path for _, path in hub.requests if "/commit/" in path or "lfs" in path]
+
+
+@pytest.mark.parametrize("how", [503, "drop_after", *(pytest.param(h, marks=pytest.mark.slow) for h in (429, "drop"))])
+def test_a_failure_at_any_request_is_survived_by_the_push_itself(client, requests, hub, finished, how):
+    for at, request in enumerate(requests):
+        repo = f"me/passing-{how}-{at}"
+        hub.reset_log()
+        hub.fail(at=at, how=how)
+        assert client.push(repo) == 0, (request, how)
+        assert hub.failed, f"request {at} was never made"
+        assert_whole_at_every_moment(hub, repo, finished)
+        assert len(hub.history(repo, "model")) == 2, f"a second commit after {how} at {request}"
+        assert list(hub.tags(repo).values()) == [hub.history(repo, "model")[-1].oid]
+
+
+@pytest.mark.parametrize("how", ["kill", "kill_after"])
+def test_killed_at_any_request_the_same_push_again_finishes(client, requests, hub, finished, how):
+    for at, request in enumerate(requests):
+        repo = f"me/killed-{how}-{at}"
+        hub.reset_log()
+        hub.fail(at=at, how=how)
+        assert client.push(repo) == -signal.SIGKILL, (request, how)
+        if at or how == "kill_after":
+            assert_whole_at_every_moment(hub, repo, finished)
+        assert client.push(repo) == 0, (request, how)
+        assert_whole_at_every_moment(hub, repo, finished)
+        assert len(hub.history(repo, "model")) == 2
+        assert list(hub.tags(repo).values()) == [hub.history(repo, "model")[-1].oid]
+
+
+def one_line(capsys) -> str:
+    """The one line on standard error."""
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_what_the_hub_refuses_is_one_line(finished, hub, tmp_path):
+    hub.reset_log()
+    hub.store.create("me/public", private=False)
+    hub.fail(when=lambda method, path: "/never/" in path and "/commit/" in path, how=503, times=100)
+    push = ["hf-ambiser", "push", str(finished)]
+    answers = commands(
+        hub,
+        tmp_path,
+        [*push, "me/public", "--private"],
+        [*push, "them/not-mine"],
+        [*push, "me/never"],
+        [*push, "me/wrong-token", {"HF_TOKEN": "hf_wrongwrongwrongwrong"}],
+    )
+    hub.reset_log()
+    assert [status for status, _, _ in answers] == [2] * 4
+    lines = [err.strip().splitlines()[-1] for _, _, err in answers]
+    assert "me/public exists and is public" in lines[0] and set(hub.files("me/public")) <= {GIT}
+    assert "them/not-mine cannot be written to" in lines[1] and "403" in lines[1]
+    assert re.fullmatch(r"hf-ambiser: uploading failed 6 times .* Run the same command again to go on\.", lines[2])
+    assert len(hub.history("me/never", "model")) == 1
+    assert "refuses the token" in lines[3] and "HF_TOKEN" in lines[3]
+    for (status, _, err), most in zip(answers, (1, 1, 7, 1), strict=True):
+        assert len(err.strip().splitlines()) <= most, (status, err)
+
+
+@pytest.mark.parametrize("repo", ["ipr", "a/b/c", "me/", "/x", "me/two words", "me/--", "me/" + "x" * 97, ""])
+def test_a_wrong_repository_name_is_refused_before_anything_is_asked(finished, capsys, repo):
+    assert main(["push", str(finished), repo]) == 2
+    assert f"{repo!r} must be <account>/<name>" in one_line(capsys)
+
+
+def test_a_right_repository_name_passes():
+    check_repo_id("anna-1/ipr_crema.d")
+    with pytest.raises(PushError, match="the account is missing"):
+        check_repo_id("ipr")
+
+
+def test_offline_and_without_a_token_it_says_so(finished, capsys, monkeypatch):
+    from huggingface_hub import constants
+
+    assert main(["push", str(finished), "me/x"]) == 2
+    assert "HF_HUB_OFFLINE is set" in one_line(capsys)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert main(["push", str(finished), "me/x"]) == 2
+    assert "there is no token of the Hub" in one_line(capsys)
+
+
+def test_a_dry_run_needs_neither_token_nor_network_and_lists_every_file(finished, capsys):
+    assert main(["push", str(finished), "me/x", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name}\n" in said for name in [*expected(finished), "README.md"])
+    assert "Nothing was sent" in said
+
+
+def test_a_run_that_never_finished_is_refused(finished, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "arguments.yaml").write_text("method: ipr\n")
+    assert main(["push", str(tmp_path / "run"), "me/x"]) == 2
+    assert "never finished" in one_line(capsys)
+    assert main(["push", str(tmp_path / "nothing"), "me/x"]) == 2
+    assert "is not there" in one_line(capsys)
