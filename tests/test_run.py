@@ -56,7 +56,11 @@ def test_a_run_folder_holds_what_its_page_says_and_results_come_last(whole, data
         assert (whole / name).is_file(), name
     files = [path for path in whole.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix == ".part"]
-    assert max(path.stat().st_mtime_ns for path in files) == (whole / "results.json").stat().st_mtime_ns
+    # The card is made from the results, and made again where a kill came between.
+    card = [whole / "model" / "README.md", *(whole / "model" / "figures").iterdir()]
+    assert not (whole / "model" / "training_args.bin").exists() and all(path in files for path in card)
+    last = max(path.stat().st_mtime_ns for path in files if path not in card)
+    assert last == (whole / "results.json").stat().st_mtime_ns
     assert trajectory_epochs(whole) == [1, 2, 3]
     results = json.loads((whole / "results.json").read_text())
     assert results["method"] == "ipr" and results["data"] == json.loads((whole / "data.json").read_text())
