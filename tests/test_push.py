@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from made_run import built, fields
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
 from hf_ambiser.hub.push import PushError, check_repo_id
+from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.publication import publication
 from hf_ambiser.runs.run import run
@@ -212,3 +214,81 @@ def test_a_run_that_never_finished_is_refused(finished, tmp_path, capsys):
     assert "never finished" in one_line(capsys)
     assert main(["push", str(tmp_path / "nothing"), "me/x"]) == 2
     assert "is not there" in one_line(capsys)
+
+
+def test_the_trainers_own_push_is_refused(tmp_path):
+    from made_data import evaluation_set, extractor, tiny_model, training_set
+
+    trainer_class, model = load_method("hard_vote"), tiny_model()
+
+    def trainer(**changes):
+        args = trainer_class.arguments_class(output_dir=str(tmp_path), use_cpu=True, **changes)
+        data = training_set(trainer_class), evaluation_set()
+        return trainer_class(model, args, *data, feature_extractor=extractor(model))
+
+    with pytest.raises(ValueError, match="hf-ambiser push RUN"):
+        trainer(push_to_hub=True, hub_model_id="me/x")
+    with pytest.raises(ValueError, match="hf-ambiser push RUN"):
+        trainer().push_to_hub()
+
+
+def test_somebody_elses_model_is_not_written_over(finished, hub, tmp_path):
+    hub.reset_log()
+    hub.store.create("me/taken").put({"README.md": b"# Mine\n", "model.safetensors": b"weights", "notes.txt": b"x"})
+    hub.store.create("me/announced").put({"README.md": b"# Coming soon\n"})
+    push = ["hf-ambiser", "push", str(finished)]
+    answers = commands(hub, tmp_path, [*push, "me/taken"], [*push, "me/announced"])
+    assert [status for status, _, _ in answers] == [2, 0]
+    assert "holds files that hf_ambiser did not put there (model.safetensors" in answers[0][2]
+    assert hub.files("me/taken")["model.safetensors"] == b"weights"
+    # A text that somebody wrote on the Hub beforehand stays.
+    card = hub.files("me/announced")["README.md"].decode()
+    assert "# Coming soon" in card and "## Limits and risks" in card
+
+
+def test_a_card_edited_on_the_hub_stays_and_edits_on_both_sides_are_asked_about(finished, hub, tmp_path):
+    import shutil
+
+    hub.reset_log()
+    here = tmp_path / "run"
+    shutil.copytree(finished, here)
+    push = ["hf-ambiser", "push", str(here), "me/edited"]
+
+    def card() -> str:
+        return hub.files("me/edited")["README.md"].decode()
+
+    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    files = hub.files("me/edited")
+    there = card().replace("license: unknown", "license: mit").replace("## Results", "## Results, by Bo")
+    files["README.md"] = there.encode()
+    hub.store.get("me/edited").put(files)
+    (status, out, _), *_ = commands(hub, tmp_path, push)
+    assert status == 0 and card() == there and "header: license" in out
+    path = here / "model" / "README.md"
+    path.write_text(path.read_text().replace("## Data", "## Data, by Anna"))
+    answers = commands(hub, tmp_path, push, [*push, "--card", "hub"])
+    assert [status for status, _, _ in answers] == [2, 0]
+    assert "section data" in answers[0][2] and "section results" in answers[0][2] and "--card local" in answers[0][2]
+    assert "by Bo" in card() and "by Anna" not in card()
+    assert [status for status, _, _ in commands(hub, tmp_path, [*push, "--card", "local"])] == [0]
+    assert "by Anna" in card() and "by Bo" not in card() and "license: unknown" in card()
+
+
+def test_what_an_earlier_push_left_is_deleted_and_what_others_put_there_stays(finished, hub, tmp_path):
+    import shutil
+
+    hub.reset_log()
+    here = tmp_path / "run"
+    shutil.copytree(finished, here)
+    push = ["hf-ambiser", "push", str(here), "me/renewed"]
+    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    files = hub.files("me/renewed")
+    hub.store.get("me/renewed").put(
+        {**files, "figures/old.png": b"x", "model-00001-of-00002.safetensors": b"x", "notes.txt": b"n"}
+    )
+    results = json.loads((here / "results.json").read_text())
+    (here / "results.json").write_text(json.dumps({**results, "parameters": 1}))
+    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    after = hub.files("me/renewed")
+    assert set(after) == {*files, "notes.txt"} and json.loads(after["results.json"])["parameters"] == 1
+    assert len(hub.tags("me/renewed")) == 2  # the former content can still be asked for

@@ -215,3 +215,29 @@ def test_what_is_no_yaml_and_no_json_names_itself(tmp_path):
 
 def run_of(values):
     return RunArguments.from_mapping(values)
+
+
+def test_where_a_run_is_shared_is_no_part_of_what_it_is(tmp_path):
+    values = {"method": "hard_vote", "output_dir": str(tmp_path), "use_cpu": True}
+    plain = RunArguments.from_mapping(values)
+    shared = RunArguments.from_mapping(
+        {**values, "push_to_hub": True, "hub_model_id": "me/x", "hub_private_repo": True}
+    )
+    assert shared.given == plain.given and not plain.sharing.push_to_hub
+    assert (shared.sharing.hub_model_id, shared.sharing.hub_private_repo) == ("me/x", True)
+    # The Trainer's own push would send pickles and leave the code out.
+    assert not shared.training.push_to_hub and shared.training.hub_model_id is None
+
+
+@pytest.mark.parametrize(
+    "fields,words",
+    [
+        ({"push_to_hub": True}, "push_to_hub needs hub_model_id"),
+        ({"hub_token": "hf_abcdefghijklmnop"}, "hub_token cannot be set: set HF_TOKEN"),
+        ({"hub_strategy": "checkpoint"}, "hub_strategy cannot be set"),
+    ],
+)
+def test_what_would_push_something_else_or_keep_a_secret_is_refused(tmp_path, fields, words):
+    with pytest.raises(ValueError, match=words) as error:
+        RunArguments.from_mapping({"method": "hard_vote", "output_dir": str(tmp_path), "use_cpu": True, **fields})
+    assert "abcdefgh" not in str(error.value)

@@ -25,6 +25,7 @@ from hf_ambiser.runs.scoring import _load_model
 
 
 torch.set_num_threads(1)
+SIMULATION = ["--n-utterances", "60", "--n-speakers", "10"]
 
 # Runs the cards' examples as they are printed, where `import hf_ambiser` fails, and asks the same models about a clip.
 ELSEWHERE = """
@@ -104,11 +105,28 @@ def hub(runs) -> Iterator[HubEndpoint]:
             ["hf-ambiser", "push", str(runs / "run"), "me/model"],
             ["hf-ambiser", "push", str(runs / "lora"), "me/adapter", "--private"],
             ["hf-ambiser", "push", str(runs / "dataset"), "me/data"],
+            [
+                "train.py",
+                "--config",
+                str(runs / "run" / "arguments.yaml"),
+                "--push_to_hub",
+                "--hub_model_id",
+                "me/trained",
+            ],
+            [*build(runs), "--push_to_hub", "me/built", "--private"],
+            [*build(runs), "--push_to_hub", "me/other", "--seed", "1"],
         )
-        assert [status for status, _, _ in answers] == [0, 0, 0], [err[-600:] for _, _, err in answers]
+        assert [status for status, _, _ in answers] == [0, 0, 0, 0, 0, 2], [err[-600:] for _, _, err in answers]
+        assert "built in another way" in answers[-1][2] and "seed" in answers[-1][2]
         evil(endpoint)
         yield endpoint
         assert not endpoint.unknown
+
+
+def build(runs: Path) -> list[str]:
+    """The dataset script's command for the data set that is there."""
+    words = ["simulated", "--root", str(runs / "corpus"), "--out", str(runs / "dataset"), "--configs", "ipr-strict"]
+    return [*words, "--d1-quota", "per_class", "--min-per-class", "1", "--no-progress", *SIMULATION]
 
 
 def evil(hub: HubEndpoint) -> None:
@@ -202,6 +220,13 @@ def test_with_the_package_its_own_code_runs_and_the_evaluation_command_takes_a_m
     done = subprocess.run(call, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
     assert done.returncode == 0 and "| WA |" in done.stdout, done.stderr[-2000:]
     assert not (runs / "trace").exists()
+
+
+def test_the_training_command_and_the_dataset_script_push_the_same_as_the_push_command(hub):
+    for mine, theirs, kind in (("me/model", "me/trained", "model"), ("me/data", "me/built", "dataset")):
+        assert list(hub.tags(mine, kind)) == list(hub.tags(theirs, kind))
+    assert hub.store.get("me/built", "dataset").private and not hub.store.get("me/data", "dataset").private
+    assert ("dataset", "me/other") not in hub.store._repos
 
 
 def test_the_adapter_is_published_alone_and_its_base_first(hub, runs):

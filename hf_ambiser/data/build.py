@@ -130,7 +130,8 @@ def build(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "reason", "detail", "source"])
         writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
-    (partial / CARD).write_text(_card(dataset_card(report, prepared.corpus, "path/to/this/folder"), out), encoding="utf-8")
+    card = dataset_card(report, prepared.corpus, "path/to/this/folder")
+    (partial / CARD).write_text(_card(card, out), encoding="utf-8")
     _move_into_place(partial, out)
     return BuildReport(out, report)
 
