@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 import yaml
 from datasets import disable_progress_bars
 from made_run import TINY, built, fields
@@ -71,6 +72,10 @@ def test_a_run_folder_holds_what_its_page_says_and_results_come_last(whole, data
         labelled = predicted["consensus"] >= 0
         right = predicted["probabilities"].argmax(axis=1)[labelled] == predicted["consensus"][labelled]
         assert scores["all"]["wa"] == pytest.approx(right.mean()) and scores["all"]["n"] == len(labelled)
+        # Embeddings of the clips they stand beside: the saved head makes the same answer of them.
+        head = transformers.AutoModelForAudioClassification.from_pretrained(whole / "model").eval().head
+        logits = head(torch.from_numpy(predicted["embedding"]))[0].detach().numpy()
+        np.testing.assert_allclose(softmax(logits), predicted["probabilities"], atol=1e-5)
 
 
 def test_the_trainer_was_not_shown_the_labels_of_d2(whole, dataset):

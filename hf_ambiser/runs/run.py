@@ -194,10 +194,12 @@ def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folde
     classes = list(trainer.bare_model().config.id2label.values())
     scores = {}
     for name, data in tests.items():
-        logits: Any = trainer.predict(data).predictions  # type: ignore[arg-type]
+        # Nothing to ignore: the embedding comes along, for a report to draw.
+        predicted: Any = trainer.predict(data, ignore_keys=[]).predictions  # type: ignore[arg-type]
+        logits, embedding = predicted
         scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
-            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits)
+            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits, embedding)
     return scores
 
 
