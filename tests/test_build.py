@@ -120,7 +120,7 @@ def test_streaming_and_the_cast_to_audio_need_no_torchcodec(built, cache):
 def test_folds_share_their_files_and_the_papers_validation_repeats_the_test_side(built, cache):
     names = [c for c in built.content["configs"] if c.startswith("loso-strict-")]
     assert names == [f"loso-strict-{s}" for s in range(1001, 1007)]
-    parquet = [p for p in (built.out / "speakers").iterdir()]
+    parquet = list((built.out / "folds").iterdir())
     assert len(parquet) == 12  # labelled and not, per speaker, once for all seven folds
     for name in names[:2]:
         parts = {s: load_split(built.out, name, s, cache_dir=cache) for s in ("train", "validation", "test")}

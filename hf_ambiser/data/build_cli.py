@@ -36,7 +36,8 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
         "--configs",
         nargs="+",
         default=list(DEFAULT_CONFIGS),
-        help="ipr-P, slc-P, loso-P, logo-P, kfold<k>-P with P strict or paper (default: %(default)s)",
+        help="ipr-P, slc-P, and folds: loso-P, logo-P, kfold<k>-P, ipr-P-kfold<k>, slc-P-loso ... with P strict or paper"
+        " (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--d1-quota", default="agreement", choices=("agreement", "per_class"))

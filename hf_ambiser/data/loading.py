@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ambiser.data.splits import tiers
+from hf_ambiser.data.splits import is_fold, tiers
 from hf_ambiser.labels import entropy_bits
 
 
@@ -55,14 +55,20 @@ def load_split(
     """
     from datasets import load_dataset
 
+    from hf_ambiser.data.fold_files import load_fold
+
     info = read_dataset_info(dataset_dir)
     if config not in info["configs"]:
         raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
     splits = info["configs"][config]["splits"]
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
-    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
-    return _revealed(dataset) if reveal and splits[split]["labels_hidden"] else dataset
+    reveal, cache = reveal and splits[split]["labels_hidden"], cache_dir and str(cache_dir)
+    if is_fold(config):
+        change = _revealed if reveal else None
+        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache, change)
+    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache)
+    return _revealed(dataset) if reveal else dataset
 
 
 def _revealed(dataset: Dataset) -> Dataset:
