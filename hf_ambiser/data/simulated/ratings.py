@@ -45,6 +45,8 @@ class SimulatedRatings:
             position=(np.arange(len(answer)) >= len(self.label)).astype(np.int64),
             self_report=np.zeros(len(answer), dtype=bool),
             vocabulary=self.classes,
+            rater=self.rater[np.concatenate([np.arange(len(self.label)), with_second])],
+            raters=self.raters,
         )
 
     def lists(self, names: Mapping[str, str] | None = None) -> list[list[Rating]]:
