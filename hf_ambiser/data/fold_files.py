@@ -59,7 +59,7 @@ def fold_parts(folds: Sequence[Split]) -> list[FoldPart]:
 def load_fold(
     dataset_dir: Path,
     patterns: Sequence[str],
-    cache_dir: str | None,
+    cache_dir: Path | str | None,
     change: Callable[[Dataset], Dataset] | None = None,
 ) -> Dataset:
     """One split of a fold.
@@ -85,5 +85,6 @@ def load_fold(
         for path, count in zip(files, counts, strict=True)
         if path.match(pattern)
     ]
-    shared = load_dataset("parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache_dir)
+    cache = cache_dir and str(cache_dir)
+    shared = load_dataset("parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache)
     return (change(shared) if change else shared).select(np.concatenate(rows))

@@ -35,6 +35,17 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
+    """`info["configs"][config]`.
+
+    Raises:
+        ValueError: If the data set has no such config; the message lists those it has.
+    """
+    if config not in info["configs"]:
+        raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
+    return info["configs"][config]
+
+
 def load_split(
     dataset_dir: Path | str, config: str, split: str, reveal: bool = False, cache_dir: Path | str | None = None
 ) -> Dataset:
@@ -58,16 +69,14 @@ def load_split(
     from hf_ambiser.data.fold_files import load_fold
 
     info = read_dataset_info(dataset_dir)
-    if config not in info["configs"]:
-        raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
-    splits = info["configs"][config]["splits"]
+    splits = dataset_config(info, dataset_dir, config)["splits"]
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
-    reveal, cache = reveal and splits[split]["labels_hidden"], cache_dir and str(cache_dir)
+    reveal = reveal and splits[split]["labels_hidden"]
     if is_fold(config):
         change = _revealed if reveal else None
-        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache, change)
-    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache)
+        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, change)
+    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
     return _revealed(dataset) if reveal else dataset
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -65,9 +66,13 @@ class ModelArguments:
 
 @dataclass
 class RunArguments:
-    """One run: method, data, model and training arguments."""
+    """One run: method, data, model and training arguments.
+
+    `system` is the name of its row in tables, the method's own unless given; `given` is what was set, by name.
+    """
 
     method: str
+    system: str
     data: DataArguments
     model: ModelArguments
     training: AmbiSERTrainingArguments
@@ -80,21 +85,11 @@ class RunArguments:
         Raises:
             ValueError: If `method` is missing or a field is unknown; the message lists what is meant or allowed.
         """
-        values = dict(values)
-        method = values.pop("method", None)
-        if method is None:
-            raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
-        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
-        known = {f.name: kind for kind in kinds for f in fields(kind) if f.init}
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them"
-                " the fields of DataArguments, ModelArguments and transformers.TrainingArguments."
-            )
-        values = {name: _as_declared(name, value, get_type_hints(known[name])[name]) for name, value in values.items()}
-        data, model, training = (kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds)
-        return cls(method, data, model, training, given={"method": method, **values})
+        given = given_fields(values)
+        owners = _owners(given["method"])
+        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(given["method"]).arguments_class)
+        data, model, training = (kind(**{k: v for k, v in given.items() if owners.get(k) is kind}) for kind in kinds)
+        return cls(given["method"], given.get("system", given["method"]), data, model, training, given)
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str]) -> RunArguments:
@@ -105,6 +100,8 @@ class RunArguments:
             values |= read_config(Path(path))
         while (method := _take(argv, "--method", f"one of {available_methods()}")) is not None:
             values["method"] = method
+        while (system := _take(argv, "--system", "a name")) is not None:
+            values["system"] = system
         if "method" not in values:
             raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
         arguments_class = load_method(values["method"]).arguments_class
@@ -117,6 +114,42 @@ class RunArguments:
             action.default = None if action.dest != "help" else action.default
         given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
         return cls.from_mapping({**values, **given})
+
+
+def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's fields in their declared types, without making its arguments (which may want its GPU).
+
+    Raises:
+        ValueError: If `method` is missing, a field is unknown or of another type.
+    """
+    method, system = values.get("method"), values.get("system")
+    if method is None:
+        raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
+    if not isinstance(system, str | None) or system == "":
+        raise ValueError(f"system={system!r} must be a name: what the run is called in tables.")
+    owners = _owners(method)
+    unknown = sorted(set(values) - set(owners) - {"method", "system"})
+    if unknown:
+        raise ValueError(
+            f"unknown field(s) {unknown}{nearest(unknown[0], owners)} for method {method!r}. Its own are"
+            f" {_own_fields(load_method(method).arguments_class)}; beside them the fields of DataArguments,"
+            " ModelArguments and transformers.TrainingArguments."
+        )
+    declared = {kind: get_type_hints(kind) for kind in set(owners.values())}
+    typed = {k: _as_declared(k, v, declared[owners[k]][k]) for k, v in values.items() if k in owners}
+    return {"method": method, **({} if system is None else {"system": system}), **typed}
+
+
+def _owners(method: str) -> dict[str, type]:
+    """Every field of a run to the class it is an argument of."""
+    kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
+    return {f.name: kind for kind in kinds for f in fields(kind) if f.init}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'seed'?)`, or nothing where no known name is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def read_config(path: Path) -> dict[str, Any]:
