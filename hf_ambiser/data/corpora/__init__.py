@@ -3,7 +3,8 @@
 A corpus module has the constants `NAME`, `POLICY` (its default label policy), `LICENSE`, `HOMEPAGE`, `CITATION` and
 `GROUP` (`speaker` or `session`: the unit that is never on two sides of a strict split), and
 `scan(root: Path, **options) -> CorpusScan`. It may have `LICENSE_ID` (the Hub's identifier), `compare(scan, table) ->
-list[str]` (its counts beside the published ones), and, for its command line, `add_arguments(parser)` and
+list[str]` (its counts beside the published ones), `published(config) -> (SplitInput, str)` (utterances in published
+numbers, for the sizes of splits without the corpus), and, for its command line, `add_arguments(parser)` and
 `prepare(root, args)`, which is called before the scan.
 """
 

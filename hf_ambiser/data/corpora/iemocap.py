@@ -26,10 +26,11 @@ from hf_ambiser.data.corpora._iemocap_blocks import (
     read_transcription,
 )
 from hf_ambiser.data.corpora._iemocap_published import compare
+from hf_ambiser.data.corpora._iemocap_sizes import published
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
 
-__all__ = ["CITATION", "GROUP", "HOMEPAGE", "LICENSE", "LICENSE_ID", "NAME", "POLICY", "compare", "scan"]
+__all__ = ["CITATION", "GROUP", "HOMEPAGE", "LICENSE", "LICENSE_ID", "NAME", "POLICY", "compare", "published", "scan"]
 
 NAME = "iemocap"
 POLICY = "iemocap-4"

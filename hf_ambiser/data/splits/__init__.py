@@ -42,6 +42,7 @@ __all__ = [
     "is_fold",
     "make_split",
     "shuffled",
+    "split_base",
     "split_family",
     "split_fingerprint",
     "tiers",
@@ -84,6 +85,12 @@ def _parse(config: str) -> _Name:
 def is_fold(config: str) -> bool:
     """Whether a config is one of a cross-validation (these share their data files)."""
     return bool(_parse(config).folds)
+
+
+def split_base(config: str) -> tuple[str, str]:
+    """Which subsets a config makes (`ipr`, `slc`, `plain`), and its kind of folds (`loso`, `logo`, `kfold`) or ""."""
+    name = _parse(config)
+    return name.family, name.folds
 
 
 def split_family(config: str) -> tuple[str, str | None]:
