@@ -18,6 +18,8 @@ from hf_ambiser.label_policies import LabelPolicy
 
 
 Array = np.ndarray
+# A posterior that gives less than this to all classes together says nothing of them.
+NO_MASS = 1e-6
 # Labels of one rater, whether he is the speaker, and his name where it is known.
 Answer = tuple[Sequence[str], bool] | tuple[Sequence[str], bool, str | None]
 
@@ -125,7 +127,7 @@ class VoteTable:
         label: `(N,)` int64, class to learn from or -1: `vote_label`, or under a model of the raters the class that
             leads its posterior (more than half of it, where the rule is `majority`).
         soft_label: `(N, K)` distribution to learn from: shares of the votes, or that posterior within the K classes;
-            a row of zeros where nobody voted for any of the classes.
+            a row of zeros where nobody voted for any of the classes, or the model is sure of one that is left out.
     """
 
     votes: Array
@@ -240,7 +242,10 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
         counts.shape,
         ratings.group,
     )
-    soft = soft_labels(belief @ (target[:, None] == np.arange(k))) * has_vote[:, None]
+    in_classes = belief @ (target[:, None] == np.arange(k))
+    # Shares of next to nothing are shares of what the model rounds at.
+    known = has_vote & (in_classes.sum(axis=1) > NO_MASS)
+    soft = soft_labels(in_classes) * known[:, None]
     modelled = np.where(has_vote, _leader(policy, belief, target), -1)
     return VoteTable(votes, outside, label, agreement, kept, votes_in, excluded, modelled, soft)
 
