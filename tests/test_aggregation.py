@@ -420,6 +420,8 @@ def test_a_data_set_carries_the_model_and_keeps_splits_votes_and_references(buil
         np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-5)
         np.testing.assert_array_equal(label[label >= 0], soft.argmax(axis=1)[label >= 0])
         np.testing.assert_allclose(b["entropy"], entropy_bits(soft), atol=1e-4)
+    with pytest.raises(ValueError, match="hidden in 'd2'.* labels are by dawid_skene.*--aggregation shares"):
+        load_split(built / "modelled", "ipr-strict", "d2", reveal=True, cache_dir=tmp_path)
     card, other = ((built / name / "README.md").read_text() for name in ("modelled", "shares"))
     assert (
         "dawid_skene (iterations 20, within group)" in card and "each speaker's (or session's) ratings alone" in card

@@ -62,7 +62,8 @@ def load_split(
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        ValueError: If it has no such config or split; the message lists those it has.
+        ValueError: If it has no such config or split; the message lists those it has. If hidden labels are to be
+            revealed and the policy models raters: a data set keeps the votes of hidden labels, and not the model's.
     """
     from datasets import load_dataset
 
@@ -73,6 +74,12 @@ def load_split(
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
     reveal = reveal and splits[split]["labels_hidden"]
+    aggregation = info["policy"].get("aggregation", "shares")
+    if reveal and aggregation != "shares":
+        raise ValueError(
+            f"{dataset_dir}: the labels hidden in {split!r} can be revealed as the votes have them only, but this data"
+            f" set's labels are by {aggregation}. Reveal nothing, or build it with --aggregation shares."
+        )
     if is_fold(config):
         change = _revealed if reveal else None
         return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, change)

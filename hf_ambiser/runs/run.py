@@ -251,6 +251,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "split_fingerprint": config["fingerprint"],
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
+        "aggregation": info["policy"].get("aggregation", "shares"),
     }
 
 
