@@ -28,7 +28,9 @@ def describe(plan: Plan, out: Path, which: str | None, jobs: int) -> str:
     lines += [plan.about] if plan.about else []
     for size in sizes:
         lines += ["", *_size_lines(size)]
-    lines += ["", *_system_lines(plan, cells), "", *_cell_lines(cells), ""]
+    lines += ["", *_system_lines(plan, cells), ""]
+    if cells:
+        lines += ["cells", *(f"  {cell.key}: {_state(cell)}" for cell in cells), ""]
     there = {cell.key for size in sizes if size.built for cell in cells if cell.dataset_config in size.configs}
     return "\n".join([*lines, *_time_lines([c for c in cells if c.key in there], cells, jobs)]) + "\n"
 
@@ -53,10 +55,6 @@ def _system_lines(plan: Plan, cells: Sequence[Cell]) -> list[str]:
     return ["systems", *lines]
 
 
-def _cell_lines(cells: Sequence[Cell]) -> list[str]:
-    return ["cells", *(f"  {cell.key}: {_state(cell)}" for cell in cells)]
-
-
 def _state(cell: Cell) -> str:
     if cell.finished:
         return "finished"
@@ -73,9 +71,9 @@ def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], jobs: int) ->
     """Time of the cells to go, by one measured cell of each system (a sweep's points taken for equal)."""
     left = [cell for cell in cells if not cell.finished]
     if not left:
-        return ["time: nothing is left to run"]
+        return ["time: nothing is left to run" if cells else "time: no cell can be run yet"]
     if not measurable:
-        return ["time: not measured, for the data set is not there" if cells else "time: no cell can be run yet"]
+        return ["time: not measured, for the data set is not there"]
     one_each = {cell.system.partition("@")[0]: cell for cell in reversed(measurable) if not cell.finished}
     costs = measure(one_each, jobs)
     lines = ["time, by measured steps of one cell of each system (a sweep's points are taken for equal)"]

@@ -11,12 +11,14 @@ shared: {num_train_epochs: 10}         # fields of every run, over those of its 
 systems:
   baseline: {config: baseline.yaml}    # beside this file; further fields are the system's own
   ipr: {config: ipr.yaml, mu: 0.3}
-  warmer: {config: ipr.yaml, sweep: {prototype_temperature: [0.1, 0.2]}}    # warmer@prototype_temperature=0.1 ...
+  swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
+  in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
 ```
 
 Optional: `corpus` and `build` of a data set (the corpus whose published sizes stand in for a data set that is not
 there, and the command that builds it), `not_yet` (methods and models that the plan names before they exist) and
-`paper` (the numbers of a paper's table, for a report).
+`paper` (the numbers of a paper's table, for a report: `reference`, and `numbers`, each with `system`, `figure`,
+`value` and what else is known of it: `split`, `protocol`, `reference`, `sd`, `low`, `high`; `folds`, fold by fold).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from hf_ambiser.runs.arguments import given_fields, nearest, read_config
 
 _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
 _DATASET = ("dataset", "configs", "folds", "name", "corpus", "build")
+_NUMBER = ("system", "figure", "value", "split", "protocol", "reference", "sd", "low", "high")
 _NAME = r"[\w.+=@,-]+"
 # What the plan itself decides for each cell; a config file's own values of these do not count.
 SET_BY_PLAN = ("dataset", "dataset_config", "output_dir", "seed", "system", "disable_tqdm")
@@ -125,7 +128,7 @@ def read_plan(path: Path) -> Plan:
             datasets=_datasets(text.get("datasets")),
             systems=_systems(text, path.parent, not_yet),
             seeds=_seeds(text.get("seeds", [0])),
-            paper=_mapping(text.get("paper", {}), "paper"),
+            paper=_paper(text.get("paper", {})),
         )
     except ValueError as error:
         raise PlanError(f"{path}: {error}") from error
@@ -164,9 +167,8 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
     for name, entry in given.items():
         where = f"system {name!r}"
         own = dict(_mapping(entry, where))
-        config, sweep = own.pop("config", None), _mapping(own.pop("sweep", {}), f"{where}, sweep")
+        config, sweep = own.pop("config", None), own.pop("sweep", {})
         _not_set(own, where)
-        _not_set(sweep, f"{where}, sweep")
         fields = {} if config is None else read_config(base / _text(config, f"{where}: config"))
         fields = {k: v for k, v in {**fields, **shared, **own}.items() if k not in SET_BY_PLAN}
         for swept in _points(sweep, where):
@@ -181,14 +183,19 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
     return tuple(systems)
 
 
-def _points(sweep: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """Every combination of the swept fields' values; without a sweep, one empty point."""
-    for name, values in sweep.items():
-        if not isinstance(values, list) or not values:
-            raise PlanError(f"{where}: sweep of {name!r} must be a list of values, not {values!r}.")
-        if any(isinstance(value, list | dict) for value in values):
-            raise PlanError(f"{where}: sweep of {name!r} holds a list or mapping; sweep over plain values.")
-    return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
+def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
+    """Every combination of the swept fields' values; of a list of sweeps, one after the other; without, one empty."""
+    points = []
+    for grid in sweep if isinstance(sweep, list) else [sweep]:
+        grid = _mapping(grid, f"{where}, sweep")
+        _not_set(grid, f"{where}, sweep")
+        for name, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise PlanError(f"{where}: sweep of {name!r} must be a list of values, not {values!r}.")
+            if any(isinstance(value, list | dict) for value in values):
+                raise PlanError(f"{where}: sweep of {name!r} holds a list or mapping; sweep over plain values.")
+        points += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return points
 
 
 def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
@@ -209,6 +216,23 @@ def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], no
     except ValueError as error:
         raise PlanError(f"system {name!r}: {error}") from error
     return System(name, fields, swept)
+
+
+def _paper(given: Any) -> dict[str, Any]:
+    paper = _mapping(given, "paper")
+    _known(paper, ("reference", "numbers", "folds"), "paper")
+    numbers = paper.get("numbers", [])
+    if not isinstance(numbers, list):
+        raise PlanError(f"paper: numbers must be a list of {{system, figure, value}}, not {numbers!r}.")
+    for at, number in enumerate(numbers, 1):
+        where = f"paper, number {at}"
+        _known(_mapping(number, where), _NUMBER, where)
+        missing = [key for key in _NUMBER[:3] if key not in number]
+        if missing:
+            raise PlanError(f"{where}: {missing[0]!r} is missing; each has {list(_NUMBER[:3])}.")
+        if not isinstance(number["value"], int | float):
+            raise PlanError(f"{where}: value={number['value']!r} must be a number.")
+    return paper
 
 
 def _model_families() -> list[str]:
@@ -253,7 +277,7 @@ def _twice(path: Path) -> None:
         return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
 
     Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    yaml.load(path.read_text(), Loader=Strict)  # noqa: S506 - a SafeLoader
+    yaml.load(path.read_text(), Loader=Strict)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hf_ambiser.data.splits.sides import Sides
 
 
 def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides, config: str) -> Split:
-    """Clear and ambiguous utterances of the training side, test_clear and test_ambiguous of the held-out side.
+    """Clear and ambiguous utterances of the training side, test_clear and test_ambiguous (test: both) of the other.
 
     Every utterance with a vote is used: clear with a consensus label and an agreement of at least `clear_threshold`,
     ambiguous otherwise, those without any consensus included.
@@ -21,7 +21,8 @@ def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sid
     strict: validation (labelled utterances) and validation_no_consensus are of the validation side.
     paper: validation repeats the test side, as in the paper, where the held-out speaker validates too.
     """
-    aliases = {} if protocol == "strict" else {"validation": ("test_clear", "test_ambiguous")}
+    held_out = ("test_clear", "test_ambiguous")
+    aliases = {"test": held_out} if protocol == "strict" else {"test": held_out, "validation": held_out}
     clear = is_clear(data, options.clear_threshold)
     used = data.labelled | data.unlabelled
     parts = {}
@@ -36,7 +37,11 @@ def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sid
     description = (
         f"Clear utterances have a consensus label and an agreement that is {words}; ambiguous are all others with a"
         f" vote, those without a consensus included (label -1). Speakers are on one side only: {sides.what};"
-        + (" the validation split repeats the test side, as in the paper." if aliases else " validation has its own.")
+        + (
+            " validation has its own."
+            if protocol == "strict"
+            else " validation repeats the test side, as in the paper."
+        )
     )
     options_used = options.only("clear_threshold", *sides.options)
     return finish(config, protocol, data, parts, options_used, description=description, aliases=aliases)
