@@ -19,14 +19,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.add_argument("--n-utterances", type=int, default=1000, help="simulated clips (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
 
-    compare = commands.add_parser("compare", help="table of the finished runs under a folder")
-    compare.add_argument("folder", type=Path, help="holds <system>/<seed>/ run folders")
-    compare.add_argument("--of", default="ipr", help="system that the others are compared with (default: %(default)s)")
-    compare.add_argument("--splits", nargs="+", help="test splits (default: all)")
+    report = commands.add_parser(
+        "report", help="tables, tests, figures and a page of the finished runs below a folder"
+    )
+    report.add_argument("folder", type=Path, help="holds run folders, at any depth; FOLDER/report is written")
+    report.add_argument(
+        "--of", metavar="SYSTEM", help="that the others are compared with (default: ipr, or the first)"
+    )
+    report.add_argument("--splits", nargs="+", metavar="SPLIT", help="test splits (default: all)")
+    report.add_argument("--no-html", action="store_true", help="write no report.html")
 
     args = parser.parse_args(argv)
     try:
-        return _demo(args) if args.command == "demo" else _compare(args)
+        return _demo(args) if args.command == "demo" else _report(args)
     except (ValueError, OSError) as error:
         print(f"hf-ambiser: {error}", file=sys.stderr)
         return 2
@@ -48,10 +53,13 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from hf_ambiser.runs.report import compare
+def _report(args: argparse.Namespace) -> int:
+    from hf_ambiser.report.write import FOLDER, write_report
 
-    print(compare(args.folder, args.of, args.splits))
+    print(write_report(args.folder, args.of, args.splits, html=not args.no_html))
+    out = args.folder / FOLDER
+    page = "" if args.no_html else f"; to look at and listen to: {out / 'report.html'}"
+    print(f"report: {out / 'report.md'}, its tables as CSV and LaTeX beside it{page}", file=sys.stderr)
     return 0
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch.distributed as dist
 
+from hf_ambiser.report.shown import one_line
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.report import one_line
 from hf_ambiser.runs.run import run
 
 

@@ -17,8 +17,8 @@ NUMPY_ONLY = (
     "hf_ambiser/metrics",
 )
 LABELS = [f"hf_ambiser.{name}" for name in ("aggregation", "label_policies", "labels")]
-RUN = [f"hf_ambiser.{name}" for name in ("cli", "demo", "runs", "train")]
-HEAVY = ("datasets", "evaluate", "matplotlib", "torchaudio", "peft")
+RUN = [f"hf_ambiser.{name}" for name in ("cli", "demo", "report", "runs", "train")]
+HEAVY = ("datasets", "evaluate", "matplotlib", "torchaudio", "peft", "sklearn")
 
 
 class Import:

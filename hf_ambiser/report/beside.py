@@ -9,7 +9,7 @@ from itertools import product
 from hf_ambiser.report.cells import Cell, Group
 from hf_ambiser.report.plan import Quoted
 from hf_ambiser.report.results import number, spread_entry
-from hf_ambiser.report.shown import COLUMNS, Shown
+from hf_ambiser.report.shown import COLUMNS, QUOTED, Shown, quoted_figure
 from hf_ambiser.report.spread import Difference, over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 
@@ -56,7 +56,7 @@ def protocols_table(paper: Group, strict: Group, splits: Sequence[str]) -> Table
     note = (
         "Protocol paper lets speakers (or, as in the paper, the test clips themselves) stand on two sides; strict does"
         " not. Gap: paper minus strict on the folds and seeds both have, with the interval of the corrected resampled"
-        " t over folds (one fold: of the paired t over seeds). Where the protocols test other clips, it holds that too."
+        " t over folds (one fold: of the paired t over seeds). Where they test other clips, that is in the gap, too."
     )
     return Table(file_name(paper.name, "and", strict.name, "protocols"), heads, rows, note)
 
@@ -76,10 +76,12 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
     """A paper's numbers and what came out here, split by split; None where nothing was quoted."""
     rows: list[list[Entry | str]] = []
     for entry in quoted:
-        shown = COLUMNS.get(entry.figure)
+        shown = (COLUMNS | QUOTED).get(entry.figure)
         if shown is None:
-            raise ValueError(f"paper: figure {entry.figure!r} is not one of {sorted(COLUMNS)}.")
-        theirs = Entry(f"{entry.value:.{shown.digits}f}", parts={"": entry.value})
+            why = f"no figure {entry.figure!r} here"
+            rows.append([entry.system, entry.figure, str(entry.value), why, "-", "-", "-", entry.reference])
+            continue
+        theirs = _theirs(entry, shown)
         ours = [
             (group, split, group.systems[entry.system])
             for group in groups
@@ -89,7 +91,7 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
             and entry.protocol in (None, group.first.data["protocol"])
         ]
         for group, split, cells in ours:
-            values = spread(cells, partial(figure_of, split, entry.figure))
+            values = spread(cells, partial(_quotable, split, entry.figure))
             gap = None if values.t is None else values.t.mean * shown.factor - entry.value
             gap_entry = Entry("-") if gap is None else Entry(f"{gap:+.{shown.digits}f}", parts={"": gap})
             row: list[Entry | str] = [entry.system, shown.title, theirs, spread_entry(values, shown), gap_entry]
@@ -101,4 +103,20 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
     heads = ["system", "figure", "paper", "ours", "ours minus paper", "where", "runs", "reference"]
     return Table(
         "papers_numbers", heads, rows, "The paper's numbers are quotations; corpus, clips and protocol need not agree."
+    )
+
+
+def _quotable(split: str, name: str, cell: Cell) -> float | None:
+    return quoted_figure(cell.scores(split), name)
+
+
+def _theirs(entry: Quoted, shown: Shown) -> Entry:
+    """A paper's number, in the unit of our tables already, with what deviation or interval it gives."""
+    digits = shown.digits
+    text = f"{entry.value:.{digits}f}" + ("" if entry.sd is None else f" ({entry.sd:.{digits}f})")
+    parts = {"": entry.value} | ({} if entry.sd is None else {"sd": entry.sd})
+    if entry.low is None or entry.high is None:
+        return Entry(text, parts=parts)
+    return Entry(
+        text, f"[{entry.low:.{digits}f}, {entry.high:.{digits}f}]", parts | {"low": entry.low, "high": entry.high}
     )

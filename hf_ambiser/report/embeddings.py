@@ -62,10 +62,10 @@ def tsne(embedding: np.ndarray) -> np.ndarray:
     scaled = embedding - embedding.mean(axis=0)
     if len(scaled) < 4:
         return np.pad(scaled, ((0, 0), (0, 2)))[:, :2]
-    scaled = PCA(min(50, *scaled.shape), random_state=0).fit_transform(scaled)
     perplexity = min(30.0, (len(scaled) - 1) / 3)
     # One thread: where other work shares the cores, threads that wait for each other take three times as long.
     with threadpool_limits(1):
+        scaled = PCA(min(50, *scaled.shape), random_state=0).fit_transform(scaled)
         return TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(scaled)
 
 

@@ -77,7 +77,8 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
         axes, ("label", "votes"), ("share that equals the consensus", "share of votes for the answer"), strict=False
     ):
         axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-        for i, system in enumerate(drawn(group, of)):
+        for system in drawn(group, of):
+            i = list(group.systems).index(system)
             confidence, accuracy, n = _bins(group.systems[system], split, kind)
             seen = n >= 5
             axis.plot(confidence[seen], accuracy[seen], color=colour(i), linewidth=1.4, label=system)
@@ -168,7 +169,7 @@ def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path
     return save(figure, out)
 
 
-def trajectories(histories: Mapping[str, History], out: Path) -> Path | None:
+def trajectories(group: Group, histories: Mapping[str, History], out: Path) -> Path | None:
     """Over epochs: share of ambiguous clips labelled other than the consensus, and the entropy of their labels.
 
     Lines are means over runs, bands 95 % t intervals over runs (folds and seeds together: how training varies).
@@ -176,13 +177,14 @@ def trajectories(histories: Mapping[str, History], out: Path) -> Path | None:
     if not histories:
         return None
     figure, axes = panels(2, width=4.4, height=3.4, columns=2)
-    for i, (system, history) in enumerate(histories.items()):
-        _band(axes[0], history.epochs, lambda run: 100 * run.differ, system, colour(i))
-        _band(axes[1], history.epochs, lambda run: run.entropy, system, colour(i))
+    for system in [name for name in group.systems if name in histories]:
+        runs, ink = histories[system].epochs, colour(list(group.systems).index(system))
+        _band(axes[0], runs, lambda run: 100 * run.differ, system, ink)
+        _band(axes[1], runs, lambda run: run.entropy, system, ink)
     axes[0].set_ylabel("labels other than the consensus (%)")
     axes[1].set_ylabel("entropy of the labels (bit)")
     axes[0].set_ylim(0, 100)
-    axes[1].set_ylim(bottom=0)
+    axes[1].set_ylim(-0.02, 1.05 * float(np.log2(len(group.classes))))
     for axis in axes:
         axis.set_xlabel("epoch")
         grid(axis)

@@ -16,6 +16,10 @@ def panels(n: int, width: float, height: float, columns: int = 5, share: bool = 
     figure = Figure(figsize=(max(width * across, 3.6) + 0.4, height * down + 0.5), layout="constrained")
     FigureCanvasAgg(figure)  # no window system, no global state
     axes = figure.subplots(down, across, squeeze=False, sharex=share, sharey=share).ravel().tolist()
+    for axis in axes:
+        axis.tick_params(labelsize=8)
+        axis.xaxis.label.set_size(9)
+        axis.yaxis.label.set_size(9)
     for empty in axes[n:]:
         empty.set_visible(False)
     return figure, axes[:n]

@@ -28,6 +28,9 @@ class Quoted:
     reference: str
     split: str | None = None
     protocol: str | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,9 @@ def _folds(data: dict[str, Any], config: str, cells: list[Cell], folder: Path) -
 
 
 def _quoted(paper: Any) -> list[Quoted]:
-    """The entries of the plan's key `paper`: a list, or a mapping with the list under `numbers` or `figures`."""
-    reference = ""
-    if isinstance(paper, dict):
-        reference = str(paper.get("reference", ""))
-        paper = paper.get("numbers") or paper.get("figures") or []
+    """The `numbers` of the plan's key `paper`; an entry without a `reference` has the key's own."""
+    paper = paper or {}
+    reference = str(paper.get("reference", ""))
     return [
         Quoted(
             str(entry["system"]),
@@ -132,6 +133,7 @@ def _quoted(paper: Any) -> list[Quoted]:
             str(entry.get("reference", reference)),
             entry.get("split"),
             entry.get("protocol"),
+            *(None if entry.get(name) is None else float(entry[name]) for name in ("sd", "low", "high")),
         )
-        for entry in paper or []
+        for entry in paper.get("numbers") or []
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,34 @@ COLUMNS: dict[str, Shown] = {
     "entropy_pearson": Shown("entropy r", 2),
     "ece": Shown("ECE", 3),
 }
+# Further figures that papers quote, made of those of the single classes.
+QUOTED: dict[str, Shown] = {
+    f"{kind}_{figure}": Shown(f"{kind} {name} %", 1, 100)
+    for kind in ("macro", "weighted")
+    for figure, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
+    if f"{kind}_{figure}" != "macro_f1"
+}
 # Figures that systems are compared in, pair by pair: two of the answer, one of the distribution.
 COMPARED = ("wa", "ua", "js")
+
+
+def one_line(scores: dict[str, Any]) -> str:
+    """The headline figures of one split, over all its clips."""
+    parts = [f"{shown.title} {shown.text(scores['all'][name])}" for name, shown in COLUMNS.items()]
+    return f"n {scores['all']['n']}, " + ", ".join(parts)
+
+
+def quoted_figure(scores: dict[str, Any], name: str) -> float | None:
+    """A figure of `COLUMNS` or `QUOTED` from one split's scores; None where it has no value.
+
+    A mean over the classes that occur among the consensus labels, `weighted` by their clips; the precision of a class
+    that is never answered counts as 0, as scikit-learn has it.
+    """
+    if name in COLUMNS:
+        return scores[name]
+    kind, figure = name.split("_")
+    rows = [row for row in scores["per_class"].values() if row["support"]]
+    weights = [row["support"] if kind == "weighted" else 1 for row in rows]
+    if not rows:
+        return None
+    return sum(w * (row[figure] or 0.0) for w, row in zip(weights, rows, strict=True)) / sum(weights)

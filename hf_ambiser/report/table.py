@@ -84,6 +84,11 @@ class Table:
         names = dict.fromkeys(name for row in self.entries for name in row[column].parts)
         return list(names) or [""]
 
+    @property
+    def _words(self) -> list[bool]:
+        """Which columns hold words and no number: these are set flush left."""
+        return [not any(row[column].parts for row in self.entries) for column in range(len(self.columns))]
+
     def latex(self) -> str:
         r"""A `table` for `\usepackage{booktabs}`."""
         lines = [
@@ -91,7 +96,7 @@ class Table:
             rf"\caption{{{_latex(self.note)}}}" if self.note else "",
             rf"\label{{tab:{self.name}}}",
             r"\centering",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{{''.join('l' if words else 'r' for words in self._words)}}}",
             r"\toprule",
             " & ".join(map(_latex, self.columns)) + r" \\",
             r"\midrule",
@@ -106,12 +111,14 @@ class Table:
 
     def html(self, note: bool = True) -> str:
         """A `<table>`, everything escaped."""
-        head = "".join(f"<th>{html.escape(title)}</th>" for title in self.columns)
+        kinds = [' class="words"' if words else "" for words in self._words]
+        head = "".join(f"<th{kind}>{html.escape(title)}</th>" for title, kind in zip(self.columns, kinds, strict=True))
         body = []
         for row in self.entries:
             below = (f"<small>{html.escape(entry.below)}</small>" if entry.below else "" for entry in row)
             cells = [html.escape(entry.text) + small for entry, small in zip(row, below, strict=True)]
-            body.append(f"<tr><th>{cells[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells[1:]) + "</tr>")
+            rest = (f"<td{kind}>{cell}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True))
+            body.append(f"<tr><th{kinds[0]}>{cells[0]}</th>{''.join(rest)}</tr>")
         words = f'<p class="note">{html.escape(self.note)}</p>' if self.note and note else ""
         rows = "\n".join(body)
         return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>{words}'

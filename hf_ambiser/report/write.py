@@ -208,18 +208,21 @@ class _Report:
         blocks: list[Block] = self.table(labels_given_table(group))
         shown = {name: histories[name] for name in histories if any(run.has_labels for run in histories[name].epochs)}
         blocks += self.picture(
-            figures.trajectories(shown, self.png(group.name, "trajectories")),
+            figures.trajectories(group, shown, self.png(group.name, "trajectories")),
             "Labels of ambiguous clips over epochs: share that differs from the raters' consensus, and their entropy",
         )
-        for sweep in find_sweeps(group):
+        for number, sweep in enumerate(find_sweeps(group)):
             blocks += self.picture(
-                figures.sweep(group, sweep, splits, self.png(group.name, "sweep", sweep.field)),
+                figures.sweep(group, sweep, splits, self.png(group.name, "sweep", str(number), sweep.field)),
                 f"Sweep of {sweep.field}, 95 % intervals as in the tables",
             )
         self.bar.set_description("t-SNE")
         order = figures.drawn(group, of, MOST_PANELS)
         drawn = embeddings(group, splits, order, self.png(group.name, "embeddings"), self.bar.update)
-        caption = "t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel"
+        of_all = f", {len(order)} of {len(group.systems)} systems" if len(order) < len(group.systems) else ""
+        caption = (
+            f"t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel{of_all}"
+        )
         blocks += [drawn[0].upper() + drawn[1:]] if isinstance(drawn, str) else self.picture(drawn, caption)
         first = [of] if of else []
         self.cards += cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
@@ -259,7 +262,8 @@ class _Report:
             reasons += [audio.why_not] if audio.why_not else []
         n = sum(len(one.cells) for one in groups)
         systems = {system for one in groups for system in one.systems}
-        lead = f"{n} finished runs of {len(systems)} systems below {folder.absolute().name}/."
+        where = folder.absolute().name
+        lead = f"{len(systems)} systems, {n} finished runs below {where}/. All of it is within this file."
         title = f"Report: {', '.join(one.name for one in groups)}"
         return page(title, lead, sections, self.cards, Audio(heard, "; ".join(dict.fromkeys(reasons))))
 
