@@ -8,6 +8,10 @@ All three assume that an utterance *has* one true class and that disagreement is
 says how sure one may be of that class, not how people would divide over the utterance: where raters disagree because
 the speech is ambiguous, it is surer than the people are (`train_scripts/label_sources.py` measures by how much).
 
+What a model learns of a rater it learns from all of his answers, those about test utterances included (answers, never
+audio), so a training label depends a little on them. The option `within="group"` fits one model a speaker or session
+instead, whose labels no strict split can carry over. Scores never depend on a model: they are against the votes.
+
 Plain arrays in and out; what an answer is and what becomes of the posterior is said in `labels.py`.
 """
 
