@@ -10,7 +10,8 @@ the speech is ambiguous, it is surer than the people are (`train_scripts/label_s
 
 What a model learns of a rater it learns from all of his answers, those about test utterances included (answers, never
 audio), so a training label depends a little on them. The option `within="group"` fits one model a speaker or session
-instead, whose labels no strict split can carry over. Scores never depend on a model: they are against the votes.
+instead: under a strict split no training label then depends on an answer about a test utterance. Scores never depend
+on a model: they are against the votes.
 
 Plain arrays in and out; what an answer is and what becomes of the posterior is said in `labels.py`.
 """
