@@ -121,7 +121,7 @@ def pooled(cells: Sequence[Cell], split: str) -> Clips:
     ids, first, place = np.unique(parts["id"].astype(str), return_index=True, return_inverse=True)
     if not (parts["votes"] == parts["votes"][first][place]).all():
         odd = ids[place[(parts["votes"] != parts["votes"][first][place]).any(axis=1)][0]]
-        raise ValueError(f"split {split}: the runs' predictions hold different votes for clip {odd!r}.")
+        raise ValueError(f"split {split}: the runs' predictions hold different votes for clip {str(odd)!r}.")
     sums = np.zeros((len(ids), parts["probabilities"].shape[1]))
     np.add.at(sums, place, parts["probabilities"])
     mean = sums / np.bincount(place)[:, None]
