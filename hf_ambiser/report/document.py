@@ -82,7 +82,9 @@ def contents(sections: Sequence[Section]) -> str:
 
 
 def _inline(text: str) -> str:
-    """The two marks that our sentences use; anything else is shown as it is."""
-    escaped = html.escape(text)
-    escaped = re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*([^*]*)\*\*", r"<strong>\1</strong>", escaped)
+    """The two marks that our sentences use, never one within the other; anything else is shown as it is."""
+
+    def marked(found: re.Match[str]) -> str:
+        return f"<strong>{found[2]}</strong>" if found[1] is None else f"<code>{found[1]}</code>"
+
+    return re.sub(r"`([^`]*)`|\*\*([^*]*)\*\*", marked, html.escape(text))

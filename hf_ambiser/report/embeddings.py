@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_ambiser.report.cells import Cell, Group
 from hf_ambiser.report.colours import colour
-from hf_ambiser.report.panels import panels, save
+from hf_ambiser.report.panels import literal, panels, save
 
 
 MOST_CLIPS = 800
@@ -41,12 +41,12 @@ def embeddings(
         for c in (-1, *range(len(group.classes))):
             mine = label[kept] == c
             if mine.any():
-                name = "no consensus" if c < 0 else group.classes[c]
+                name = "no consensus" if c < 0 else literal(group.classes[c])
                 axis.scatter(*points[mine].T, s=9, color=colour(c), label=name, linewidths=0, alpha=0.85)
         cell = group.systems[system][0]
         fold = "" if cell.fold is None else f"fold {cell.fold}, "
         thinned = "" if len(kept) == len(label) else f" of {len(label)}"
-        axis.set_title(f"{system}\n{fold}seed {cell.seed}, {len(kept)}{thinned} clips", fontsize=9)
+        axis.set_title(f"{literal(system)}\n{literal(fold)}seed {cell.seed}, {len(kept)}{thinned} clips", fontsize=9)
         axis.set(xticks=[], yticks=[])
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, markerscale=2)

@@ -18,7 +18,7 @@ from hf_ambiser.report.beside import figure_of
 from hf_ambiser.report.cells import Cell, Group
 from hf_ambiser.report.colours import colour
 from hf_ambiser.report.label_history import Epochs, History
-from hf_ambiser.report.panels import grid, panels, save
+from hf_ambiser.report.panels import grid, literal, panels, save
 from hf_ambiser.report.shown import COLUMNS
 from hf_ambiser.report.spread import spread
 from hf_ambiser.report.sweeps import Sweep
@@ -41,7 +41,7 @@ def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Pat
     """Confusion matrix of every system: seeds averaged, folds added; rows (the raters' consensus) sum to 100 %."""
     names = drawn(group, of)
     figure, axes = panels(len(names), width=2.7, height=2.7)
-    classes = group.classes
+    classes = [literal(name) for name in group.classes]
     for axis, system in zip(axes, names, strict=False):
         counts = _counts(group.systems[system], split)
         rows = counts.sum(axis=1, keepdims=True)
@@ -53,7 +53,7 @@ def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Pat
                 axis.text(p, t, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
         axis.set_yticks(range(len(classes)), classes, fontsize=8)
-        axis.set_title(system, fontsize=10)
+        axis.set_title(literal(system), fontsize=10)
     figure.supxlabel("answer of the model", fontsize=9)
     figure.supylabel("consensus of the raters, % of its clips", fontsize=9)
     return save(figure, out)
@@ -81,7 +81,7 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
             i = list(group.systems).index(system)
             confidence, accuracy, n = _bins(group.systems[system], split, kind)
             seen = n >= 5
-            axis.plot(confidence[seen], accuracy[seen], color=colour(i), linewidth=1.4, label=system)
+            axis.plot(confidence[seen], accuracy[seen], color=colour(i), linewidth=1.4, label=literal(system))
             axis.scatter(confidence[seen], accuracy[seen], s=90 * n[seen] / n.sum() + 6, color=colour(i))
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel=label, aspect="equal")
         grid(axis)
@@ -122,7 +122,7 @@ def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
             if means:
                 axis.plot(*np.array(means).T, color=colour(0), marker="o", markersize=4, linewidth=1.6)
         r = spread(group.systems[system], partial(figure_of, split, "entropy_pearson")).t
-        axis.set_title(system + (f"  (r {r.mean:.2f})" if r else ""), fontsize=10)
+        axis.set_title(literal(system) + (f"  (r {r.mean:.2f})" if r else ""), fontsize=10)
         axis.set(xlim=(-0.06 * highest, 1.05 * highest), ylim=(-0.03 * highest, 1.05 * highest))
         grid(axis)
     figure.supxlabel("entropy of the votes (bit)", fontsize=9)
@@ -159,10 +159,10 @@ def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path
             mean = [t.mean * shown.factor for _, t in rows]
             half = [0.0 if t.high is None else (t.high - t.mean) * shown.factor for _, t in rows]
             style = {"color": colour(i), "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.4}
-            axis.errorbar([v for v, _ in rows], mean, half, label=split, **style)
+            axis.errorbar([v for v, _ in rows], mean, half, label=literal(split), **style)
         if min(x) > 0 and max(x) / min(x) >= 30:
             axis.set_xscale("log")
-        axis.set_xlabel(points.field)
+        axis.set_xlabel(literal(points.field))
         axis.set_ylabel(shown.title)
         grid(axis)
     axes[0].legend(fontsize=8)
@@ -201,7 +201,7 @@ def _band(axis: Any, runs: Sequence[Epochs], value: Callable[[Epochs], np.ndarra
     epochs = sorted(by_epoch)
     mean = np.array([np.mean(by_epoch[e]) for e in epochs])
     half = np.array([_half_width(by_epoch[e]) for e in epochs])
-    axis.plot(epochs, mean, color=ink, label=label, linewidth=1.6)
+    axis.plot(epochs, mean, color=ink, label=literal(label), linewidth=1.6)
     axis.fill_between(epochs, mean - half, mean + half, color=ink, alpha=0.15, linewidth=0)
 
 

@@ -33,6 +33,11 @@ def grid(axis: Any) -> None:
         axis.spines[side].set_visible(False)
 
 
+def literal(name: str) -> str:
+    """A name as matplotlib shows it: a dollar is no formula, and a legend leaves out what begins with `_`."""
+    return name.replace("$", r"\$") if not name.startswith("_") else "\u200b" + name.replace("$", r"\$")
+
+
 def save(figure: Any, out: Path) -> Path:
     """Write a PNG, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
