@@ -159,6 +159,11 @@ def test_what_cannot_be_compared_over_clips_says_why(study, tmp_path):
         made_cell(tmp_path / system, system, clips=one)
     lonely = group(find(tmp_path)[0])[0].systems
     assert "two clusters" in over_clips(lonely["a"], lonely["b"], "d3", "wa")
+    nobody = {"d3": {**made_clips(), "consensus": np.full(48, -1)}}
+    for system in ("a", "b"):
+        made_cell(tmp_path / "nobody" / system, system, clips=nobody)
+    none = group(find(tmp_path / "nobody")[0])[0].systems
+    assert over_clips(none["a"], none["b"], "d3", "ua") == "no clip has a consensus"
     path = lonely["b"][0].folder / "predictions" / "d3.parquet"
     changed = read_columns(path)
     changed["id"] = np.array([f"other{i}" for i in range(len(changed["id"]))])

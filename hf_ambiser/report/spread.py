@@ -14,7 +14,6 @@ import numpy as np
 
 from hf_ambiser.labels import soft_labels
 from hf_ambiser.metrics.checks import UndefinedMetric
-from hf_ambiser.metrics.classification import unweighted_accuracy, weighted_accuracy
 from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.metrics.significance import BootstrapResult, TResult, corrected_resampled_t, paired_bootstrap, paired_t
 from hf_ambiser.report.cells import Cell
@@ -128,6 +127,17 @@ def pooled(cells: Sequence[Cell], split: str) -> Clips:
     return Clips(ids, parts["speaker"][first], mean, parts["votes"][first], parts["consensus"][first])
 
 
+def _mean(_: np.ndarray, values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _mean_recall(label: np.ndarray, right: np.ndarray) -> float:
+    """UA, as `metrics.unweighted_accuracy`, of clips that were answered right (1) or wrong (0)."""
+    clips = np.bincount(label)
+    there = clips > 0
+    return float((np.bincount(label, weights=right)[there] / clips[there]).mean())
+
+
 def over_clips(a: Sequence[Cell], b: Sequence[Cell], split: str, figure: str) -> BootstrapResult | str:
     """Bootstrap over speakers of the difference on the clips of all folds; a reason where there is none.
 
@@ -139,18 +149,18 @@ def over_clips(a: Sequence[Cell], b: Sequence[Cell], split: str, figure: str) ->
     mine, theirs = pooled(first, split), pooled(second, split)
     if mine.id.tolist() != theirs.id.tolist():
         return "the systems were scored on different clips"
-    k = mine.votes.shape[1]
+    used = mine.votes.sum(axis=1) > 0 if figure == "js" else mine.consensus >= 0
+    if not used.any():
+        return "no clip has a consensus"
+    label = mine.consensus[used]
+    # What a clip contributes is worked out once and not for every resample: its distance, or right and wrong.
     if figure == "js":
-        used = mine.votes.sum(axis=1) > 0
         truth = soft_labels(mine.votes[used])
         answers = [js_divergence(truth, clips.probabilities[used]) for clips in (mine, theirs)]
-        reference, metric = mine.consensus[used], lambda _, distance: float(distance.mean())
     else:
-        accuracy = {"wa": weighted_accuracy, "ua": unweighted_accuracy}[figure]
-        used = mine.consensus >= 0
-        answers = [clips.probabilities[used].argmax(axis=1) for clips in (mine, theirs)]
-        reference, metric = mine.consensus[used], lambda label, answer: accuracy(label, answer, k)
+        answers = [(clips.probabilities[used].argmax(axis=1) == label).astype(float) for clips in (mine, theirs)]
+    metric = _mean_recall if figure == "ua" else _mean
     try:
-        return paired_bootstrap(metric, reference, answers[0], answers[1], mine.speaker[used], n_resamples=RESAMPLES)
+        return paired_bootstrap(metric, label, answers[0], answers[1], mine.speaker[used], n_resamples=RESAMPLES)
     except UndefinedMetric as reason:
         return str(reason)
