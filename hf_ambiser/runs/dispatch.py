@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -85,11 +86,12 @@ class Dispatcher:
         self._seen: dict[str, float] = {}
         self._began = file_clock(cells[0].out / RUNNER) if cells else 0.0
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context.set_forkserver_preload(["hf_ambiser.runs.dispatch", *preload])
 
     def run(self) -> Outcome:
         """Run, and wait for, what is not finished; cells that others hold are left to them."""
         self.bar.open()
+        _start_server()
         try:
             while True:
                 while len(self.running) < self.jobs and (cell := self._next()) is not None:
@@ -173,6 +175,21 @@ class Dispatcher:
 
     def _attempts(self, cell: Cell) -> Attempts:
         return Attempts(cell.attempts, self.stale)
+
+
+def _start_server() -> None:
+    """Start the fork server on this process's own import path.
+
+    By itself it would look into the current folder first, where another version of this package may lie.
+    """
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _death(status: int | None) -> str:
