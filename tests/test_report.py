@@ -96,15 +96,20 @@ def test_what_is_missing_is_counted_and_listed(study):
         "seeds": [0, 1],
         "systems": {"ipr": {}, "base": {}},
         "not_there_yet": {"slc": "method slc is not there yet"},
-        "paper": {"reference": "Table 3", "numbers": [{"system": "ipr", "figure": "wa", "value": 70.0}]},
+        "paper": {"reference": "Table 3", "numbers": [{"system": "ipr", "figure": "wa", "value": 70.75}]},
     }
     (study / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
     text = write_report(study, progress=False, html=False)
     assert "10 of 12 cells of the plan are finished." in text and "**Not there yet (1):** slc: method slc" in text
     assert "**Missing (2):**" in text and "base, ipr-strict-kfold3-2, seed 1" in text
     assert "**Begun and not finished (1):** cells/ipr/ipr-strict-kfold3-2/seed-1." in text
+    plan["seeds"] = list(range(20))
+    (study / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    assert "... (all of them in `missing.txt`)." in write_report(study, progress=False, html=False)
+    listed = (study / "report" / "missing.txt").read_text().splitlines()
+    assert len(set(listed)) == len(listed) == 2 * 3 * 20 - 10
     assert text.index("| ipr | 3 | 2 | 5 |") < text.index("| base | 3 | 2 | 5 |")  # the plan's order
-    assert "## The paper's numbers beside ours" in text and "| ipr | WA % | 70.0 |" in text
+    assert "## The paper's numbers beside ours" in text and "| ipr | WA % | 70.75 |" in text
 
 
 def test_both_protocols_and_other_data_stand_apart(study):

@@ -81,7 +81,7 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
             why = f"no figure {entry.figure!r} here"
             rows.append([entry.system, entry.figure, str(entry.value), why, "-", "-", "-", entry.reference])
             continue
-        theirs = _theirs(entry, shown)
+        theirs = _theirs(entry)
         ours = [
             (group, split, group.systems[entry.system])
             for group in groups
@@ -110,13 +110,10 @@ def _quotable(split: str, name: str, cell: Cell) -> float | None:
     return quoted_figure(cell.scores(split), name)
 
 
-def _theirs(entry: Quoted, shown: Shown) -> Entry:
-    """A paper's number, in the unit of our tables already, with what deviation or interval it gives."""
-    digits = shown.digits
-    text = f"{entry.value:.{digits}f}" + ("" if entry.sd is None else f" ({entry.sd:.{digits}f})")
+def _theirs(entry: Quoted) -> Entry:
+    """A paper's number as it is printed there, with the deviation or interval that it gives."""
+    text = f"{entry.value:g}" + ("" if entry.sd is None else f" ({entry.sd:g})")
     parts = {"": entry.value} | ({} if entry.sd is None else {"sd": entry.sd})
     if entry.low is None or entry.high is None:
         return Entry(text, parts=parts)
-    return Entry(
-        text, f"[{entry.low:.{digits}f}, {entry.high:.{digits}f}]", parts | {"low": entry.low, "high": entry.high}
-    )
+    return Entry(text, f"[{entry.low:g}, {entry.high:g}]", parts | {"low": entry.low, "high": entry.high})

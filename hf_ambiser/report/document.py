@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_ambiser.report.panels import DPI
 from hf_ambiser.report.table import Table
+
+
+PAGE_DPI = 100  # CSS pixels that an inch of a figure is given
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ def page_sections(sections: Sequence[Section]) -> str:
                 parts.append(block.html(note=block.note not in notes))
                 notes.add(block.note)
             elif isinstance(block, Picture):
-                data = base64.b64encode(block.path.read_bytes()).decode()
-                caption = html.escape(block.caption)
-                image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
+                png = block.path.read_bytes()
+                # Type is equally large in all figures: the width stands in a PNG's header.
+                width = int.from_bytes(png[16:20], "big") * PAGE_DPI // DPI
+                caption, data = html.escape(block.caption), base64.b64encode(png).decode()
+                image = f'<img alt="{caption}" width="{width}" src="data:image/png;base64,{data}">'
                 parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
             else:
                 parts.append(f"<p>{_inline(block)}</p>")

@@ -158,7 +158,7 @@ def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path
             rows = [(v, t) for v, t in zip(x, found, strict=True) if t is not None]
             mean = [t.mean * shown.factor for _, t in rows]
             half = [0.0 if t.high is None else (t.high - t.mean) * shown.factor for _, t in rows]
-            style = {"color": colour(i), "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.4}
+            style = {"color": colour(i + 2), "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.4}
             axis.errorbar([v for v, _ in rows], mean, half, label=literal(split), **style)
         if min(x) > 0 and max(x) / min(x) >= 30:
             axis.set_xscale("log")

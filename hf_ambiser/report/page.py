@@ -10,10 +10,10 @@ from importlib import resources
 import numpy as np
 
 from hf_ambiser.labels import soft_labels
-from hf_ambiser.report.cards import FAR, MOVED, Card
+from hf_ambiser.report.cards import FAR, MOST, MOST_SYSTEMS, MOVED, Card
 from hf_ambiser.report.colours import colour
 from hf_ambiser.report.document import Section, contents, page_sections
-from hf_ambiser.report.listen import Audio
+from hf_ambiser.report.listen import MOST_BYTES, Audio
 
 
 # Whatever a name in the data says, a browser loads nothing from elsewhere.
@@ -86,7 +86,9 @@ def _clips(cards: Sequence[Card], audio: Audio) -> str:
     return f"""<h2 id="clips">Clips to listen to</h2>
 <p>Of each system the clips of training whose labels moved furthest from the raters' votes ({html.escape(MOVED)}), and
 the test clips whose answer is furthest from them ({html.escape(FAR)}); distance is the Jensen-Shannon divergence in
-bit. Labels are means over the runs that made them, answers means over the runs in which the clip was held out.</p>
+bit. Labels are means over the runs that made them, answers means over the runs in which the clip was held out. Shown
+are {MOST} clips of each kind and system at most, of {MOST_SYSTEMS} systems in each group of runs, and no more than
+{MOST_BYTES / 1e6:.0f} MB of audio of each group.</p>
 {why}
 <form class="bar-tools">{"".join(tools)}</form>
 <div class="clips">

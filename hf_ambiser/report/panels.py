@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 
+DPI = 130
+
+
 def panels(n: int, width: float, height: float, columns: int = 5, share: bool = False) -> tuple[Any, list[Any]]:
     """A figure of n panels, `width` x `height` inches each, at most `columns` in a row; and its axes, row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,5 +45,5 @@ def save(figure: Any, out: Path) -> Path:
     """Write a PNG, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    figure.savefig(part, dpi=130, format="png")
+    figure.savefig(part, dpi=DPI, format="png")
     return part.replace(out)

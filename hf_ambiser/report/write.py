@@ -151,14 +151,25 @@ class _Report:
         if planned is not None:
             done = planned.n_cells - len(planned.missing)
             lines.append(f"{done} of {planned.n_cells} cells of the plan are finished.")
-            lines += _listing("Missing", planned.missing)
-            lines += _listing("Not there yet", [f"{name}: {why}" for name, why in planned.not_there_yet.items()])
+            lines += self.listing("Missing", planned.missing)
+            lines += self.listing("Not there yet", [f"{name}: {why}" for name, why in planned.not_there_yet.items()])
             lines += [f"Of the plan {planned.note}."] if planned.note else []
         else:
             lines.append(f"{len(cells)} finished runs.")
         places = [str(path.relative_to(folder)) for path in unfinished]
-        lines += _listing("Begun and not finished", places)
+        lines += self.listing("Begun and not finished", places)
         return Section("", 0, lines)
+
+    def listing(self, title: str, names: Sequence[str]) -> list[str]:
+        """`Title (n): a; b`, or nothing; what is too long for a sentence is a file as well."""
+        if not names:
+            return []
+        more = ""
+        if len(names) > _LISTED:
+            file = f"{file_name(title).lower()}.txt"
+            self.write(file, "\n".join([*names, ""]))
+            more = f" ... (all of them in `{file}`)"
+        return [f"**{title} ({len(names)}):** {'; '.join(names[:_LISTED])}{more}."]
 
     def group(self, group: Group, splits: Sequence[str]) -> list[Section]:
         """All tables and figures of one group, split by split."""
@@ -274,9 +285,3 @@ class _Report:
         for name in sorted(set(before) - set(self.written) - {""}):
             (self.out / name).unlink(missing_ok=True)
         self.write(_WRITTEN, "\n".join(sorted(self.written)))
-
-
-def _listing(title: str, names: Sequence[str]) -> list[str]:
-    """`Title (n): a; b`, or nothing."""
-    more = f" ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
-    return [f"**{title} ({len(names)}):** {'; '.join(names[:_LISTED])}{more}."] if names else []
