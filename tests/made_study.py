@@ -27,6 +27,7 @@ def pretend(cell: Cell, threads: int) -> None:
             (folder / "overlap").touch()
     with (folder / "begun").open("a") as file:
         file.write(f"{os.getpid()} {threads}\n")
+    (folder / "parent").write_text(f"{os.getppid()}")
     time.sleep(cell.fields["seconds"])
     begun = len((folder / "begun").read_text().splitlines())
     if begun <= cell.fields.get("failures", 0):
