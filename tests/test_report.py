@@ -58,9 +58,12 @@ def test_a_second_report_leaves_nothing_of_the_first_behind_and_nothing_of_the_u
 
 
 def test_the_same_runs_give_the_same_report(study):
-    first = write_report(study, progress=False)
+    first = write_report(study, splits=["d3"], progress=False)
     page = (study / "report" / "report.html").read_text()
-    assert write_report(study, progress=False) == first and (study / "report" / "report.html").read_text() == page
+    assert (
+        write_report(study, splits=["d3"], progress=False) == first
+        and (study / "report" / "report.html").read_text() == page
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,13 +102,13 @@ def test_what_is_missing_is_counted_and_listed(study):
         "paper": {"reference": "Table 3", "numbers": [{"system": "ipr", "figure": "wa", "value": 70.75}]},
     }
     (study / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
-    text = write_report(study, progress=False, html=False)
+    text = write_report(study, splits=["d3"], progress=False, html=False)
     assert "10 of 12 cells of the plan are finished." in text and "**Not there yet (1):** slc: method slc" in text
     assert "**Missing (2):**" in text and "base, ipr-strict-kfold3-2, seed 1" in text
     assert "**Begun and not finished (1):** cells/ipr/ipr-strict-kfold3-2/seed-1." in text
     plan["seeds"] = list(range(20))
     (study / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
-    assert "... (all of them in `missing.txt`)." in write_report(study, progress=False, html=False)
+    assert "... (all of them in `missing.txt`)." in write_report(study, splits=["d3"], progress=False, html=False)
     listed = (study / "report" / "missing.txt").read_text().splitlines()
     assert len(set(listed)) == len(listed) == 2 * 3 * 20 - 10
     assert text.index("| ipr | 3 | 2 | 5 |") < text.index("| base | 3 | 2 | 5 |")  # the plan's order
@@ -117,7 +120,7 @@ def test_both_protocols_and_other_data_stand_apart(study):
     made_cell(
         study / "other", "ipr", 0, "0", "ipr-strict-kfold3", policy_fingerprint="cd34", arguments={"dataset": "b"}
     )
-    text = write_report(study, progress=False, html=False)
+    text = write_report(study, splits=["d3"], progress=False, html=False)
     assert "## Paper and strict protocol" in text and "WA % gap" in text and "**Kept apart.**" in text
     for name in ("ipr-paper-kfold3", "ipr-strict-kfold3, made-4, ab12", "ipr-strict-kfold3, made-4, cd34"):
         assert f"## made, {name}" in text
@@ -125,10 +128,10 @@ def test_both_protocols_and_other_data_stand_apart(study):
 
 def test_other_commits_and_versions_and_uncommitted_code_are_warned_of(tmp_path):
     made_cell(tmp_path / "a", "ipr", 0)
-    assert "Warning" not in write_report(tmp_path, progress=False, html=False)
+    assert "Warning" not in write_report(tmp_path, splits=["d3"], progress=False, html=False)
     changed = {**ENVIRONMENT, "commit": "fedcba", "dirty": True, "versions": {"torch": "2.13.0"}}
     made_cell(tmp_path / "b", "ipr", 1, environment=changed)
-    text = write_report(tmp_path, progress=False, html=False)
+    text = write_report(tmp_path, splits=["d3"], progress=False, html=False)
     assert "2 different commits" in text and "2 different versions of packages" in text
     assert "1 of 2 runs were made with code that was not committed" in text
     assert "| 1 | fedcba | changed | python 3.11.7, torch 2.13.0 | x86_64, 1 threads, no accelerator |" in text
@@ -137,5 +140,5 @@ def test_other_commits_and_versions_and_uncommitted_code_are_warned_of(tmp_path)
 def test_a_default_system_to_compare_with(tmp_path):
     for system in ("b", "a"):
         made_cell(tmp_path / system, system)
-    assert "WA % of a minus" in write_report(tmp_path, progress=False, html=False)
-    assert "WA % of b minus" in write_report(tmp_path, of="b", progress=False, html=False)
+    assert "WA % of a minus" in write_report(tmp_path, splits=["d3"], progress=False, html=False)
+    assert "WA % of b minus" in write_report(tmp_path, of="b", splits=["d3"], progress=False, html=False)

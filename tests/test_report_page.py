@@ -113,7 +113,9 @@ def test_a_changed_label_of_a_labelled_clip_has_moved_and_an_unchanged_one_has_n
     target[labelled[0]] = 1 / K
     write_columns(path, {**table, "id": table["id"].tolist(), "target": target})
     found = {clip.id: clip for clip in label_history([only_group(tmp_path).first]).clips}
-    np.testing.assert_allclose(found[f"train-{labelled[0]:03d}"].label, 1 / K)
+    moved = found[f"train-{labelled[0]:03d}"]
+    np.testing.assert_allclose(moved.label, 1 / K)
+    assert moved.answer is None  # this trajectory does not say what the model itself answered
 
 
 def test_cards_hold_the_answer_of_the_fold_that_held_the_clip_out(study):
@@ -124,8 +126,16 @@ def test_cards_hold_the_answer_of_the_fold_that_held_the_clip_out(study):
     assert tested and len(tested) < len(moved) and {card.system for card in moved} == {"ipr"}
     for card in moved:
         if card.id.startswith("never"):
-            assert card.prediction is None and card.speaker == ""
+            assert card.speaker == "" and not card.held_out
+            answers = []
+            for cell in one.systems["ipr"]:
+                table = read_trajectory(cell.folder, 4)
+                row = table["id"].tolist().index(card.id)
+                answers += [table["classifier_label"][row]] if table["soft_label"][row].any() else []
+            np.testing.assert_allclose(card.prediction, np.bincount(answers, minlength=K) / len(answers))
+            assert len(answers) == card.runs
             continue
+        assert card.held_out
         fold = card.id.split("-")[1]
         answers = []
         for cell in (c for c in one.systems["ipr"] if c.fold == fold):

@@ -32,7 +32,9 @@ class Card:
         distance: JS (bit) between the votes and the corrected label (`MOVED`) or the prediction (`FAR`).
         votes: `(K,)` counts.
         label: `(K,)` corrected label; None for a test clip.
-        prediction: `(K,)` mean answer of the runs in which the clip was held out; None where it never was.
+        prediction: `(K,)` mean answer of the runs in which the clip was held out; else the shares of its answers in
+            training, where these are known; else None.
+        held_out: Which of the two it is.
         over_epochs: `(E, K)` the label after each epoch; None for a test clip.
         classes: The K class names.
         runs: How many runs stand behind it.
@@ -47,6 +49,7 @@ class Card:
     votes: np.ndarray
     label: np.ndarray | None
     prediction: np.ndarray | None
+    held_out: bool
     over_epochs: np.ndarray | None
     runs: int
     classes: list[str]
@@ -58,9 +61,10 @@ def cards(group: Group, systems: list[str], histories: Mapping[str, History], sp
     for system in [name for name in systems if name in histories][:MOST_SYSTEMS]:
         held_out = _held_out(group, system, splits)
         for clip in histories[system].clips[:MOST]:
-            speaker, answer = held_out.get(clip.id, ("", None))
-            about = (speaker, clip.moved, clip.votes, clip.label, answer, clip.over_epochs, clip.runs, group.classes)
-            found.append(Card(MOVED, group.name, system, clip.id, *about))
+            speaker, answer = held_out.get(clip.id, ("", clip.answer))
+            known = clip.id in held_out
+            about = (speaker, clip.moved, clip.votes, clip.label, answer, known, clip.over_epochs, clip.runs)
+            found.append(Card(MOVED, group.name, system, clip.id, *about, group.classes))
     for system in systems[:MOST_SYSTEMS]:
         found += _far(group, system, splits)
     return found
@@ -88,15 +92,7 @@ def _far(group: Group, system: str, splits: list[str]) -> list[Card]:
         distance = js_divergence(soft_labels(clips.votes[voted]), answers)
         for place in np.argsort(-distance, kind="stable")[:MOST]:
             row = voted[place]
-            about = (
-                str(clips.speaker[row]),
-                float(distance[place]),
-                clips.votes[row],
-                None,
-                answers[place],
-                None,
-                runs,
-                group.classes,
-            )
-            ranked.append(Card(FAR, group.name, system, str(clips.id[row]), *about))
+            speaker, name, far = str(clips.speaker[row]), str(clips.id[row]), float(distance[place])
+            about = (speaker, far, clips.votes[row], None, answers[place], True, None, runs, group.classes)
+            ranked.append(Card(FAR, group.name, system, name, *about))
     return sorted(ranked, key=lambda card: -card.distance)[:MOST]

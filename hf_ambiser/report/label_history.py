@@ -43,6 +43,8 @@ class Moved:
         over_epochs: `(E, K)` the label after each epoch, mean over runs; rows of zeros before the first.
         moved: JS (bit) between the votes' shares and `label`.
         runs: How many runs labelled it.
+        answer: `(K,)` share of these runs in which the model itself, in training, answered each class; None where the
+            method's trajectory does not say.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Moved:
     over_epochs: np.ndarray
     moved: float
     runs: int
+    answer: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def label_history(cells: Sequence[Cell], most: int = 20, done: Callable[[], obje
     """
     ids: dict[str, int] = {}
     sums: list[np.ndarray] = []  # an epoch: (clips, K + 1), the last column counts runs
-    last = np.zeros((0, 0))
+    last = answer = np.zeros((0, 0))
     votes: dict[str, np.ndarray] = {}
     runs = []
     for cell in cells:
@@ -106,12 +109,14 @@ def label_history(cells: Sequence[Cell], most: int = 20, done: Callable[[], obje
             sums[place] = _added(sums[place], len(ids), index, label[made])
             if epoch == epochs[-1]:
                 last = _added(last if last.size else sums[place][:0], len(ids), index, label[made])
+                said = np.eye(label.shape[1] + 1)[table.get("classifier_label", np.full(len(names), -1))[made]]
+                answer = _added(answer if answer.size else sums[place][:0], len(ids), index, said[:, :-1])
                 votes |= zip(names[made], reference["reference_votes"][place_of[made]], strict=True)
         differ, entropy = np.array(rows).T
         runs.append(Epochs(np.array(epochs), differ, entropy))
     if not len(last):
         return None
-    return History(runs, len(votes), _clips(ids, sums, last, votes, most))
+    return History(runs, len(votes), _clips(ids, sums, last, answer, votes, most))
 
 
 def made_labels(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +136,12 @@ def _added(total: np.ndarray, n: int, index: np.ndarray, label: np.ndarray) -> n
 
 
 def _clips(
-    ids: dict[str, int], sums: list[np.ndarray], last: np.ndarray, votes: dict[str, np.ndarray], most: int
+    ids: dict[str, int],
+    sums: list[np.ndarray],
+    last: np.ndarray,
+    answer: np.ndarray,
+    votes: dict[str, np.ndarray],
+    most: int,
 ) -> list[Moved]:
     names = [name for name in votes if votes[name].sum() > 0]
     rows = np.array([ids[name] for name in names], dtype=int)
@@ -142,8 +152,8 @@ def _clips(
     found = []
     for place in np.argsort(-distance, kind="stable")[:most]:
         row = rows[place]
-        over = np.stack([one[row, :-1] if row < len(one) else np.zeros(label.shape[1]) for one in sums])
-        runs = int(last[row, -1])
-        clip = Moved(names[place], votes[names[place]], label[place], soft_labels(over), float(distance[place]), runs)
-        found.append(clip)
+        over = soft_labels(np.stack([one[row, :-1] if row < len(one) else np.zeros(label.shape[1]) for one in sums]))
+        said = soft_labels(answer[row : row + 1, :-1])[0] if answer[row, :-1].any() else None
+        about = (votes[names[place]], label[place], over, float(distance[place]), int(last[row, -1]), said)
+        found.append(Moved(names[place], *about))
     return found

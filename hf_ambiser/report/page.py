@@ -86,8 +86,9 @@ def _clips(cards: Sequence[Card], audio: Audio) -> str:
     return f"""<h2 id="clips">Clips to listen to</h2>
 <p>Of each system the clips of training whose labels moved furthest from the raters' votes ({html.escape(MOVED)}), and
 the test clips whose answer is furthest from them ({html.escape(FAR)}); distance is the Jensen-Shannon divergence in
-bit. Labels are means over the runs that made them, answers means over the runs in which the clip was held out. Shown
-are {MOST} clips of each kind and system at most, of {MOST_SYSTEMS} systems in each group of runs, and no more than
+bit. Labels are means over the runs that made them, answers means over the runs in which the clip was held out; of a
+clip that never was, the shares of the model's answers in training, where its method keeps them. Shown are {MOST} clips
+of each kind and system at most, of {MOST_SYSTEMS} systems in each group of runs, and no more than
 {MOST_BYTES / 1e6:.0f} MB of audio of each group.</p>
 {why}
 <form class="bar-tools">{"".join(tools)}</form>
@@ -120,7 +121,7 @@ def _card(card: Card, audio: Audio) -> str:
     if card.label is not None:
         shown["corrected label"] = card.label
     if card.prediction is not None:
-        shown["answer, held out"] = card.prediction
+        shown["answer, held out" if card.held_out else "answer, training"] = card.prediction
     player = ""
     if heard:
         source = base64.b64encode(heard.data).decode()

@@ -10,7 +10,7 @@ import numpy as np
 from hf_ambiser.metrics.significance import TResult, holm
 from hf_ambiser.report.cells import Cell, Group
 from hf_ambiser.report.shown import COLUMNS, Shown
-from hf_ambiser.report.spread import Spread, over_clips, over_folds, spread
+from hf_ambiser.report.spread import PAIRED, Spread, over_clips, over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 
 
@@ -126,7 +126,7 @@ def comparison_table(
             row += [Entry(text, parts=parts), _p_entry(b.p), _p_entry(q)]
         rows.append(row)
     made = {difference.test for difference in folds.values()}
-    test = next((name for name in made if "over" in name), "test over folds")
+    test = next((name for name in sorted(made) if "over" in name), PAIRED)
     heads = [f"{shown.title} of {of} minus", f"{test}: difference [95 %]", "p", "Holm p"]
     heads += ["bootstrap over clips: difference [95 %]", "p", "Holm p"]
     return Table(_file(group, split, f"{figure}_of_{of}"), _distinct(heads), rows, _comparison_note(made, len(others)))

@@ -200,7 +200,7 @@ class _Report:
         )
         blocks += self.picture(
             figures.reliability(group, split, self.png(*parts, "reliability"), of),
-            f"Reliability, {split}: confidence against the consensus and against the votes",
+            f"Reliability, {split}: confidence against the consensus and against the votes; bins of 5 clips or more",
         )
         blocks += self.picture(
             figures.entropy(group, split, self.png(*parts, "entropy"), of),
