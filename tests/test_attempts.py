@@ -140,6 +140,17 @@ def test_a_worker_gives_signs_of_life_and_ends_itself_when_it_lost_its_cell_or_i
     assert process.exitcode == 1
 
 
+def test_a_worker_whose_file_system_stays_away_ends_itself_when_others_take_it_for_dead(cell):
+    process = FORK.Process(target=worker, args=(cell, FORK.Event()))
+    process.start()
+    while cell.last() is None or not cell.last().pid:
+        time.sleep(0.02)
+    cell.folder.rename(cell.folder.with_name("away"))
+    begun = time.monotonic()
+    process.join(timeout=30)
+    assert process.exitcode == 1 and time.monotonic() - begun >= 0.4  # stale is 0.5 s here
+
+
 def test_processes_that_see_each_other_have_the_same_host():
     told = FORK.SimpleQueue()
     process = FORK.Process(target=lambda: told.put(this_host()))

@@ -163,6 +163,20 @@ def test_a_dry_run_says_what_would_be_run_and_runs_nothing(tmp_path, dataset, ca
     assert sorted(parts) == sorted(re.findall(r"^  (\S+): to run$", said, flags=re.MULTILINE)) and len(parts) == 4
 
 
+def test_a_built_data_set_is_held_against_the_published_sizes(tmp_path, dataset, capsys, monkeypatch):
+    report = json.loads((dataset / "build_report.json").read_text())
+    sizes = {"d1": 1539, "d2": 3400, "d3": 400, "validation": 171}
+    splits = {name: {"rows": rows} for name, rows in sizes.items()}
+    report["configs"] = {"ipr-paper": {**report["configs"]["ipr-strict-kfold3-0"], "splits": splits}}
+    (tmp_path / "iemocap").mkdir()
+    (tmp_path / "iemocap" / "build_report.json").write_text(json.dumps(report))
+    data = {"dataset": str(tmp_path / "iemocap"), "configs": ["ipr-paper"], "corpus": "iemocap"}
+    monkeypatch.setattr(dry_run, "measure", lambda cells, jobs: {})
+    assert command(plan(tmp_path, dataset, datasets=[data]), tmp_path / "out", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "  ipr-paper: d1 1539, d2 3400, d3 400, validation 171\n    published: d2 3421\n" in said
+
+
 def test_what_is_still_to_come_is_skipped_and_listed(tmp_path, dataset, capsys):
     systems = {"later": {"method": "slc"}, "net": {"method": "hard_vote", "model": "blstm"}}
     path = plan(tmp_path, dataset, systems=systems, not_yet={"method": ["slc"], "model": ["blstm"]})

@@ -23,6 +23,17 @@ FORK = multiprocessing.get_context("fork")
 NAMES = [f"s{i}" for i in range(6)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def another_version_in_the_current_folder(tmp_path_factory):
+    """Where a command is given may hold another copy of the package; cells run the runner's own."""
+    folder, before = tmp_path_factory.mktemp("here"), Path.cwd()
+    (folder / "hf_ambiser").mkdir()
+    (folder / "hf_ambiser" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    os.chdir(folder)
+    yield
+    os.chdir(before)
+
+
 def run(cells, jobs: int = 2, stale: float = 5.0):
     return Dispatcher(cells, pretend, jobs, preload=[made_study.__name__], beat=0.1, stale=stale).run()
 

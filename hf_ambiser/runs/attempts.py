@@ -134,11 +134,15 @@ class Attempts:
         def watch() -> None:
             touched = time.monotonic()
             while not done.wait(min(beat, 1.0)):
-                if time.monotonic() - touched >= beat:
-                    os.utime(self._path(attempt.number))
-                    touched = time.monotonic()
-                if orphaned() or self._path(attempt.number + 1).exists():
-                    os._exit(1)
+                try:
+                    if orphaned() or self._path(attempt.number + 1).exists():
+                        os._exit(1)
+                    if time.monotonic() - touched >= beat:
+                        os.utime(self._path(attempt.number))
+                        touched = time.monotonic()
+                except OSError:  # a file system may be away for a moment
+                    if time.monotonic() - touched >= self.stale:
+                        os._exit(1)  # by now others take this process for dead
 
         thread = threading.Thread(target=watch, daemon=True, name="heartbeat")
         thread.start()

@@ -26,7 +26,7 @@ from hf_ambiser.runs.study_bar import StudyBar
 
 
 # Imported once, before the first cell; every cell's process has it from there.
-PRELOAD = ["hf_ambiser.runs.work"]
+PRELOAD = ["datasets", "hf_ambiser.runs.work"]
 _BUSY = 75  # exit status of a process whose cell somebody else was faster to take
 _POLL = 1.0
 

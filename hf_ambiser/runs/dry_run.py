@@ -31,8 +31,9 @@ def describe(plan: Plan, out: Path, which: str | None, jobs: int) -> str:
     lines += ["", *_system_lines(plan, cells), ""]
     if cells:
         lines += ["cells", *(f"  {cell.key}: {_state(cell)}" for cell in cells), ""]
-    there = {cell.key for size in sizes if size.built for cell in cells if cell.dataset_config in size.configs}
-    return "\n".join([*lines, *_time_lines([c for c in cells if c.key in there], cells, jobs)]) + "\n"
+    built = {data.dataset for data, size in zip(plan.datasets, sizes, strict=True) if size.built}
+    measurable = [cell for cell in cells if cell.fields["dataset"] in built]
+    return "\n".join([*lines, *_time_lines(measurable, cells, jobs)]) + "\n"
 
 
 def _size_lines(sizes: Sizes) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datasets  # noqa: F401 - here, so that the fork server has it before the first cell
 import torch
 from transformers.utils import logging
 
@@ -18,6 +17,8 @@ for _name in available_methods():
 
 def train(cell: Cell, threads: int) -> None:
     """Train and score a cell, or go on where it was stopped."""
+    import datasets
+
     torch.set_num_threads(threads)
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
