@@ -107,9 +107,9 @@ def test_other_data_sets_and_families_are_groups_of_their_own_with_names_of_thei
 
 
 def test_systems_stand_in_the_plans_order(tmp_path):
-    made_study(tmp_path, {"b": 1.0, "a": 1.0, "c": 1.0}, folds=1, seeds=1)
-    assert list(groups(tmp_path)[0].systems) == ["a", "b", "c"]
-    assert list(groups(tmp_path, ["c", "a"])[0].systems) == ["c", "a", "b"]
+    made_study(tmp_path, {"b@mu=10": 1.0, "b@mu=2": 1.0, "a": 1.0, "b@mu=0.5": 1.0}, folds=1, seeds=1)
+    assert list(groups(tmp_path)[0].systems) == ["a", "b@mu=0.5", "b@mu=2", "b@mu=10"]
+    assert list(groups(tmp_path, ["b@mu=10", "a"])[0].systems) == ["b@mu=10", "a", "b@mu=0.5", "b@mu=2"]
 
 
 def test_protocols_are_paired_and_nothing_else(tmp_path):

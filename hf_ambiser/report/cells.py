@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -185,10 +186,10 @@ def _key(cell: Cell) -> tuple[str, ...]:
     )
 
 
-def _natural(fold: str | None) -> tuple[int, int, str]:
-    """2 before 10, names after numbers."""
-    text = "" if fold is None else fold
-    return (0, int(text), "") if text.isdecimal() else (1, 0, text)
+def _natural(name: str | None) -> list[tuple[int, float, str]]:
+    """Names with their numbers as numbers: 2 before 10, and before names."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name or "")
+    return [(1, 0.0, part) if i % 2 == 0 else (0, float(part), "") for i, part in enumerate(parts) if part]
 
 
 def find(folder: Path) -> tuple[list[Cell], list[Path]]:
@@ -241,7 +242,7 @@ def group(cells: Iterable[Cell], order: Iterable[str] = ()) -> list[Group]:
             )
         seen[identity] = cell
     places = {name: place for place, name in enumerate(order)}
-    cells.sort(key=lambda c: (places.get(c.system, len(places)), c.system, _natural(c.fold), c.seed))
+    cells.sort(key=lambda c: (places.get(c.system, len(places)), _natural(c.system), _natural(c.fold), c.seed))
     groups: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
     for cell in cells:
         groups.setdefault(_key(cell), {}).setdefault(cell.system, []).append(cell)

@@ -18,14 +18,15 @@ from hf_ambiser.report.beside import figure_of
 from hf_ambiser.report.cells import Cell, Group
 from hf_ambiser.report.colours import colour
 from hf_ambiser.report.label_history import Epochs, History
-from hf_ambiser.report.panels import grid, literal, panels, save
+from hf_ambiser.report.panels import grid, legend, literal, panels, save
 from hf_ambiser.report.shown import COLUMNS
 from hf_ambiser.report.spread import spread
 from hf_ambiser.report.sweeps import Sweep
 
 
-# More panels than this are not read; which systems are drawn is said in the title.
+# More panels, and more lines, than this are not read.
 MOST_PANELS = 12
+MOST_LINES = 8
 ENTROPY_BINS = 6
 
 
@@ -77,7 +78,7 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
         axes, ("label", "votes"), ("share that equals the consensus", "share of votes for the answer"), strict=False
     ):
         axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-        for system in drawn(group, of):
+        for system in drawn(group, of, MOST_LINES):
             i = list(group.systems).index(system)
             confidence, accuracy, n = _bins(group.systems[system], split, kind)
             seen = n >= 5
@@ -85,7 +86,7 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
             axis.scatter(confidence[seen], accuracy[seen], s=90 * n[seen] / n.sum() + 6, color=colour(i))
         axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel=label, aspect="equal")
         grid(axis)
-    axes[0].legend(fontsize=8, loc="upper left")
+    legend(figure, axes[0])
     return save(figure, out)
 
 
@@ -165,11 +166,11 @@ def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path
         axis.set_xlabel(literal(points.field))
         axis.set_ylabel(shown.title)
         grid(axis)
-    axes[0].legend(fontsize=8)
+    legend(figure, axes[0])
     return save(figure, out)
 
 
-def trajectories(group: Group, histories: Mapping[str, History], out: Path) -> Path | None:
+def trajectories(group: Group, histories: Mapping[str, History], out: Path, of: str | None = None) -> Path | None:
     """Over epochs: share of ambiguous clips labelled other than the consensus, and the entropy of their labels.
 
     Lines are means over runs, bands 95 % t intervals over runs (folds and seeds together: how training varies).
@@ -177,7 +178,7 @@ def trajectories(group: Group, histories: Mapping[str, History], out: Path) -> P
     if not histories:
         return None
     figure, axes = panels(2, width=4.4, height=3.4, columns=2)
-    for system in [name for name in group.systems if name in histories]:
+    for system in [name for name in drawn(group, of, MOST_LINES) if name in histories]:
         runs, ink = histories[system].epochs, colour(list(group.systems).index(system))
         _band(axes[0], runs, lambda run: 100 * run.differ, system, ink)
         _band(axes[1], runs, lambda run: run.entropy, system, ink)
@@ -188,7 +189,7 @@ def trajectories(group: Group, histories: Mapping[str, History], out: Path) -> P
     for axis in axes:
         axis.set_xlabel("epoch")
         grid(axis)
-    axes[0].legend(fontsize=8)
+    legend(figure, axes[0])
     return save(figure, out)
 
 

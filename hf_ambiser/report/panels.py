@@ -36,6 +36,11 @@ def grid(axis: Any) -> None:
         axis.spines[side].set_visible(False)
 
 
+def legend(figure: Any, axis: Any) -> None:
+    """One legend for all panels, beside them: it covers no line."""
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+
+
 def literal(name: str) -> str:
     """A name as matplotlib shows it: a dollar is no formula, and a legend leaves out what begins with `_`."""
     return name.replace("$", r"\$") if not name.startswith("_") else "\u200b" + name.replace("$", r"\$")

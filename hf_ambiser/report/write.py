@@ -194,17 +194,19 @@ class _Report:
             for figure in COMPARED:
                 blocks += self.table(comparison_table(group, split, figure, of, self.bar.update))
         blocks += self.table(recall_table(group, split)) + self.table(apart_table(group, split))
-        parts = (group.name, split)
+        parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
+        lines = _some(group, figures.MOST_LINES)
         blocks += self.picture(
-            figures.confusion(group, split, self.png(*parts, "confusion"), of), f"Confusion of the classes, {split}"
+            figures.confusion(group, split, self.png(*parts, "confusion"), of),
+            f"Confusion of the classes, {split}{some}",
         )
         blocks += self.picture(
             figures.reliability(group, split, self.png(*parts, "reliability"), of),
-            f"Reliability, {split}: confidence against the consensus and against the votes; bins of 5 clips or more",
+            f"Reliability, {split}: confidence against consensus and against votes, in bins of 5 clips or more{lines}",
         )
         blocks += self.picture(
             figures.entropy(group, split, self.png(*parts, "entropy"), of),
-            f"Entropy of the model against entropy of the votes, {split}; orange: mean in bins of 5 clips or more",
+            f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 clips or more{some}",
         )
         return blocks
 
@@ -219,8 +221,9 @@ class _Report:
         blocks: list[Block] = self.table(labels_given_table(group))
         shown = {name: histories[name] for name in histories if any(run.has_labels for run in histories[name].epochs)}
         blocks += self.picture(
-            figures.trajectories(group, shown, self.png(group.name, "trajectories")),
-            "Labels of ambiguous clips over epochs: share that differs from the raters' consensus, and their entropy",
+            figures.trajectories(group, shown, self.png(group.name, "trajectories"), of),
+            "Labels of ambiguous clips over epochs: share that differs from the raters' consensus, and their entropy"
+            + _some(group, figures.MOST_LINES),
         )
         for number, sweep in enumerate(find_sweeps(group)):
             blocks += self.picture(
@@ -230,9 +233,9 @@ class _Report:
         self.bar.set_description("t-SNE")
         order = figures.drawn(group, of, MOST_PANELS)
         drawn = embeddings(group, splits, order, self.png(group.name, "embeddings"), self.bar.update)
-        of_all = f", {len(order)} of {len(group.systems)} systems" if len(order) < len(group.systems) else ""
+        some = _some(group, MOST_PANELS)
         caption = (
-            f"t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel{of_all}"
+            f"t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel{some}"
         )
         blocks += [drawn[0].upper() + drawn[1:]] if isinstance(drawn, str) else self.picture(drawn, caption)
         first = [of] if of else []
@@ -285,3 +288,8 @@ class _Report:
         for name in sorted(set(before) - set(self.written) - {""}):
             (self.out / name).unlink(missing_ok=True)
         self.write(_WRITTEN, "\n".join(sorted(self.written)))
+
+
+def _some(group: Group, most: int) -> str:
+    """What a caption says where not every system is drawn."""
+    return f" ({most} of {len(group.systems)} systems)" if len(group.systems) > most else ""
