@@ -21,6 +21,7 @@ from hf_ambiser.runs.dry_run import describe
 from hf_ambiser.runs.plan import Plan, read_plan
 from hf_ambiser.runs.run import check_folder
 from hf_ambiser.runs.study_bar import StudyBar
+from hf_ambiser.runs.work import train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,25 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(plan: Plan, out: Path, which: str | None, jobs: int) -> int:
-    # In full: relative to where the command is given, which a cell's process need not be.
     cells = expand(plan, [chosen_configs(data) for data in plan.datasets], out)
     if which:
         cells = share(cells, which)
     write_plan(plan, out)
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
-    signal.signal(signal.SIGTERM, _stop)
-    outcome = Dispatcher(cells, train_cell, jobs, bar=StudyBar(cells, jobs, STALE)).run()
+    before = signal.signal(signal.SIGTERM, _stop)  # what schedulers send when time is up
+    try:
+        outcome = Dispatcher(cells, train, jobs, bar=StudyBar(cells, jobs, STALE)).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     outcome.failed |= foreign
     sys.stdout.write(_summary(plan, out, outcome))
     return 1 if outcome.failed else 0
-
-
-def train_cell(cell: Cell, threads: int) -> None:
-    """`work.train`, imported where it is done: this process needs none of it."""
-    from hf_ambiser.runs.work import train
-
-    train(cell, threads)
 
 
 def write_plan(plan: Plan, out: Path) -> None:
@@ -92,9 +88,7 @@ def _summary(plan: Plan, out: Path, outcome: Outcome) -> str:
     lines = [f"{len(outcome.finished)} cells finished, {len(outcome.failed)} failed: {out}"]
     lines += [f"failed: {key}: {error}" for key, error in sorted(outcome.failed.items())]
     if outcome.elsewhere:
-        lines.append(
-            f"{len(outcome.elsewhere)} cells are being run by others; the same command waits for none of them"
-        )
+        lines.append(f"{len(outcome.elsewhere)} cells are being run by others now, who are not waited for")
     lines += [f"skipped: {system.name}: {system.missing}" for system in plan.systems if system.missing]
     return "\n".join(lines) + "\n"
 

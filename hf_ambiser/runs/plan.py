@@ -3,13 +3,13 @@
 ```yaml
 name: crema_d_study
 datasets:
-  - dataset: data/crema_d_folds        # what a dataset script made
+  - dataset: data/crema_d_folds        # what a dataset script made, from where the command is given
     configs: [ipr-strict-kfold5]       # a config, or a family that stands for all of its folds
     folds: all                         # or some: [0, 1]
 seeds: [0, 1, 2]
 shared: {num_train_epochs: 10}         # fields of every run, over those of its config file
 systems:
-  baseline: {config: baseline.yaml}    # beside this file; further fields are the system's own
+  baseline: {config: baseline.yaml}    # from where this file is; further fields are the system's own
   ipr: {config: ipr.yaml, mu: 0.3}
   swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
   in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
