@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,12 @@ from hf_ambiser.report.beside import pairs
 from hf_ambiser.report.cells import Cell, find, group
 from hf_ambiser.report.plan import read_planned
 from hf_ambiser.report.results import check_splits
+from hf_ambiser.report.shown import COLUMNS, QUOTED
 from hf_ambiser.report.sweeps import find_sweeps
+from hf_ambiser.runs.plan import read_plan
+
+
+PAPERS = Path(__file__).parent.parent / "train_scripts" / "configs" / "papers"
 
 
 def groups(folder, order=()):
@@ -203,3 +209,14 @@ def test_a_sweep_is_systems_that_differ_in_one_number(tmp_path):
         ("model_fields.size", [(4.0, "mu0.1"), (8.0, "size8"), (16.0, "size16")]),
         ("mu", [(0.1, "mu0.1"), (0.2, "mu0.2"), (0.3, "mu0.3")]),
     ]
+
+
+@pytest.mark.parametrize("path", sorted(PAPERS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_papers_plan_can_be_read_once_the_runner_wrote_it(tmp_path, path):
+    plan = read_plan(path).resolved()
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    planned = read_planned(tmp_path, [])
+    assert [q.value for q in planned.quoted] == [number["value"] for number in plan["paper"]["numbers"]] != []
+    assert all(q.reference and q.figure in {**COLUMNS, **QUOTED} for q in planned.quoted)
+    assert planned.systems == list(plan["systems"]) and planned.not_there_yet == plan["not_there_yet"]
+    assert len(planned.missing) == planned.n_cells and (planned.n_cells or planned.note or not planned.systems)
