@@ -3,8 +3,8 @@
 Importing this package makes `AutoModel`, `AutoModelForAudioClassification` and `AutoConfig` know its models.
 """
 
-from hf_ambiser.label_policies import available_policies, get_policy
-from hf_ambiser.labels import LabelPolicy, RatingArrays, VoteTable, tally
+from hf_ambiser.label_policies import LabelPolicy, available_policies, get_policy
+from hf_ambiser.labels import RatingArrays, VoteTable, tally
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import LogMelConfig, LogMelModel, PrototypeConfig, PrototypeForAudioClassification, register
 

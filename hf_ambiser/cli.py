@@ -19,10 +19,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.add_argument("--n-utterances", type=int, default=1000, help="simulated clips (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
 
-    compare = commands.add_parser("compare", help="table of the finished runs under a folder")
-    compare.add_argument("folder", type=Path, help="holds <system>/<seed>/ run folders")
-    compare.add_argument("--of", default="ipr", help="system that the others are compared with (default: %(default)s)")
-    compare.add_argument("--splits", nargs="+", help="test splits (default: all)")
+    report = commands.add_parser(
+        "report", help="tables, tests, figures and a page of the finished runs below a folder"
+    )
+    report.add_argument("folder", type=Path, help="holds run folders, at any depth; FOLDER/report is written")
+    report.add_argument(
+        "--of", metavar="SYSTEM", help="that the others are compared with (default: ipr, or the first)"
+    )
+    report.add_argument("--splits", nargs="+", metavar="SPLIT", help="test splits (default: all)")
+    report.add_argument("--no-html", action="store_true", help="write no report.html")
 
     card = commands.add_parser("card", help="write a finished run's model card again; a human's edits are kept")
     card.add_argument("run", type=Path, help="run folder")
@@ -37,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     push.add_argument("--allow", nargs="+", default=[], help="texts that look private and are not")
 
     args = parser.parse_args(argv)
-    command = {"demo": _demo, "compare": _compare, "card": _card, "push": _push}[args.command]
+    command = {"demo": _demo, "report": _report, "card": _card, "push": _push}[args.command]
     try:
         return command(args)
     except (ValueError, OSError) as error:
@@ -61,10 +66,13 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from hf_ambiser.runs.report import compare
+def _report(args: argparse.Namespace) -> int:
+    from hf_ambiser.report.write import FOLDER, write_report
 
-    print(compare(args.folder, args.of, args.splits))
+    print(write_report(args.folder, args.of, args.splits, html=not args.no_html))
+    out = args.folder / FOLDER
+    page = "" if args.no_html else f"; to look at and listen to: {out / 'report.html'}"
+    print(f"report: {out / 'report.md'}, its tables as CSV and LaTeX beside it{page}", file=sys.stderr)
     return 0
 
 

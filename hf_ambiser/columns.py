@@ -19,13 +19,18 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]])
     return part.replace(path)
 
 
-def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """Inverse of `write_columns`."""
-    table = pq.read_table(path)
-    return {
-        name: np.stack(column.to_pylist()) if pa.types.is_fixed_size_list(column.type) else column.to_numpy()
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Inverse of `write_columns`; with `names` only those columns, as far as the file has them."""
+    with pq.ParquetFile(path) as file:
+        table = file.read(None if names is None else [name for name in file.schema_arrow.names if name in names])
+    return {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(flat or [np.zeros(0)]).reshape(-1, column.type.list_size)
 
 
 def _array(values: np.ndarray | Sequence[str]) -> pa.Array:

@@ -34,14 +34,17 @@ class EpochAgreement:
     rater_shares: tuple[float, ...]
 
 
-def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
+def pseudo_label_agreement(run: Path, last: bool = False) -> list[EpochAgreement]:
     """IPR's Figure 3: agreement of prototype-assigned and of classifier labels with the raters', epoch by epoch.
 
     Only utterances that were labelled by the method (weight or soft label not yet zero) and have a consensus count.
+    With `last` only the last epoch is read.
     """
+    epochs, rows = trajectory_epochs(run)[-1 if last else 0 :], []
+    if not epochs:
+        return []
     reference = read_reference(run)
-    rows = []
-    for epoch in trajectory_epochs(run):
+    for epoch in epochs:
         table = read_trajectory(run, epoch)
         if "soft_label" not in table:
             return []

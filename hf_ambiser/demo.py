@@ -15,8 +15,8 @@ from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
+from hf_ambiser.report.write import write_report
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.report import compare
 from hf_ambiser.runs.run import RESULTS, run
 
 
@@ -113,6 +113,7 @@ class Demo:
         fields = {
             **_SHARED,
             **SYSTEMS[system],
+            "system": system,
             "dataset": str(self.dataset),
             "output_dir": str(self.folder(system)),
             "seed": self.seed,
@@ -125,7 +126,7 @@ class Demo:
         classes = read_dataset_info(self.dataset)["classes"]
         plot_prototype_similarity(ipr, self.out / "figures" / "prototype_similarity.png", classes)
         plot_pseudo_label_agreement(ipr, self.out / "figures" / "pseudo_label_agreement.png")
-        text = compare(self.out / "runs", splits=[TEST]) + truth_table(distance_from_truth(ipr))
+        text = write_report(self.out / "runs", splits=[TEST]) + truth_table(distance_from_truth(ipr))
         path = self.out / "results.md"
         path.write_text(text)
         return path
@@ -136,6 +137,7 @@ class Demo:
             [
                 f"Done in {seconds:.0f} s. One seed of a small simulation: an example, not a finding.",
                 f"  results table   {table}",
+                f"  to listen to    {self.out / 'runs' / 'report' / 'report.html'}",
                 f"  figures         {self.out / 'figures'}/prototype_similarity.png, pseudo_label_agreement.png",
                 f"  checkpoints     {self.folder('ipr')}/model (and one beside each other system)",
                 f"  label history   {self.folder('ipr')}/trajectory",

@@ -1,105 +1,27 @@
 """From annotators' ratings to votes, soft labels, consensus labels and their ambiguity.
 
 Everything here is a pure function of arrays. What a vote *is* (which classes count, what happens to a rater's second
-label, to the actors' own ratings, to votes for classes left out) is decided by a named, fingerprinted `LabelPolicy`
-and by nothing else, so two results can be compared by comparing two fingerprints.
+label, to the actors' own ratings, to votes for classes left out) and where the labels come from that are learnt from
+(vote shares, or a model of the raters) is decided by a named, fingerprinted `LabelPolicy` and by nothing else, so two
+results can be compared by comparing two fingerprints.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from hf_ambiser.aggregation import AggregationError, posterior
+from hf_ambiser.label_policies import LabelPolicy
+
 
 Array = np.ndarray
-Rule = Literal["plurality", "majority", "all_inclusive"]
-MultiLabel = Literal["first", "each", "fractional"]
-AgreementOver = Literal["all", "mapped"]
-Merge = Literal["before", "after"]
-
-
-@dataclass(frozen=True)
-class LabelPolicy:
-    """How ratings become votes, and votes a consensus label.
-
-    Args:
-        name: Short name, written into every result.
-        classes: The K classes; their order is the class index everywhere.
-        class_map: Raw label (lower case) to class, or to `None` for a label that is known but left out.
-        rule: `plurality`: the class with the most votes, none on a tie. `majority`: more than half of the votes.
-            `all_inclusive`: every utterance with a vote is kept; its label is the plurality's where there is one.
-        multi_label: What several labels by one rater count: `first` only the first; `each` one vote each (at most one
-            a class and rater); `fractional` 1/n each.
-        self_reports: Whether the actors' ratings of themselves are votes.
-        agreement_over: What agreement is a share of, and among what the consensus is sought: `all` votes, those for
-            classes left out included, or only the votes for `mapped` classes.
-        merge: Whether raw labels that map to one class are merged `before` the consensus is sought, or `after` (the
-            raw label with the most votes wins and is mapped then: IEMOCAP's usual 5531 utterances are made this way).
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    class_map: Mapping[str, str | None]
-    rule: str = "plurality"
-    multi_label: str = "first"
-    self_reports: bool = False
-    agreement_over: str = "all"
-    merge: str = "before"
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("rule", get_args(Rule)),
-            ("multi_label", get_args(MultiLabel)),
-            ("agreement_over", get_args(AgreementOver)),
-            ("merge", get_args(Merge)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"label policy {self.name!r}: {name}={getattr(self, name)!r} is not one of {list(allowed)}."
-                )
-        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(
-                f"label policy {self.name!r}: classes={self.classes} must be at least two different names."
-            )
-        for raw, target in self.class_map.items():
-            if raw != raw.lower():
-                raise ValueError(f"label policy {self.name!r}: class_map key {raw!r} must be lower case.")
-            if target is not None and target not in self.classes:
-                raise ValueError(
-                    f"label policy {self.name!r}: class_map sends {raw!r} to {target!r}, which is not one of the"
-                    f" classes {list(self.classes)}. Map it to one of them, or to None to leave it out."
-                )
-        missing = [c for c in self.classes if c not in self.class_map.values()]
-        if missing:
-            raise ValueError(f"label policy {self.name!r}: no raw label maps to class(es) {missing}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready form; `from_dict` is its inverse."""
-        return {**dataclasses.asdict(self), "classes": list(self.classes), "class_map": dict(self.class_map)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LabelPolicy:
-        """Inverse of `to_dict`."""
-        return cls(**{**values, "classes": tuple(values["classes"])})
-
-    def with_(self, **changes: Any) -> LabelPolicy:
-        """A copy with some fields changed; a changed policy has another fingerprint."""
-        unknown = sorted(set(changes) - {f.name for f in dataclasses.fields(self)})
-        if unknown:
-            allowed = [f.name for f in dataclasses.fields(self)]
-            raise ValueError(f"label policy {self.name!r} has no field {unknown}; its fields are {allowed}.")
-        return dataclasses.replace(self, **changes)
-
-    def fingerprint(self) -> str:
-        """Twelve hex digits over everything that decides a label (the name does not, so it is left out)."""
-        content = {k: v for k, v in self.to_dict().items() if k != "name"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+# A posterior that gives less than this to all classes together says nothing of them.
+NO_MASS = 1e-6
+# Labels of one rater, whether he is the speaker, and his name where it is known.
+Answer = tuple[Sequence[str], bool] | tuple[Sequence[str], bool, str | None]
 
 
 @dataclass(frozen=True)
@@ -114,10 +36,13 @@ class RatingArrays:
         position: `(R,)` int, place of the label within its rating, 0 first.
         self_report: `(R,)` bool, whether the rater is the speaker.
         vocabulary: The raw labels, lower case.
+        rater: `(R,)` int, index into `raters`, -1 for a rater without a name; None: no rater has one.
+        raters: Names of the raters.
+        group: `(N,)` int, the group of each utterance; needed by an aggregation `within` groups only.
 
     Raises:
-        ValueError: If columns differ in length, an utterance or label lies outside its range, or the vocabulary is not
-            of different lower-case words.
+        ValueError: If columns differ in length, an utterance, label or rater lies outside its range, or the vocabulary
+            is not of different lower-case words.
     """
 
     n_utterances: int
@@ -127,38 +52,51 @@ class RatingArrays:
     position: Array
     self_report: Array
     vocabulary: tuple[str, ...]
+    rater: Array | None = None
+    raters: tuple[str, ...] = ()
+    group: Array | None = None
 
     def __post_init__(self) -> None:
-        rows = {name: len(getattr(self, name)) for name in ("utterance", "rating", "label", "position", "self_report")}
+        columns = {name: getattr(self, name) for name in ("utterance", "rating", "label", "position", "self_report")}
+        if self.rater is not None:
+            columns["rater"] = self.rater
+        rows = {name: len(column) for name, column in columns.items()}
         if len(set(rows.values())) > 1:
             raise ValueError(f"ratings: the columns have different lengths: {rows}.")
-        # Out of range they would be counted for another utterance or label, silently.
-        for name, n, what in (
-            ("utterance", self.n_utterances, "n_utterances"),
-            ("label", len(self.vocabulary), "len(vocabulary)"),
+        # Out of range they would be counted for another utterance, label or rater, silently.
+        for name, lowest, n, what in (
+            ("utterance", 0, self.n_utterances, "n_utterances"),
+            ("label", 0, len(self.vocabulary), "len(vocabulary)"),
+            ("rater", -1, len(self.raters), "len(raters)"),
         ):
-            column = getattr(self, name)
-            if len(column) and not (column.min() >= 0 and column.max() < n):
+            column = columns.get(name, ())
+            if len(column) and not (column.min() >= lowest and column.max() < n):
                 raise ValueError(
-                    f"ratings: column {name!r} runs from {column.min()} to {column.max()}; allowed is 0 to {n - 1}"
-                    f" ({what} - 1)."
+                    f"ratings: column {name!r} runs from {column.min()} to {column.max()}; allowed is {lowest} to"
+                    f" {n - 1} ({what} - 1)."
                 )
         if len(set(self.vocabulary)) < len(self.vocabulary) or any(word != word.lower() for word in self.vocabulary):
             raise ValueError(f"ratings: vocabulary {self.vocabulary} must be of different words in lower case.")
 
     @classmethod
-    def from_lists(cls, ratings: Sequence[Iterable[tuple[Sequence[str], bool]]]) -> RatingArrays:
-        """From one list of `(labels, self_report)` per utterance; labels are lower-cased."""
+    def from_lists(cls, ratings: Sequence[Iterable[Answer]]) -> RatingArrays:
+        """From one list of `(labels, self_report)` or `(labels, self_report, rater)` per utterance.
+
+        Labels are lower-cased; a rater is a name, or None where it is not known.
+        """
         codes: dict[str, int] = {}
-        rows: list[tuple[int, int, int, int, bool]] = []
+        raters: dict[str, int] = {}
+        rows: list[tuple[int, int, int, int, bool, int]] = []
         answer = 0
         for n, answers in enumerate(ratings):
-            for labels, is_self in answers:
+            for labels, is_self, *named in answers:
+                name = named[0] if named else None
+                who = -1 if name is None else raters.setdefault(name, len(raters))
                 for position, label in enumerate(labels):
                     code = codes.setdefault(label.lower(), len(codes))
-                    rows.append((n, answer, code, position, is_self))
+                    rows.append((n, answer, code, position, is_self, who))
                 answer += 1
-        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
+        table = np.array(rows, dtype=np.int64).reshape(-1, 6)
         return cls(
             n_utterances=len(ratings),
             utterance=table[:, 0],
@@ -167,6 +105,8 @@ class RatingArrays:
             position=table[:, 3],
             self_report=table[:, 4].astype(bool),
             vocabulary=tuple(codes),
+            rater=table[:, 5],
+            raters=tuple(raters),
         )
 
 
@@ -177,30 +117,38 @@ class VoteTable:
     Args:
         votes: `(N, K)` float64 counts (fractions under `fractional`).
         outside: `(N,)` float64, weight of the votes for classes left out.
-        label: `(N,)` int64, consensus class or -1.
-        agreement: `(N,)` float64 in [0, 1]: share of the consensus class, or of the strongest class without consensus.
-        kept: `(N,)` bool: has a vote for one of the classes and, unless the rule is `all_inclusive`, a consensus.
+        vote_label: `(N,)` int64, consensus class of the votes or -1.
+        agreement: `(N,)` float64 in [0, 1]: share of the votes' consensus class, or of the strongest class without
+            consensus.
+        kept: `(N,)` bool: has a vote for one of the classes and, unless the rule is `all_inclusive`, the votes have a
+            consensus.
         votes_in: Weight of all votes that came in.
         excluded: Reason -> weight that did not become a vote. `votes_in == votes.sum() + sum(excluded.values())`.
+        label: `(N,)` int64, class to learn from or -1: `vote_label`, or under a model of the raters the class that
+            leads its posterior (more than half of it, where the rule is `majority`).
+        soft_label: `(N, K)` distribution to learn from: shares of the votes, or that posterior within the K classes;
+            a row of zeros where nobody voted for any of the classes, or the model is sure of one that is left out.
     """
 
     votes: Array
     outside: Array
-    label: Array
+    vote_label: Array
     agreement: Array
     kept: Array
     votes_in: float
-    excluded: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def soft_label(self) -> Array:
-        """`(N, K)` shares of the votes; a row of zeros where nobody voted for any of the classes."""
-        return soft_labels(self.votes)
+    excluded: dict[str, float]
+    label: Array
+    soft_label: Array
 
     @property
     def entropy(self) -> Array:
         """`(N,)` entropy of the soft label in bits; 0 where nobody voted."""
         return entropy_bits(self.soft_label)
+
+    @property
+    def vote_shares(self) -> Array:
+        """`(N, K)` shares of the votes, whatever the aggregation; zeros where nobody voted for any of the classes."""
+        return soft_labels(self.votes)
 
 
 def soft_labels(votes: Array) -> Array:
@@ -222,8 +170,14 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
 
     Vectorised: cost is a few passes over R labels and an `(N, K + left-out labels)` table.
 
+    A model of the raters takes the ratings that count as answers, and chooses among the candidates of the consensus:
+    the classes (or raw labels, where they are merged after it) and, where agreement is over all votes, the labels left
+    out. Under `multi_label="each"` every label of a rater is an answer of its own: who gives two has two voices.
+
     Raises:
         ValueError: If a raw label is not in the policy's class map.
+        AggregationError: If the policy models raters and cannot here: raters without a name, no crowd-kit, a model
+            that diverges.
     """
     vocabulary = ratings.vocabulary
     unknown = sorted({label for label in vocabulary if label not in policy.class_map})
@@ -265,10 +219,53 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
             excluded[f"outside the classes: {vocabulary[column]}"] = float(raw[:, column].sum())
     outside = raw[:, : len(vocabulary)][:, in_class < 0].sum(axis=1)
 
-    label, agreement = _consensus(policy, votes, outside, raw[:, : len(vocabulary)], in_class)
+    # The candidates among which the winner is sought, and the class each stands for.
+    candidate, target = _candidates(policy, in_class)
+    among = (candidate[:, None] == np.arange(len(target))).astype(np.float64)  # (V, C)
+    counts = raw[:, : len(vocabulary)] @ among
     has_vote = votes.sum(axis=1) > 0
+    label = _leader(policy, counts, target)
+    strongest = np.where(label >= 0, label, votes.argmax(axis=1))
+    share, total = votes[np.arange(n), strongest], counts.sum(axis=1)
+    agreement = np.divide(share, total, out=np.zeros(n), where=total > 0)
     kept = has_vote & ((label >= 0) | (policy.rule == "all_inclusive"))
-    return VoteTable(votes, outside, label, agreement, kept, votes_in, excluded)
+    if policy.aggregation == "shares":
+        return VoteTable(votes, outside, label, agreement, kept, votes_in, excluded, label, soft_labels(votes))
+
+    rows = np.flatnonzero(use & (candidate[ratings.label] >= 0))
+    belief = posterior(
+        policy.aggregation,
+        policy.aggregation_options,
+        ratings.utterance[rows],
+        rater_numbers(policy, ratings)[rows],
+        candidate[ratings.label[rows]],
+        counts.shape,
+        ratings.group,
+    )
+    in_classes = belief @ (target[:, None] == np.arange(k))
+    # Shares of next to nothing are shares of what the model rounds at.
+    known = has_vote & (in_classes.sum(axis=1) > NO_MASS)
+    soft = soft_labels(in_classes) * known[:, None]
+    modelled = np.where(has_vote, _leader(policy, belief, target), -1)
+    return VoteTable(votes, outside, label, agreement, kept, votes_in, excluded, modelled, soft)
+
+
+def rater_numbers(policy: LabelPolicy, ratings: RatingArrays) -> Array:
+    """`(R,)` int, the raters numbered in the order of their names, whatever order they come in; -1 without a name.
+
+    Raises:
+        AggregationError: If the policy models raters and a rating that may count is by nobody in particular.
+    """
+    rater = np.full(len(ratings.label), -1) if ratings.rater is None else ratings.rater
+    counts = np.ones(len(rater), dtype=bool) if policy.self_reports else ~ratings.self_report
+    anonymous = counts & (rater < 0)
+    if policy.aggregation != "shares" and anonymous.any():
+        raise AggregationError(
+            f"label policy {policy.name!r}: aggregation={policy.aggregation!r} models each rater, but"
+            f" {anonymous.sum()} of {counts.sum()} ratings do not say whose they are (CREMA-D's release, for one,"
+            " counts anonymous votes). Use aggregation='shares', or a corpus that names raters (IEMOCAP, simulated)."
+        )
+    return np.append(np.argsort(np.argsort(ratings.raters)), -1)[rater]
 
 
 def _weights(policy: LabelPolicy, ratings: RatingArrays) -> Array:
@@ -296,33 +293,33 @@ def _repeats(ratings: RatingArrays, key: Array, use: Array) -> Array:
     return repeated
 
 
-def _consensus(policy: LabelPolicy, votes: Array, outside: Array, raw: Array, in_class: Array) -> tuple[Array, Array]:
-    """Consensus class `(N,)` or -1, and agreement `(N,)`."""
-    n, k = votes.shape
-    everything = policy.agreement_over == "all"
-    total = votes.sum(axis=1) + (outside if everything else 0.0)
-    # The candidates: columns among which the winner is sought, and the class each stands for (-1: left out).
-    if policy.merge == "before":
-        left_out = raw[:, in_class < 0] if everything else raw[:, :0]
-        candidates = np.concatenate([votes, left_out], axis=1)
-        target = np.concatenate([np.arange(k), np.full(left_out.shape[1], -1)])
-    else:
-        columns = np.ones(len(in_class), dtype=bool) if everything else in_class >= 0
-        candidates, target = raw[:, columns], in_class[columns]
-    if candidates.shape[1] == 0 or n == 0:
-        return np.full(n, -1, dtype=np.int64), np.zeros(n)
+def _candidates(policy: LabelPolicy, in_class: Array) -> tuple[Array, Array]:
+    """Raw label -> candidate `(V,)` (-1: none), and candidate -> class `(C,)` (-1: left out).
 
-    top = candidates.max(axis=1)
+    Candidates are the classes or, where they are merged after the consensus, the raw labels; and, where agreement is
+    over all votes, every raw label that is left out.
+    """
+    k = len(policy.classes)
+    own = (in_class < 0) if policy.merge == "before" else np.ones(len(in_class), dtype=bool)
+    if policy.agreement_over == "mapped":
+        own &= in_class >= 0
+    first = k if policy.merge == "before" else 0
+    candidate = in_class.copy() if first else np.full(len(in_class), -1, dtype=np.int64)
+    candidate[own] = first + np.arange(own.sum())
+    return candidate, np.concatenate([np.arange(first), in_class[own]])
+
+
+def _leader(policy: LabelPolicy, weight: Array, target: Array) -> Array:
+    """`(N,)` class of the candidate that leads weights `(N, C)`, -1 where none does or it is left out."""
+    n, c = weight.shape
+    if c == 0 or n == 0:
+        return np.full(n, -1, dtype=np.int64)
+    top = weight.max(axis=1)
     # Fractional votes are sums of thirds and halves: equal up to rounding is equal.
-    unique = (candidates >= top[:, None] - 1e-9).sum(axis=1) == 1
-    winner = target[candidates.argmax(axis=1)]
+    unique = (weight >= top[:, None] - 1e-9).sum(axis=1) == 1
     if policy.rule == "majority":
-        unique &= top > total / 2 + 1e-9
-    label = np.where(unique & (top > 0), winner, -1).astype(np.int64)
-
-    strongest = np.where(label >= 0, label, votes.argmax(axis=1))
-    share = votes[np.arange(n), strongest]
-    return label, np.divide(share, total, out=np.zeros(n), where=total > 0)
+        unique &= top > weight.sum(axis=1) / 2 + 1e-9
+    return np.where(unique & (top > 0), target[weight.argmax(axis=1)], -1).astype(np.int64)
 
 
 def fleiss_kappa(votes: Array) -> float:

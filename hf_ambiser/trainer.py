@@ -220,7 +220,9 @@ class AmbiSERTrainer(Trainer):
             loss = soft_cross_entropy(outputs.logits, shares(votes)).mean()
         else:
             loss = self._training_loss(outputs, batch)
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+        # The embedding is left out of evaluations by the model's `keys_to_ignore_at_inference`, unless asked for.
+        kept = {"loss": loss, "logits": outputs.logits, "embedding": outputs.embedding}
+        return (loss, kept) if return_outputs else loss
 
     def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
@@ -295,7 +297,8 @@ class AmbiSERTrainer(Trainer):
         with torch.random.fork_rng():
             output: Any = super().evaluation_loop(dataloader, description, False, *args, **kw)
         prefix = kw.get("metric_key_prefix", "eval")
-        losses = soft_cross_entropy(torch.as_tensor(output.predictions), shares(torch.as_tensor(output.label_ids[0])))
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        losses = soft_cross_entropy(torch.as_tensor(logits), shares(torch.as_tensor(output.label_ids[0])))
         output.metrics[f"{prefix}_loss"] = float(losses.mean())
         return output
 

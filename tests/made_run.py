@@ -12,10 +12,10 @@ from hf_ambiser.data.corpora import simulated
 TINY = {"conv_channels": [4, 8], "conv_strides": [[2, 2], [2, 2]], "hidden_size": 16, "n_mels": 16, "dropout": 0.1}
 
 
-def built(folder: Path, n: int = 60) -> Path:
+def built(folder: Path, n: int = 60, configs: tuple[str, ...] = ("ipr-strict",)) -> Path:
     simulated.generate(folder / "corpus", n_utterances=n, n_speakers=10, seed=0)
     build(
-        "simulated", folder / "corpus", folder / "dataset", configs=["ipr-strict"], seed=0, d1_quota="per_class",
+        "simulated", folder / "corpus", folder / "dataset", configs=configs, seed=0, d1_quota="per_class",
         min_per_class=1, progress=False,
     )  # fmt: skip
     return folder / "dataset"

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from crema_d_tree import csv_row, encode, made_corpus, tone, write_tree
 from iemocap_tree import block, votes, write_audio, write_dialog
@@ -16,7 +17,7 @@ from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.rows import prepare
 from hf_ambiser.data.schema import features
-from hf_ambiser.data.splits import SplitError
+from hf_ambiser.data.splits import SplitError, SplitOptions, make_split
 from hf_ambiser.label_policies import get_policy
 
 
@@ -120,7 +121,7 @@ def test_streaming_and_the_cast_to_audio_need_no_torchcodec(built, cache):
 def test_folds_share_their_files_and_the_papers_validation_repeats_the_test_side(built, cache):
     names = [c for c in built.content["configs"] if c.startswith("loso-strict-")]
     assert names == [f"loso-strict-{s}" for s in range(1001, 1007)]
-    parquet = [p for p in (built.out / "speakers").iterdir()]
+    parquet = list((built.out / "folds").iterdir())
     assert len(parquet) == 12  # labelled and not, per speaker, once for all seven folds
     for name in names[:2]:
         parts = {s: load_split(built.out, name, s, cache_dir=cache) for s in ("train", "validation", "test")}
@@ -135,6 +136,52 @@ def test_folds_share_their_files_and_the_papers_validation_repeats_the_test_side
         again = load_split(built.out, config, "validation", cache_dir=cache)["id"]
         originals = [i for s in repeated for i in load_split(built.out, config, s, cache_dir=cache)["id"]]
         assert sorted(again) == sorted(originals)
+
+
+@pytest.fixture(scope="module")
+def folds(root, tmp_path_factory):
+    configs = ("ipr-strict-kfold3", "slc-paper-kfold3")
+    return build("crema_d", root, tmp_path_factory.mktemp("folds") / "out", configs=configs, **OPTIONS)
+
+
+def test_folds_with_hidden_labels_store_a_clip_at_most_once_in_either_form(folds, root, cache):
+    prepared = prepare("crema_d", root)
+    data, stored = prepared.split_input(), Counter()
+    for path in (folds.out / "folds").glob("*.parquet"):
+        stored.update((i, "hidden" in path.name) for i in pq.read_table(path, columns=["id"])["id"].to_pylist())
+    assert set(stored.values()) == {1} and len({i for i, _ in stored}) == 150
+    for config in folds.content["configs"]:
+        split = make_split(data, config, SplitOptions(d1_quota="per_class", min_per_class=2))
+        for name in split.names:
+            part = load_split(folds.out, config, name, cache_dir=cache)
+            assert sorted(part["id"]) == sorted(data.id[split.rows(name)]), (config, name)
+            hidden = config.startswith("ipr") and name == "d2"
+            assert (set(part["tier"]) == {"unlabelled"}) == hidden and np.any(part["votes"]) != hidden
+
+
+def test_a_fold_is_the_same_through_load_dataset_and_its_hidden_labels_come_back(folds, cache):
+    name = "ipr-strict-kfold3-1"
+    for split in ("d1", "d2", "d3"):
+        ours = load_split(folds.out, name, split, cache_dir=cache)
+        theirs = datasets.load_dataset(str(folds.out), name, split=split, cache_dir=str(cache))
+        assert ours["id"] == theirs["id"] and ours["audio"] == theirs["audio"] and ours.features == theirs.features
+    hidden, shown = (load_split(folds.out, name, "d2", reveal=r, cache_dir=cache) for r in (False, True))
+    assert shown["id"] == hidden["id"] and shown["audio"] == hidden["audio"]
+    assert shown["label"] == hidden["reference_label"] and shown["votes"] == hidden["reference_votes"]
+    assert shown.features == hidden.features
+
+
+def test_the_builder_class_gives_folds_too(folds, root, tmp_path, cache):
+    name = "ipr-strict-kfold3-1"
+    builder = AmbiguousSpeech(
+        config_name=name, corpus="crema_d", data_dir=str(root), cache_dir=str(tmp_path), d1_quota="per_class",
+        min_per_class=2,
+    )  # fmt: skip
+    builder.download_and_prepare()
+    for split, part in builder.as_dataset().items():
+        ours = load_split(folds.out, name, split, cache_dir=cache)
+        ours = ours.select(np.argsort(ours["id"]))
+        assert part["id"] == ours["id"] and part["label"] == ours["label"] and part["audio"] == ours["audio"]
 
 
 def test_the_card_states_what_a_reader_needs(built):

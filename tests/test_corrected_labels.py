@@ -17,7 +17,8 @@ from hf_ambiser.corrected_labels import (
 )
 from hf_ambiser.label_table import LabelTable
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
-from hf_ambiser.runs.report import Run, pseudo_label_table
+from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.labels_given import labels_given_table
 from hf_ambiser.trajectory import write_trajectory
 
 
@@ -89,14 +90,13 @@ def test_agreement_is_the_share_of_labels_that_are_the_raters(made):
 
 
 def test_the_table_of_given_labels_is_of_the_last_epoch(made):
-    class Known(Run):
-        results = {"data": {"classes": NAMES}}
-
+    cell = Cell(made.folder, {"system": "ipr", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
     last = pseudo_label_agreement(made.folder)[-1]
-    table = pseudo_label_table({"ipr": [Known(made.folder)]})
+    assert pseudo_label_agreement(made.folder, last=True) == [last]
+    table = labels_given_table(Group("made", {"ipr": [cell]}))
     assert (
-        f"| ipr | {100 * last.prototype:.1f} | {100 * last.classifier:.1f} | a {100 * last.class_shares[0]:.0f}"
-        in (table or "")
+        f"| ipr | 1 | {100 * last.prototype:.1f} | {100 * last.classifier:.1f} | a {100 * last.class_shares[0]:.0f}"
+        in table.markdown()
     )
 
 

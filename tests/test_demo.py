@@ -68,7 +68,7 @@ def test_the_demo_from_nothing_to_its_table_and_again(small, tmp_path, monkeypat
 
 def test_all_systems_share_everything_but_what_the_table_varies(tmp_path):
     runs = {name: Demo(tmp_path, seed=3).arguments(name) for name in SYSTEMS}
-    ours = {"method", "warmup_epochs", "train_splits", "reveal_splits", "output_dir"}
+    ours = {"method", "system", "warmup_epochs", "train_splits", "reveal_splits", "output_dir"}
     shared = [{k: v for k, v in run.given.items() if k not in ours} for run in runs.values()]
     assert all(one == shared[0] for one in shared) and shared[0]["seed"] == 3
     assert len({run.given["output_dir"] for run in runs.values()}) == len(SYSTEMS)
@@ -111,7 +111,7 @@ def test_a_command_there_is_not_and_help(capsys):
     assert end.value.code == 2 and "demo" in capsys.readouterr().err
     with pytest.raises(SystemExit) as end:
         cli.main(["--help"])
-    assert end.value.code == 0 and "compare" in capsys.readouterr().out
+    assert end.value.code == 0 and "report" in capsys.readouterr().out
 
 
 def test_one_bar_in_the_place_of_the_trainers(tmp_path, monkeypatch):

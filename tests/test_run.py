@@ -1,4 +1,4 @@
-"""One run from arguments to run folder: what is written, going on, refusals, adapters, freezing; the seeds' cells."""
+"""One run from arguments to run folder: what is written, going on, refusals, adapters, freezing."""
 
 import json
 import runpy
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 import yaml
 from datasets import disable_progress_bars
 from made_run import TINY, built, fields
@@ -18,12 +19,10 @@ from transformers import TrainerCallback
 from hf_ambiser import train
 from hf_ambiser.data.loading import load_split
 from hf_ambiser.runs import run as module
-from hf_ambiser.runs import seeds
 from hf_ambiser.runs.arguments import ModelArguments, RunArguments
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.run import build_model, run
 from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, read_predictions, softmax
-from hf_ambiser.runs.seeds import Cell, cells, run_cells
 from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
 
 
@@ -75,6 +74,10 @@ def test_a_run_folder_holds_what_its_page_says_and_results_come_last(whole, data
         labelled = predicted["consensus"] >= 0
         right = predicted["probabilities"].argmax(axis=1)[labelled] == predicted["consensus"][labelled]
         assert scores["all"]["wa"] == pytest.approx(right.mean()) and scores["all"]["n"] == len(labelled)
+        # Embeddings of the clips they stand beside: the saved head makes the same answer of them.
+        head = transformers.AutoModelForAudioClassification.from_pretrained(whole / "model").eval().head
+        logits = head(torch.from_numpy(predicted["embedding"]))[0].detach().numpy()
+        np.testing.assert_allclose(softmax(logits), predicted["probabilities"], atol=1e-5)
 
 
 def test_the_trainer_was_not_shown_the_labels_of_d2(whole, dataset):
@@ -305,63 +308,6 @@ def test_the_environment_names_versions_and_commit():
     assert told["commit"] == (head or None) and isinstance(told["dirty"], bool)
 
 
-# The cells of a study
-
-
-def test_a_study_goes_seed_by_seed():
-    todo = cells([Path("c/a.yaml"), Path("c/b.yaml")], [3, 1], Path("out"))
-    assert [(cell.config.stem, cell.seed) for cell in todo] == [("a", 3), ("b", 3), ("a", 1), ("b", 1)]
-    assert todo[1].folder == Path("out/b/3")
-    command = todo[1].command({"use_cpu": True, "seed": 9})
-    assert command[1:5] == ["-m", "hf_ambiser.train", "--config", "c/b.yaml"]
-    given = dict(zip(command[5::2], command[6::2], strict=True))
-    assert given == {"--seed": "9", "--output_dir": "out/b/3", "--disable_tqdm": "True", "--use_cpu": "True"}
-
-
-def test_two_configs_of_one_name_would_share_a_folder_and_are_refused():
-    with pytest.raises(ValueError, match="ipr"):
-        cells([Path("a/ipr.yaml"), Path("b/ipr.yaml")], [0], Path("out"))
-
-
-def test_no_jobs_at_all_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="jobs=0"):
-        run_cells(cells([tmp_path / "a.yaml"], [0], tmp_path), {}, jobs=0)
-
-
-PROGRAM = """
-import os, pathlib, sys, time
-folder, config = pathlib.Path(sys.argv[1]), sys.argv[2]
-print("words of", config, os.environ.get("OMP_NUM_THREADS"), flush=True)
-start = time.time()
-time.sleep(0.3)
-if config == "bad":
-    sys.exit(3)
-(folder / "results.json").write_text(f"[{start}, {time.time()}]")
-"""
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_finished_cells_are_skipped_and_failed_ones_listed_while_the_others_go_on(tmp_path, monkeypatch, jobs):
-    monkeypatch.setattr(
-        Cell, "command", lambda self, _: [sys.executable, "-c", PROGRAM, str(self.folder), self.config.stem]
-    )
-    monkeypatch.setattr(seeds.os, "cpu_count", lambda: 6)
-    todo = cells([Path("bad.yaml"), Path("good.yaml"), Path("more.yaml")], [0, 1], tmp_path)
-    done = tmp_path / "good" / "0"
-    done.mkdir(parents=True)
-    (done / "results.json").write_text("[0, 0]")
-    failed = run_cells(todo, {}, jobs)
-    assert sorted(cell.folder.relative_to(tmp_path).as_posix() for cell in failed) == ["bad/0", "bad/1"]
-    assert (done / "results.json").read_text() == "[0, 0]" and not (done / "train.log").exists()
-    for folder in ("good/1", "more/0", "more/1"):
-        assert (tmp_path / folder / "results.json").is_file()
-    threads = {1: "1", 2: "3"}[jobs]  # one job: what the environment says; two: half the cores each
-    assert (tmp_path / "bad/0/train.log").read_text() == f"words of bad {threads}\n"
-    spans = [json.loads((tmp_path / f / "results.json").read_text()) for f in ("good/1", "more/0", "more/1")]
-    together = any(a[0] < b[1] and b[0] < a[1] for i, a in enumerate(spans) for b in spans[:i])
-    assert jobs == 2 or not together
-
-
 def test_a_run_does_not_go_on_with_other_data(dataset, whole, tmp_path):
     begun = shutil.copytree(whole, tmp_path / "begun")
     (begun / "results.json").unlink()
@@ -370,3 +316,31 @@ def test_a_run_does_not_go_on_with_other_data(dataset, whole, tmp_path):
     (begun / "arguments.yaml").unlink()  # names the folder it was copied from
     with pytest.raises(ValueError, match=r"other data \(content differ\)"):
         go(dataset, begun)
+
+
+def test_results_say_which_system_seed_split_and_fold_they_are_of_and_no_place(whole, tmp_path):
+    results = json.loads((whole / "results.json").read_text())
+    assert (results["system"], results["method"], results["seed"]) == ("ipr", "ipr", 42)
+    data = results["data"]
+    assert (data["dataset_config"], data["split_family"], data["fold"]) == ("ipr-strict", "ipr-strict", None)
+    assert str(whole.parent) not in (whole / "results.json").read_text()
+
+
+def test_the_best_checkpoint_is_named_without_its_place(dataset, tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "ua", "num_train_epochs": 2}
+    results = go(dataset, tmp_path / "best", **BASELINE | best, system="mine")
+    assert (tmp_path / "best" / results["best_checkpoint"]).is_dir() and results["system"] == "mine"
+    assert str(tmp_path) not in (tmp_path / "best" / "results.json").read_text()
+
+
+def test_a_run_folder_and_its_data_may_be_moved(dataset, whole, tmp_path):
+    moved, data = shutil.copytree(whole, tmp_path / "moved"), shutil.copytree(dataset, tmp_path / "data")
+    assert go(data, moved) == json.loads((whole / "results.json").read_text())
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(dataset, whole, tmp_path):
+    other = shutil.copytree(dataset, tmp_path / "other")
+    report = json.loads((other / "build_report.json").read_text())
+    (other / "build_report.json").write_text(json.dumps({**report, "content": "000000000000"}))
+    with pytest.raises(ValueError, match=r"other data \(content differ\)"):
+        go(other, whole)

@@ -9,6 +9,7 @@ import pytest
 from made_data import CLASSES, evaluation_set
 from transformers import EvalPrediction
 
+from hf_ambiser.columns import read_columns
 from hf_ambiser.metrics import evaluate_predictions
 from hf_ambiser.runs.scoring import HEADLINES, ValidationMetrics, read_predictions, score, softmax, write_predictions
 
@@ -104,6 +105,18 @@ def test_predictions_survive_their_file(tmp_path):
     again = score(np.log(read["probabilities"]), read["votes"], read["consensus"], list(CLASSES))
     now = score(logits, data.votes, data.consensus, list(CLASSES))
     assert all(again["all"][name] == pytest.approx(now["all"][name]) for name in HEADLINES)
+
+
+def test_embeddings_come_along_and_columns_can_be_read_alone(tmp_path):
+    data, rng = evaluation_set(11), np.random.default_rng(0)
+    logits, embedding = rng.normal(size=(11, 4)), rng.normal(size=(11, 6)).astype(np.float32)
+    path = write_predictions(tmp_path / "d3.parquet", data, logits, embedding)
+    read = read_predictions(path)
+    assert read["embedding"].dtype == np.float32
+    np.testing.assert_array_equal(read["embedding"], embedding)
+    some = read_columns(path, ["votes", "id", "not there"])
+    assert set(some) == {"votes", "id"}
+    np.testing.assert_array_equal(some["votes"], data.votes)
 
 
 def test_a_write_cut_short_leaves_no_file(tmp_path, monkeypatch):

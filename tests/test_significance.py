@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from hf_ambiser.metrics import UndefinedMetric, unweighted_accuracy
-from hf_ambiser.metrics.significance import paired_bootstrap, paired_t
+from hf_ambiser.metrics.significance import corrected_resampled_t, holm, paired_bootstrap, paired_t
 
 
 def accuracy(label, predicted):
@@ -112,3 +113,68 @@ def test_paired_t_says_what_it_cannot_say():
         paired_t([0.1, float("nan")])
     with pytest.raises(ValueError, match="each seed"):
         paired_t([0.1, 0.2], [0.1])
+
+
+FOLDS_A, FOLDS_B = [0.61, 0.58, 0.66, 0.60, 0.63], [0.57, 0.58, 0.60, 0.55, 0.62]
+
+
+def test_corrected_t_against_a_literal_one():
+    n, differences = 5, [x - y for x, y in zip(FOLDS_A, FOLDS_B, strict=True)]
+    mean = sum(differences) / n
+    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
+    t = mean / math.sqrt((1 / n + 1 / (n - 1)) * variance)
+    ours = corrected_resampled_t(FOLDS_A, FOLDS_B, 1 / (n - 1))
+    # The tail of t with 4 degrees of freedom by numerical integration of its density.
+    x = np.linspace(abs(t), 1e4, 4_000_001)
+    density = 3 / 8 / (1 + x**2 / 4) ** 2.5
+    assert ours.p == pytest.approx(2 * np.trapezoid(density, x), rel=1e-4)
+    assert (ours.mean, ours.sd, ours.n) == (pytest.approx(mean), pytest.approx(math.sqrt(variance)), n)
+    half = 2.7764451 * math.sqrt((1 / n + 1 / (n - 1)) * variance)  # the 97.5 % point of t with 4 degrees of freedom
+    assert (ours.low, ours.high) == pytest.approx((mean - half, mean + half))
+
+
+def test_corrected_t_is_scipys_t_of_a_scaled_mean_and_never_bolder_than_plain_t():
+    plain, ours = stats.ttest_rel(FOLDS_A, FOLDS_B), corrected_resampled_t(FOLDS_A, FOLDS_B, 0.25)
+    scale = math.sqrt((1 / 5) / (1 / 5 + 0.25))
+    assert ours.p == pytest.approx(2 * stats.t.sf(plain.statistic * scale, 4)) and ours.p > plain.pvalue
+    tiny = corrected_resampled_t(FOLDS_A, FOLDS_B, 1e-12)
+    assert tiny.p == pytest.approx(plain.pvalue)
+    with pytest.raises(ValueError, match="test_per_train"):
+        corrected_resampled_t(FOLDS_A, FOLDS_B, 0.0)
+
+
+def test_corrected_t_keeps_its_level_where_plain_t_does_not():
+    # Folds of a made cross-validation: a shared part (the training data) and a part of their own, no true difference.
+    rng, k, wrong = np.random.default_rng(0), 5, {"plain": 0, "corrected": 0}
+    for _ in range(1500):
+        values = rng.normal() * math.sqrt(1 / k) + rng.normal(size=k) * math.sqrt(1 - 1 / k)  # correlation 1 / k
+        wrong["plain"] += paired_t(values).p < 0.05
+        wrong["corrected"] += corrected_resampled_t(values, np.zeros(k), 1 / (k - 1)).p < 0.05
+    assert wrong["plain"] / 1500 > 0.09 and wrong["corrected"] / 1500 == pytest.approx(0.05, abs=0.015)
+
+
+def literal_holm(p):
+    """Reject step by step at every level that matters; the adjusted p is the smallest level that rejects."""
+    levels = sorted({min(1.0, x * m) for x in p for m in range(1, len(p) + 1)})
+    adjusted = [1.0] * len(p)
+    for level in reversed(levels):
+        left = sorted(range(len(p)), key=lambda i: p[i])
+        while left and p[left[0]] * len(left) <= level:
+            adjusted[left.pop(0)] = level
+    return adjusted
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_against_literal_step_down(seed):
+    p = np.round(np.random.default_rng(seed).beta(0.3, 2, size=seed % 6 + 1), 3).tolist()
+    ours = holm(p)
+    assert ours == pytest.approx(literal_holm(p))
+    assert all(a <= b <= min(1, a * len(p)) for a, b in zip(p, ours, strict=True))
+
+
+def test_holm_by_hand_and_without_a_test():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([None, 0.02, None, 0.03]) == [None, pytest.approx(0.04), None, pytest.approx(0.04)]
+    assert holm([]) == [] and holm([None]) == [None]
+    with pytest.raises(ValueError, match="p-values"):
+        holm([0.2, 1.2])

@@ -14,6 +14,7 @@ from hf_ambiser.data.splits import (
     is_clear,
     is_fold,
     make_split,
+    split_family,
     split_fingerprint,
     tiers,
 )
@@ -57,6 +58,8 @@ def by_id(data, split):
 
 def every_config(data):
     folds = ["loso-strict", "loso-paper", "logo-strict", "kfold4-strict", "kfold2-paper"]
+    folds += ["ipr-strict-kfold4", "ipr-paper-kfold3", "ipr-strict-loso", "ipr-paper-logo"]
+    folds += ["slc-strict-kfold3", "slc-paper-loso", "slc-strict-logo"]
     return ["ipr-strict", "ipr-paper", "slc-strict", "slc-paper", *expand_configs(folds, data)]
 
 
@@ -106,9 +109,9 @@ def test_strict_sides_share_no_speaker_and_no_session(seed):
         for a, b in [("train", "validation"), ("train", "test"), ("validation", "test")]:
             assert not speakers[a] & speakers[b], (config, a, b)
             # Leaving a speaker out, the other speaker of the session validates (nothing of the session trains).
-            if not (config.startswith("loso") and (a, b) == ("validation", "test")):
+            if not ("loso" in config and (a, b) == ("validation", "test")):
                 assert not groups[a] & groups[b], (config, a, b)
-        if config.startswith("loso"):
+        if "loso" in config:
             assert groups["validation"] == groups["test"]
 
 
@@ -279,11 +282,65 @@ def test_k_folds_test_every_utterance_once_with_balanced_groups():
     assert not is_fold("ipr-paper")
 
 
+@pytest.mark.parametrize("fold", ["kfold4-{}-1", "loso-{}-s03", "logo-{}-g2"])
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+def test_the_subsets_in_a_fold_are_those_of_the_papers_on_the_sides_of_the_fold(fold, protocol):
+    data = made(n=900, per_session=2)
+    plain = make_split(data, fold.format(protocol), NO_MINIMUM)
+    folds, which = fold.split("-{}-")
+    test, train = (set(plain.rows(name).tolist()) for name in ("test", "train"))
+
+    ipr = make_split(data, f"ipr-{protocol}-{folds}-{which}", NO_MINIMUM)
+    d1, d2, d3, clear, validation = (
+        set(ipr.rows(name).tolist()) for name in ("d1", "d2", "d3", "test_clear", "validation")
+    )
+    assert d3 | clear == test and abs(len(d3) - len(test) / 3) < 1 and ipr.masked == {"d2"}
+    assert max(ambiguity_key(data, i) for i in clear) <= min(ambiguity_key(data, i) for i in d3)
+    if protocol == "strict":
+        assert d1 | d2 == train and validation == set(plain.rows("validation").tolist())
+    else:  # the paper has no folds: what validates comes out of D1, never from the held-out side
+        d1 |= validation
+        assert d1 | d2 == train and len(validation) == round(0.1 * len(d1))
+    assert max(ambiguity_key(data, i) for i in d1) <= min(ambiguity_key(data, i) for i in d2)
+    assert abs(len(d1) - len(train) * 1710 / 5131) < 1
+
+    slc = make_split(data, f"slc-{protocol}-{folds}-{which}", NO_MINIMUM)
+    is_it = is_clear(data, 2 / 3)
+    for prefix, labelled, silent in (("", "train", "no_consensus"), ("test_", "test", "test_no_consensus")):
+        both = set(slc.rows(prefix + "clear").tolist()), set(slc.rows(prefix + "ambiguous").tolist())
+        assert both[0] | both[1] == {*plain.rows(labelled).tolist(), *plain.rows(silent).tolist()}
+        assert is_it[sorted(both[0])].all() and not is_it[sorted(both[1])].any()
+    held_out = set(slc.rows("test_clear")) | set(slc.rows("test_ambiguous"))
+    assert set(slc.rows("test")) == held_out
+    assert set(slc.rows("validation")) == (held_out if protocol == "paper" else set(plain.rows("validation")))
+
+
+def test_a_config_is_a_family_and_a_fold():
+    data = made()
+    assert expand_configs(["ipr-strict-kfold3", "slc-paper-loso"], data)[:4] == [
+        "ipr-strict-kfold3-0", "ipr-strict-kfold3-1", "ipr-strict-kfold3-2", "slc-paper-loso-s00",
+    ]  # fmt: skip
+    for config, family, fold in (
+        ("ipr-strict", "ipr-strict", None),
+        ("ipr-strict-kfold5-0", "ipr-strict-kfold5", "0"),
+        ("ipr-strict-kfold5", "ipr-strict-kfold5", None),
+        ("loso-paper-a-b", "loso-paper", "a-b"),
+        ("slc-paper-loso-Ses01F", "slc-paper-loso", "Ses01F"),
+    ):
+        assert split_family(config) == (family, fold)
+        assert is_fold(config) == (config != "ipr-strict")
+
+
 @pytest.mark.parametrize(
     ("config", "match"),
     [
         ("ipr", "not one of: ipr-<protocol>"),
         ("ipr-strict-3", "not one of"),
+        ("kfold0-strict", "not one of"),
+        ("ipr-strict-kfold5-x", "not one of"),
+        ("slc-kfold5-strict-0", "not one of"),
+        ("ipr-strict-loso", "names all folds; name one of .'ipr-strict-loso-s00'"),
+        ("slc-strict-kfold2-0", "k=2 must be from 3 to 10"),
         ("kfold5-strict-x", "not one of"),
         ("loso-paper", "names all folds; name one of .'loso-paper-s00'"),
         ("loso-paper-nobody", "no speaker 'nobody'; there are .'s00'"),

@@ -8,18 +8,17 @@ Trains some steps on one thread and times, inside them, the augmentation of ambi
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from hf_ambiser.data.augment import Augmenter
 from hf_ambiser.runs.arguments import RunArguments, read_config
 from hf_ambiser.runs.run import prepare
+from hf_ambiser.runs.step_time import timed_steps
 
 
 class Stopwatch:
@@ -50,24 +49,13 @@ def main() -> int:
         trainer, _ = prepare(RunArguments.from_mapping(fields))
         trainer.takes_ambiguous = lambda epoch: True  # type: ignore[method-assign]
         watch = Stopwatch(trainer.data._augment)  # type: ignore[arg-type]
-        loader = trainer.get_train_dataloader()
-        trainer.create_optimizer()
-        trainer.current_gradient_accumulation_steps = 1
-        batches = iter(loader)
-        clips = 0
-        for step in tqdm(range(args.steps + 5), unit="step"):
-            if step == 5:  # decoded audio, noise pools and memory are warm
-                trainer.data._augment = watch
-                clips, start = 0, time.perf_counter()
-            samples, _ = trainer.get_batch_samples(itertools.islice(batches, 1), 1, trainer.args.device)
-            trainer.training_step(trainer.model, samples[0])
-            trainer.optimizer.step()
-            trainer.optimizer.zero_grad()
-            clips += len(samples[0]["role"])
-        seconds = time.perf_counter() - start
+        timed_steps(trainer, warm=0, steps=5)  # decoded audio, noise pools and memory are warm
+        trainer.data._augment = watch
+        seconds = sum(timed_steps(trainer, warm=0, steps=args.steps))
+        clips = trainer.args.per_device_train_batch_size + 2 * trainer.ambiguous_per_step(0)
     print(
-        f"{args.steps} steps of {clips / args.steps:.0f} clips: {1000 * seconds / args.steps:.0f} ms a step, of which"
-        f" augmentation {1000 * watch.seconds / args.steps:.1f} ms = {100 * watch.seconds / seconds:.1f} %"
+        f"{args.steps} steps of {clips} clips: {1000 * seconds / args.steps:.0f} ms a step, of which augmentation"
+        f" {1000 * watch.seconds / args.steps:.1f} ms = {100 * watch.seconds / seconds:.1f} %"
     )
     return 0
 

@@ -23,7 +23,7 @@ PLACES = ("output_dir", "dataset", "logging_dir")
 # Fields that change no result, only how a run is watched and stored.
 _OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
 _OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
-_OF_THE_MACHINE |= {"trajectory_every", "method"}
+_OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
 
 
 @dataclass(frozen=True)

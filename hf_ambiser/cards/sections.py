@@ -15,6 +15,9 @@ from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.runs.scoring import describe_scores, read_predictions
 
 
+_LABELS = {"shares": "the raters' votes themselves: their consensus, or their shares"}
+
+
 @dataclass(frozen=True)
 class Address:
     """Where the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
@@ -154,6 +157,9 @@ def data(facts: Facts) -> str:
         "corpus": f"{d['corpus']}: {facts.speakers}",
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
         "classes": ", ".join(facts.classes),
+        "labels": _LABELS.get(
+            d["aggregation"], f"of a model of the raters ({d['aggregation']}), fitted to their votes"
+        ),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
         "content": f"`{d['content']}`",

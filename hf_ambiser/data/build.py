@@ -17,6 +17,7 @@ import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
+from hf_ambiser.data.fold_files import FOLDS, fold_parts
 from hf_ambiser.data.rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
@@ -34,7 +35,6 @@ from hf_ambiser.labels import LabelPolicy
 
 
 REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
-SPEAKERS = "speakers"  # folder of the files that all folds of a cross-validation share
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def build(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = _write_parquet(prepared, data, splits, partial, shard_bytes, progress)
+    files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
     report = {**_report(prepared, data, splits, files, options, limit), "content": _content(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
@@ -171,53 +171,34 @@ def _move_into_place(partial: Path, out: Path) -> None:
 
 
 def _write_parquet(
-    prepared: Prepared, data: SplitInput, splits: list[Split], folder: Path, shard_bytes: int, progress: bool
+    prepared: Prepared, splits: list[Split], folder: Path, shard_bytes: int, progress: bool
 ) -> dict[str, dict[str, list[str]]]:
     """Write all rows; returns config -> split -> glob patterns of its files, relative to the folder.
 
-    IPR's and SLC's configs have files of their own. Folds of cross-validations are unions of speakers, so each
-    speaker is written once, however many folds there are.
+    A config that is no fold has files of its own. Folds share theirs (`fold_files`).
     """
     from tqdm import tqdm
 
     columns = features(prepared.policy.classes)
     jobs: list[tuple[str, str, np.ndarray, bool]] = []
-    files: dict[str, dict[str, list[str]]] = {}
-    speaker_files = _speaker_parts(data) if any(is_fold(s.config) for s in splits) else {}
-    jobs += [(SPEAKERS, name, rows, False) for name, rows in speaker_files.items()]
+    files: dict[str, dict[str, list[str]]] = {split.config: {} for split in splits}
+    for part in fold_parts([split for split in splits if is_fold(split.config)]):
+        jobs.append((FOLDS, part.name, part.rows, part.masked))
+        for config, name in part.splits.items():
+            files[config].setdefault(name, []).append(f"{FOLDS}/{part.name}-*.parquet")
     for split in splits:
-        files[split.config] = {}
-        for name in split.names:
-            if is_fold(split.config):
-                inside = set(split.rows(name).tolist())
-                parts = [part for part, rows in speaker_files.items() if int(rows[0]) in inside]
-                files[split.config][name] = [f"{SPEAKERS}/{part}-*.parquet" for part in parts]
-            elif name in split.aliases:
-                present = [part for part in split.aliases[name] if part in split.names]
-                files[split.config][name] = [f"{split.config}/{part}-*.parquet" for part in present]
-            else:
+        if not is_fold(split.config):
+            for name in set(split.names) - set(split.aliases):
                 files[split.config][name] = [f"{split.config}/{name}-*.parquet"]
                 jobs.append((split.config, name, split.rows(name), name in split.masked))
+        for name, repeated in split.aliases.items():
+            files[split.config][name] = [file for other in repeated for file in files[split.config].get(other, [])]
     with tqdm(total=sum(len(job[2]) for job in jobs), desc="writing", unit="row", disable=not progress) as bar:
         for subfolder, name, rows, masked in jobs:
             sizes = [prepared.clips[i].nbytes for i in sorted(rows.tolist())]
             write_shards(prepared.rows(rows, masked), sizes, folder / subfolder, name, columns, shard_bytes)
             bar.update(len(rows))
     return files
-
-
-def _speaker_parts(data: SplitInput) -> dict[str, np.ndarray]:
-    """File stem -> rows: each speaker's labelled and unlabelled utterances."""
-    parts, stems = {}, Counter[str]()
-    for speaker in np.unique(data.speaker):
-        stem = re.sub(r"\W", "_", str(speaker))
-        stems[stem] += 1
-        stem += f"_{stems[stem]}" if stems[stem] > 1 else ""
-        for what, mask in (("labelled", data.labelled), ("no_consensus", data.unlabelled)):
-            rows = np.flatnonzero((data.speaker == speaker) & mask)
-            if len(rows):
-                parts[f"{stem}.{what}"] = rows
-    return parts
 
 
 def _report(

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from hf_ambiser.aggregation import DEFAULTS, Aggregation
 from hf_ambiser.data.build import REPORT, build
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.publication import push_dataset
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
 from hf_ambiser.hub.push import PushOptions, check_access, describe
-from hf_ambiser.label_policies import available_policies, get_policy
-from hf_ambiser.labels import AgreementOver, LabelPolicy, Merge, MultiLabel, Rule
+from hf_ambiser.label_policies import (
+    AgreementOver,
+    LabelPolicy,
+    Merge,
+    MultiLabel,
+    Rule,
+    available_policies,
+    get_policy,
+)
 
 
 def build_parser(corpus_name: str) -> argparse.ArgumentParser:
@@ -32,14 +40,24 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
         ("--multi-label", get_args(MultiLabel), "what several labels by one rater count"),
         ("--agreement-over", get_args(AgreementOver), "what agreement is a share of"),
         ("--merge", get_args(Merge), "whether classes are merged before or after the consensus is sought"),
+        ("--aggregation", get_args(Aggregation), "vote shares, or a model of the raters (needs crowd-kit), as labels"),
     ):
         parser.add_argument(name, choices=allowed, help=f"{text} (default: as the policy says)")
+    parser.add_argument(
+        "--aggregation-options",
+        nargs="+",
+        type=_option,
+        metavar="NAME=VALUE",
+        help="of that model: "
+        + "; ".join(f"{name}: {_told(options)}" for name, options in DEFAULTS.items() if options),
+    )
     parser.add_argument("--self-reports", action="store_true", help="count the speakers' ratings of themselves")
     parser.add_argument(
         "--configs",
         nargs="+",
         default=list(DEFAULT_CONFIGS),
-        help="ipr-P, slc-P, loso-P, logo-P, kfold<k>-P with P strict or paper (default: %(default)s)",
+        help="ipr-P, slc-P, and folds: loso-P, logo-P, kfold<k>-P, ipr-P-kfold<k>, slc-P-loso ... with P strict or"
+        " paper (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--d1-quota", default="agreement", choices=("agreement", "per_class"))
@@ -69,10 +87,24 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _option(text: str) -> tuple[str, int | str]:
+    """`iterations=20` as a pair; what is no number stays text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, int(value) if value.lstrip("-").isdecimal() else value
+
+
+def _told(options: dict[str, int | str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
 def _policy(args: argparse.Namespace) -> LabelPolicy:
     """The policy named, with what else was asked for changed; its fingerprint says so."""
-    fields = ("rule", "multi_label", "agreement_over", "merge")
+    fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
     changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
+    if args.aggregation_options:
+        changes["aggregation_options"] = dict(args.aggregation_options)
     if args.self_reports:
         changes["self_reports"] = True
     return get_policy(args.policy, **changes)

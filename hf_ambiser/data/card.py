@@ -9,6 +9,20 @@ from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
 
 
+# What a reader of modelled labels must know, by what the model of the raters was fitted to.
+_ONE_TRUE_CLASS = (
+    "They are the posterior of a model in which an utterance has one true class and disagreement is error: how sure"
+    " one may be of the class, not how people divide over it. Votes, agreement, tier, the splits and all `reference_*`"
+    " columns are the raters' own and do not depend on it, and scores are against those."
+)
+_MODELLED = {
+    "corpus": f"{_ONE_TRUE_CLASS} The model was fitted to the ratings of all utterances, those of test splits included"
+    " (ratings, never audio): a training label depends a little on how its raters answered test utterances.",
+    "group": f"{_ONE_TRUE_CLASS} The model was fitted to each speaker's (or session's) ratings alone: under a strict"
+    " split no training label depends on an answer about a validation or test utterance.",
+}
+
+
 def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revision: str = "") -> Card:
     """The card from `build_report.json`'s content and the corpus module's constants.
 
@@ -79,6 +93,8 @@ def _use(report: dict[str, Any], address: str, revision: str) -> list[str]:
 
 def _policy(report: dict[str, Any]) -> list[str]:
     p = report["policy"]
+    modelled = p["aggregation"] != "shares"
+    told = ", ".join(f"{name} {value}" for name, value in p["aggregation_options"].items())
     merged = ", ".join(f"{raw} -> {to or 'left out'}" for raw, to in p["class_map"].items() if raw != to) or "none"
     return [
         f"## Labels: policy `{p['name']}`, fingerprint `{report['policy_fingerprint']}`",
@@ -86,8 +102,10 @@ def _policy(report: dict[str, Any]) -> list[str]:
         f"Classes, in the order of their index: {', '.join(report['classes'])}. Renamed or left out: {merged}.",
         f"Consensus rule: {p['rule']}; several labels by one rater: {p['multi_label']}; the speakers' own ratings"
         f" count: {'yes' if p['self_reports'] else 'no'}; agreement is over {p['agreement_over']} votes; labels are"
-        f" merged {p['merge']} the consensus is sought.",
+        f" merged {p['merge']} the consensus is sought. `label` and `soft_label`:"
+        f" {p['aggregation'] + f' ({told})' if modelled else 'shares of the votes'}.",
         "",
+        *([_MODELLED[p["aggregation_options"]["within"]], ""] if modelled else []),
     ]
 
 
@@ -148,9 +166,10 @@ def _columns() -> list[str]:
         "## Columns",
         "",
         "`audio` is `{bytes, path}`, 16 kHz mono; cast it with `Audio(sampling_rate=16000)` or decode it with"
-        " soundfile. `ratings` are the raters' answers as given. `votes`, `soft_label` (shares), `label` (consensus,"
-        " -1 without), `agreement` (top share), `entropy` (bits) and `tier` (clear from an agreement of 2/3, moderate"
-        " from 1/2, else ambiguous; no_consensus) follow from them under the policy. Where labels are hidden these are"
+        " soundfile. `ratings` are the raters' answers as given. `votes`, `soft_label`, `label` (-1 without),"
+        " `agreement` (top share of votes), `entropy` (of the soft label, bits) and `tier` (clear from an agreement of"
+        " 2/3, moderate from 1/2, else ambiguous; no_consensus) follow from them under the policy. Where labels are"
+        " hidden these are"
         " zeros, -1, NaN and `unlabelled`; `reference_*` hold the raters' answer everywhere and are for scoring only."
         " `true_distribution` is known for simulated speech only, zeros elsewhere.",
         "",

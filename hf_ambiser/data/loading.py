@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ambiser.data.splits import tiers
+from hf_ambiser.data.splits import is_fold, tiers
 from hf_ambiser.labels import entropy_bits
 
 
@@ -35,6 +35,17 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
+    """`info["configs"][config]`.
+
+    Raises:
+        ValueError: If the data set has no such config; the message lists those it has.
+    """
+    if config not in info["configs"]:
+        raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
+    return info["configs"][config]
+
+
 def load_split(
     dataset_dir: Path | str, config: str, split: str, reveal: bool = False, cache_dir: Path | str | None = None
 ) -> Dataset:
@@ -51,18 +62,29 @@ def load_split(
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        ValueError: If it has no such config or split; the message lists those it has.
+        ValueError: If it has no such config or split; the message lists those it has. If hidden labels are to be
+            revealed and the policy models raters: a data set keeps the votes of hidden labels, and not the model's.
     """
     from datasets import load_dataset
 
+    from hf_ambiser.data.fold_files import load_fold
+
     info = read_dataset_info(dataset_dir)
-    if config not in info["configs"]:
-        raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
-    splits = info["configs"][config]["splits"]
+    splits = dataset_config(info, dataset_dir, config)["splits"]
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
+    reveal = reveal and splits[split]["labels_hidden"]
+    aggregation = info["policy"].get("aggregation", "shares")
+    if reveal and aggregation != "shares":
+        raise ValueError(
+            f"{dataset_dir}: the labels hidden in {split!r} can be revealed as the votes have them only, but this data"
+            f" set's labels are by {aggregation}. Reveal nothing, or build it with --aggregation shares."
+        )
+    if is_fold(config):
+        change = _revealed if reveal else None
+        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, change)
     dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
-    return _revealed(dataset) if reveal and splits[split]["labels_hidden"] else dataset
+    return _revealed(dataset) if reveal else dataset
 
 
 def _revealed(dataset: Dataset) -> Dataset:

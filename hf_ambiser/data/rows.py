@@ -9,20 +9,21 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from hf_ambiser.aggregation import crowd_kit_version
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
+from hf_ambiser.data.schema import CorpusScan, Listed, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
-from hf_ambiser.label_policies import get_policy
-from hf_ambiser.labels import LabelPolicy, RatingArrays, VoteTable, tally
+from hf_ambiser.label_policies import LabelPolicy, get_policy
+from hf_ambiser.labels import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
 
 
 logger = logging.getLogger(__name__)
@@ -81,15 +82,18 @@ class Prepared:
         return int(self.table.kept.sum())
 
     def split_input(self) -> SplitInput:
-        """The arrays that a split looks at; row i is `clips[i]`."""
+        """The arrays that a split looks at; row i is `clips[i]`.
+
+        They are the votes', whatever the aggregation: data sets that differ in it alone have the same splits.
+        """
         utterances = [clip.utterance for clip in self.clips]
         return SplitInput(
             id=np.array([u.id for u in utterances], dtype=str),
             speaker=np.array([u.speaker for u in utterances], dtype=str),
             group=np.array([getattr(u, self.corpus.GROUP) for u in utterances], dtype=str),
-            label=self.table.label,
+            label=self.table.vote_label,
             agreement=self.table.agreement,
-            entropy=self.table.entropy,
+            entropy=entropy_bits(self.table.vote_shares),
             votes=self.table.votes,
             kept=self.table.kept,
             classes=self.policy.classes,
@@ -104,11 +108,11 @@ class Prepared:
                 ratings, tier `unlabelled`. `reference_*` keep them.
         """
         table = self.table
-        soft, entropy, tier = table.soft_label, table.entropy, tiers(table.label, table.agreement)
+        entropy, vote_shares, tier = table.entropy, table.vote_shares, tiers(table.vote_label, table.agreement)
         zeros, nan = [0.0] * len(self.policy.classes), float("nan")
         for i in sorted(int(i) for i in indices):
             clip, u = self.clips[i], self.clips[i].utterance
-            votes, shares, label = table.votes[i].tolist(), soft[i].tolist(), int(table.label[i])
+            votes = table.votes[i].tolist()
             ratings = [{"rater": r.rater, "labels": list(r.labels), "self_report": r.self_report} for r in u.ratings]
             yield {
                 "id": u.id,
@@ -119,14 +123,14 @@ class Prepared:
                 "corpus": u.corpus,
                 "ratings": [] if masked else ratings,
                 "votes": zeros if masked else votes,
-                "soft_label": zeros if masked else shares,
-                "label": -1 if masked else label,
+                "soft_label": zeros if masked else table.soft_label[i].tolist(),
+                "label": -1 if masked else int(table.label[i]),
                 "agreement": nan if masked else float(table.agreement[i]),
                 "entropy": nan if masked else float(entropy[i]),
                 "tier": UNLABELLED_TIER if masked else tier[i],
                 "reference_votes": votes,
-                "reference_soft_label": shares,
-                "reference_label": label,
+                "reference_soft_label": vote_shares[i].tolist(),
+                "reference_label": int(table.vote_label[i]),
                 "true_distribution": _true_distribution(u, self.policy.classes),
             }
 
@@ -155,11 +159,14 @@ def prepare(
         scan_options: Keyword arguments for the corpus' `scan`.
 
     Raises:
-        ValueError: If corpus or policy do not exist, or no utterance is usable.
+        ValueError: If corpus or policy do not exist, no utterance is usable, or the policy models raters and cannot.
     """
     module = load_corpus(corpus)
     policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
     scan: CorpusScan = module.scan(Path(root), **(scan_options or {}))
+    if policy.aggregation != "shares":  # known before an hour of audio is read
+        rater_numbers(policy, scan.ratings())
+        crowd_kit_version()
     utterances, listed, notes = sorted(scan.utterances, key=lambda u: u.id), list(scan.listed), list(scan.notes)
     if limit is not None and limit < len(utterances):
         if limit < 1:
@@ -184,8 +191,10 @@ def prepare(
         )
     notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
 
-    ratings = RatingArrays.from_lists([[(r.labels, r.self_report) for r in c.utterance.ratings] for c in clips])
-    table = tally(policy, ratings)
+    ratings = rating_arrays([clip.utterance for clip in clips])
+    groups = np.unique([getattr(clip.utterance, module.GROUP) for clip in clips], return_inverse=True)[1]
+    table = tally(policy, replace(ratings, group=groups))
+    notes += _aggregation_notes(policy, ratings, table)
     listed += _without_label(policy, ratings, table, clips, root)
     count_in = len(utterances) + len(scan.listed)
     prepared = Prepared(module, policy, clips, table, listed, count_in, notes, dict(conversions))
@@ -193,8 +202,24 @@ def prepare(
         raise RuntimeError(f"{corpus}: {count_in} in, {prepared.kept} kept and {len(listed)} listed do not add up.")
     if hasattr(module, "compare") and limit is None:
         # Published counts are of labels, so of all labelled utterances, with usable audio or without.
-        notes += module.compare(scan, tally(policy, scan.ratings()))
+        notes += module.compare(scan, tally(policy.with_(aggregation="shares"), scan.ratings()))
     return prepared
+
+
+def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:
+    """What a model of the raters made of the votes, in a sentence; none for shares."""
+    if policy.aggregation == "shares":
+        return []
+    voted, before, after = table.votes.sum(axis=1) > 0, table.vote_label, table.label
+    given, taken = (before < 0) & (after >= 0), (before >= 0) & (after < 0)
+    other = (before >= 0) & (after >= 0) & (before != after)
+    return [
+        f"label and soft_label are by {policy.aggregation} (crowd-kit {crowd_kit_version()}) over {voted.sum()}"
+        f" utterances with votes and {len(ratings.raters)} raters; of the votes' consensus labels {other.sum()} became"
+        f" another class and {taken.sum()} none, {given.sum()} utterances without one got one; a soft label holds"
+        f" {table.entropy[voted].mean():.3f} bit on average, the votes'"
+        f" {entropy_bits(table.vote_shares)[voted].mean():.3f}"
+    ]
 
 
 def _without_label(
@@ -228,6 +253,7 @@ def _winners(policy: LabelPolicy, ratings: RatingArrays) -> list[str]:
     # The same rule with every left-out label as a class of its own; the prefix keeps names apart.
     names = {raw: f"left out: {raw}" for raw in left_out}
     wider = policy.with_(
+        aggregation="shares",
         classes=(*policy.classes, *names.values()),
         class_map={raw: target or names[raw] for raw, target in policy.class_map.items()},
     )

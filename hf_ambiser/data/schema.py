@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,12 @@ class CorpusScan:
 
     def ratings(self) -> RatingArrays:
         """The ratings of all utterances in the array form `labels.tally` takes."""
-        return RatingArrays.from_lists([[(r.labels, r.self_report) for r in u.ratings] for u in self.utterances])
+        return rating_arrays(self.utterances)
+
+
+def rating_arrays(utterances: Sequence[Utterance]) -> RatingArrays:
+    """The ratings of utterances, in their order, in the array form `labels.tally` takes."""
+    return RatingArrays.from_lists([[(r.labels, r.self_report, r.rater) for r in u.ratings] for u in utterances])
 
 
 def features(classes: tuple[str, ...] | list[str]) -> Features:
@@ -93,7 +99,8 @@ def features(classes: tuple[str, ...] | list[str]) -> Features:
 
     `votes`, `soft_label`, `label`, `agreement`, `entropy` and `ratings` are what a trainer may learn from; in an
     unlabelled split they are empty (zeros, -1, NaN, []). `reference_*` always hold the raters' answer and are for
-    scoring only. `audio` has the storage type of `datasets.Audio` without needing torchcodec: cast it when wanted.
+    scoring only; they are the votes' where `label` and `soft_label` are by a model of the raters, too. `audio` has the
+    storage type of `datasets.Audio` without needing torchcodec: cast it when wanted.
     """
     from datasets import ClassLabel, Features, List, Value
 

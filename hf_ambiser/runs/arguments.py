@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -90,9 +91,13 @@ _NOT_HERE = {
 
 @dataclass
 class RunArguments:
-    """One run: method, data, model and training arguments; `sharing` is not part of what it is."""
+    """One run: method, data, model and training arguments; `sharing` is not part of what it is.
+
+    `system` is the name of its row in tables, the method's own unless given; `given` is what was set, by name.
+    """
 
     method: str
+    system: str
     data: DataArguments
     model: ModelArguments
     training: AmbiSERTrainingArguments
@@ -107,27 +112,12 @@ class RunArguments:
             ValueError: If `method` is missing or a field is unknown; the message lists what is meant or allowed.
         """
         values = dict(values)
-        method = values.pop("method", None)
-        if method is None:
-            raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
-        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class, SharingArguments)
-        # The last one counts: what is shared is taken from the training arguments, whose Trainer would push by itself.
-        known = {f.name: kind for kind in kinds for f in fields(kind) if f.init}
-        defaults = {f.name: f.default for f in fields(kinds[2]) if f.name in _NOT_HERE}
-        for name in [name for name in defaults if values.get(name, defaults[name]) != defaults[name]]:
-            raise ValueError(f"{name} cannot be set: {_NOT_HERE[name]}.")
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"unknown field(s) {unknown} for method {method!r}. Its own are {_own_fields(kinds[2])}; beside them"
-                " the fields of DataArguments, ModelArguments and transformers.TrainingArguments."
-            )
-        values = {name: _as_declared(name, value, get_type_hints(known[name])[name]) for name, value in values.items()}
-        data, model, training, sharing = (
-            kind(**{k: v for k, v in values.items() if known[k] is kind}) for kind in kinds
-        )
-        given = {k: v for k, v in values.items() if known[k] is not SharingArguments}
-        return cls(method, data, model, training, sharing, given={"method": method, **given})
+        sharing = _sharing(values)
+        given = given_fields(values)
+        owners = _owners(given["method"])
+        kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(given["method"]).arguments_class)
+        data, model, training = (kind(**{k: v for k, v in given.items() if owners.get(k) is kind}) for kind in kinds)
+        return cls(given["method"], given.get("system", given["method"]), data, model, training, sharing, given)
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str]) -> RunArguments:
@@ -138,6 +128,8 @@ class RunArguments:
             values |= read_config(Path(path))
         while (method := _take(argv, "--method", f"one of {available_methods()}")) is not None:
             values["method"] = method
+        while (system := _take(argv, "--system", "a name")) is not None:
+            values["system"] = system
         if "method" not in values:
             raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
         arguments_class = load_method(values["method"]).arguments_class
@@ -150,6 +142,56 @@ class RunArguments:
             action.default = None if action.dest != "help" else action.default
         given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
         return cls.from_mapping({**values, **given})
+
+
+def _sharing(values: dict[str, Any]) -> SharingArguments:
+    """What of the fields says where the run is shared, taken out of them: a Trainer that saw it would push itself.
+
+    Raises:
+        ValueError: If one of them cannot be set.
+    """
+    for f in [f for f in fields(AmbiSERTrainingArguments) if f.name in _NOT_HERE]:
+        if values.get(f.name, f.default) != f.default:
+            raise ValueError(f"{f.name} cannot be set: {_NOT_HERE[f.name]}.")
+    declared = get_type_hints(SharingArguments)
+    own = {f.name: values.pop(f.name) for f in fields(SharingArguments) if f.name in values}
+    return SharingArguments(**{name: _as_declared(name, value, declared[name]) for name, value in own.items()})
+
+
+def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's fields in their declared types, without making its arguments (which may want its GPU).
+
+    Raises:
+        ValueError: If `method` is missing, a field is unknown or of another type.
+    """
+    method, system = values.get("method"), values.get("system")
+    if method is None:
+        raise ValueError(f"a run needs a method: set `method` to one of {available_methods()}.")
+    if not isinstance(system, str | None) or system == "":
+        raise ValueError(f"system={system!r} must be a name: what the run is called in tables.")
+    owners = _owners(method)
+    unknown = sorted(set(values) - set(owners) - {"method", "system"})
+    if unknown:
+        raise ValueError(
+            f"unknown field(s) {unknown}{nearest(unknown[0], owners)} for method {method!r}. Its own are"
+            f" {_own_fields(load_method(method).arguments_class)}; beside them the fields of DataArguments,"
+            " ModelArguments and transformers.TrainingArguments."
+        )
+    declared = {kind: get_type_hints(kind) for kind in set(owners.values())}
+    typed = {k: _as_declared(k, v, declared[owners[k]][k]) for k, v in values.items() if k in owners}
+    return {"method": method, **({} if system is None else {"system": system}), **typed}
+
+
+def _owners(method: str) -> dict[str, type]:
+    """Every field of a run to the class it is an argument of."""
+    kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
+    return {f.name: kind for kind in kinds for f in fields(kind) if f.init}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'seed'?)`, or nothing where no known name is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def read_config(path: Path) -> dict[str, Any]:

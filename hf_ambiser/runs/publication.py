@@ -96,8 +96,7 @@ def _results(facts: Facts) -> dict:
     data = dict(facts.data)
     if facts.corpus is None or not facts.corpus.REDISTRIBUTABLE:
         data["left_out_ids"] = []
-    best = facts.results["best_checkpoint"]
-    return {**facts.results, "data": data, "best_checkpoint": Path(best).name if best else None}
+    return {**facts.results, "data": data}
 
 
 def _arguments(facts: Facts) -> bytes:

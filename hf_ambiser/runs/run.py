@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from transformers import AutoFeatureExtractor, set_seed
 from hf_ambiser import checkpoints
 from hf_ambiser.cards import CARD, write_card
 from hf_ambiser.data.augment import Augmenter
-from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.splits import split_family
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
 from hf_ambiser.distributed import rank
 from hf_ambiser.methods import load_method
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.json"
 REFERENCE = "reference.parquet"
 BASE_MODEL = "base_model"
+_PLACES = ("dataset", "output_dir")
 
 
 def run(arguments: RunArguments) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         ValueError: If the run folder belongs to a run with other arguments.
     """
     folder = Path(str(arguments.training.output_dir))
-    _check_folder(folder, arguments)
+    check_folder(folder, arguments.given)
     if (folder / RESULTS).is_file():
         logger.info("%s is finished; nothing to do. Its results are returned.", folder)
         if rank() == 0 and not (folder / "model" / CARD).is_file():
@@ -76,13 +79,16 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         logger.info("going on from %s.", last)
     outcome = trainer.train(resume_from_checkpoint=str(last) if last else None)
     results = {
+        "system": arguments.system,
         "method": arguments.method,
+        "seed": arguments.training.seed,
         "data": data,
         "environment": environment,
         "training": {k: v for k, v in outcome.metrics.items() if k != "total_flos"},
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.state.log_history,
-        "best_checkpoint": trainer.state.best_model_checkpoint,
+        # A name: results are compared and published elsewhere, where this machine's paths say nothing.
+        "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),
         "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
     }
@@ -102,8 +108,6 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     """Trainer and test sets of a run."""
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)
-    if not data.dataset:
-        raise ValueError("a run needs `dataset`: the folder that a dataset script made.")
     classes = read_dataset_info(data.dataset)["classes"]
     train_set = TrainingSet(
         _join(data, data.train_splits),
@@ -201,10 +205,12 @@ def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folde
     classes = list(trainer.bare_model().config.id2label.values())
     scores = {}
     for name, data in tests.items():
-        logits: Any = trainer.predict(data).predictions  # type: ignore[arg-type]
+        # Nothing to ignore: the embedding comes along, for a report to draw.
+        predicted: Any = trainer.predict(data, ignore_keys=[]).predictions  # type: ignore[arg-type]
+        logits, embedding = predicted
         scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
-            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits)
+            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits, embedding)
     return scores
 
 
@@ -225,21 +231,34 @@ def _join(data: DataArguments, splits: list[str]) -> Any:
 def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str, Any]:
     """What the run was trained on: fingerprints, protocol, counts, and whose hidden labels were revealed."""
     data = arguments.data
-    info = read_dataset_info(data.dataset)
-    config = info["configs"][data.dataset_config]
+    return {
+        **_fingerprints(data.dataset, data.dataset_config),
+        "train_splits": data.train_splits,
+        "ambiguous_splits": data.ambiguous_splits if trainer.needs_ambiguous else [],
+        "revealed_splits": data.reveal_splits,
+        **describe(trainer.data),
+    }
+
+
+def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
+    """What the data is, from the data set's report alone: nothing is loaded."""
+    if not dataset:
+        raise ValueError("a run needs `dataset`: the folder that a dataset script made.")
+    info = read_dataset_info(dataset)
+    config = dataset_config(info, dataset, name)
+    family, fold = split_family(name)
     return {
         "corpus": info["corpus"],
         "classes": info["classes"],
-        "dataset_config": data.dataset_config,
+        "dataset_config": name,
+        "split_family": family,
+        "fold": fold,
         "protocol": config["protocol"],
         "content": info["content"],
         "split_fingerprint": config["fingerprint"],
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
-        "train_splits": data.train_splits,
-        "ambiguous_splits": data.ambiguous_splits if trainer.needs_ambiguous else [],
-        "revealed_splits": data.reveal_splits,
-        **describe(trainer.data),
+        "aggregation": info["policy"].get("aggregation", "shares"),
     }
 
 
@@ -250,7 +269,7 @@ def _check_data(folder: Path, data: dict[str, Any]) -> None:
     changed = sorted(name for name in data if before.get(name) != data[name])
     if changed:
         raise ValueError(
-            f"{folder} was begun with other data ({', '.join(changed)} differ): the data set was built anew. Give"
+            f"{folder} was made with other data ({', '.join(changed)} differ): the data set was built anew. Give"
             " another output_dir, or delete that folder."
         )
 
@@ -265,12 +284,21 @@ def _write_reference(path: Path, data: DataArguments, needs_ambiguous: bool) -> 
     part.replace(path)
 
 
-def _check_folder(folder: Path, arguments: RunArguments) -> None:
+def check_folder(folder: Path, given: Mapping[str, Any]) -> None:
+    """Check that a run folder, if it is one already, belongs to the run with these fields and their data.
+
+    Raises:
+        ValueError: If its arguments or its data were others, or the data set is not there.
+    """
+    defaults = DataArguments()
+    dataset = given.get("dataset", defaults.dataset)
+    _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
     path = folder / "arguments.yaml"
     if not path.is_file():
         return
     before = yaml.safe_load(path.read_text())
-    changed = sorted(k for k in {**before, **arguments.given} if before.get(k) != arguments.given.get(k))
+    # Where folder and data set lie does not matter, so that both may be moved; what the data is was checked.
+    changed = sorted(k for k in {**before, **given} if k not in _PLACES and before.get(k) != given.get(k))
     if changed:
         raise ValueError(
             f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or"

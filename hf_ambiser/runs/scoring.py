@@ -69,26 +69,33 @@ class ValidationMetrics:
         """Headline figures by name."""
         labels: Any = prediction.label_ids  # a pair, though typed as an array or a tuple of one
         votes, consensus = labels
-        figures = score(np.asarray(prediction.predictions), votes, consensus, self.classes)["all"]
+        logits: Any = prediction.predictions
+        logits = logits[0] if isinstance(logits, tuple) else logits  # the second is the embedding, where asked for
+        figures = score(np.asarray(logits), votes, consensus, self.classes)["all"]
         return {name: figures[name] for name in HEADLINES if figures[name] is not None}
 
 
-def write_predictions(path: Path, data: EvaluationSet, logits: np.ndarray) -> Path:
-    """One row a clip: `id, speaker, probabilities, votes, consensus`."""
-    return write_columns(
-        path,
-        {
-            "id": list(data.ids),
-            "speaker": list(data.speakers),
-            "probabilities": softmax(logits),
-            "votes": data.votes,
-            "consensus": data.consensus,
-        },
-    )
+def write_predictions(
+    path: Path, data: EvaluationSet, logits: np.ndarray, embedding: np.ndarray | None = None
+) -> Path:
+    """One row a clip: `id, speaker, probabilities, votes, consensus` and, where given, `embedding (N, D)` float32."""
+    columns: dict[str, Any] = {
+        "id": list(data.ids),
+        "speaker": list(data.speakers),
+        "probabilities": softmax(logits),
+        "votes": data.votes,
+        "consensus": data.consensus,
+    }
+    if embedding is not None:
+        columns["embedding"] = np.asarray(embedding, dtype=np.float32)
+    return write_columns(path, columns)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """Inverse of `write_predictions`: `id (N,)`, `speaker (N,)`, `probabilities (N, K)`, `votes`, `consensus (N,)`."""
+    """Inverse of `write_predictions`: `id (N,)`, `speaker (N,)`, `probabilities (N, K)`, `votes`, `consensus (N,)`.
+
+    `embedding (N, D)` is there where it was written.
+    """
     return read_columns(path)
 
 

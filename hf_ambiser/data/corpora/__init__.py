@@ -5,7 +5,8 @@ A corpus module has the constants `NAME`, `POLICY` (its default label policy), `
 `scan(root: Path, **options) -> CorpusScan`. For model cards and for pushing it also says `SPEECH` (who speaks, how,
 in which language), `LANGUAGE` (its ISO code, None where nobody speaks), `TERMS` (what its licence forbids) and
 `REDISTRIBUTABLE` (whether a data set built from it may be public). It may have `LICENSE_ID` (the Hub's identifier),
-`compare(scan, table) -> list[str]` (its counts beside the published ones), and, for its command line,
+`compare(scan, table) -> list[str]` (its counts beside the published ones), `published(config) -> (SplitInput, str)`
+(utterances in published numbers, for the sizes of splits without the corpus), and, for its command line,
 `add_arguments(parser)` and `prepare(root, args)`, which is called before the scan.
 """
 

@@ -26,6 +26,7 @@ from hf_ambiser.data.corpora._iemocap_blocks import (
     read_transcription,
 )
 from hf_ambiser.data.corpora._iemocap_published import compare
+from hf_ambiser.data.corpora._iemocap_sizes import published
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
 
@@ -42,6 +43,7 @@ __all__ = [
     "SPEECH",
     "TERMS",
     "compare",
+    "published",
     "scan",
 ]
 

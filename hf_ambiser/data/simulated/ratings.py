@@ -33,8 +33,8 @@ class SimulatedRatings:
     label: np.ndarray
     second: np.ndarray
 
-    def arrays(self) -> RatingArrays:
-        """The same ratings for `labels.tally`; the vocabulary is the classes."""
+    def arrays(self, group: np.ndarray | None = None) -> RatingArrays:
+        """The same ratings for `labels.tally`; the vocabulary is the classes, `group` (N,) each utterance's."""
         with_second = np.flatnonzero(self.second >= 0)
         answer = np.concatenate([np.arange(len(self.label)), with_second])
         return RatingArrays(
@@ -45,6 +45,9 @@ class SimulatedRatings:
             position=(np.arange(len(answer)) >= len(self.label)).astype(np.int64),
             self_report=np.zeros(len(answer), dtype=bool),
             vocabulary=self.classes,
+            rater=self.rater[answer],
+            raters=self.raters,
+            group=group,
         )
 
     def lists(self, names: Mapping[str, str] | None = None) -> list[list[Rating]]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 from hf_ambiser.data.simulated.annotators import Annotators
-from hf_ambiser.labels import LabelPolicy, tally
+from hf_ambiser.label_policies import LabelPolicy
+from hf_ambiser.labels import tally
 
 
 Distribution = Sequence[float] | np.ndarray | Mapping[str, float]
@@ -94,7 +95,7 @@ def _distributions(
     distribution_of: Callable[[Utterance], Distribution] | Mapping[str, Distribution] | None,
 ) -> list[np.ndarray | None]:
     if distribution_of is None:
-        shares = tally(policy, scan.ratings()).soft_label
+        shares = tally(policy.with_(aggregation="shares"), scan.ratings()).soft_label
         return [row if row.sum() > 0 else None for row in shares]
     if isinstance(distribution_of, Mapping):
         given = [distribution_of.get(u.id) for u in scan.utterances]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from hf_ambiser.data.splits.common import (
     CLEAR_AGREEMENT,
@@ -18,8 +19,9 @@ from hf_ambiser.data.splits.common import (
     split_fingerprint,
     tiers,
 )
-from hf_ambiser.data.splits.folds import grouped_k_fold, leave_one_out
 from hf_ambiser.data.splits.ipr import PAPER_SIZES, check_prototypes, ipr_split
+from hf_ambiser.data.splits.plain import plain_split
+from hf_ambiser.data.splits.sides import by_shares, one_left_out, one_of_k
 from hf_ambiser.data.splits.slc import is_clear, slc_split
 
 
@@ -36,56 +38,88 @@ __all__ = [
     "check_disjoint",
     "check_prototypes",
     "expand_configs",
-    "grouped_k_fold",
-    "ipr_split",
     "is_clear",
     "is_fold",
-    "leave_one_out",
     "make_split",
     "shuffled",
-    "slc_split",
+    "split_base",
+    "split_family",
     "split_fingerprint",
     "tiers",
 ]
 
 DEFAULT_CONFIGS = ("ipr-strict", "slc-strict")
-_NAME = re.compile(r"(ipr|slc|loso|logo|kfold(\d+))-(strict|paper)(?:-(.+))?")
+# ipr-strict, slc-paper-loso-Ses01F; and the plain family, which has folds only: kfold5-strict-0.
+_OF_A_FAMILY = re.compile(
+    r"(?P<family>ipr|slc)-(?P<protocol>strict|paper)(?:-(?P<folds>loso|logo|kfold[1-9]\d*)(?:-(?P<fold>.+))?)?"
+)
+_PLAIN = re.compile(r"(?P<folds>loso|logo|kfold[1-9]\d*)-(?P<protocol>strict|paper)(?:-(?P<fold>.+))?")
 _FORMS = (
     "ipr-<protocol>, slc-<protocol>, loso-<protocol>[-<speaker>], logo-<protocol>[-<group>],"
-    " kfold<k>-<protocol>[-<fold>] with protocol strict or paper"
+    " kfold<k>-<protocol>[-<fold>], {ipr,slc}-<protocol>-{loso,logo,kfold<k>}[-...] with protocol strict or paper"
 )
 
 
-def _parse(config: str) -> tuple[str, int, str, str | None]:
-    """Family, k (0 unless k-fold), protocol, and which fold (None: all)."""
-    match = _NAME.fullmatch(config)
-    family, k, protocol, which = match.groups() if match else ("", None, "", None)
-    bad_fold = k is not None and which is not None and not which.isdecimal()
-    if not match or bad_fold or (which is not None and family in ("ipr", "slc")):
-        raise SplitError(f"split config {config!r} is not one of: {_FORMS}.")
-    return ("kfold" if k else family), int(k or 0), protocol, which
+@dataclass(frozen=True)
+class _Name:
+    """A config's name, taken apart: `ipr-strict-kfold5-0` is ipr, strict, kfold, 5, `0`."""
+
+    family: str
+    protocol: str
+    folds: str
+    k: int
+    fold: str | None
+
+
+def _parse(config: str) -> _Name:
+    match = _OF_A_FAMILY.fullmatch(config) or _PLAIN.fullmatch(config)
+    if match:
+        part = match.groupdict()
+        folds = part["folds"] or ""
+        k = int(folds.removeprefix("kfold")) if folds.startswith("kfold") else 0
+        if not k or part["fold"] is None or part["fold"].isdecimal():
+            return _Name(part.get("family", "plain"), part["protocol"], "kfold" if k else folds, k, part["fold"])
+    raise SplitError(f"split config {config!r} is not one of: {_FORMS}.")
 
 
 def is_fold(config: str) -> bool:
     """Whether a config is one of a cross-validation (these share their data files)."""
-    return _parse(config)[0] not in ("ipr", "slc")
+    return bool(_parse(config).folds)
+
+
+def split_base(config: str) -> tuple[str, str]:
+    """Which subsets a config makes (`ipr`, `slc`, `plain`), and its kind of folds (`loso`, `logo`, `kfold`) or ""."""
+    name = _parse(config)
+    return name.family, name.folds
+
+
+def split_family(config: str) -> tuple[str, str | None]:
+    """A config without its fold, and the fold: `ipr-strict-kfold5-0` is (`ipr-strict-kfold5`, `0`).
+
+    The fold is None for a config that is none (`ipr-strict`) or that names all of them.
+
+    Raises:
+        SplitError: If the name has none of the known forms.
+    """
+    fold = _parse(config).fold
+    return (config, None) if fold is None else (config.removesuffix(f"-{fold}"), fold)
 
 
 def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:
-    """The configs with each `loso-...`, `logo-...` or `kfold...` without a fold replaced by all of its folds.
+    """The configs with each that names all of its folds (`loso-strict`, `ipr-paper-kfold5`) replaced by these.
 
     Raises:
         SplitError: If a name has none of the known forms.
     """
     expanded: list[str] = []
     for config in configs:
-        family, k, _, which = _parse(config)
-        if family in ("ipr", "slc") or which is not None:
+        name = _parse(config)
+        if not name.folds or name.fold is not None:
             folds = [config]
-        elif family == "kfold":
-            folds = [f"{config}-{fold}" for fold in range(k)]
+        elif name.folds == "kfold":
+            folds = [f"{config}-{fold}" for fold in range(name.k)]
         else:
-            values = data.speaker if family == "loso" else data.group
+            values = data.speaker if name.folds == "loso" else data.group
             folds = [f"{config}-{value}" for value in sorted({str(v) for v in values})]
         expanded += [fold for fold in folds if fold not in expanded]
     return expanded
@@ -98,13 +132,17 @@ def make_split(data: SplitInput, config: str, options: SplitOptions | None = Non
         SplitError: If the name has none of the known forms or the split cannot be made.
     """
     options = options or SplitOptions()
-    family, k, protocol, which = _parse(config)
-    if family == "ipr":
-        return ipr_split(data, protocol, options)
-    if family == "slc":
-        return slc_split(data, protocol, options)
-    if which is None:
+    name = _parse(config)
+    if name.family == "ipr" and name.protocol == "paper" and not name.folds:
+        return ipr_split(data, name.protocol, options, None, config)
+    if not name.folds:
+        sides = by_shares(data, name.protocol, options, config)
+    elif name.fold is None:
         raise SplitError(f"{config!r} names all folds; name one of {expand_configs([config], data)[:5]} ...")
-    if family == "kfold":
-        return grouped_k_fold(data, k, protocol, int(which), options)
-    return leave_one_out(data, "speaker" if family == "loso" else "group", protocol, which, options)
+    elif name.folds == "kfold":
+        sides = one_of_k(data, name.k, name.protocol, int(name.fold), options, config)
+    else:
+        unit = "speaker" if name.folds == "loso" else "group"
+        sides = one_left_out(data, unit, name.protocol, name.fold, options, config)
+    family = {"ipr": ipr_split, "slc": slc_split, "plain": plain_split}[name.family]
+    return family(data, name.protocol, options, sides, config)

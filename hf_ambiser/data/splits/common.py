@@ -220,34 +220,6 @@ def divide(total: int, shares: Sequence[float]) -> list[int]:
     return parts.tolist()
 
 
-def divide_groups(data: SplitInput, options: SplitOptions, config: str) -> dict[str, Array]:
-    """Rows of the sides `train`, `validation`, `test`; whole groups, chosen by the seed.
-
-    Raises:
-        SplitError: If there are fewer than three groups.
-    """
-    groups = shuffled(data.group, options.seed, "sides")
-    if len(groups) < 3:
-        raise SplitError(
-            f"{config}: a strict split needs at least 3 speakers or sessions (training, validation, test), there are"
-            f" {len(groups)}: {groups}. Use the 'paper' protocol, or more data."
-        )
-    total = sum(options.group_shares)
-    n_validation = max(1, round(len(groups) * options.group_shares[1] / total))
-    n_test = max(1, round(len(groups) * options.group_shares[2] / total))
-    if n_validation + n_test >= len(groups):
-        raise SplitError(f"{config}: group_shares={options.group_shares} leave no training group of {len(groups)}.")
-    sides = {
-        "test": groups[:n_test],
-        "validation": groups[n_test : n_test + n_validation],
-        "train": groups[n_test + n_validation :],
-    }
-    rows = {side: np.flatnonzero(np.isin(data.group.astype(str), names)) for side, names in sides.items()}
-    check_disjoint(rows, data.group, config)
-    check_disjoint(rows, data.speaker, config)
-    return rows
-
-
 def check_disjoint(sides: Mapping[str, Array], values: Array, config: str) -> None:
     """Check that no speaker or group is on two sides.
 

@@ -15,73 +15,72 @@ from hf_ambiser.data.splits.common import (
     SplitInput,
     SplitOptions,
     divide,
-    divide_groups,
     finish,
     keyed_hash,
 )
+from hf_ambiser.data.splits.sides import Sides
 
 
 PAPER_SIZES = (1710, 3421, 400)
 _OPTIONS = ("seed", "d1_quota", "sizes", "d1_share", "d3_share", "min_per_class")
 
 
-def ipr_split(data: SplitInput, protocol: str, options: SplitOptions) -> Split:
-    """`ipr-paper` or `ipr-strict`.
+def ipr_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides | None, config: str) -> Split:
+    """`ipr-paper` (no sides), and `ipr-strict` and all folds (with sides).
 
-    paper: all utterances with a consensus label, in the order of ambiguity: D1 from the clear end, D3 from the
-    ambiguous end, D2 between; a part of D1, chosen by the seed and stratified by class, validates. Speakers may be on
-    both sides. Splits: d1, d2, d3, validation, no_consensus.
+    Without sides: all utterances with a consensus label, in the order of ambiguity: D1 from the clear end, D3 from the
+    ambiguous end, D2 between. Speakers may be on both sides. Splits: d1, d2, d3, validation, no_consensus.
 
-    strict: groups are divided first. D1 and D2 come from the training groups, D3 is the ambiguous end of the held-out
-    groups and test_clear the rest of them; validation are the labelled utterances of its own groups. Splits: those of
-    `paper`, test_clear, validation_no_consensus, test_no_consensus.
+    With sides: D1 and D2 come from the training side, D3 is the ambiguous end of the held-out side and test_clear the
+    rest of it. Splits: those above, test_clear, test_no_consensus and, under `strict`, validation_no_consensus.
+
+    Validation under `strict` is the labelled part of the validation side. Under `paper` it is a part of D1, chosen by
+    the seed and stratified by class, in a fold too: the paper has no folds, and choosing an epoch on D3 would leak.
 
     Utterances without a consensus label are in the no_consensus split of their side; where the policy keeps them (rule
     `all_inclusive`), those of the training side are in D2.
 
     Raises:
-        SplitError: If sizes do not fit, there are too few groups, or D1 lacks utterances of a class.
+        SplitError: If sizes do not fit, or D1 lacks utterances of a class.
     """
-    config = f"ipr-{protocol}"
     labelled, kept = data.labelled, np.asarray(data.kept, bool)
-    if protocol == "paper":
-        clips = np.flatnonzero(labelled)
+    if sides is None:
+        clips = data.order(np.flatnonzero(labelled))
         n3 = _d3_size(options, len(clips), PAPER_SIZES[2] / sum(PAPER_SIZES))
-        ordered = data.order(clips)
         _enough(config, "D3", n3, len(clips) - 1)
-        training, d3 = ordered[: len(ordered) - n3], ordered[len(ordered) - n3 :]
-        unlabelled = np.flatnonzero(data.unlabelled)
-        parts = _training_parts(data, config, training, unlabelled[kept[unlabelled]], options)
-        parts["d1"], parts["validation"] = _validation_part(data, parts["d1"], options)
-        parts |= {"d3": d3, "no_consensus": unlabelled[~kept[unlabelled]]}
-        used = options.only(*_OPTIONS, "validation_share")
+        training, held_out = clips[: len(clips) - n3], clips[len(clips) - n3 :]
+        silent = np.flatnonzero(data.unlabelled)
+        used = options.only(*_OPTIONS)
         description = (
             "D1 holds the utterances on which the raters agree most, D3 those on which they agree least, D2 those"
             " between, without labels; the validation part is taken out of D1. As in the paper, speakers are on both"
             " sides."
         )
     else:
-        sides = divide_groups(data, options, config)
-        train, validation, test = (sides[s][labelled[sides[s]]] for s in ("train", "validation", "test"))
-        n3 = _d3_size(options, len(test), 1 / 3)
-        _enough(config, "D3", n3, len(test))
-        ordered = data.order(test)
-        no_label = {side: rows[data.unlabelled[rows]] for side, rows in sides.items()}
-        parts = _training_parts(data, config, data.order(train), no_label["train"][kept[no_label["train"]]], options)
-        parts |= {
-            "d3": ordered[len(ordered) - n3 :],
-            "test_clear": ordered[: len(ordered) - n3],
-            "validation": validation,
-            "no_consensus": no_label["train"][~kept[no_label["train"]]],
-            "validation_no_consensus": no_label["validation"],
-            "test_no_consensus": no_label["test"],
-        }
-        used = options.only(*_OPTIONS, "group_shares")
+        training = data.order(sides.train[labelled[sides.train]])
+        held_out = data.order(sides.test[labelled[sides.test]])
+        n3 = _d3_size(options, len(held_out), 1 / 3)
+        _enough(config, "D3", n3, len(held_out))
+        silent = sides.train[data.unlabelled[sides.train]]
+        used = options.only(*_OPTIONS, *sides.options)
         description = (
-            "Speakers (IEMOCAP: sessions) are divided into training, validation and test. Of the training side D1"
-            " holds the utterances on which the raters agree most and D2 the others, without labels. D3 holds the"
-            " utterances of the test side on which they agree least, test_clear its other labelled ones."
+            f"Nobody of the held-out side trains: {sides.what}. Of the training side D1 holds the utterances on which"
+            " the raters agree most and D2 the others, without labels. D3 holds the utterances of the test side on"
+            " which they agree least, test_clear its other labelled ones. "
+            + ("Validation has speakers of its own." if protocol == "strict" else "Validation is a part of D1.")
         )
+    parts = _training_parts(data, config, training, silent[kept[silent]], options)
+    parts |= {"d3": held_out[len(held_out) - n3 :], "no_consensus": silent[~kept[silent]]}
+    if sides is not None:
+        parts |= {
+            "test_clear": held_out[: len(held_out) - n3],
+            "test_no_consensus": sides.test[data.unlabelled[sides.test]],
+            "validation": sides.validation[labelled[sides.validation]],
+            "validation_no_consensus": sides.validation[data.unlabelled[sides.validation]],
+        }
+    if protocol == "paper":
+        parts["d1"], parts["validation"] = _validation_part(data, parts["d1"], options)
+        used |= options.only("validation_share")
     check_prototypes(data, parts["d1"], options.min_per_class, config)
     return finish(config, protocol, data, parts, used, description=description, masked=frozenset({"d2"}))
 

@@ -8,55 +8,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_ambiser.data.splits.common import (
-    Array,
-    Split,
-    SplitInput,
-    SplitOptions,
-    check_disjoint,
-    divide_groups,
-    finish,
-)
+from hf_ambiser.data.splits.common import Array, Split, SplitInput, SplitOptions, finish
+from hf_ambiser.data.splits.sides import Sides
 
 
-def slc_split(data: SplitInput, protocol: str, options: SplitOptions) -> Split:
-    """`slc-paper` or `slc-strict`.
+def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides, config: str) -> Split:
+    """Clear and ambiguous utterances of the training side, test_clear and test_ambiguous (test: both) of the other.
 
     Every utterance with a vote is used: clear with a consensus label and an agreement of at least `clear_threshold`,
-    ambiguous otherwise, those without any consensus included. Groups are divided first.
+    ambiguous otherwise, those without any consensus included.
 
-    strict: training groups give clear and ambiguous, test groups test_clear and test_ambiguous, further groups
-    validation (labelled utterances) and validation_no_consensus.
-    paper: no validation groups (they train); validation repeats the test side, as in the paper, where the held-out
-    speaker validates too.
-
-    Raises:
-        SplitError: If there are too few groups.
+    strict: validation (labelled utterances) and validation_no_consensus are of the validation side.
+    paper: validation repeats the test side, as in the paper, where the held-out speaker validates too.
     """
-    config = f"slc-{protocol}"
-    sides = divide_groups(data, options, config)
-    aliases: dict[str, tuple[str, ...]] = {}
-    if protocol == "paper":
-        sides["train"] = np.concatenate([sides["train"], sides.pop("validation")])
-        check_disjoint(sides, data.group, config)
-        aliases = {"validation": ("test_clear", "test_ambiguous")}
+    held_out = ("test_clear", "test_ambiguous")
+    aliases = {"test": held_out} if protocol == "strict" else {"test": held_out, "validation": held_out}
     clear = is_clear(data, options.clear_threshold)
     used = data.labelled | data.unlabelled
     parts = {}
-    for side, prefix in (("train", ""), ("test", "test_")):
-        rows = sides[side][used[sides[side]]]
+    for side, prefix in ((sides.train, ""), (sides.test, "test_")):
+        rows = side[used[side]]
         parts[f"{prefix}clear"], parts[f"{prefix}ambiguous"] = rows[clear[rows]], rows[~clear[rows]]
     if protocol == "strict":
-        rows = sides["validation"]
+        rows = sides.validation
         parts["validation"], parts["validation_no_consensus"] = rows[data.labelled[rows]], rows[data.unlabelled[rows]]
     threshold = options.clear_threshold
     words = threshold if isinstance(threshold, str) else f"at least {threshold:.4g}"
     description = (
         f"Clear utterances have a consensus label and an agreement that is {words}; ambiguous are all others with a"
-        " vote, those without a consensus included (label -1). Speakers (IEMOCAP: sessions) are on one side only;"
-        + (" the validation split repeats the test side, as in the paper." if aliases else " validation has its own.")
+        f" vote, those without a consensus included (label -1). Speakers are on one side only: {sides.what};"
+        + (
+            " validation has its own."
+            if protocol == "strict"
+            else " validation repeats the test side, as in the paper."
+        )
     )
-    options_used = options.only("seed", "clear_threshold", "group_shares")
+    options_used = options.only("clear_threshold", *sides.options)
     return finish(config, protocol, data, parts, options_used, description=description, aliases=aliases)
 
 

@@ -1,0 +1,90 @@
+"""The files that all folds of a build share: audio is stored once for all of them, twice where labels are hidden.
+
+k folds hold every clip k times, in ever other company. So clips that are in the same split of every fold are written
+together, and a split of a fold is a union of such files. IPR's D2 hides labels: a clip that is in D2 of some fold and
+shown in another is written once in either form, whatever the number of folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_ambiser.data.splits import Split
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FOLDS = "folds"
+
+
+@dataclass(frozen=True)
+class FoldPart:
+    """Clips that are written together.
+
+    Args:
+        name: Stem of their files.
+        rows: Their row numbers.
+        masked: Whether their labels are hidden.
+        splits: Config to the split of it that they are in; configs that do not hold them in this form are left out.
+    """
+
+    name: str
+    rows: np.ndarray
+    masked: bool
+    splits: dict[str, str]
+
+
+def fold_parts(folds: Sequence[Split]) -> list[FoldPart]:
+    """The fewest parts of which every split of every fold is a union."""
+    parts: list[FoldPart] = []
+    for masked in (False, True):
+        found: dict[tuple[str, ...], list[int]] = {}
+        where = [np.where(np.isin(f.assignment, list(f.masked)) == masked, f.assignment, "").tolist() for f in folds]
+        for row, splits in enumerate(zip(*where, strict=True)):
+            if any(splits):
+                found.setdefault(splits, []).append(row)
+        for splits, rows in found.items():
+            name = f"part{len(parts):04d}" + ("_hidden" if masked else "")
+            held = {fold.config: split for fold, split in zip(folds, splits, strict=True) if split}
+            parts.append(FoldPart(name, np.array(rows), masked, held))
+    return parts
+
+
+def load_fold(
+    dataset_dir: Path,
+    patterns: Sequence[str],
+    cache_dir: Path | str | None,
+    change: Callable[[Dataset], Dataset] | None = None,
+) -> Dataset:
+    """One split of a fold.
+
+    `load_dataset(folder, config)` would copy every split of every fold into the cache of `datasets`; here the shared
+    files are cached once for all folds, and a split is a selection of their rows.
+
+    Args:
+        dataset_dir: What `build()` made.
+        patterns: The split's files, from the build report.
+        cache_dir: Where `datasets` keeps its copy.
+        change: Applied to all rows before the selection, which only points into the table.
+    """
+    import pyarrow.parquet
+    from datasets import load_dataset
+
+    files = sorted((dataset_dir / FOLDS).glob("*.parquet"))
+    counts = [pyarrow.parquet.read_metadata(path).num_rows for path in files]
+    first = dict(zip(files, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+    rows = [
+        np.arange(first[path], first[path] + count)
+        for pattern in patterns
+        for path, count in zip(files, counts, strict=True)
+        if path.match(pattern)
+    ]
+    cache = cache_dir and str(cache_dir)
+    shared = load_dataset("parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache)
+    return (change(shared) if change else shared).select(np.concatenate(rows))

@@ -1,0 +1,96 @@
+"""What a report says, in order: sections of sentences, tables and figures; as Markdown and as parts of a page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_ambiser.report.panels import DPI
+from hf_ambiser.report.table import Table
+
+
+PAGE_DPI = 100  # CSS pixels that an inch of a figure is given
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG below the report's folder, and what it shows."""
+
+    path: Path
+    caption: str
+
+
+Block = str | Table | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading (level 2, 3, ...; 0: no heading) and what stands below it. A sentence may hold `code` and **bold**."""
+
+    title: str
+    level: int
+    blocks: Sequence[Block]
+
+
+def markdown(sections: Sequence[Section], folder: Path) -> str:
+    """The whole report; pictures are linked relative to `folder`."""
+    parts = []
+    for section in sections:
+        if section.level:
+            parts.append(f"{'#' * section.level} {section.title}")
+        notes: set[str] = set()  # one note of several tables is said once in a section
+        for block in section.blocks:
+            if isinstance(block, Table):
+                parts.append(block.markdown(note=block.note not in notes))
+                notes.add(block.note)
+            elif isinstance(block, Picture):
+                parts.append(f"![{block.caption}]({block.path.relative_to(folder).as_posix()})")
+            else:
+                parts.append(block)
+    return "\n\n".join(parts) + "\n"
+
+
+def page_sections(sections: Sequence[Section]) -> str:
+    """The same as HTML, everything escaped, pictures within."""
+    parts = []
+    for number, section in enumerate(sections):
+        if section.level:
+            parts.append(f'<h{section.level} id="s{number}">{html.escape(section.title)}</h{section.level}>')
+        notes: set[str] = set()  # one note of several tables is said once in a section
+        for block in section.blocks:
+            if isinstance(block, Table):
+                parts.append(block.html(note=block.note not in notes))
+                notes.add(block.note)
+            elif isinstance(block, Picture):
+                png = block.path.read_bytes()
+                # Type is equally large in all figures: the width stands in a PNG's header.
+                width = int.from_bytes(png[16:20], "big") * PAGE_DPI // DPI
+                caption, data = html.escape(block.caption), base64.b64encode(png).decode()
+                image = f'<img alt="{caption}" width="{width}" src="data:image/png;base64,{data}">'
+                parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+            else:
+                parts.append(f"<p>{_inline(block)}</p>")
+    return "\n".join(parts)
+
+
+def contents(sections: Sequence[Section]) -> str:
+    """Links to the headings of a page."""
+    links = (
+        f'<a class="l{section.level}" href="#s{number}">{html.escape(section.title)}</a>'
+        for number, section in enumerate(sections)
+        if section.level
+    )
+    return "\n".join(links)
+
+
+def _inline(text: str) -> str:
+    """The two marks that our sentences use, never one within the other; anything else is shown as it is."""
+
+    def marked(found: re.Match[str]) -> str:
+        return f"<strong>{found[2]}</strong>" if found[1] is None else f"<code>{found[1]}</code>"
+
+    return re.sub(r"`([^`]*)`|\*\*([^*]*)\*\*", marked, html.escape(text))

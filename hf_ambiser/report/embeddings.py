@@ -1,0 +1,77 @@
+"""t-SNE of the embeddings that runs kept of their test clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.colours import colour
+from hf_ambiser.report.panels import literal, panels, save
+
+
+MOST_CLIPS = 800
+MOST_PANELS = 4
+NEEDS_SKLEARN = 'no t-SNE: scikit-learn is not installed here; `pip install "hf-ambiser[report]"` brings it.'
+NO_EMBEDDINGS = "no t-SNE: these runs kept no embeddings; runs of this version do."
+
+
+def embeddings(
+    group: Group, splits: Sequence[str], systems: Sequence[str], out: Path, done: Callable[[], object] = lambda: None
+) -> Path | str:
+    """t-SNE (PCA start, perplexity 30) of the test clips' embeddings, one panel a system; or why there is none.
+
+    A panel is one run, the first fold's lowest seed: embeddings of two runs lie in two spaces. More than `MOST_CLIPS`
+    clips are thinned out evenly. Colours are the raters' consensus; grey has none.
+    """
+    if find_spec("sklearn") is None:
+        return NEEDS_SKLEARN
+    shown = [(system, *_of(group.systems[system][0], splits)) for system in systems[:MOST_PANELS]]
+    if any(embedding is None for _, embedding, _ in shown):
+        return NO_EMBEDDINGS
+    figure, axes = panels(len(shown), width=3.3, height=3.3)
+    for axis, (system, embedding, label) in zip(axes, shown, strict=True):
+        assert embedding is not None
+        kept = np.linspace(0, len(label) - 1, min(len(label), MOST_CLIPS)).astype(int)
+        points = tsne(embedding[kept])
+        done()
+        for c in (-1, *range(len(group.classes))):
+            mine = label[kept] == c
+            if mine.any():
+                name = "no consensus" if c < 0 else literal(group.classes[c])
+                axis.scatter(*points[mine].T, s=9, color=colour(c), label=name, linewidths=0, alpha=0.85)
+        cell = group.systems[system][0]
+        fold = "" if cell.fold is None else f"fold {cell.fold}, "
+        thinned = "" if len(kept) == len(label) else f" of {len(label)}"
+        axis.set_title(f"{literal(system)}\n{literal(fold)}seed {cell.seed}, {len(kept)}{thinned} clips", fontsize=9)
+        axis.set(xticks=[], yticks=[])
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, markerscale=2)
+    return save(figure, out)
+
+
+def tsne(embedding: np.ndarray) -> np.ndarray:
+    """`(N, D)` to `(N, 2)`, the same each time; fewer than 4 clips are only centred on their first two components."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    scaled = embedding - embedding.mean(axis=0)
+    if len(scaled) < 4:
+        return np.pad(scaled, ((0, 0), (0, 2)))[:, :2]
+    perplexity = min(30.0, (len(scaled) - 1) / 3)
+    # One thread: where other work shares the cores, threads that wait for each other take three times as long.
+    with threadpool_limits(1):
+        scaled = PCA(min(50, *scaled.shape), random_state=0).fit_transform(scaled)
+        return TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(scaled)
+
+
+def _of(cell: Cell, splits: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray]:
+    read = [cell.embedding(split) for split in splits]
+    label = np.concatenate([one["consensus"] for one in read])
+    if any("embedding" not in one for one in read):
+        return None, label
+    return np.concatenate([one["embedding"] for one in read]), label

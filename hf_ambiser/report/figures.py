@@ -1,0 +1,211 @@
+"""Figures of a group of runs: confusion, reliability, entropy, embeddings, sweeps, label trajectories.
+
+Each returns the file it wrote, or None where the runs hold nothing to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from hf_ambiser.labels import entropy_bits, soft_labels
+from hf_ambiser.report.beside import figure_of
+from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.colours import colour
+from hf_ambiser.report.label_history import Epochs, History
+from hf_ambiser.report.panels import grid, legend, literal, panels, save
+from hf_ambiser.report.shown import COLUMNS
+from hf_ambiser.report.spread import spread
+from hf_ambiser.report.sweeps import Sweep
+
+
+# More panels, and more lines, than this are not read.
+MOST_PANELS = 12
+MOST_LINES = 8
+ENTROPY_BINS = 6
+
+
+def drawn(group: Group, first: str | None = None, most: int = MOST_PANELS) -> list[str]:
+    """The systems that get a panel: all, or the first ones with `first` among them."""
+    names = list(group.systems)
+    if first in names and names.index(first) >= most:
+        names.insert(most - 1, first)
+    return list(dict.fromkeys(names))[:most]
+
+
+def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Path:
+    """Confusion matrix of every system: seeds averaged, folds added; rows (the raters' consensus) sum to 100 %."""
+    names = drawn(group, of)
+    figure, axes = panels(len(names), width=2.7, height=2.7)
+    classes = [literal(name) for name in group.classes]
+    for axis, system in zip(axes, names, strict=False):
+        counts = _counts(group.systems[system], split)
+        rows = counts.sum(axis=1, keepdims=True)
+        share = np.divide(100 * counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        for (t, p), value in np.ndenumerate(share):
+            if np.isfinite(value):
+                ink = "white" if value > 55 else "black"
+                axis.text(p, t, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
+        axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
+        axis.set_yticks(range(len(classes)), classes, fontsize=8)
+        axis.set_title(literal(system), fontsize=10)
+    figure.supxlabel("answer of the model", fontsize=9)
+    figure.supylabel("consensus of the raters, % of its clips", fontsize=9)
+    return save(figure, out)
+
+
+def _counts(cells: Sequence[Cell], split: str) -> np.ndarray:
+    folds: dict[str | None, list[np.ndarray]] = {}
+    for cell in cells:
+        folds.setdefault(cell.fold, []).append(np.array(cell.scores(split)["confusion"], dtype=np.float64))
+    return np.sum([np.mean(matrices, axis=0) for matrices in folds.values()], axis=0)
+
+
+def reliability(group: Group, split: str, out: Path, of: str | None = None) -> Path:
+    """Confidence against what came true: the consensus (left) and the share of votes (right), runs taken together.
+
+    Bins are those of the runs' ECE; bins of fewer than 5 clips are left out. Single runs are drawn: a mean over seeds
+    would be better calibrated than any of them.
+    """
+    figure, axes = panels(2, width=4.2, height=3.9, columns=2)
+    for axis, kind, label in zip(
+        axes, ("label", "votes"), ("share that equals the consensus", "share of votes for the answer"), strict=False
+    ):
+        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+        for system in drawn(group, of, MOST_LINES):
+            i = list(group.systems).index(system)
+            confidence, accuracy, n = _bins(group.systems[system], split, kind)
+            seen = n >= 5
+            axis.plot(confidence[seen], accuracy[seen], color=colour(i), linewidth=1.4, label=literal(system))
+            axis.scatter(confidence[seen], accuracy[seen], s=90 * n[seen] / n.sum() + 6, color=colour(i))
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel=label, aspect="equal")
+        grid(axis)
+    legend(figure, axes[0])
+    return save(figure, out)
+
+
+def _bins(cells: Sequence[Cell], split: str, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, mean outcome and clips of each bin `(B,)`, over all runs."""
+    total = np.zeros((0, 3))
+    for cell in cells:
+        bins = cell.scores(split)["reliability"][kind]
+        rows = np.array([[b["n"] * (b["confidence"] or 0), b["n"] * (b["accuracy"] or 0), b["n"]] for b in bins])
+        if len(rows):
+            total = rows + (total if len(total) else 0)
+    n = total[:, 2] if len(total) else np.zeros(0)
+    safe = np.maximum(n, 1)
+    return (total[:, 0] / safe, total[:, 1] / safe, n) if len(total) else (n, n, n)
+
+
+def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
+    """The model's entropy against the raters', a point a clip (mean over runs), and its mean in bins."""
+    names = drawn(group, of)
+    figure, axes = panels(len(names), width=2.9, height=2.8, share=True)
+    highest = float(np.log2(len(group.classes)))
+    rng = np.random.default_rng(0)
+    for axis, system in zip(axes, names, strict=False):
+        raters, model = _entropies(group.systems[system], split)
+        # Few raters give few values: points are moved sideways a little to be seen.
+        moved = raters + rng.uniform(-0.025, 0.025, len(raters)) * highest
+        axis.plot([0, highest], [0, highest], color="grey", linestyle="--", linewidth=1)
+        axis.scatter(moved, model, s=5, alpha=0.3, color=colour(2), linewidths=0)
+        if len(raters):
+            edges = np.linspace(0, highest, ENTROPY_BINS + 1)
+            place = np.clip(np.digitize(raters, edges[1:-1]), 0, ENTROPY_BINS - 1)
+            some = [b for b in range(ENTROPY_BINS) if (place == b).sum() >= 5]
+            means = [(raters[place == b].mean(), model[place == b].mean()) for b in some]
+            if means:
+                axis.plot(*np.array(means).T, color=colour(0), marker="o", markersize=4, linewidth=1.6)
+        r = spread(group.systems[system], partial(figure_of, split, "entropy_pearson")).t
+        axis.set_title(literal(system) + (f"  (r {r.mean:.2f})" if r else ""), fontsize=10)
+        axis.set(xlim=(-0.06 * highest, 1.05 * highest), ylim=(-0.03 * highest, 1.05 * highest))
+        grid(axis)
+    figure.supxlabel("entropy of the votes (bit)", fontsize=9)
+    figure.supylabel("entropy of the model (bit)", fontsize=9)
+    return save(figure, out)
+
+
+def _entropies(cells: Sequence[Cell], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Entropy (bits) of votes and of the model, mean over a clip's runs, of every clip with votes."""
+    sums: dict[str, list[float]] = {}
+    for cell in cells:
+        read = cell.predictions(split)
+        voted = read["votes"].sum(axis=1) > 0
+        raters = entropy_bits(soft_labels(read["votes"][voted]))
+        model = entropy_bits(soft_labels(read["probabilities"][voted]))
+        for name, mine, theirs in zip(read["id"][voted].tolist(), raters.tolist(), model.tolist(), strict=True):
+            row = sums.setdefault(name, [mine, 0.0, 0.0])
+            row[1] += theirs
+            row[2] += 1
+    values = np.array([[raters, total / n] for raters, total, n in sums.values()]).reshape(-1, 2)
+    return values[:, 0], values[:, 1]
+
+
+def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path:
+    """A sweep: WA, UA and JS over the values of its field, with 95 % intervals, a line a test split."""
+    figures = ("wa", "ua", "js")
+    figure, axes = panels(len(figures), width=3.3, height=3.0, columns=3)
+    x = [value for value, _ in points.points]
+    for axis, name in zip(axes, figures, strict=False):
+        shown = COLUMNS[name]
+        for i, split in enumerate(splits):
+            found = [spread(group.systems[s], partial(figure_of, split, name)).t for _, s in points.points]
+            rows = [(v, t) for v, t in zip(x, found, strict=True) if t is not None]
+            mean = [t.mean * shown.factor for _, t in rows]
+            half = [0.0 if t.high is None else (t.high - t.mean) * shown.factor for _, t in rows]
+            style = {"color": colour(i + 2), "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.4}
+            axis.errorbar([v for v, _ in rows], mean, half, label=literal(split), **style)
+        if min(x) > 0 and max(x) / min(x) >= 30:
+            axis.set_xscale("log")
+        axis.set_xlabel(literal(points.field))
+        axis.set_ylabel(shown.title)
+        grid(axis)
+    legend(figure, axes[0])
+    return save(figure, out)
+
+
+def trajectories(group: Group, histories: Mapping[str, History], out: Path, of: str | None = None) -> Path | None:
+    """Over epochs: share of ambiguous clips labelled other than the consensus, and the entropy of their labels.
+
+    Lines are means over runs, bands 95 % t intervals over runs (folds and seeds together: how training varies).
+    """
+    if not histories:
+        return None
+    figure, axes = panels(2, width=4.4, height=3.4, columns=2)
+    for system in [name for name in drawn(group, of, MOST_LINES) if name in histories]:
+        runs, ink = histories[system].epochs, colour(list(group.systems).index(system))
+        _band(axes[0], runs, lambda run: 100 * run.differ, system, ink)
+        _band(axes[1], runs, lambda run: run.entropy, system, ink)
+    axes[0].set_ylabel("labels other than the consensus (%)")
+    axes[1].set_ylabel("entropy of the labels (bit)")
+    axes[0].set_ylim(0, 100)
+    axes[1].set_ylim(-0.02, 1.05 * float(np.log2(len(group.classes))))
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        grid(axis)
+    legend(figure, axes[0])
+    return save(figure, out)
+
+
+def _band(axis: Any, runs: Sequence[Epochs], value: Callable[[Epochs], np.ndarray], label: str, ink: str) -> None:
+    by_epoch: dict[int, list[float]] = {}
+    for run in runs:
+        for epoch, one in zip(run.epoch.tolist(), value(run).tolist(), strict=True):
+            if np.isfinite(one):
+                by_epoch.setdefault(epoch, []).append(one)
+    epochs = sorted(by_epoch)
+    mean = np.array([np.mean(by_epoch[e]) for e in epochs])
+    half = np.array([_half_width(by_epoch[e]) for e in epochs])
+    axis.plot(epochs, mean, color=ink, label=literal(label), linewidth=1.6)
+    axis.fill_between(epochs, mean - half, mean + half, color=ink, alpha=0.15, linewidth=0)
+
+
+def _half_width(values: Sequence[float]) -> float:
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0

@@ -1,0 +1,232 @@
+"""The tables of one group of runs: figures with intervals, baselines and ceiling, comparisons, recall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from hf_ambiser.metrics.significance import TResult, holm
+from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.shown import COLUMNS, Shown
+from hf_ambiser.report.spread import PAIRED, Spread, over_clips, over_folds, spread
+from hf_ambiser.report.table import Entry, Table, file_name
+
+
+OVER_FOLDS = (
+    "Mean (standard deviation) [95 % interval]. A figure is averaged over the seeds of each fold; deviation and"
+    " Student's t interval are those of the folds' values. Folds share training data, so the interval is narrower than"
+    " it should be."
+)
+OVER_SEEDS = (
+    "Mean (standard deviation) [95 % interval] over seeds, Student's t. One fold: what is said is about training"
+    " again, not about other speakers."
+)
+
+
+def spread_entry(values: Spread, shown: Shown) -> Entry:
+    """`mean (sd)`, the interval below."""
+    t = values.t
+    if t is None:
+        return Entry("undefined")
+    parts = {"mean": t.mean, "sd": t.sd, "low": t.low, "high": t.high}
+    factor = shown.factor
+    scaled = {name: None if part is None else part * factor for name, part in parts.items()}
+    if t.sd is None or t.low is None or t.high is None:
+        return Entry(shown.text(t.mean), parts=scaled)
+    text = f"{shown.text(t.mean)} ({shown.text(t.sd)})"
+    return Entry(text, shown.interval(t.low, t.high), scaled)
+
+
+def figures_table(group: Group, split: str, part: str = "all", name: str = "figures") -> Table:
+    """Every figure of every system on one split: mean, deviation and interval."""
+    rows: list[list[Entry | str]] = []
+    over, lost = set(), []
+    for system, cells in group.systems.items():
+        found = {figure: spread(cells, partial(_figure, split, figure, part)) for figure in COLUMNS}
+        over |= {values.over for values in found.values()}
+        lost += [
+            f"{COLUMNS[figure].title} of {system} has no value in {values.n_undefined} of {len(cells)} runs (left out)"
+            for figure, values in found.items()
+            if values.n_undefined
+        ]
+        counts = [len({c.fold for c in cells}), len({c.seed for c in cells}), len(cells)]
+        rows.append([system, *map(number, counts), *(spread_entry(found[f], COLUMNS[f]) for f in COLUMNS)])
+    notes = [OVER_FOLDS] if "folds" in over else []
+    notes += [OVER_SEEDS] if "seeds" in over else []
+    notes += [". ".join(lost) + "."] if lost else []
+    heads = ["system", "folds", "seeds", "runs", *(shown.title for shown in COLUMNS.values())]
+    return Table(_file(group, split, name), heads, rows, " ".join(notes))
+
+
+def _figure(split: str, name: str, part: str, cell: Cell) -> float | None:
+    return cell.figure(split, name, part)
+
+
+def number(value: int) -> Entry:
+    """A count."""
+    return Entry(str(value), parts={"": value})
+
+
+def counts_line(group: Group, split: str) -> str:
+    """`187 clips (anger 30, ...)`, over all folds."""
+    scores = [cell.scores(split) for cell in group.one_a_fold() if split in cell.splits]
+    counts = ", ".join(f"{name} {sum(s['class_counts'][name] for s in scores)}" for name in group.classes)
+    without = sum(s["n_without_consensus"] for s in scores)
+    rest = f"; {without} without a consensus, scored against their votes only" if without else ""
+    folds = f" over {len(scores)} folds" if len(scores) > 1 else ""
+    return f"{sum(s['n'] for s in scores)} clips{folds} ({counts}{rest})."
+
+
+def baselines_table(group: Group, split: str) -> Table:
+    """The majority class and one rater against the others, mean over folds."""
+    figures = ("wa", "ua", "macro_f1", "js")
+    cells = [cell for cell in group.one_a_fold() if split in cell.splits]
+    rows: list[list[Entry | str]] = []
+    for title, key in (
+        ("always the majority class", "majority_baseline"),
+        ("one rater against the others", "rater_ceiling"),
+    ):
+        row: list[Entry | str] = [title]
+        for figure in figures:
+            values = [v for cell in cells if (v := cell.scores(split)[key].get(figure)) is not None]
+            mean = float(np.mean(values)) if values else None
+            shown = COLUMNS[figure]
+            row.append(Entry(shown.text(mean), parts={} if mean is None else {"": mean * shown.factor}))
+        rows.append(row)
+    note = f"Mean over {len(cells)} folds." if len(cells) > 1 else ""
+    return Table(_file(group, split, "baselines"), ["", *(COLUMNS[f].title for f in figures)], rows, note)
+
+
+def comparison_table(
+    group: Group, split: str, figure: str, of: str, done: Callable[[], object] = lambda: None
+) -> Table:
+    """How one system differs from each other one, over folds (or seeds) and over clips, p-values raw and by Holm.
+
+    Holm's correction is over the comparisons of this table, for each of the two tests on its own.
+    """
+    shown, others = COLUMNS[figure], [system for system in group.systems if system != of]
+    folds = {s: over_folds(group.systems[of], group.systems[s], lambda c: c.figure(split, figure)) for s in others}
+    clips = {}
+    for system in others:
+        clips[system] = over_clips(group.systems[of], group.systems[system], split, figure)
+        done()
+    fold_p = holm([_p(folds[s].t) for s in others])
+    clip_p = holm([None if isinstance(b := clips[s], str) else b.p for s in others])
+    rows: list[list[Entry | str]] = []
+    for system, p, q in zip(others, fold_p, clip_p, strict=True):
+        t, b = folds[system], clips[system]
+        row: list[Entry | str] = [system, _t_entry(t.t, t.test, shown), _p_entry(_p(t.t)), _p_entry(p)]
+        if isinstance(b, str):
+            row += [f"undefined ({b})", "-", "-"]
+        else:
+            text = f"{shown.signed(b.difference)} {shown.interval(b.low, b.high, signed=True)}"
+            parts = _scaled(shown, difference=b.difference, low=b.low, high=b.high)
+            row += [Entry(text, parts=parts), _p_entry(b.p), _p_entry(q)]
+        rows.append(row)
+    made = {difference.test for difference in folds.values()}
+    test = next((name for name in sorted(made) if "over" in name), PAIRED)
+    heads = [f"{shown.title} of {of} minus", f"{test}: difference [95 %]", "p", "Holm p"]
+    heads += ["bootstrap over clips: difference [95 %]", "p", "Holm p"]
+    return Table(_file(group, split, f"{figure}_of_{of}"), _distinct(heads), rows, _comparison_note(made, len(others)))
+
+
+def _distinct(heads: list[str]) -> list[str]:
+    """CSV columns need names of their own; the invisible difference is kept to the second pair."""
+    return [*heads[:5], heads[5] + " (clips)", heads[6] + " (clips)"]
+
+
+def _comparison_note(made: set[str], n: int) -> str:
+    over = []
+    if any(name.startswith("corrected") for name in made):
+        over.append(
+            "Over folds: seeds averaged within a fold, then the corrected resampled t test of Nadeau and Bengio"
+            " (2003), because folds share training data."
+        )
+    if any(name.startswith("paired") for name in made):
+        over.append("Over seeds: paired t test of the seeds both have, on one fold.")
+    over.append(
+        "Over clips: each system's distributions averaged over its runs, whole speakers drawn with replacement"
+        " (2000 resamples, percentile interval)."
+    )
+    return " ".join(over) + (f" Holm: corrected over the {n} comparisons of this table." if n > 1 else "")
+
+
+def _p(t: TResult | None) -> float | None:
+    return None if t is None else t.p
+
+
+def _scaled(shown: Shown, **parts: float) -> dict[str, float]:
+    return {name: value * shown.factor for name, value in parts.items()}
+
+
+def _t_entry(t: TResult | None, test: str, shown: Shown) -> Entry:
+    if t is None:
+        return Entry(test)
+    if t.low is None or t.high is None or t.p is None:
+        reason = "one seed" if t.n == 1 else t.undefined
+        return Entry(f"{shown.signed(t.mean)} ({reason})", parts=_scaled(shown, difference=t.mean))
+    text = f"{shown.signed(t.mean)} {shown.interval(t.low, t.high, signed=True)}"
+    return Entry(text, parts=_scaled(shown, difference=t.mean, low=t.low, high=t.high))
+
+
+def _p_entry(p: float | None) -> Entry:
+    return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
+
+
+def recall_table(group: Group, split: str) -> Table:
+    """Recall of each class in %, seeds averaged within folds, then folds."""
+    rows: list[list[Entry | str]] = []
+    for system, cells in group.systems.items():
+        row: list[Entry | str] = [system]
+        for name in group.classes:
+            values = spread(cells, lambda c, name=name: c.scores(split)["per_class"][name]["recall"])  # type: ignore[misc]
+            mean = None if values.t is None else 100 * values.t.mean
+            row.append(Entry("-") if mean is None else Entry(f"{mean:.0f}", parts={"": mean}))
+        rows.append(row)
+    return Table(_file(group, split, "recall"), ["recall %", *group.classes], rows)
+
+
+def apart_table(group: Group, split: str) -> Table | None:
+    """Clear and ambiguous clips apart; None where the split holds only one kind."""
+    figures = ("wa", "ua", "js", "brier", "entropy_pearson")
+    cells = [cell for cell in group.one_a_fold() if split in cell.splits]
+    counts = {part: sum(cell.scores(split, part)["n"] for cell in cells) for part in ("clear", "ambiguous")}
+    if not all(counts.values()):
+        return None
+    rows: list[list[Entry | str]] = []
+    for system, runs in group.systems.items():
+        for part, n in counts.items():
+            found = [spread_entry(spread(runs, partial(_figure, split, f, part)), COLUMNS[f]) for f in figures]
+            rows.append([system, part, number(n), *found])
+    heads = ["system", "clips", "n", *(COLUMNS[f].title for f in figures)]
+    return Table(_file(group, split, "clear_and_ambiguous"), heads, rows)
+
+
+def _file(group: Group, split: str, name: str) -> str:
+    return file_name(group.name, split, name)
+
+
+def check_splits(groups: Sequence[Group], wanted: Sequence[str] | None) -> dict[tuple[str, ...], list[str]]:
+    """Group key -> the splits to show of it: those wanted that it has, or all.
+
+    Raises:
+        ValueError: If a wanted split is nowhere, or a run was not scored on a split that is to be shown.
+    """
+    there = sorted({split for group in groups for split in group.splits})
+    unknown = sorted(set(wanted or []) - set(there))
+    if unknown:
+        raise ValueError(f"no run was scored on {', '.join(unknown)}; there are the splits {there}.")
+    chosen = {}
+    for group in groups:
+        splits = [split for split in group.splits if not wanted or split in wanted]
+        for cell in group.cells:
+            missing = [split for split in splits if split not in cell.splits]
+            if missing:
+                raise ValueError(
+                    f"{cell.folder} was not scored on {', '.join(missing)}, only on {sorted(cell.splits)}; give"
+                    " --splits with what all runs have, or run it again with these test_splits."
+                )
+        chosen[group.key] = splits
+    return chosen

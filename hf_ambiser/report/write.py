@@ -1,0 +1,295 @@
+"""The whole report: read a folder of runs, write `report/` into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from hf_ambiser.report import figures
+from hf_ambiser.report.beside import pairs, protocols_table, quoted_table
+from hf_ambiser.report.cards import MOST, Card, cards
+from hf_ambiser.report.cells import Cell, Group, find, group
+from hf_ambiser.report.document import Block, Picture, Section, markdown
+from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
+from hf_ambiser.report.label_history import History, label_history
+from hf_ambiser.report.labels_given import labels_given_table
+from hf_ambiser.report.listen import Audio, audio_of
+from hf_ambiser.report.origin import cells_table, data_table, origin_table
+from hf_ambiser.report.page import page
+from hf_ambiser.report.plan import Planned, read_planned
+from hf_ambiser.report.results import (
+    apart_table,
+    baselines_table,
+    check_splits,
+    comparison_table,
+    counts_line,
+    figures_table,
+    recall_table,
+)
+from hf_ambiser.report.shown import COMPARED
+from hf_ambiser.report.sweeps import find_sweeps
+from hf_ambiser.report.table import Table, file_name
+
+
+FOLDER = "report"
+DEFAULT_OF = "ipr"
+_WRITTEN = ".written"  # names of what the last report wrote, so that a new one leaves none of its files behind
+_LISTED = 20
+
+
+def write_report(
+    folder: Path, of: str | None = None, splits: Sequence[str] | None = None, html: bool = True, progress: bool = True
+) -> str:
+    """Read all runs below a folder and write `folder/report/`: `report.md`, tables, figures and `report.html`.
+
+    Args:
+        folder: Holds run folders, at any depth; a study's folder with its plan, or a single run.
+        of: System that the others are compared with; None: `ipr` where it is there, else the first.
+        splits: Test splits to show; None: all.
+        html: Whether to write the page.
+        progress: Whether to show a bar.
+
+    Returns:
+        The report as Markdown.
+
+    Raises:
+        ValueError: In one line: no finished run, runs of one row from different data, an unknown system or split.
+    """
+    cells, unfinished = find(folder)
+    planned = read_planned(folder, cells)
+    groups = group(cells, planned.systems if planned else ())
+    systems = list(dict.fromkeys(system for one in groups for system in one.systems))
+    if of is not None and of not in systems:
+        raise ValueError(f"there is no system {of!r} among these runs; there are {systems}.")
+    chosen = check_splits(groups, splits)
+    with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
+        report = _Report(folder / FOLDER, of, bar)
+        overview = report.overview(folder, groups, cells, unfinished, planned)
+        parts = [report.group(one, chosen[one.key]) for one in groups]
+        sections = [
+            overview,
+            *(section for part in parts for section in part),
+            *report.together(groups, chosen, planned),
+        ]
+        sections.append(report.origin(groups, cells, folder))
+        text = markdown(sections, report.out)
+        report.write("report.md", text)
+        if html:
+            bar.set_description("page")
+            report.write("report.html", report.page(folder, groups, sections))
+    report.finish()
+    return text
+
+
+def _steps(groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]]) -> int:
+    """Comparisons, runs whose trajectories are read, and t-SNE panels: what takes time."""
+    return sum(
+        len(chosen[g.key]) * len(COMPARED) * (len(g.systems) - 1) + len(g.cells) + min(len(g.systems), MOST_PANELS)
+        for g in groups
+    )
+
+
+@dataclass
+class _Report:
+    """What is written, and what is collected for the page on the way."""
+
+    out: Path
+    of: str | None
+    bar: Any
+    written: list[str] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
+
+    def write(self, name: str, text: str) -> None:
+        """Whole or not at all."""
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+        self.written.append(name)
+
+    def table(self, table: Table | None) -> list[Block]:
+        """Write a table as CSV and LaTeX; the table, as a block of the report."""
+        if table is None:
+            return []
+        self.write(f"{table.name}.csv", table.csv())
+        self.write(f"{table.name}.tex", table.latex())
+        return [table]
+
+    def picture(self, path: Path | None, caption: str) -> list[Block]:
+        """A figure that was drawn, as a block of the report."""
+        if path is None:
+            return []
+        self.written.append(path.relative_to(self.out).as_posix())
+        return [Picture(path, caption)]
+
+    def png(self, *parts: str) -> Path:
+        """Where a figure goes."""
+        return self.out / "figures" / f"{file_name(*parts)}.png"
+
+    def overview(
+        self,
+        folder: Path,
+        groups: Sequence[Group],
+        cells: Sequence[Cell],
+        unfinished: Sequence[Path],
+        planned: Planned | None,
+    ) -> Section:
+        """What was found, and what was not."""
+        lines = []
+        names = {one.key[:2] for one in groups}
+        if len(names) < len(groups):
+            lines.append(
+                "**Kept apart.** Some of these runs have the same corpus and splits by name but other data by"
+                " fingerprint: they stand in tables of their own and are never averaged."
+            )
+        if planned is not None:
+            done = planned.n_cells - len(planned.missing)
+            lines.append(f"{done} of {planned.n_cells} cells of the plan are finished.")
+            lines += self.listing("Missing", planned.missing)
+            lines += self.listing("Not there yet", [f"{name}: {why}" for name, why in planned.not_there_yet.items()])
+            lines += [f"Of the plan {planned.note}."] if planned.note else []
+        else:
+            lines.append(f"{len(cells)} finished runs.")
+        places = [str(path.relative_to(folder)) for path in unfinished]
+        lines += self.listing("Begun and not finished", places)
+        return Section("", 0, lines)
+
+    def listing(self, title: str, names: Sequence[str]) -> list[str]:
+        """`Title (n): a; b`, or nothing; what is too long for a sentence is a file as well."""
+        if not names:
+            return []
+        more = ""
+        if len(names) > _LISTED:
+            file = f"{file_name(title).lower()}.txt"
+            self.write(file, "\n".join([*names, ""]))
+            more = f" ... (all of them in `{file}`)"
+        return [f"**{title} ({len(names)}):** {'; '.join(names[:_LISTED])}{more}."]
+
+    def group(self, group: Group, splits: Sequence[str]) -> list[Section]:
+        """All tables and figures of one group, split by split."""
+        of = self.of if self.of in group.systems else None
+        if self.of is None:
+            of = DEFAULT_OF if DEFAULT_OF in group.systems else next(iter(group.systems))
+        head: list[Block] = [group.describe()]
+        if len(group.systems) > 1 and of is None:
+            head.append(f"There is no system {self.of!r} here, so systems are not compared pair by pair.")
+        sections = [Section(group.name, 2, head)]
+        for split in splits:
+            sections.append(Section(split, 3, self.split(group, split, of)))
+        sections.append(Section("Over all test splits", 3, self.whole(group, splits, of)))
+        return [section for section in sections if section.blocks]
+
+    def split(self, group: Group, split: str, of: str | None) -> list[Block]:
+        """Tables and figures of one test split."""
+        self.bar.set_description(f"tests on {split}")
+        blocks: list[Block] = [counts_line(group, split), *self.table(baselines_table(group, split))]
+        blocks += self.table(figures_table(group, split))
+        if of is not None and len(group.systems) > 1:
+            for figure in COMPARED:
+                blocks += self.table(comparison_table(group, split, figure, of, self.bar.update))
+        blocks += self.table(recall_table(group, split)) + self.table(apart_table(group, split))
+        parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
+        lines = _some(group, figures.MOST_LINES)
+        blocks += self.picture(
+            figures.confusion(group, split, self.png(*parts, "confusion"), of),
+            f"Confusion of the classes, {split}{some}",
+        )
+        blocks += self.picture(
+            figures.reliability(group, split, self.png(*parts, "reliability"), of),
+            f"Reliability, {split}: confidence against consensus and against votes, in bins of 5 clips or more{lines}",
+        )
+        blocks += self.picture(
+            figures.entropy(group, split, self.png(*parts, "entropy"), of),
+            f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 clips or more{some}",
+        )
+        return blocks
+
+    def whole(self, group: Group, splits: Sequence[str], of: str | None) -> list[Block]:
+        """What belongs to no single split: labels given in training, embeddings, sweeps."""
+        self.bar.set_description("labels")
+        histories: dict[str, History] = {}
+        for system, cells in group.systems.items():
+            history = label_history(cells, MOST, self.bar.update)
+            if history is not None:
+                histories[system] = history
+        blocks: list[Block] = self.table(labels_given_table(group))
+        shown = {name: histories[name] for name in histories if any(run.has_labels for run in histories[name].epochs)}
+        blocks += self.picture(
+            figures.trajectories(group, shown, self.png(group.name, "trajectories"), of),
+            "Labels of ambiguous clips over epochs: share that differs from the raters' consensus, and their entropy"
+            + _some(group, figures.MOST_LINES),
+        )
+        for number, sweep in enumerate(find_sweeps(group)):
+            blocks += self.picture(
+                figures.sweep(group, sweep, splits, self.png(group.name, "sweep", str(number), sweep.field)),
+                f"Sweep of {sweep.field}, 95 % intervals as in the tables",
+            )
+        self.bar.set_description("t-SNE")
+        order = figures.drawn(group, of, MOST_PANELS)
+        drawn = embeddings(group, splits, order, self.png(group.name, "embeddings"), self.bar.update)
+        some = _some(group, MOST_PANELS)
+        caption = (
+            f"t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel{some}"
+        )
+        blocks += [drawn[0].upper() + drawn[1:]] if isinstance(drawn, str) else self.picture(drawn, caption)
+        first = [of] if of else []
+        self.cards += cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
+        return blocks
+
+    def together(
+        self, groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]], planned: Planned | None
+    ) -> list[Section]:
+        """Groups side by side: protocols, and a paper's numbers."""
+        sections = []
+        for paper, strict in pairs(groups):
+            table = protocols_table(paper, strict, chosen[paper.key])
+            if table is not None:
+                sections.append(Section(f"Paper and strict protocol: {strict.name}", 2, self.table(table)))
+        quoted = quoted_table(groups, planned.quoted if planned else [])
+        if quoted is not None:
+            sections.append(Section("The paper's numbers beside ours", 2, self.table(quoted)))
+        return sections
+
+    def origin(self, groups: Sequence[Group], cells: Sequence[Cell], folder: Path) -> Section:
+        """Versions, commits, machines, fingerprints; and the raw numbers, as a file."""
+        table, warnings = origin_table(cells)
+        self.table(cells_table(groups, folder))
+        words = [f"**Warning.** {warning}" for warning in warnings]
+        rest = (
+            "`runs.csv` beside this report holds every run's figures, unrounded; each table is there as CSV and LaTeX."
+        )
+        return Section("Made with", 2, [*words, *self.table(table), *self.table(data_table(groups)), rest])
+
+    def page(self, folder: Path, groups: Sequence[Group], sections: Sequence[Section]) -> str:
+        """The page, with what can be heard of its clips."""
+        heard: dict[str, Any] = {}
+        reasons = []
+        for one in groups:
+            audio = audio_of(one.first, [card.id for card in self.cards if card.group == one.name], folder)
+            heard |= audio.clips
+            reasons += [audio.why_not] if audio.why_not else []
+        n = sum(len(one.cells) for one in groups)
+        systems = {system for one in groups for system in one.systems}
+        where = folder.absolute().name
+        lead = f"{len(systems)} systems, {n} finished runs below {where}/. All of it is within this file."
+        title = f"Report: {', '.join(one.name for one in groups)}"
+        return page(title, lead, sections, self.cards, Audio(heard, "; ".join(dict.fromkeys(reasons))))
+
+    def finish(self) -> None:
+        """Delete what an earlier report wrote and this one did not."""
+        path = self.out / _WRITTEN
+        before = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        for name in sorted(set(before) - set(self.written) - {""}):
+            (self.out / name).unlink(missing_ok=True)
+        self.write(_WRITTEN, "\n".join(sorted(self.written)))
+
+
+def _some(group: Group, most: int) -> str:
+    """What a caption says where not every system is drawn."""
+    return f" ({most} of {len(group.systems)} systems)" if len(group.systems) > most else ""

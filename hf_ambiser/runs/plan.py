@@ -1,0 +1,301 @@
+"""A study as a file: which data, which systems, which seeds. Read, checked, and taken apart into cells.
+
+```yaml
+name: crema_d_study
+datasets:
+  - dataset: data/crema_d_folds        # what a dataset script made, from where the command is given
+    configs: [ipr-strict-kfold5]       # a config, or a family that stands for all of its folds
+    folds: all                         # or some: [0, 1]
+seeds: [0, 1, 2]
+shared: {num_train_epochs: 10}         # fields of every run, over those of its config file
+systems:
+  baseline: {config: baseline.yaml}    # from where this file is; further fields are the system's own
+  ipr: {config: ipr.yaml, mu: 0.3}
+  swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
+  in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
+```
+
+Optional: `corpus` and `build` of a data set (the corpus whose published sizes stand in for a data set that is not
+there, and the command that builds it), `not_yet` (methods and models that the plan names before they exist) and
+`paper` (the numbers of a paper's table, for a report: `reference`, and `numbers`, each with `system`, `figure`,
+`value` and what else is known of it: `split`, `protocol`, `reference`, `sd`, `low`, `high`; `folds`, fold by fold).
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import hf_ambiser
+from hf_ambiser.methods import available_methods
+from hf_ambiser.runs.arguments import given_fields, nearest, read_config
+
+
+_PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
+_DATASET = ("dataset", "configs", "folds", "name", "corpus", "build")
+_NUMBER = ("system", "figure", "value", "split", "protocol", "reference", "sd", "low", "high")
+_NAME = r"[\w.+=@,-]+"
+# What the plan itself decides for each cell; a config file's own values of these do not count.
+SET_BY_PLAN = ("dataset", "dataset_config", "output_dir", "seed", "system", "disable_tqdm")
+
+
+class PlanError(ValueError):
+    """A plan that cannot be run; the message says which part and what to change."""
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """A built data set and what of it is used. `folds` is None for all."""
+
+    dataset: str
+    configs: tuple[str, ...]
+    folds: tuple[str, ...] | None = None
+    name: str = ""
+    corpus: str = ""
+    build: str = ""
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table to be: its name and the fields of its runs.
+
+    `missing` says what of it does not exist yet ("" if all does); `swept` holds the fields of its point of a sweep.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    swept: dict[str, Any] = field(default_factory=dict)
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, checked as far as the file alone goes."""
+
+    name: str
+    about: str
+    datasets: tuple[PlannedData, ...]
+    systems: tuple[System, ...]
+    seeds: tuple[int, ...]
+    paper: dict[str, Any]
+
+    def resolved(self) -> dict[str, Any]:
+        """The plan with config files read in and sweeps expanded: what `OUT/plan.yaml` holds."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "datasets": [
+                {
+                    "dataset": d.dataset,
+                    "configs": list(d.configs),
+                    "folds": "all" if d.folds is None else list(d.folds),
+                    **{key: value for key in ("name", "corpus", "build") if (value := getattr(d, key))},
+                }
+                for d in self.datasets
+            ],
+            "seeds": list(self.seeds),
+            "systems": {
+                s.name: {**s.fields, **({"swept": s.swept} if s.swept else {})} for s in self.systems if not s.missing
+            },
+            "not_there_yet": {s.name: s.missing for s in self.systems if s.missing},
+            "paper": self.paper,
+        }
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check a plan.
+
+    Raises:
+        PlanError: In one line: a key that does not exist (and the nearest that does), a config file that is not there,
+            two systems of one name, a value of the wrong kind.
+    """
+    text = read_config(path)
+    try:
+        _known(text, _PLAN, "the plan")
+        _twice(path)
+        not_yet = _mapping(text.get("not_yet", {}), "not_yet")
+        _known(not_yet, ("method", "model"), "not_yet")
+        return Plan(
+            name=_text(text.get("name", path.stem), "name"),
+            about=_text(text.get("about", ""), "about"),
+            datasets=_datasets(text.get("datasets")),
+            systems=_systems(text, path.parent, not_yet),
+            seeds=_seeds(text.get("seeds", [0])),
+            paper=_paper(text.get("paper", {})),
+        )
+    except ValueError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def _datasets(given: Any) -> tuple[PlannedData, ...]:
+    entries = given if isinstance(given, list) else [given]
+    if not given:
+        raise PlanError("`datasets` is missing: list at least one, with `dataset` (its folder) and `configs`.")
+    found = []
+    for number, entry in enumerate(entries, 1):
+        where = f"datasets, entry {number}"
+        entry = _mapping(entry, where)
+        _known(entry, _DATASET, where)
+        for key in ("dataset", "configs"):
+            if not entry.get(key):
+                raise PlanError(f"{where}: `{key}` is missing.")
+        configs = entry["configs"] if isinstance(entry["configs"], list) else [entry["configs"]]
+        folds = entry.get("folds", "all")
+        if folds != "all" and not (isinstance(folds, list) and folds):
+            raise PlanError(f"{where}: folds={folds!r} must be all, or a list of folds.")
+        named = {key: _text(entry.get(key, ""), f"{where}: {key}") for key in ("dataset", "name", "corpus", "build")}
+        _fit_for_a_folder(named["name"] or "data", f"{where}: name")
+        chosen = None if folds == "all" else tuple(str(fold) for fold in folds)
+        found.append(PlannedData(configs=tuple(str(c) for c in configs), folds=chosen, **named))
+    return tuple(found)
+
+
+def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) -> tuple[System, ...]:
+    given = _mapping(plan.get("systems"), "systems")
+    if not given:
+        raise PlanError("`systems` is missing: give at least one, `name: {config: FILE}` or `name: {method: ...}`.")
+    shared = _mapping(plan.get("shared", {}), "shared")
+    _not_set(shared, "shared")
+    systems: list[System] = []
+    for name, entry in given.items():
+        where = f"system {name!r}"
+        own = dict(_mapping(entry, where))
+        config, sweep = own.pop("config", None), own.pop("sweep", {})
+        _not_set(own, where)
+        fields = {} if config is None else read_config(base / _text(config, f"{where}: config"))
+        fields = {k: v for k, v in {**fields, **shared, **own}.items() if k not in SET_BY_PLAN}
+        for swept in _points(sweep, where):
+            point = ",".join(f"{k}={_plain(v)}" for k, v in swept.items())
+            full = f"{name}@{point}" if point else str(name)
+            _fit_for_a_folder(full, "a system's name")
+            systems.append(_checked_system(full, {**fields, **swept}, swept, not_yet))
+    names = [system.name for system in systems]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanError(f"two systems have the name {twice[0]!r}; each is a row of the table. Rename one.")
+    return tuple(systems)
+
+
+def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
+    """Every combination of the swept fields' values; of a list of sweeps, one after the other; without, one empty."""
+    points = []
+    for grid in sweep if isinstance(sweep, list) else [sweep]:
+        grid = _mapping(grid, f"{where}, sweep")
+        _not_set(grid, f"{where}, sweep")
+        for name, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise PlanError(f"{where}: sweep of {name!r} must be a list of values, not {values!r}.")
+            if any(isinstance(value, list | dict) for value in values):
+                raise PlanError(f"{where}: sweep of {name!r} holds a list or mapping; sweep over plain values.")
+        points += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return points
+
+
+def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
+    """A system whose fields exist, or that waits for a method or model which the plan says is to come."""
+    for kind, there in (("method", available_methods()), ("model", _model_families())):
+        value = fields.get(kind)
+        coming = [str(v) for v in not_yet.get(kind, [])]
+        if value in coming and value not in there:
+            return System(name, fields, swept, f"{kind} {value} is not there yet")
+        if kind == "method" and value is not None and value not in there:
+            hint = nearest(str(value), [*there, *coming])
+            raise PlanError(
+                f"system {name!r}: there is no method {value!r}{hint}; there are {there}. A method that is still to"
+                " come is named under `not_yet: {method: [...]}`."
+            )
+    try:
+        given_fields(fields)
+    except ValueError as error:
+        raise PlanError(f"system {name!r}: {error}") from error
+    return System(name, fields, swept)
+
+
+def _paper(given: Any) -> dict[str, Any]:
+    paper = _mapping(given, "paper")
+    _known(paper, ("reference", "numbers", "folds"), "paper")
+    numbers = paper.get("numbers", [])
+    if not isinstance(numbers, list):
+        raise PlanError(f"paper: numbers must be a list of {{system, figure, value}}, not {numbers!r}.")
+    for at, number in enumerate(numbers, 1):
+        where = f"paper, number {at}"
+        _known(_mapping(number, where), _NUMBER, where)
+        missing = [key for key in _NUMBER[:3] if key not in number]
+        if missing:
+            raise PlanError(f"{where}: {missing[0]!r} is missing; each has {list(_NUMBER[:3])}.")
+        if not isinstance(number["value"], int | float):
+            raise PlanError(f"{where}: value={number['value']!r} must be a number.")
+    return paper
+
+
+def _model_families() -> list[str]:
+    folder = Path(hf_ambiser.__file__).parent / "models"
+    return sorted(path.stem.removeprefix("modeling_") for path in folder.glob("modeling_*.py"))
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list) or not given or any(type(seed) is not int for seed in given):
+        raise PlanError(f"seeds={given!r} must be a list of whole numbers, for example [0, 1, 2].")
+    if len(set(given)) < len(given):
+        raise PlanError(f"seeds={given} names a seed twice.")
+    return tuple(given)
+
+
+def _known(given: Iterable[Any], allowed: Iterable[str], where: str) -> None:
+    for key in given:
+        if key not in allowed:
+            raise PlanError(f"{where}: unknown key {key!r}{nearest(key, allowed)}; allowed are {sorted(allowed)}.")
+
+
+def _not_set(given: Iterable[str], where: str) -> None:
+    for key in given:
+        if key in SET_BY_PLAN:
+            raise PlanError(f"{where}: {key!r} is decided by the plan for each cell (datasets, seeds, --out).")
+        near = difflib.get_close_matches(str(key), ("config", "sweep"), n=1, cutoff=0.75)
+        if near:
+            raise PlanError(f"{where}: unknown key {key!r} (did you mean {near[0]!r}?).")
+
+
+def _twice(path: Path) -> None:
+    """YAML lets a later key replace an earlier one of the same name without a word."""
+
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = [loader.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in seen if seen.count(key) > 1})
+        if twice:
+            raise PlanError(f"{twice[0]!r} is given twice in one mapping; names of systems and keys are unique.")
+        return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    yaml.load(path.read_text(), Loader=Strict)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict | None):
+        raise PlanError(f"{where} must be a mapping (`name: value` lines), not {value!r}.")
+    return value or {}
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise PlanError(f"{where} must be text, not {value!r}.")
+    return value
+
+
+def _fit_for_a_folder(name: str, where: str) -> None:
+    if not re.fullmatch(_NAME, name) or name.startswith("."):
+        raise PlanError(f"{where}: {name!r} names a folder too; use letters, digits and . + = @ , - _ only.")
+
+
+def _plain(value: Any) -> str:
+    return re.sub(r"[^\w.+-]", "_", "none" if value is None else str(value))

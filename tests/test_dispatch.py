@@ -1,0 +1,197 @@
+"""Running cells: beside others, through failures, kills and going on. The cells train nothing (made_study)."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import made_study
+import pytest
+from made_study import made_cells, pretend, times
+
+from hf_ambiser.runs import dispatch
+from hf_ambiser.runs.attempts import Attempts
+from hf_ambiser.runs.cells import share
+from hf_ambiser.runs.dispatch import Dispatcher
+from hf_ambiser.runs.plan import PlanError
+
+
+FORK = multiprocessing.get_context("fork")
+NAMES = [f"s{i}" for i in range(6)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def another_version_in_the_current_folder(tmp_path_factory):
+    """Where a command is given may hold another copy of the package; cells run the runner's own."""
+    folder, before = tmp_path_factory.mktemp("here"), Path.cwd()
+    (folder / "hf_ambiser").mkdir()
+    (folder / "hf_ambiser" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    os.chdir(folder)
+    yield
+    os.chdir(before)
+
+
+def run(cells, jobs: int = 2, stale: float = 5.0):
+    return Dispatcher(cells, pretend, jobs, preload=[made_study.__name__], beat=0.1, stale=stale).run()
+
+
+def runner(cells, jobs: int, told) -> None:
+    """A runner as a process of its own, in a session of its own."""
+    os.setsid()
+    # Its cells are forked from itself: a server of its own would import everything anew.
+    dispatch._start_server = lambda: None
+    multiprocessing.get_context = lambda method: FORK
+    FORK.set_forkserver_preload = lambda modules: None
+    outcome = run(cells, jobs)
+    told.send((len(outcome.finished), outcome.failed, [cell.key for cell in outcome.elsewhere]))
+
+
+def started(cells, jobs: int = 2):
+    receives, sends = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=runner, args=(cells, jobs, sends))
+    process.start()
+    return process, receives
+
+
+def ended(process, receives) -> tuple:
+    assert receives.poll(60)
+    told = receives.recv()
+    process.join()
+    return told
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def pids(cells, what: str) -> Counter:
+    return Counter(line.split()[0] for c in cells if (c.folder / what).exists() for line in (c.folder / what).open())
+
+
+def test_each_cell_is_done_once_in_a_process_of_its_own_with_its_share_of_cores(tmp_path):
+    cells = made_cells(tmp_path, NAMES)
+    outcome = run(cells)
+    assert sorted(cell.key for cell in outcome.finished) == [cell.key for cell in cells]
+    assert not outcome.failed and not outcome.elsewhere
+    assert set(pids(cells, "ended").values()) == {1} and len(pids(cells, "ended")) == 6
+    cores = {line.split()[1] for cell in cells for line in (cell.folder / "begun").open()}
+    assert cores == {str(max(1, (os.cpu_count() or 1) // 2))}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert len(run(cells).finished) == 6  # a finished cell is only counted
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
+
+
+def test_failed_cells_are_listed_do_not_stop_the_others_and_are_tried_again_by_the_next_call(tmp_path):
+    cells = made_cells(tmp_path, ["good"]) + made_cells(tmp_path, ["bad"], failures=1)
+    cells += made_cells(tmp_path, ["crash"], dies=True)
+    outcome = run(cells)
+    assert [cell.system for cell in outcome.finished] == ["good"]
+    assert outcome.failed["bad/fold/seed-0"] == "failure number 1"
+    assert "ended by SIGABRT" in outcome.failed["crash/fold/seed-0"]
+    assert "ValueError: failure" in (cells[1].folder / "train.log").read_text()
+    outcome = run(cells[:2])
+    assert len(outcome.finished) == 2 and not outcome.failed and times(cells[1], "begun") == 2
+    assert [a.outcome for a in Attempts(cells[1].attempts).all()] == ["failed", "finished"]
+
+
+def test_a_cell_whose_process_cannot_even_begin_is_a_failure_not_a_loop(tmp_path):
+    cells = made_cells(tmp_path, ["a"])
+    (tmp_path / "cells" / "a" / "fold" / "seed-0" / "train.log").mkdir(parents=True)  # cannot be written to
+    outcome = run(cells)
+    assert list(outcome.failed) == ["a/fold/seed-0"] and not cells[0].finished
+
+
+def test_two_runners_split_the_cells_and_none_is_done_twice(tmp_path):
+    cells = made_cells(tmp_path, [f"s{i}" for i in range(10)], seconds=0.3)
+    both = [started(cells) for _ in range(2)]
+    told = [ended(*one) for one in both]
+    assert all(times(cell, "begun") == times(cell, "ended") == 1 for cell in cells)
+    assert not list(tmp_path.rglob("overlap"))
+    for finished, failed, elsewhere in told:
+        assert not failed and finished + len(elsewhere) == 10
+    assert max(finished for finished, _, _ in told) == 10
+    # Each did some: the cells' processes are children of either.
+    assert len({line for cell in cells for line in (cell.folder / "parent").read_text().split()}) == 2
+
+
+def test_a_runner_that_is_killed_takes_its_cells_processes_with_it_and_another_goes_on_at_once(tmp_path):
+    cells = made_cells(tmp_path, NAMES[:3], seconds=0.3) + made_cells(tmp_path, ["long"], seconds=600)
+    process, _ = started(cells)
+    until(lambda: times(cells[3], "begun") == 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    (working,) = [int(pid) for pid in pids(cells[3:], "begun")]
+    until(lambda: not Path(f"/proc/{working}").exists() or "Z" in Path(f"/proc/{working}/stat").read_text())
+    last = Attempts(cells[3].attempts).last()
+    assert last.outcome is None and not Attempts(cells[3].attempts).is_held(last)
+    done = {cell.key for cell in cells if cell.finished}
+    again = made_cells(tmp_path, [*NAMES[:3], "long"], killed=True)
+    assert len(run(again).finished) == 4 and all(times(cell, "ended") == 1 for cell in again)
+    assert all(times(cell, "begun") == 1 for cell in again if cell.key in done)
+
+
+def test_cells_processes_that_are_killed_are_failures_of_that_call_only(tmp_path):
+    cells = made_cells(tmp_path, ["a"], seconds=600) + made_cells(tmp_path, ["b"])
+    process, told = started(cells)
+    until(lambda: times(cells[0], "begun") == 1)
+    os.kill(int(*pids(cells[:1], "begun")), signal.SIGKILL)
+    finished, failed, elsewhere = ended(process, told)
+    assert finished == 1 and not elsewhere and "SIGKILL (out of memory?)" in failed["a/fold/seed-0"]
+    assert len(run(made_cells(tmp_path, ["a", "b"], killed=True)).finished) == 2
+
+
+def test_ctrl_c_ends_the_cells_and_frees_them(tmp_path):
+    cells = made_cells(tmp_path, ["a", "b"], seconds=600)
+    process, _ = started(cells)
+    until(lambda: all(times(cell, "begun") for cell in cells))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    process.join()
+    assert process.exitcode != 0
+    assert [Attempts(cell.attempts).last().outcome for cell in cells] == ["interrupted"] * 2
+    assert not list(tmp_path.rglob("*.error")) and not any(cell.finished for cell in cells)
+
+
+def test_a_cell_that_another_machine_works_on_is_left_to_it_or_taken_over_when_it_is_silent(tmp_path):
+    cells = made_cells(tmp_path, ["a", "b"])
+    for cell in cells:
+        attempts = Attempts(cell.attempts)
+        attempts.take()
+        path = cell.attempts / "00001.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere"}))
+    living = FORK.Process(target=touch_for_ever, args=(cells[1].attempts / "00001.json",))
+    living.start()
+    try:
+        outcome = run(cells, stale=1.5)
+    finally:
+        living.kill()
+        living.join()
+    assert [cell.system for cell in outcome.finished] == ["a"] and [c.system for c in outcome.elsewhere] == ["b"]
+    assert times(cells[1], "begun") == 0
+
+
+def touch_for_ever(path: Path) -> None:
+    while True:
+        os.utime(path)
+        time.sleep(0.1)
+
+
+def test_parts_of_a_job_array_hold_every_cell_once(tmp_path):
+    cells = made_cells(tmp_path, [f"s{i}" for i in range(7)])
+    for n in (1, 2, 3, 7, 9):
+        parts = [share(cells, f"{i}/{n}") for i in range(1, n + 1)]
+        assert Counter(cell.key for part in parts for cell in part) == Counter(cell.key for cell in cells)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/0"):
+        with pytest.raises(PlanError, match=f"--cells {wrong} must be i/n"):
+            share(cells, wrong)
+
+
+def test_no_jobs_at_all_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--jobs 0"):
+        run(made_cells(tmp_path, ["a"]), jobs=0)
