@@ -16,8 +16,8 @@ from hf_ambiser.columns import read_columns, write_columns
 from hf_ambiser.corrected_labels import read_reference
 from hf_ambiser.report import embeddings as embeddings_module
 from hf_ambiser.report import figures
-from hf_ambiser.report.cards import FAR, MOVED, cards
 from hf_ambiser.report.cells import find, group
+from hf_ambiser.report.clips import FAR, MOVED, clip_cards
 from hf_ambiser.report.embeddings import NEEDS_SKLEARN, NO_EMBEDDINGS, embeddings
 from hf_ambiser.report.label_history import label_history
 from hf_ambiser.report.listen import audio_of
@@ -120,7 +120,7 @@ def test_a_changed_label_of_a_labelled_clip_has_moved_and_an_unchanged_one_has_n
 
 def test_cards_hold_the_answer_of_the_fold_that_held_the_clip_out(study):
     one = only_group(study)
-    found = cards(one, ["ipr", "base"], {"ipr": label_history(one.systems["ipr"])}, ["d3", "test_clear"])
+    found = clip_cards(one, ["ipr", "base"], {"ipr": label_history(one.systems["ipr"])}, ["d3", "test_clear"])
     moved = [card for card in found if card.kind == MOVED]
     tested = [card for card in moved if card.id.startswith("d3-")]
     assert tested and len(tested) < len(moved) and {card.system for card in moved} == {"ipr"}

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 
 from hf_ambiser.labels import soft_labels
-from hf_ambiser.report.cards import FAR, MOST, MOST_SYSTEMS, MOVED, Card
+from hf_ambiser.report.clips import FAR, MOST, MOST_SYSTEMS, MOVED, ClipCard
 from hf_ambiser.report.colours import colour
 from hf_ambiser.report.document import Section, contents, page_sections
 from hf_ambiser.report.listen import MOST_BYTES, Audio
@@ -20,7 +20,7 @@ from hf_ambiser.report.listen import MOST_BYTES, Audio
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[Card], audio: Audio) -> str:
+def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[ClipCard], audio: Audio) -> str:
     """The page as text.
 
     Args:
@@ -65,7 +65,7 @@ def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[Car
 """
 
 
-def _clips(cards: Sequence[Card], audio: Audio) -> str:
+def _clips(cards: Sequence[ClipCard], audio: Audio) -> str:
     if not cards:
         return ""
     why = (
@@ -102,7 +102,7 @@ def _select(name: str, title: str, values: Iterable[str]) -> str:
     return f'<label>{title} <select name="{name}"><option value="">all</option>{options}</select></label>'
 
 
-def _card(card: Card, audio: Audio) -> str:
+def _card(card: ClipCard, audio: Audio) -> str:
     heard = audio.clips.get(card.id)
     speaker = card.speaker or (heard.speaker if heard else "")
     data = {

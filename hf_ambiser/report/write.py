@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from hf_ambiser.report import figures
 from hf_ambiser.report.beside import pairs, protocols_table, quoted_table
-from hf_ambiser.report.cards import MOST, Card, cards
 from hf_ambiser.report.cells import Cell, Group, find, group
+from hf_ambiser.report.clips import MOST, ClipCard, clip_cards
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.label_history import History, label_history
@@ -102,7 +102,7 @@ class _Report:
     of: str | None
     bar: Any
     written: list[str] = field(default_factory=list)
-    cards: list[Card] = field(default_factory=list)
+    cards: list[ClipCard] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> None:
         """Whole or not at all."""
@@ -239,7 +239,7 @@ class _Report:
         )
         blocks += [drawn[0].upper() + drawn[1:]] if isinstance(drawn, str) else self.picture(drawn, caption)
         first = [of] if of else []
-        self.cards += cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
+        self.cards += clip_cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
         return blocks
 
     def together(

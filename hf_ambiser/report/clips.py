@@ -20,7 +20,7 @@ MOVED, FAR = "label moved", "answer far from the votes"
 
 
 @dataclass(frozen=True)
-class Card:
+class ClipCard:
     """One clip of one system, as the page shows it.
 
     Args:
@@ -55,7 +55,9 @@ class Card:
     classes: list[str]
 
 
-def cards(group: Group, systems: list[str], histories: Mapping[str, History], splits: list[str]) -> list[Card]:
+def clip_cards(
+    group: Group, systems: list[str], histories: Mapping[str, History], splits: list[str]
+) -> list[ClipCard]:
     """Of each system the clips whose labels moved most, then the test clips answered furthest from the votes."""
     found = []
     for system in [name for name in systems if name in histories][:MOST_SYSTEMS]:
@@ -64,7 +66,7 @@ def cards(group: Group, systems: list[str], histories: Mapping[str, History], sp
             speaker, answer = held_out.get(clip.id, ("", clip.answer))
             known = clip.id in held_out
             about = (speaker, clip.moved, clip.votes, clip.label, answer, known, clip.over_epochs, clip.runs)
-            found.append(Card(MOVED, group.name, system, clip.id, *about, group.classes))
+            found.append(ClipCard(MOVED, group.name, system, clip.id, *about, group.classes))
     for system in systems[:MOST_SYSTEMS]:
         found += _far(group, system, splits)
     return found
@@ -83,7 +85,7 @@ def _held_out(group: Group, system: str, splits: list[str]) -> dict[str, tuple[s
     }
 
 
-def _far(group: Group, system: str, splits: list[str]) -> list[Card]:
+def _far(group: Group, system: str, splits: list[str]) -> list[ClipCard]:
     ranked = []
     runs = len({cell.seed for cell in group.systems[system]})
     for clips in _answers(group, system, splits):
@@ -94,5 +96,5 @@ def _far(group: Group, system: str, splits: list[str]) -> list[Card]:
             row = voted[place]
             speaker, name, far = str(clips.speaker[row]), str(clips.id[row]), float(distance[place])
             about = (speaker, far, clips.votes[row], None, answers[place], True, None, runs, group.classes)
-            ranked.append(Card(FAR, group.name, system, name, *about))
+            ranked.append(ClipCard(FAR, group.name, system, name, *about))
     return sorted(ranked, key=lambda card: -card.distance)[:MOST]
