@@ -8,8 +8,7 @@ from hf_ambiser.hub.edits import Card
 
 def base_card(facts: Facts) -> Card:
     """Says that this is no emotion model, and what it is there for."""
-    kind = facts.config["encoder_config"]["model_type"]
-    encoder = f"the pretrained encoder {facts.encoder} ({kind})" if facts.encoder else f"an untrained {kind} encoder"
+    encoder = f"the pretrained encoder {facts.encoder}" if facts.encoder else "an untrained encoder"
     metadata = {
         "license": "unknown",
         "library_name": "transformers",
@@ -19,8 +18,8 @@ def base_card(facts: Facts) -> Card:
     text = [
         "# Base of LoRA adapters",
         "",
-        f"Holds {encoder} with hf_ambiser's model code and an **untrained** classifier. It answers nothing of use by"
-        " itself: load it under an adapter that was trained on it, as the adapter's card shows. The encoder's licence"
+        f"Holds {encoder} ({facts.kind}) with hf_ambiser's model code and an **untrained** classifier. It answers nothing"
+        " of use by itself: load it under an adapter that was trained on it, as the adapter's card shows. The encoder's licence"
         " holds for its weights.",
     ]
     return Card(metadata, {"summary": "\n".join(text)})

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from transformers import AutoConfig
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.methods import load_method
@@ -36,7 +37,7 @@ class Facts:
         given: The arguments as given, without places on this machine.
         method: The trainer class.
         corpus: The corpus' module; None if this package does not know it.
-        config: The model's `config.json` (of the base model under an adapter).
+        config: The model's configuration (of the base model under an adapter).
         adapter: `adapter_config.json`; None for a whole model.
     """
 
@@ -45,7 +46,7 @@ class Facts:
     given: dict[str, Any]
     method: type[AmbiSERTrainer]
     corpus: ModuleType | None
-    config: dict[str, Any]
+    config: Any
     adapter: dict[str, Any] | None
 
     @property
@@ -79,6 +80,12 @@ class Facts:
         return self.encoder if self.encoder.count("/") == 1 else ""
 
     @property
+    def kind(self) -> str:
+        """What the encoder is, as `model_type`; of a family without one, the family."""
+        inner = getattr(self.config, "encoder_config", self.config)
+        return inner.model_type.removeprefix("ambiser_")
+
+    @property
     def speakers(self) -> str:
         """Who speaks in the corpus, or that nobody says."""
         return self.corpus.SPEECH if self.corpus is not None else "speech that this package knows nothing of"
@@ -109,8 +116,8 @@ def read_facts(run: Path) -> Facts:
     results = json.loads((run / "results.json").read_text())
     given = yaml.safe_load((run / "arguments.yaml").read_text())
     adapter = _json(run / "model" / "adapter_config.json")
-    config = _json(run / ("base_model" if adapter is not None else "model") / "config.json")
-    if config is None:
+    folder = run / ("base_model" if adapter is not None else "model")
+    if not (folder / "config.json").is_file():
         raise ValueError(
             f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
         )
@@ -121,7 +128,7 @@ def read_facts(run: Path) -> Facts:
         given={key: _placeless(key, value) for key, value in given.items() if key not in PLACES},
         method=load_method(results["method"]),
         corpus=load_corpus(name) if name in available_corpora() else None,
-        config=config,
+        config=AutoConfig.from_pretrained(folder),
         adapter=adapter,
     )
 

@@ -10,7 +10,7 @@ def limits(facts: Facts) -> str:
     data = facts.data
     known = facts.corpus is not None
     language = facts.corpus.LANGUAGE if facts.corpus is not None else None
-    parts = ["## Limits and risks", "", f"- **Who it learnt from.** {facts.speakers[0].upper()}{facts.speakers[1:]}."]
+    parts = ["## Limits and risks", "", f"- **The corpus** is {facts.speakers}."]
     if known and language is None:
         parts.append("- **No real speech.** It has never heard a human voice; what it says about one means nothing.")
     else:

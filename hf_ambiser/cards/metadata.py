@@ -72,5 +72,5 @@ def model_index(facts: Facts) -> list[dict[str, Any]]:
 
 def model_name(facts: Facts) -> str:
     """What the model is called: method, encoder, corpus."""
-    encoder = facts.encoder.split("/")[-1] or facts.config["encoder_config"]["model_type"].removeprefix("ambiser_")
+    encoder = facts.encoder.split("/")[-1] or facts.kind
     return f"{facts.results['method']}-{encoder}-{facts.data['corpus']}".replace("_", "-")

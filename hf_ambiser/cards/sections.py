@@ -15,9 +15,6 @@ from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.runs.scoring import describe_scores, read_predictions
 
 
-_LABELS = {"shares": "the raters' votes themselves: their consensus, or their shares"}
-
-
 @dataclass(frozen=True)
 class Address:
     """Where the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
@@ -85,6 +82,7 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
             f"extractor = transformers.AutoFeatureExtractor.from_pretrained({address.code()})",
             'classify = transformers.pipeline("audio-classification", model=model, feature_extractor=extractor)',
         ]
+    outputs = ", ".join(f"`{name}`" for name in facts.config.keys_to_ignore_at_inference)
     tail = "print(classify(numpy.zeros(16000), top_k=None))  # a second of silence; put 16 kHz mono samples here"
     return "\n".join(
         [
@@ -97,13 +95,12 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
             tail,
             "```",
             "",
-            "The scores are probabilities and sum to 1. Called directly, the model also gives `embedding`,"
-            " `prototype_similarity` and `ambiguous_soft_label`. A clip's answer does not depend on padding or on the"
-            " other clips of its batch.",
+            f"The scores are probabilities and sum to 1. Called directly, the model also gives {outputs}. A clip's"
+            " answer does not depend on padding or on the other clips of its batch.",
             "",
             "`trust_remote_code=True` runs the Python files of the repository on your machine, with your rights. Read"
-            " them first (`configuration_*.py`, `modeling_*.py`, `valid_frames.py`); the revision in the example is"
-            " the content that was read. Nothing is run without that flag, and with hf_ambiser installed it is not"
+            " them first (all `.py` files beside the weights); the revision in the example is the content you read."
+            " Nothing is run without that flag, and with hf_ambiser installed it is not"
             " needed: `import hf_ambiser` brings the same code.",
         ]
     )
@@ -111,14 +108,12 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
 
 def method(facts: Facts, figures: dict[str, str]) -> str:
     """Encoder and method, with the paper, and the method's own figures."""
-    encoder = facts.config["encoder_config"]
-    kind = encoder["model_type"].removeprefix("ambiser_")
     size = f"{facts.results['parameters']:,} parameters in all"
     if facts.encoder:
         name = f"[{facts.encoder}](https://huggingface.co/{facts.encoder})" if facts.encoder_on_hub else facts.encoder
-        origin = f"the pretrained encoder {name} ({kind})"
+        origin = f"the pretrained encoder {name} ({facts.kind})"
     else:
-        origin = f"a {kind} encoder trained from scratch"
+        origin = f"a {facts.kind} encoder trained from scratch"
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
     trained = frozen[str(facts.given.get("freeze", "none"))]
     adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""
@@ -126,8 +121,8 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
     lines = [
         "## What it is",
         "",
-        f"**Model.** {origin[0].upper()}{origin[1:]}{trained}{adapter}; mean over the valid frames, a classifier and"
-        f" class prototypes on top; {size}. Input: mono waveform at 16 kHz.",
+        f"**Model.** {origin[0].upper()}{origin[1:]}{trained}{adapter}; {facts.config.describe()};"
+        f" {size}. Input: mono waveform at 16 kHz.",
         "",
         f"**Method `{facts.results['method']}`.** {facts.method.summary}",
     ]
@@ -157,9 +152,7 @@ def data(facts: Facts) -> str:
         "corpus": f"{d['corpus']}: {facts.speakers}",
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
         "classes": ", ".join(facts.classes),
-        "labels": _LABELS.get(
-            d["aggregation"], f"of a model of the raters ({d['aggregation']}), fitted to their votes"
-        ),
+        "labels": _labels(d.get("aggregation", "shares")),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
         "content": f"`{d['content']}`",
@@ -179,6 +172,12 @@ def data(facts: Facts) -> str:
         " you may not use them beyond what the data's licence allows.",
     ]
     return "\n".join(lines)
+
+
+def _labels(aggregation: str) -> str:
+    if aggregation == "shares":
+        return "the raters' votes themselves: their consensus, or their shares"
+    return f"the posterior of a model of the raters ({aggregation}) fitted to their votes"
 
 
 def results(facts: Facts, figures: dict[str, str]) -> str:

@@ -74,6 +74,11 @@ class PrototypeConfig(PreTrainedConfig):
         """Size D of a clip's embedding."""
         return self.encoder_config.hidden_size * (2 if self.pooling == "mean_std" else 1)
 
+    def describe(self) -> str:
+        """The architecture above the encoder in a few words, for a model card."""
+        pooled = {"mean": "mean", "mean_std": "mean and standard deviation"}[self.pooling]
+        return f"{pooled} over the valid frames, then a classifier and class prototypes"
+
     def to_dict(self) -> dict[str, Any]:
         """As the base class, without what the encoder's part must not say.
 

@@ -23,8 +23,7 @@ LICENSE = "Open Database License (ODbL) 1.0 for the database, Database Contents 
 LICENSE_ID = "odbl"
 TERMS = (
     "Whoever passes the database on, changed or not, must name it and keep it under the same licence; commercial use"
-    " is not forbidden. The actors agreed to the release of their recordings, not to being identified or imitated by"
-    " software."
+    " is not forbidden."
 )
 REDISTRIBUTABLE = True
 SPEECH = (
