@@ -18,8 +18,8 @@ def base_card(facts: Facts) -> Card:
     text = [
         "# Base of LoRA adapters",
         "",
-        f"Holds {encoder} ({facts.kind}) with hf_ambiser's model code and an **untrained** classifier. It answers nothing"
-        " of use by itself: load it under an adapter that was trained on it, as the adapter's card shows. The encoder's licence"
-        " holds for its weights.",
+        f"Holds {encoder} ({facts.kind}) with hf_ambiser's model code and an **untrained** classifier. It answers"
+        " nothing of use by itself: load it under an adapter that was trained on it, as the adapter's card shows. The"
+        " encoder's licence holds for its weights.",
     ]
     return Card(metadata, {"summary": "\n".join(text)})

@@ -22,6 +22,7 @@ from hf_ambiser.hub.retry import TRIES, Moved, PushError, Retry
 __all__ = ["Publication", "PushError", "PushOptions", "Pushed", "check_access", "check_repo_id", "describe", "push"]
 
 CARD = "README.md"
+TAG = "hf_ambiser"  # stands among the tags of every card of ours
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,8 @@ class _Pushing:
 
     def refuse_somebody_elses(self, there: list[str], card: str) -> None:
         """A repository with files that a push of ours would replace, but without a card of ours."""
-        ours = card and parse(card, f"{self.repo_id}/{CARD}").known
+        found = parse(card, f"{self.repo_id}/{CARD}")
+        ours = found.known or TAG in (found.metadata.get("tags") or [])  # somebody may take our marks out
         taken = sorted(name for name in there if name in self.publication.files or self.publication.owned(name))
         if taken and not ours:
             raise PushError(
