@@ -36,7 +36,7 @@ ENCODERS = ["logmel"]  # answers no question by itself, so it has no card
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cards")
-    run(RunArguments.from_mapping(fields(built(folder), folder / "run", logging_strategy="epoch")))
+    run(RunArguments.from_mapping(fields(built(folder), folder / "run")))
     return folder / "run"
 
 

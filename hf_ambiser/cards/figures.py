@@ -12,6 +12,8 @@ from hf_ambiser.plotting import new_axes, save
 
 
 FOLDER = "figures"
+# Logged figure -> (its name, its colour).
+_VALIDATION = {"eval_ua": ("validation UA", "tab:blue"), "eval_js": ("validation JS (bit)", "tab:red")}
 
 
 def draw_figures(facts: Facts) -> dict[str, str]:
@@ -19,7 +21,7 @@ def draw_figures(facts: Facts) -> dict[str, str]:
     out = facts.model / FOLDER
     captions = {}
     if _training_curve(facts.results["log"], out / "training_curve.png"):
-        captions["training_curve.png"] = "Loss and, on the validation speakers, UA and JS after each epoch."
+        captions["training_curve.png"] = "Training loss, and UA and JS on the validation speakers, over the epochs."
     captions |= facts.method.draw_figures(facts.run, out, facts.classes)
     for split, scores in facts.results["scores"].items():
         if scores["all"]["n"]:
@@ -36,21 +38,17 @@ def existing_figures(facts: Facts) -> list[Path]:
 
 def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:
     """Loss on the left axis, validation figures on the right; False where nothing was logged."""
-    losses = [(entry["epoch"], entry["loss"]) for entry in log if "loss" in entry]
-    if not losses:
+    curves = {name: [(e["epoch"], e[name]) for e in log if name in e] for name in ("loss", *_VALIDATION)}
+    if not any(curves.values()):
         return False
     figure, axes = new_axes("epoch", "training loss")
-    axes.plot(*zip(*losses, strict=True), color="tab:grey", label="training loss")
     right = axes.twinx()
     right.set_ylabel("validation")
-    for name, label, colour in (
-        ("eval_ua", "validation UA", "tab:blue"),
-        ("eval_js", "validation JS (bit)", "tab:red"),
-    ):
-        points = [(entry["epoch"], entry[name]) for entry in log if name in entry]
-        if points:
-            right.plot(*zip(*points, strict=True), color=colour, label=label)
     right.set_ylim(0, 1)
+    for name, points in curves.items():
+        label, colour = _VALIDATION.get(name, ("training loss", "tab:grey"))
+        if points:
+            (right if name in _VALIDATION else axes).plot(*zip(*points, strict=True), color=colour, label=label)
     lines = [*axes.get_lines(), *right.get_lines()]
     axes.legend(lines, [str(line.get_label()) for line in lines], fontsize=8)
     save(figure, out)
