@@ -15,7 +15,7 @@ from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
-from hf_ambiser.report.write import write_report
+from hf_ambiser.report.write import FOLDER, write_report
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import RESULTS, run
 
@@ -126,7 +126,10 @@ class Demo:
         classes = read_dataset_info(self.dataset)["classes"]
         plot_prototype_similarity(ipr, self.out / "figures" / "prototype_similarity.png", classes)
         plot_pseudo_label_agreement(ipr, self.out / "figures" / "pseudo_label_agreement.png")
-        text = write_report(self.out / "runs", splits=[TEST]) + truth_table(distance_from_truth(ipr))
+        report = write_report(self.out / "runs", splits=[TEST])
+        # The report's figures lie beside the report.
+        report = report.replace("](figures/", f"](runs/{FOLDER}/figures/")
+        text = report + truth_table(distance_from_truth(ipr))
         path = self.out / "results.md"
         path.write_text(text)
         return path
@@ -137,14 +140,16 @@ class Demo:
             [
                 f"Done in {seconds:.0f} s. One seed of a small simulation: an example, not a finding.",
                 f"  results table   {table}",
-                f"  to listen to    {self.out / 'runs' / 'report' / 'report.html'}",
+                f"  to listen to    {self.out / 'runs' / FOLDER / 'report.html'}",
                 f"  figures         {self.out / 'figures'}/prototype_similarity.png, pseudo_label_agreement.png",
                 f"  checkpoints     {self.folder('ipr')}/model (and one beside each other system)",
+                f"  model card      {self.folder('ipr')}/model/README.md",
                 f"  label history   {self.folder('ipr')}/trajectory",
                 f"  all figures     {self.folder('ipr') / RESULTS}",
                 "Next: load the model,",
                 "  from transformers import pipeline; import hf_ambiser",
                 f"  pipeline('audio-classification', '{self.folder('ipr')}/model')(waveform_at_16_kHz)",
+                f"share it: hf-ambiser push {self.folder('ipr')} your-account/ipr-demo --dry-run",
                 "or train on real speech: README.md, section 'On real speech'.",
             ]
         )

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -48,6 +49,8 @@ def test_the_demo_from_nothing_to_its_table_and_again(small, tmp_path, monkeypat
     assert f"| IPR's soft label | {distance['method']:.3f} |" in text and f"the {distance['n']} unlabelled" in text
     for name in FIGURES:
         assert (tmp_path / "demo" / "figures" / name).stat().st_size > 5000
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert shown and all((tmp_path / "demo" / name).is_file() for name in shown)
     # What the farewell names is there, and the model answers.
     for system in SYSTEMS:
         run = tmp_path / "demo" / "runs" / system / "0"
