@@ -302,7 +302,12 @@ def test_an_existing_folder_is_replaced_only_when_asked(root, tmp_path):
     with pytest.raises(FileExistsError, match="--overwrite"):
         build("crema_d", root, out, configs=["slc-paper"], progress=False)
     assert "slc-strict" in read_dataset_info(out)["configs"]
+    card = out / "README.md"
+    card.write_text(card.read_text().replace("## Columns", "## Columns, by Anna") + "\nAsk Anna.\n")
     build("crema_d", root, out, configs=["slc-paper"], progress=False, overwrite=True)
+    # What a human wrote into the data set's card stays, what follows from the build is new.
+    again = card.read_text()
+    assert "## Columns, by Anna" in again and "Ask Anna." in again and "`slc-paper`" in again
     assert list(read_dataset_info(out)["configs"]) == ["slc-paper"] != list(first.content["configs"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")

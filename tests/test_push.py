@@ -292,3 +292,20 @@ def test_what_an_earlier_push_left_is_deleted_and_what_others_put_there_stays(fi
     after = hub.files("me/renewed")
     assert set(after) == {*files, "notes.txt"} and json.loads(after["results.json"])["parameters"] == 1
     assert len(hub.tags("me/renewed")) == 2  # the former content can still be asked for
+
+
+def test_a_corpus_that_may_not_be_passed_on_goes_into_no_public_repository(finished, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "dataset"
+    shutil.copytree(finished.parent / "dataset", folder)
+    report = json.loads((folder / "build_report.json").read_text())
+    (folder / "build_report.json").write_text(json.dumps({**report, "corpus": "iemocap"}))
+    assert main(["push", str(folder), "me/iemocap", "--dry-run"]) == 2
+    said = one_line(capsys)
+    assert "me/iemocap would be public" in said and "release form" in said and "--private" in said
+    assert main(["push", str(folder), "me/iemocap", "--dry-run", "--private"]) == 0
+    capsys.readouterr()
+    (folder / "build_report.json").write_text(json.dumps({**report, "corpus": "unheard_of"}))
+    assert main(["push", str(folder), "me/x", "--dry-run", "--private"]) == 2
+    assert "whose licence is unknown here" in one_line(capsys)
