@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 
 
-if TYPE_CHECKING:
-    from hf_ambiser.trainer import AmbiSERTrainer
-
-
 class StateCallback(TrainerCallback):
-    """Calls the trainer back when a step was taken and when an epoch begins and ends."""
+    """Calls an `AmbiSERTrainer` back when a step was taken and when an epoch begins and ends."""
 
-    def __init__(self, trainer: AmbiSERTrainer) -> None:
+    def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
