@@ -27,7 +27,7 @@ def hub():
 def start(hub, folder, script, **more):
     """A client process that fills `seen`, printed as JSON at its end."""
     common = """
-        import json, sys
+        import json, os, sys
         from huggingface_hub import CommitOperationAdd as Add, CommitOperationDelete as Delete, HfApi
         from huggingface_hub.errors import HfHubHTTPError
         api, seen = HfApi(), {}
@@ -38,7 +38,9 @@ def start(hub, folder, script, **more):
                 response = getattr(error, "response", None)
                 return [type(error).__name__, getattr(response, "status_code", None), str(error)]
     """
-    code = textwrap.dedent(common) + textwrap.dedent(script) + "\nprint(json.dumps(seen, default=str))\n"
+    # Streaming leaves threads of pyarrow behind, which now and then abort the interpreter while it shuts down.
+    end = "\nprint(json.dumps(seen, default=str), flush=True)\nos._exit(0)\n"
+    code = textwrap.dedent(common) + textwrap.dedent(script) + end
     environment = hub.environment(folder / "home", PYTHONWARNINGS="ignore", **more)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment, cwd=folder, **pipes)

@@ -119,6 +119,7 @@ def test_two_data_sets_with_splits_of_one_name_need_names(tmp_path):
         ({"systems": {"a": {"method": "ipr", "sweep": {"mu": 1}}}}, "sweep of 'mu' must be a list of values, not 1"),
         ({"systems": {"a": {"method": "ipr", "sweep": {"mu": [[1]]}}}}, "sweep over plain values"),
         ({"systems": {"a": {"method": "ipr", "sweep": {"mu": [1, "1"]}}}}, "two systems have the name 'a@mu=1'"),
+        ({"systems": {"a": {"method": "ipr", "push_to_hub": True}}}, r"system 'a': a study is not pushed"),
         ({"systems": {"a/b": {"method": "ipr"}}}, "'a/b' names a folder too; use letters"),
         ({"systems": ["ipr"]}, r"systems must be a mapping .*not \['ipr'\]"),
         ({"shared": {"output_dir": "x"}}, "shared: 'output_dir' is decided by the plan"),

@@ -66,6 +66,7 @@ out["ran unasked"] = trace.exists()
 evil.from_pretrained("me/evil", trust_remote_code=True)
 out["ran when asked"] = trace.exists()
 Path(sys.argv[3]).write_text(json.dumps(out))
+os._exit(0)  # streaming leaves threads of pyarrow behind, which now and then abort the interpreter at its end
 """
 
 # In a process that has the package: its own code is used, whatever the repository says, and no trust is needed.

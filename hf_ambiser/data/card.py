@@ -83,11 +83,11 @@ def _use(report: dict[str, Any], address: str, revision: str) -> list[str]:
         "",
         "```python",
         "import datasets, io, soundfile",
-        f'rows = datasets.load_dataset("{address}", "{config}", split="{split}"{pinned}, streaming=True)',
-        'for row in rows.take(1): print(row["votes"], soundfile.read(io.BytesIO(row["audio"]["bytes"]))[0].shape)',
+        f'rows = datasets.load_dataset("{address}", "{config}", split="{split}"{pinned})',
+        'print(rows[0]["votes"], soundfile.read(io.BytesIO(rows[0]["audio"]["bytes"]))[0].shape)',
         "```",
         "",
-        "Without `streaming=True` it is fetched whole. Nothing in it is code.",
+        "With `streaming=True` nothing is fetched before it is asked for: `for row in rows`. Nothing in it is code.",
     ]
 
 

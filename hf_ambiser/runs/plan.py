@@ -28,6 +28,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ import yaml
 
 import hf_ambiser
 from hf_ambiser.methods import available_methods
-from hf_ambiser.runs.arguments import given_fields, nearest, read_config
+from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest, read_config
 
 
 _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
@@ -211,6 +212,9 @@ def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], no
                 f"system {name!r}: there is no method {value!r}{hint}; there are {there}. A method that is still to"
                 " come is named under `not_yet: {method: [...]}`."
             )
+    shared = [f.name for f in dataclass_fields(SharingArguments) if f.name in fields]
+    if shared:
+        raise PlanError(f"system {name!r}: a study is not pushed ({shared[0]}); push a cell with `hf-ambiser push`.")
     try:
         given_fields(fields)
     except ValueError as error:
