@@ -16,8 +16,9 @@ from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.report.write import FOLDER, write_report
+from hf_ambiser.run_folder import RESULTS
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.run import RESULTS, run
+from hf_ambiser.runs.run import run
 
 
 CONFIG = "ipr-strict"

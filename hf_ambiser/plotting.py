@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from hf_ambiser.run_folder import ARGUMENTS
+
 
 def new_axes(x: str, y: str, size: tuple[float, float] = (7, 4.2)) -> tuple[Any, Any]:
     """Figure and axes with labels and a light grid."""
@@ -24,7 +26,7 @@ def new_axes(x: str, y: str, size: tuple[float, float] = (7, 4.2)) -> tuple[Any,
 
 def mark_warmup(axes: Any, run: Path) -> None:
     """A dashed line where the warm-up of a run ends, if it has one."""
-    arguments = yaml.safe_load((run / "arguments.yaml").read_text())
+    arguments = yaml.safe_load((run / ARGUMENTS).read_text())
     if "warmup_epochs" in arguments:
         axes.axvline(arguments["warmup_epochs"] + 0.5, color="grey", linestyle="--", linewidth=1)
         axes.annotate("warm-up ends", (arguments["warmup_epochs"] + 0.6, axes.get_ylim()[0]), fontsize=7, color="grey")

@@ -11,7 +11,8 @@ from hf_ambiser.cards.facts import Facts, read_facts
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.cards.metadata import metadata
 from hf_ambiser.cards.sections import Address, sections
-from hf_ambiser.hub.edits import Card, merge, render
+from hf_ambiser.hub.edits import Card, merge
+from hf_ambiser.run_folder import write_whole
 
 
 __all__ = ["CARD", "Address", "Facts", "model_card", "read_facts", "write_card"]
@@ -45,10 +46,8 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     base = Address(_from_here(facts.base_model)) if facts.base_model else None
     card = model_card(facts, draw_figures(facts), Address(_from_here(facts.model)), base)
-    text, kept = merge(card, existing, str(path)) if existing.strip() else (render(card), [])
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    text, kept = merge(card, existing, str(path))
+    write_whole(path, text)
     return path, kept
 
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.methods import load_method
+from hf_ambiser.run_folder import ARGUMENTS, RESULTS
 
 
 if TYPE_CHECKING:
@@ -105,16 +106,16 @@ def read_facts(run: Path) -> Facts:
         ValueError: If it is no run folder, or of a run that never finished.
     """
     run = Path(run)
-    if not (run / "arguments.yaml").is_file():
+    if not (run / ARGUMENTS).is_file():
         what = "is not there" if not run.exists() else "is no run folder: it holds no arguments.yaml"
         raise ValueError(f"{run} {what}. Give the output_dir of a training run.")
-    if not (run / "results.json").is_file():
+    if not (run / RESULTS).is_file():
         raise ValueError(
             f"the run in {run} never finished: it has no results.json. Start its training command again; it goes on"
             " where it stopped."
         )
-    results = json.loads((run / "results.json").read_text())
-    given = yaml.safe_load((run / "arguments.yaml").read_text())
+    results = json.loads((run / RESULTS).read_text())
+    given = yaml.safe_load((run / ARGUMENTS).read_text())
     adapter = _json(run / "model" / "adapter_config.json")
     folder = run / ("base_model" if adapter is not None else "model")
     if not (folder / "config.json").is_file():

@@ -30,7 +30,7 @@ from hf_ambiser.data.splits import (
     is_fold,
     make_split,
 )
-from hf_ambiser.hub.edits import Card, merge, render
+from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.labels import LabelPolicy
 
 
@@ -149,7 +149,7 @@ def _content(folder: Path) -> str:
 def _card(card: Card, out: Path) -> str:
     """The card's text; what a human wrote into that of a former build is kept."""
     former = out / CARD
-    return merge(card, former.read_text(encoding="utf-8"), str(former))[0] if former.is_file() else render(card)
+    return merge(card, former.read_text(encoding="utf-8") if former.is_file() else "", str(former))[0]
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

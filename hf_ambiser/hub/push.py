@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.hub.edits import Card, merge, parse, render
+from hf_ambiser.hub.edits import Card, merge, parse
 from hf_ambiser.hub.leaks import check_leaks
 from hf_ambiser.hub.retry import TRIES, Moved, PushError, Retry
 
@@ -159,8 +159,7 @@ def check_access(repo_id: str) -> None:
 
 
 def _local_card(publication: Publication, repo_id: str, revision: str) -> tuple[str, list[str]]:
-    card = publication.card(repo_id, revision)
-    return merge(card, publication.edited, CARD) if publication.edited.strip() else (render(card), [])
+    return merge(publication.card(repo_id, revision), publication.edited, CARD)
 
 
 class _Pushing:
@@ -246,8 +245,8 @@ class _Pushing:
         Raises:
             PushError: If it was edited on both sides in different ways and nobody said which side counts.
         """
-        there = parse(theirs, f"{self.repo_id}/{CARD}").human() if theirs else {}
-        here = parse(self.publication.edited, CARD).human() if self.publication.edited.strip() else {}
+        there = parse(theirs, f"{self.repo_id}/{CARD}").human()
+        here = parse(self.publication.edited, CARD).human()
         if not there or there.items() <= here.items() or self.options.card == "local":
             return _local_card(self.publication, self.repo_id, revision)
         if here and self.options.card is None:

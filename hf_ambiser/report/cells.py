@@ -19,10 +19,9 @@ import numpy as np
 import yaml
 
 from hf_ambiser.columns import read_columns
+from hf_ambiser.run_folder import ARGUMENTS, RESULTS
 
 
-RESULTS = "results.json"
-ARGUMENTS = "arguments.yaml"
 # Folders of a study or a run in which no run folder can be.
 _SKIPPED = ("report", ".runner", "model", "base_model", "trajectory", "predictions")
 _IDENTITY = ("system", "seed", "data", "scores", "environment")

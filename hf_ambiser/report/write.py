@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from hf_ambiser.report.results import (
 from hf_ambiser.report.shown import COMPARED
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
+from hf_ambiser.run_folder import write_whole
 
 
 FOLDER = "report"
@@ -108,9 +108,7 @@ class _Report:
         """Whole or not at all."""
         path = self.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, text)
         self.written.append(name)
 
     def table(self, table: Table | None) -> list[Block]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import SplitError, split_family
+from hf_ambiser.run_folder import RESULTS
 from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.plan import Plan, PlanError, PlannedData
 
 
 CELLS, RUNNER = "cells", ".runner"
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hf_ambiser.cards import CARD, Address, Facts, model_card, read_facts
 from hf_ambiser.cards.base import base_card
 from hf_ambiser.cards.figures import FOLDER, draw_figures
 from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
+from hf_ambiser.run_folder import ARGUMENTS, RESULTS
 
 
 # What an earlier push may have written; other files in a repository are somebody else's and stay.
@@ -63,7 +64,7 @@ def publication(facts: Facts, base: Address | None = None) -> Publication:
         adapter = {**(facts.adapter or {}), "base_model_name_or_path": base.name, "revision": base.revision}
         files["adapter_config.json"] = _json(adapter)
     files |= {f"{FOLDER}/{name}": facts.model / FOLDER / name for name in figures}
-    files |= {"results.json": _json(_results(facts)), "arguments.yaml": _arguments(facts)}
+    files |= {RESULTS: _json(_results(facts)), ARGUMENTS: _arguments(facts)}
     path = facts.model / CARD
     return Publication(
         files=files,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from hf_ambiser.distributed import rank
 from hf_ambiser.methods import load_method
 from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
 from hf_ambiser.progress import use_one_bar
+from hf_ambiser.run_folder import ARGUMENTS, RESULTS, write_whole
 from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.scoring import ValidationMetrics, score, write_predictions
@@ -37,7 +37,6 @@ from hf_ambiser.trainer import AmbiSERTrainer
 
 
 logger = logging.getLogger(__name__)
-RESULTS = "results.json"
 REFERENCE = "reference.parquet"
 BASE_MODEL = "base_model"
 _PLACES = ("dataset", "output_dir")
@@ -68,9 +67,9 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.drop_incomplete(folder)
-        _write(folder / "arguments.yaml", yaml.safe_dump(arguments.given, sort_keys=False))
-        _write(folder / "data.json", json.dumps(data, indent=1))
-        _write(folder / "environment.json", json.dumps(environment, indent=1))
+        write_whole(folder / ARGUMENTS, yaml.safe_dump(arguments.given, sort_keys=False))
+        write_whole(folder / "data.json", json.dumps(data, indent=1))
+        write_whole(folder / "environment.json", json.dumps(environment, indent=1))
         _write_reference(folder / REFERENCE, arguments.data, trainer.needs_ambiguous)
     trainer.accelerator.wait_for_everyone()
 
@@ -98,7 +97,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         (folder / "model" / "training_args.bin").unlink(missing_ok=True)
         (folder / "model" / CARD).unlink(missing_ok=True)
         # Written last and whole: a folder with results is a finished run. Its card is made from it.
-        _write(folder / RESULTS, json.dumps(results, indent=1))
+        write_whole(folder / RESULTS, json.dumps(results, indent=1))
         write_card(folder)
     trainer.accelerator.wait_for_everyone()
     return results
@@ -293,7 +292,7 @@ def check_folder(folder: Path, given: Mapping[str, Any]) -> None:
     defaults = DataArguments()
     dataset = given.get("dataset", defaults.dataset)
     _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
-    path = folder / "arguments.yaml"
+    path = folder / ARGUMENTS
     if not path.is_file():
         return
     before = yaml.safe_load(path.read_text())
@@ -304,10 +303,3 @@ def check_folder(folder: Path, given: Mapping[str, Any]) -> None:
             f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or"
             " delete that folder."
         )
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
