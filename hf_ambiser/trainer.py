@@ -62,6 +62,7 @@ class AmbiSERTrainer(Trainer):
     name: ClassVar[str] = "base"
     arguments_class: ClassVar[type[AmbiSERTrainingArguments]] = AmbiSERTrainingArguments
     target: ClassVar[str] = "label"
+    model_family: ClassVar[str] = "prototype"  # of the models folder; what is built where nothing else is asked for
     needs_ambiguous: ClassVar[bool] = False
     needs_augmented: ClassVar[bool] = False
     # What a model card says of the method: a sentence or two for somebody who has never heard of it, and its paper.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -14,7 +16,7 @@ from transformers import Wav2Vec2Config
 
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet
-from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
+from hf_ambiser.models import LogMelConfig, load_family
 
 
 CLASSES = ("anger", "happiness", "sadness", "neutral")
@@ -84,13 +86,15 @@ def evaluation_set(n: int = 11) -> EvaluationSet:
     return EvaluationSet(made_split(n, 2, name="c"))
 
 
-def tiny_config(dropout: float = 0.0, encoder: str = "log-mel") -> PrototypeConfig:
-    """Either family at its smallest; with dropout, log-mel masks time and bands, and wav2vec 2.0 drops layers, too."""
+def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "prototype") -> Any:
+    """A family with either encoder, small; with dropout log-mel masks time and bands, wav2vec 2.0 drops layers."""
     names = dict(enumerate(CLASSES))
-    return PrototypeConfig(
+    config_class = load_family(family).config_class
+    sizes = {"hidden_size": 16, "dropout": dropout}
+    fields = inspect.signature(config_class).parameters
+    return config_class(
         encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),
-        classifier_hidden_size=16,
-        classifier_dropout=dropout,
+        **{field: value for field in fields for ending, value in sizes.items() if field.endswith(ending)},
         id2label=names,
         label2id={v: k for k, v in names.items()},
     )
@@ -129,10 +133,10 @@ def _wav2vec2(dropout: float) -> Wav2Vec2Config:
     )
 
 
-def tiny_model(config: PrototypeConfig | None = None, seed: int = 0) -> PrototypeForAudioClassification:
+def tiny_model(config: Any = None, seed: int = 0, family: str = "prototype") -> Any:
     torch.manual_seed(seed)
-    return PrototypeForAudioClassification(config or tiny_config())
+    return load_family(family)(config or tiny_config(family=family))
 
 
-def extractor(model: PrototypeForAudioClassification):
-    return default_feature_extractor(model.config.encoder_config)
+def extractor(model: Any) -> Any:
+    return model.make_feature_extractor()

@@ -314,7 +314,8 @@ def check_precision(case: str, folder: Path) -> None:
     losses: list[Tensor] = []
     compute_loss = trainer.compute_loss
     seen: list[torch.dtype] = []
-    hook = trainer.model.head.dense.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    layers = [module for module in trainer.model.head.modules() if isinstance(module, torch.nn.Linear)]
+    hooks = [m.register_forward_hook(lambda module, given, out: seen.append(out.dtype)) for m in layers]
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         losses.append(compute_loss(*args, **kwargs))
@@ -322,7 +323,8 @@ def check_precision(case: str, folder: Path) -> None:
 
     trainer.compute_loss = watched  # type: ignore[method-assign]
     trainer.train()
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     assert torch.bfloat16 in seen, "autocast was off, so this shows nothing"
     assert losses and all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses)
     for name, tensor in state_of(trainer).items():

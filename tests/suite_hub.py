@@ -33,7 +33,8 @@ def compare(model: Any, inputs: Any, expected: Any) -> None:
     with torch.no_grad():
         out = model.eval()(**inputs)
     np.testing.assert_allclose(out.logits.softmax(-1).numpy(), expected["probabilities"], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(out.prototype_similarity.numpy(), expected["similarity"], rtol=1e-5, atol=1e-6)
+    for name, value in out.items():
+        np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def compare_pipeline(classify: Any, waves: list[np.ndarray], expected: Any) -> None:

@@ -16,7 +16,6 @@ from peft import PeftModel
 from suite_methods import TESTS, environment, make_trainer, settings
 from transformers import AutoModel, AutoModelForAudioClassification, pipeline
 
-from hf_ambiser.models import PrototypeForAudioClassification
 from hf_ambiser.trainer import AmbiSERTrainer
 
 
@@ -30,13 +29,13 @@ def waves() -> list[np.ndarray]:
 
 
 def answers(model: Any, extractor: Any, clips: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """What a model says of clips: probabilities `(N, K)` and similarity to the prototypes `(N, K)`."""
+    """What a model says of clips: probabilities `(N, K)`, and all else that its family gives, by name."""
     inputs = extractor(clips, sampling_rate=16000, padding=True, return_tensors="pt")
     with torch.no_grad():
         out = model.eval()(**inputs)
     return {
         "probabilities": out.logits.softmax(-1).numpy(),
-        "similarity": out.prototype_similarity.numpy(),
+        **{name: value.numpy() for name, value in out.items()},
         "classes": np.array(made_data.CLASSES),
     }
 
@@ -60,15 +59,17 @@ def train_adapter(case: str, folder: Path) -> AmbiSERTrainer:
 
 def assert_same(got: dict[str, np.ndarray], expected: Any) -> None:
     """Same answers up to rounding."""
+    assert set(got) == set(expected)
     np.testing.assert_allclose(got["probabilities"], expected["probabilities"], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(got["similarity"], expected["similarity"], rtol=1e-5, atol=1e-6)
+    for name in set(got) - {"classes"}:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def check_loads(folder: Path, extractor: Any) -> None:
+def check_loads(folder: Path, trainer: AmbiSERTrainer) -> None:
     """A saved model answers as it did, loaded by its own class, by both Auto classes and in a pipeline."""
-    expected, clips = np.load(folder / "model.npz"), waves()
+    expected, clips, extractor = np.load(folder / "model.npz"), waves(), trainer.processing_class
     assert np.ptp(expected["probabilities"], axis=0).max() > 1e-3, "the model says the same about every clip"
-    for auto in (PrototypeForAudioClassification, AutoModel, AutoModelForAudioClassification):
+    for auto in (type(trainer.bare_model()), AutoModel, AutoModelForAudioClassification):
         assert_same(answers(auto.from_pretrained(folder / "model"), extractor, clips), expected)
     classify = pipeline("audio-classification", model=str(folder / "model"), device="cpu")
     for answer, probabilities in zip(classify(clips, top_k=None), expected["probabilities"], strict=True):
@@ -76,12 +77,13 @@ def check_loads(folder: Path, extractor: Any) -> None:
         np.testing.assert_allclose([scores[name] for name in made_data.CLASSES], probabilities, rtol=1e-4, atol=1e-6)
 
 
-def check_adapter(folder: Path, extractor: Any) -> None:
+def check_adapter(folder: Path, trainer: AmbiSERTrainer) -> None:
     """The base model with the saved adapter answers as the trained model did, prototypes included."""
     expected, base = np.load(folder / "adapter.npz"), np.load(folder / "model.npz")
     assert np.abs(expected["probabilities"] - base["probabilities"]).max() > 1e-3, "the adapter does nothing"
-    model = PrototypeForAudioClassification.from_pretrained(folder / "model")
-    assert_same(answers(PeftModel.from_pretrained(model, folder / "adapter"), extractor, waves()), expected)
+    model = type(trainer.bare_model()).from_pretrained(folder / "model")
+    adapted = PeftModel.from_pretrained(model, folder / "adapter")
+    assert_same(answers(adapted, trainer.processing_class, waves()), expected)
 
 
 def load_elsewhere(root: Path) -> dict[str, str]:

@@ -102,12 +102,15 @@ def make_trainer(
     transformers_logging.set_verbosity_error()
     trainer_class = load_method(case.partition(":")[0])
     args = trainer_class.arguments_class(output_dir=str(folder), **arguments)
-    model: Any = made_data.tiny_model(made_data.tiny_config(dropout, encoder))
+    family = trainer_class.model_family
+    model = made_data.tiny_model(made_data.tiny_config(dropout, encoder, family), family=family)
     extractor = made_data.extractor(model)
     if lora:
         from peft import LoraConfig, get_peft_model
 
-        wanted = LoraConfig(r=2, target_modules=model.lora_target_modules(), modules_to_save=["head"])
+        wanted = LoraConfig(
+            r=2, target_modules=model.lora_target_modules(), modules_to_save=model.lora_modules_to_save
+        )
         model = get_peft_model(model, wanted)
     evaluated = made_data.evaluation_set() if args.eval_strategy != "no" else None
     data = made_data.training_set(trainer_class, change=change)

@@ -79,7 +79,7 @@ def test_learns(case, learnt):
 @pytest.mark.parametrize("case", METHODS + VARIANTS)
 def test_saves_and_loads(case, learnt, saved):
     needs(case, "loads")
-    suite_loads.check_loads(saved / case, learnt(case).processing_class)
+    suite_loads.check_loads(saved / case, learnt(case))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_trains_and_loads_a_lora_adapter(case, adapted, saved):
     trainer = adapted(case)
     frozen = [name for name, p in trainer.model.named_parameters() if "lora" not in name and p.requires_grad]
     assert frozen and all("head" in name for name in frozen), frozen
-    suite_loads.check_adapter(saved / f"{case}-adapter", trainer.processing_class)
+    suite_loads.check_adapter(saved / f"{case}-adapter", trainer)
 
 
 @pytest.fixture(scope="module")

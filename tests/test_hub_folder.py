@@ -29,9 +29,12 @@ FOLDER = Path(hub_folder.__file__).parent
 COPIED = {
     "configuration_logmel.py",
     "configuration_prototype.py",
+    "configuration_waveform.py",
+    "feature_extractor.py",
     "modeling_logmel.py",
     "modeling_prototype.py",
     "valid_frames.py",
+    "waveform_classifier.py",
 }
 
 # Runs where the package is blocked. Compares what the folders answer with what this process wrote beside them.

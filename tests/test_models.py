@@ -117,7 +117,7 @@ def test_without_the_repair_padding_leaks(name, monkeypatch):
     waveforms = clips((4000, 40000))
     torch.manual_seed(1)
     assert difference_alone_or_padded(build(name), waveforms) < 1e-5
-    monkeypatch.setattr("hf_ambiser.models.modeling_prototype.repair_padding", lambda encoder: None)
+    monkeypatch.setattr("hf_ambiser.models.waveform_classifier.repair_padding", lambda encoder: None)
     torch.manual_seed(1)
     assert difference_alone_or_padded(build(name), waveforms) > 1e-3
 

@@ -31,7 +31,7 @@ from suite_checks import (
 )
 from torch import nn
 
-import hf_ambiser.models.modeling_prototype as modeling
+import hf_ambiser.models.waveform_classifier as modeling
 from hf_ambiser import checkpoints
 from hf_ambiser.data.augment import Augmenter
 from hf_ambiser.data.collator import ClipCollator
@@ -328,11 +328,11 @@ def test_prototypes_that_are_not_saved(tmp_path, monkeypatch):
         save(self, folder, state_dict=state, **kwargs)
 
     suite_loads.save(trainer, tmp_path / "as_is")
-    suite_loads.check_loads(tmp_path / "as_is", trainer.processing_class)
+    suite_loads.check_loads(tmp_path / "as_is", trainer)
     monkeypatch.setattr(type(trainer.model), "save_pretrained", without)
     suite_loads.save(trainer, tmp_path)
     with caught("Mismatch|mismatch"):
-        suite_loads.check_loads(tmp_path, trainer.processing_class)
+        suite_loads.check_loads(tmp_path, trainer)
 
 
 def test_an_adapter_without_its_head(tmp_path, monkeypatch):
@@ -342,7 +342,7 @@ def test_an_adapter_without_its_head(tmp_path, monkeypatch):
     monkeypatch.setattr(peft, "LoraConfig", lambda modules_to_save, **fields: config(**fields))
     trainer = suite_loads.train_adapter("ipr", tmp_path)
     with caught("Mismatch|mismatch"):
-        suite_loads.check_adapter(tmp_path, trainer.processing_class)
+        suite_loads.check_adapter(tmp_path, trainer)
 
 
 def test_a_label_table_that_is_not_written(tmp_path, monkeypatch):

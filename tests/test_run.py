@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from hf_ambiser import train
 from hf_ambiser.data.loading import load_split
+from hf_ambiser.models import PrototypeForAudioClassification
 from hf_ambiser.runs import run as module
 from hf_ambiser.runs.arguments import ModelArguments, RunArguments
 from hf_ambiser.runs.environment import describe_environment
@@ -249,19 +250,19 @@ def test_an_adapter_is_scored_as_it_was_in_its_run(dataset, tmp_path):
 
 def test_a_base_model_written_in_part_is_written_again(tmp_path, monkeypatch):
     arguments, base = ModelArguments(encoder_fields=TINY, lora={"r": 2}), tmp_path / "base_model"
-    real = module.PrototypeForAudioClassification.save_pretrained
+    real = PrototypeForAudioClassification.save_pretrained
 
     def killed(self, folder, **kwargs):
         Path(folder).mkdir(parents=True)
         (Path(folder) / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.PrototypeForAudioClassification, "save_pretrained", killed)
+    monkeypatch.setattr(PrototypeForAudioClassification, "save_pretrained", killed)
     with pytest.raises(KeyboardInterrupt):
-        build_model(arguments, CLASSES, base)
-    monkeypatch.setattr(module.PrototypeForAudioClassification, "save_pretrained", real)
-    model, _ = build_model(arguments, CLASSES, base)
-    kept = module.PrototypeForAudioClassification.from_pretrained(base)
+        build_model(arguments, "prototype", CLASSES, base)
+    monkeypatch.setattr(PrototypeForAudioClassification, "save_pretrained", real)
+    model, _ = build_model(arguments, "prototype", CLASSES, base)
+    kept = PrototypeForAudioClassification.from_pretrained(base)
     mine = dict(model.get_base_model().named_parameters())
     assert all(
         torch.equal(value, mine[name if name in mine else name.replace(".weight", ".base_layer.weight")])
@@ -280,7 +281,7 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(tmp_path, freeze):
     )  # fmt: skip
     Wav2Vec2Model(small).save_pretrained(tmp_path / "encoder")
     arguments = ModelArguments(encoder=str(tmp_path / "encoder"), freeze=freeze)
-    model, extractor = build_model(arguments, CLASSES, tmp_path / "base")
+    model, extractor = build_model(arguments, "prototype", CLASSES, tmp_path / "base")
     assert extractor.return_attention_mask is True
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     waves = [np.random.default_rng(i).normal(size=8000).astype(np.float32) for i in range(4)]

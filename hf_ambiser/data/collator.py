@@ -30,8 +30,8 @@ class Clip:
 class ClipCollator:
     """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
 
-    Gives `input_values (B, T)` float32, `attention_mask (B, T)` int64, `index (B,)`, `role (B,)`, and for evaluation
-    `votes (B, K)` and `consensus (B,)`.
+    Gives what the feature extractor makes of the clips (for waveforms `input_values (B, T)` float32 and
+    `attention_mask (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
 
     Args:
         feature_extractor: A `SequenceFeatureExtractor` for raw audio, the one saved with the model, so that training
@@ -50,9 +50,9 @@ class ClipCollator:
             return_attention_mask=True,
             return_tensors="np",
         )
+        kinds = {name: np.int64 if name == "attention_mask" else np.float32 for name in padded}
         batch = {
-            "input_values": torch.from_numpy(np.asarray(padded["input_values"], dtype=np.float32)),
-            "attention_mask": torch.from_numpy(np.asarray(padded["attention_mask"], dtype=np.int64)),
+            **{name: torch.from_numpy(np.asarray(padded[name], dtype=kind)) for name, kind in kinds.items()},
             "index": torch.tensor([clip.index for clip in clips]),
             "role": torch.tensor([clip.role for clip in clips]),
         }

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedConfig, Wav2Vec2FeatureExtractor
+import logging
+
+from transformers import AutoFeatureExtractor, PreTrainedConfig, SequenceFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from .configuration_logmel import LogMelConfig
+
+
+logger = logging.getLogger(__name__)
 
 
 def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2FeatureExtractor:
     """Feature extractor that pads waveforms with zeros and gives the attention mask.
 
     Each clip is scaled to mean 0 and variance 1 for wav2vec 2.0-like encoders, and left as it is for log-mel, whose
-    fixed normalisation keeps the level. A published encoder's own `AutoFeatureExtractor.from_pretrained` goes before
-    this default (some were trained without the scaling); set `return_attention_mask=True` there.
+    fixed normalisation keeps the level.
 
     Args:
-        encoder_config: Configuration of the encoder, `PrototypeConfig.encoder_config`.
+        encoder_config: Configuration of the encoder, `config.encoder_config` of a classifier.
     """
     log_mel = encoder_config.model_type == LogMelConfig.model_type
     return Wav2Vec2FeatureExtractor(
@@ -25,3 +29,22 @@ def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2Featu
         do_normalize=not log_mel,
         return_attention_mask=True,
     )
+
+
+def encoder_feature_extractor(encoder_config: PreTrainedConfig, encoder: str | None) -> SequenceFeatureExtractor:
+    """The pretrained encoder's own, as it was trained with (some without scaling), or else the default of its kind.
+
+    Args:
+        encoder_config: Configuration of the encoder.
+        encoder: Its name or folder; None for one that is not pretrained.
+    """
+    if encoder is not None:
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(encoder)
+        except (OSError, ValueError) as error:
+            logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
+        else:
+            # Most published ones say False; without the mask padding would count as speech.
+            extractor.return_attention_mask = True
+            return extractor
+    return default_feature_extractor(encoder_config)

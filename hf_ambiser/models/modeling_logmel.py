@@ -206,3 +206,6 @@ class LogMelModel(PreTrainedModel):
 
     def freeze_feature_encoder(self) -> None:
         """Do nothing: the log-mel front end has no parameters. Here so that every encoder can be told the same."""
+
+
+MODEL = LogMelModel

@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.models import available_families, load_family
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
 
 
@@ -40,8 +41,11 @@ class DataArguments:
 
 @dataclass
 class ModelArguments:
-    """Which encoder, what of it is trained, and fields of the configurations that differ from their defaults."""
+    """Which family and encoder, what is trained, and fields of the configurations that differ from their defaults."""
 
+    model_family: str | None = field(
+        default=None, metadata={"help": f"One of {available_families()}; none: the one that the method is made for."}
+    )
     encoder: str | None = field(
         default=None,
         metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); none: log-mel, from scratch."},
@@ -60,6 +64,8 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("encoder_fields", "model_fields", "lora"):
             setattr(self, name, _mapping(name, getattr(self, name)))
+        if self.model_family is not None:
+            load_family(self.model_family)
         if self.freeze not in ("none", "feature_encoder", "encoder"):
             raise ValueError(f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'].")
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from torch import nn
-from transformers import AutoFeatureExtractor, set_seed
+from transformers import set_seed
 
 from hf_ambiser import checkpoints
 from hf_ambiser.cards import CARD, write_card
@@ -27,7 +27,7 @@ from hf_ambiser.data.splits import split_family
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
 from hf_ambiser.distributed import rank
 from hf_ambiser.methods import load_method
-from hf_ambiser.models import LogMelConfig, PrototypeConfig, PrototypeForAudioClassification, default_feature_extractor
+from hf_ambiser.models import LogMelConfig, load_family
 from hf_ambiser.progress import use_one_bar
 from hf_ambiser.run_folder import ARGUMENTS, RESULTS, write_whole
 from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments
@@ -123,7 +123,9 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     scored = {name: EvaluationSet(_load(data, name), training.max_seconds) for name in [*names, *data.test_splits]}
     # The seed is set before the model is made: its initial weights are part of a run's seed.
     set_seed(training.seed)
-    model, feature_extractor = build_model(arguments.model, classes, Path(str(training.output_dir)) / BASE_MODEL)
+    model, feature_extractor = build_model(
+        arguments.model, method.model_family, classes, Path(str(training.output_dir)) / BASE_MODEL
+    )
     trainer = method(
         model,
         training,
@@ -135,17 +137,18 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     return trainer, {name: scored[name] for name in data.test_splits}
 
 
-def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
-    """Model and feature extractor: a pretrained encoder or log-mel from scratch, frozen in part, or with LoRA.
+def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
+    """Model and feature extractor: a pretrained encoder or one from scratch, frozen in part, or with LoRA.
 
     With LoRA the model without adapter is saved to `base`: an adapter is worth nothing without the very head and
     encoder it was trained on, and those are nowhere else.
     """
+    model_class = load_family(arguments.model_family or family)
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
     if arguments.encoder is not None:
         try:
-            model = PrototypeForAudioClassification.from_encoder(
+            model = model_class.from_encoder(
                 arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
             )
         except OSError as error:
@@ -154,14 +157,14 @@ def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tu
                 f" Hub that can be reached from here. Give either. ({str(error).splitlines()[0]})"
             ) from error
     else:
-        config = PrototypeConfig(
+        config = model_class.config_class(
             encoder_config=LogMelConfig(**encoder_fields),
             id2label=names,
             label2id={label: i for i, label in names.items()},
             **model_fields,
         )
-        model = PrototypeForAudioClassification(config)
-    extractor = _feature_extractor(arguments.encoder, model)
+        model = model_class(config)
+    extractor = model.make_feature_extractor(arguments.encoder)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
     elif arguments.freeze == "encoder":
@@ -176,25 +179,11 @@ def build_model(arguments: ModelArguments, classes: list[str], base: Path) -> tu
     return model, extractor
 
 
-def _feature_extractor(encoder: str | None, model: PrototypeForAudioClassification) -> Any:
-    """The pretrained encoder's own, as it was trained with, or else the default of its kind."""
-    if encoder is not None:
-        try:
-            extractor = AutoFeatureExtractor.from_pretrained(encoder)
-        except (OSError, ValueError) as error:
-            logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
-        else:
-            # Most published ones say False; without the mask padding would count as speech.
-            extractor.return_attention_mask = True
-            return extractor
-    return default_feature_extractor(model.config.encoder_config)
-
-
-def _with_lora(model: PrototypeForAudioClassification, fields: dict[str, Any], base: Path) -> nn.Module:
+def _with_lora(model: Any, fields: dict[str, Any], base: Path) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    # Classifier and prototypes live in the head: saved whole, for an adapter of them would lose the prototypes.
-    fields = {"target_modules": model.lora_target_modules(), "modules_to_save": ["head"], **fields}
+    # What is not the encoder is saved whole, for an adapter of it would lose what is no weight (prototypes).
+    fields = {"target_modules": model.lora_target_modules(), "modules_to_save": model.lora_modules_to_save, **fields}
     model.name_or_path = str(base)  # what peft writes down as the adapter's base
     return get_peft_model(model, LoraConfig(**fields))
 

@@ -1,0 +1,98 @@
+"""What the configurations of all waveform classifiers share: an encoder's configuration, the names to load by."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from .configuration_logmel import LogMelConfig
+
+
+class WaveformClassifierConfig(PreTrainedConfig):
+    """An encoder's configuration beside the fields of a classifier family. See its subclasses.
+
+    Args:
+        encoder_config: Configuration of the encoder: None for the default `LogMelConfig`, a configuration, or its
+            dictionary with `model_type`. It is copied.
+        **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
+
+    Raises:
+        ValueError: If there can be no such encoder.
+    """
+
+    sub_configs = {"encoder_config": AutoConfig}
+    _auto_class = "AutoConfig"
+    # The model's class and its module, for folders that are loaded where this package is not installed.
+    model_class = ""
+
+    def __init__(self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, **kwargs: Any) -> None:
+        self.encoder_config = _resolve(type(self).__name__, encoder_config)
+        # Written here and not by saving: saving names one auto class only, and these models answer to two. A map that
+        # came from another folder is dropped, for the code travels with every save.
+        kwargs.pop("auto_map", None)
+        module = self.model_class.partition(".")[0].replace("modeling_", "configuration_")
+        self.auto_map = {
+            "AutoConfig": f"{module}.{type(self).__name__}",
+            "AutoModel": self.model_class,
+            "AutoModelForAudioClassification": self.model_class,
+        }
+        super().__init__(**kwargs)
+
+    def describe(self) -> str:
+        """The architecture above the encoder in a few words, for a model card."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the base class, without what the encoder's part must not say.
+
+        That is whatever could ask for the execution of remote code, and a folder of the machine it was trained on.
+        """
+        output = super().to_dict()
+        if isinstance(output.get("encoder_config"), dict):
+            output["encoder_config"] = _without_remote_code(output["encoder_config"])
+            if os.path.isdir(output["encoder_config"].get("_name_or_path", "")):
+                output["encoder_config"]["_name_or_path"] = ""
+        return output
+
+
+def check_fields(config: PreTrainedConfig, checks: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise a ValueError for the first field that is not as allowed; `checks`: field -> (is allowed, what is)."""
+    for field, (ok, allowed) in checks.items():
+        if not ok:
+            raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)!r}; allowed: {allowed}.")
+
+
+def _without_remote_code(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in ("auto_map", "trust_remote_code")}
+
+
+def _resolve(owner: str, encoder_config: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig:
+    if encoder_config is None:
+        return LogMelConfig()
+    if isinstance(encoder_config, PreTrainedConfig):
+        encoder_config = copy.deepcopy(encoder_config)
+        for name in ("auto_map", "trust_remote_code"):
+            if hasattr(encoder_config, name):
+                delattr(encoder_config, name)
+        return encoder_config
+    if not isinstance(encoder_config, dict):
+        raise ValueError(
+            f"{owner}.encoder_config is a {type(encoder_config).__name__}; allowed: None, a configuration, or its "
+            "dictionary."
+        )
+    fields = _without_remote_code(encoder_config)
+    model_type = fields.pop("model_type", None)
+    # Known here without any registration: a folder with this code loads where the package is not installed.
+    if model_type == LogMelConfig.model_type:
+        return LogMelConfig(**fields)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"{owner}.encoder_config has model_type {model_type!r}; allowed: {LogMelConfig.model_type!r} or a "
+            "model type of transformers, such as 'wav2vec2', 'hubert', 'wavlm', 'data2vec-audio'."
+        )
+    return CONFIG_MAPPING[model_type](**fields)

@@ -1,0 +1,229 @@
+"""What all classifiers of waveforms share: an encoder whose frames do not depend on padding, and how one is chosen."""
+
+from __future__ import annotations
+
+import copy
+from os import PathLike
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from .configuration_logmel import LogMelConfig
+from .configuration_waveform import WaveformClassifierConfig
+from .feature_extractor import encoder_feature_extractor
+from .modeling_logmel import LogMelModel
+from .valid_frames import (
+    convolution_frame_lengths,
+    length_mask,
+    minimum_samples,
+    pad_to_minimum,
+    repair_padding,
+    sample_lengths,
+    valid_lengths,
+)
+
+
+# Arguments of `from_pretrained` that say where an encoder lies and not what it is.
+_LOCATION_ARGUMENTS = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "revision",
+    "subfolder",
+    "token",
+    "trust_remote_code",
+)
+
+
+class WaveformClassifier(PreTrainedModel):
+    """Base of the classifier families: `encoder`, and a `head` with everything above it.
+
+    A clip's answer does not depend on padding or on the other clips of its batch. Any encoder of the wav2vec 2.0
+    family in transformers serves, and `LogMelModel`. A family has its own `__init__`, which calls `make_encoder`,
+    `_init_weights` and `forward`, whose output has `loss`, `logits` (B, K) and `embedding` (B, D).
+    """
+
+    config_class: Any
+    config: Any
+    encoder: Any
+    base_model_prefix = "encoder"
+    main_input_name = "input_values"
+    input_modalities = "audio"
+    supports_gradient_checkpointing = True
+    # Otherwise Trainer takes the loss for a sum over items and leaves out the division by accumulation steps.
+    accepts_loss_kwargs = False
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    _auto_class: Any = "AutoModelForAudioClassification"
+    # What is trained and saved whole beside an adapter of the encoder.
+    lora_modules_to_save: ClassVar[list[str]] = ["head"]
+
+    def make_encoder(self, config: WaveformClassifierConfig) -> Any:
+        """The encoder that the configuration names, with random weights."""
+        # By name and not by class: remote code exists twice, once for AutoConfig and once for the model.
+        if config.encoder_config.model_type == LogMelConfig.model_type:
+            return LogMelModel(cast(LogMelConfig, config.encoder_config))
+        # The dtype of the whole model, not the one that the encoder's own checkpoint was once saved in.
+        encoder = AutoModel.from_config(config.encoder_config, dtype=torch.get_default_dtype())
+        repair_padding(encoder)
+        return encoder
+
+    @classmethod
+    def from_encoder(
+        cls,
+        name_or_path: str | PathLike[str],
+        *,
+        id2label: dict[int, str] | None = None,
+        num_labels: int | None = None,
+        encoder_kwargs: dict[str, Any] | None = None,
+        **config_fields: Any,
+    ) -> Any:
+        """New model around a pretrained encoder; what is above it is random.
+
+        Args:
+            name_or_path: Hub name or folder of the encoder, e.g. "facebook/wav2vec2-base". The checkpoint may hold
+                more than the encoder (pretraining or CTC heads), which is left out.
+            id2label: Class names by index; `label2id` follows from it.
+            num_labels: Number of classes, when they have no names.
+            encoder_kwargs: Changed fields of the encoder's configuration (`mask_time_prob`, `layerdrop`, ...),
+                `attn_implementation`, and where to find it (`revision`, `token`, `cache_dir`, ...).
+            **config_fields: Fields of the family's configuration.
+
+        Raises:
+            ValueError: If the checkpoint is no encoder, or a field is unknown to the encoder's configuration.
+        """
+        overrides = dict(encoder_kwargs or {})
+        location = {name: overrides.pop(name) for name in _LOCATION_ARGUMENTS if name in overrides}
+        attention = {name: overrides.pop(name) for name in ("attn_implementation",) if name in overrides}
+        encoder_config, unknown = AutoConfig.from_pretrained(
+            name_or_path, return_unused_kwargs=True, **location, **overrides
+        )
+        unknown = {name: value for name, value in unknown.items() if name in overrides}
+        if unknown:
+            raise ValueError(
+                f"encoder_kwargs has {sorted(unknown)}; allowed: fields of {type(encoder_config).__name__}, "
+                f"attn_implementation and {', '.join(_LOCATION_ARGUMENTS)}."
+            )
+        if encoder_config.model_type == cls.config_class.model_type:
+            raise ValueError(
+                f"{name_or_path} is a whole {cls.__name__}; allowed: an encoder. Use "
+                f"{cls.__name__}.from_pretrained({str(name_or_path)!r})."
+            )
+        encoder = AutoModel.from_pretrained(name_or_path, config=encoder_config, dtype=torch.float32, **location)
+        encoder_config = copy.deepcopy(encoder.config)
+        encoder_config.dtype = None
+        if id2label is not None:
+            id2label = {int(index): str(label) for index, label in id2label.items()}
+            config_fields |= {"id2label": id2label, "label2id": {label: index for index, label in id2label.items()}}
+        if num_labels is not None:
+            config_fields["num_labels"] = num_labels
+        config = cls.config_class(encoder_config=encoder_config, **config_fields)
+        model = cls._from_config(config, dtype=torch.float32, **attention)
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    @property
+    def minimum_samples(self) -> int:
+        """Shorter clips are zero-padded to this many samples."""
+        if isinstance(self.encoder, LogMelModel):
+            return self.encoder.minimum_samples
+        return minimum_samples(self.encoder.config)
+
+    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
+        """Valid encoder frames of clips of `sample_lengths` samples, shape (B,)."""
+        if isinstance(self.encoder, LogMelModel):
+            return self.encoder.frame_lengths(sample_lengths)
+        return convolution_frame_lengths(self.encoder.config, sample_lengths.clamp_min(self.minimum_samples))
+
+    def encode(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Frames of padded waveforms.
+
+        Args:
+            input_values: Waveforms, shape (B, samples).
+            attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
+
+        Returns:
+            The encoder's output (B, frames, H) and which frames are valid, bool, shape (B, frames).
+        """
+        lengths = sample_lengths(input_values, attention_mask)
+        waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
+        frames = self.frame_lengths(lengths)
+        mask = length_mask(lengths, waveform.shape[1])
+        if not isinstance(self.encoder, LogMelModel):
+            waveform, mask = waveform.to(self.encoder.dtype), mask.long()
+        with valid_lengths(self.encoder, lengths, frames):
+            hidden_states = self.encoder(waveform, attention_mask=mask).last_hidden_state
+        return hidden_states, length_mask(frames, hidden_states.shape[1])
+
+    def make_feature_extractor(self, encoder: str | None = None) -> Any:
+        """What prepares audio for this model.
+
+        Args:
+            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one.
+        """
+        return encoder_feature_extractor(self.config.encoder_config, encoder)
+
+    def freeze_feature_encoder(self) -> None:
+        """Stop the gradient to the encoder's convolutions (nothing to do for log-mel, which has fixed filters)."""
+        freeze = getattr(self.encoder, "freeze_feature_encoder", None)
+        if freeze is not None:
+            freeze()
+        else:
+            self.encoder.feature_extractor.requires_grad_(False)
+
+    def freeze_encoder(self) -> None:
+        """Stop the gradient to the whole encoder; the head stays trainable. Dropout still acts in training mode."""
+        self.freeze_feature_encoder()
+        self.encoder.requires_grad_(False)
+
+    def lora_target_modules(self) -> list[str]:
+        """Names for `LoraConfig(target_modules=...)` that suit the encoder; `lora_modules_to_save` goes with them.
+
+        Queries and values of the attention; for WavLM the feed-forward layers instead, because transformers hands
+        the weights of its attention to a torch function past the layers, so an adapter there would never act; for
+        log-mel the convolutions and the last linear layer.
+
+        Raises:
+            ValueError: If the encoder has none of these.
+        """
+        if isinstance(self.encoder, LogMelModel):
+            return ["conv", "projection"]
+        candidates = [["q_proj", "v_proj"], ["linear_q", "linear_v"], ["query_proj", "value_proj"]]
+        if self.encoder.config.model_type == "wavlm":
+            candidates = [["intermediate_dense", "output_dense"]]
+        present = {name.rsplit(".", 1)[-1] for name, _ in self.encoder.named_modules()}
+        for names in candidates:
+            if present.issuperset(names):
+                return names
+        raise ValueError(
+            f"no default LoRA targets for encoder model_type {self.encoder.config.model_type!r}; allowed: encoders "
+            f"with modules named as one of {candidates}. Give target_modules by hand."
+        )
+
+
+def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over clips of `-sum_k labels_k log softmax(logits)_k`, in float32.
+
+    Args:
+        logits: Shape (B, K).
+        labels: Class indices, integers, shape (B,), or distributions, shape (B, K).
+
+    Raises:
+        ValueError: If the shape is another, or an index lies outside [0, K).
+    """
+    classes = logits.shape[-1]
+    if labels.ndim == 1 and len(labels) == len(logits) and not labels.is_floating_point():
+        if bool(((labels < 0) | (labels >= classes)).any()):
+            raise ValueError(
+                f"labels has class indices {sorted(set(labels.tolist()))}; allowed: 0 to {classes - 1}. Leave clips "
+                "without a consensus label (-1) out, or give distributions of shape (B, K)."
+            )
+        labels = nn.functional.one_hot(labels.long(), classes)
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; allowed: integers ({len(logits)},) or "
+            f"distributions ({len(logits)}, {classes})."
+        )
+    with torch.autocast(device_type=logits.device.type, enabled=False):
+        return -(labels.float() * logits.float().log_softmax(-1)).sum(-1).mean()
