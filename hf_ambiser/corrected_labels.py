@@ -111,21 +111,25 @@ def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[fl
 
 
 def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth, vote shares and the method's soft labels `(n, K)` of the ambiguous utterances it labelled."""
+    """Truth, vote shares and the method's soft labels `(n, K)` of the utterances whose label it made or changed."""
     reference = read_reference(run)
     epochs = trajectory_epochs(run)
     table = read_trajectory(run, epochs[-1]) if epochs else {}
-    if "soft_label" not in table:
-        raise ValueError(f"{run}: the method of this run gives no soft labels to ambiguous utterances.")
+    if not table:
+        raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")
+    # What the method says of them apart from what it trains on, as IPR does, or else the label it trains on.
+    given = table.get("soft_label", table["target"])
     rows = np.array([reference["row"][i] for i in table["id"]])
     truth = reference["true_distribution"][rows]
     if not (truth.sum(axis=1) > 0).any():
         raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
-    seen = table["soft_label"].sum(axis=1) > 0
+    seen = (given.sum(axis=1) > 0) & (given != table["observed"]).any(axis=1)
     if not seen.any():
-        raise ValueError(f"{run}: no soft labels were given by epoch {epochs[-1]}; did training end in the warm-up?")
+        raise ValueError(
+            f"{run}: no label was corrected by epoch {epochs[-1]}: its method does not, or it ended in the warm-up."
+        )
     # Rows stored as float32 sum to 1 only nearly, so all are made to.
-    parts = (truth[seen], reference["reference_votes"][rows][seen], table["soft_label"][seen])
+    parts = (truth[seen], reference["reference_votes"][rows][seen], given[seen])
     return soft_labels(parts[0]), soft_labels(parts[1]), soft_labels(parts[2])
 
 

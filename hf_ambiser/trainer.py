@@ -64,6 +64,8 @@ class AmbiSERTrainer(Trainer):
     target: ClassVar[str] = "label"
     model_family: ClassVar[str] = "prototype"  # of the models folder; what is built where nothing else is asked for
     needs_ambiguous: ClassVar[bool] = False
+    ambiguous_target: ClassVar[str | None] = None  # what is read of ambiguous utterances' labels: nothing
+    averaged_over: tuple[str, ...] = ("labelled", "ambiguous")  # groups; the loss adds up their mean cross-entropies
     needs_augmented: ClassVar[bool] = False
     # What a model card says of the method: a sentence or two for somebody who has never heard of it, and its paper.
     summary: ClassVar[str] = ""
@@ -202,8 +204,8 @@ class AmbiSERTrainer(Trainer):
     # ---- loss --------------------------------------------------------------------------------------------------
 
     def groups(self, batch: BatchRows) -> dict[str, Tensor]:
-        """The groups `(B,)` bool over which losses are averaged."""
-        return {"labelled": batch.labelled, "ambiguous": batch.ambiguous}
+        """The groups `(B,)` bool over which losses may be averaged."""
+        return {"labelled": batch.labelled, "ambiguous": batch.ambiguous, "all": batch.labelled | batch.ambiguous}
 
     def compute_loss(
         self,
@@ -232,8 +234,9 @@ class AmbiSERTrainer(Trainer):
         weights = weights * torch.where(batch.labelled, (targets * self.class_weight).sum(dim=1), 1.0)
         cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
         loss = torch.zeros((), device=cross_entropy.device)
-        for group, mask in self.groups(batch).items():
-            term = self.effective_mean(cross_entropy[mask], group)
+        groups = self.groups(batch)
+        for group in self.averaged_over:
+            term = self.effective_mean(cross_entropy[groups[group]], group)
             self.record(**{f"loss_{group}": term.detach()})
             loss = loss + term
         loss = loss + self.extra_loss(outputs, batch)
@@ -243,8 +246,8 @@ class AmbiSERTrainer(Trainer):
         return loss
 
     def _class_weight(self) -> Tensor:
-        """`(K,)` N / (K n_c) over the labelled utterances, whose mean over them is 1; ones where not asked for."""
-        n = self.table.observed.sum(dim=0)
+        """`(K,)` N / (K n_c) over the targets, whose mean over them is 1; ones where not asked for."""
+        n = self.table.observed[: None if self.needs_ambiguous else self.data.n_labelled].sum(dim=0)
         if self.args.class_weights == "none":
             return torch.ones_like(n)
         return n.sum() / (len(n) * n.clamp(min=1))

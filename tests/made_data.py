@@ -72,11 +72,13 @@ def training_set(
     """
     from hf_ambiser.data.augment import Augmenter
 
-    ambiguous = change(made_split(n_ambiguous, 1, labelled=False, name="b"))
+    read = trainer_class.ambiguous_target is not None
+    ambiguous = change(made_split(n_ambiguous, 1, labelled=read, name="b"))
     return TrainingSet(
         change(made_split(n_labelled, 0, name="a")),
         ambiguous if trainer_class.needs_ambiguous else None,
         target=trainer_class.target,
+        ambiguous_target=trainer_class.ambiguous_target,
         augment=Augmenter() if trainer_class.needs_augmented else None,
         **options,
     )

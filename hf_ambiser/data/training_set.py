@@ -30,22 +30,54 @@ class ClipStore:
         dataset: A built split with an `audio` column of encoded bytes.
         max_seconds: Longer clips are cut at their end; None keeps them whole. Cut clips are counted in `n_cut`.
         cache_gb: Memory for decoded clips, in GB.
+        segment_seconds: Longer clips are given as segments of this length, the last one shorter; None: one each.
+            What follows counts segments: the length, an index, `durations`, `clip` (row in the split) and `segment`
+            (its number within the clip, from 0).
     """
 
-    def __init__(self, dataset: Dataset, max_seconds: float | None = None, cache_gb: float = 2.0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        max_seconds: float | None = None,
+        cache_gb: float = 2.0,
+        segment_seconds: float | None = None,
+    ) -> None:
         self._audio = dataset.select_columns(["audio"])
         self._limit = None if max_seconds is None else round(max_seconds * SAMPLING_RATE)
         self._budget = cache_gb * 1e9
         self._cache: dict[int, np.ndarray] = {}
-        self.durations = np.asarray(dataset["duration"], dtype=np.float64)
+        durations = np.asarray(dataset["duration"], dtype=np.float64)
         # In samples: a duration is stored as float32, so 1.1 s would be longer than 1.1 s.
-        samples = np.rint(self.durations * SAMPLING_RATE)
+        samples = np.rint(durations * SAMPLING_RATE).astype(np.int64)
         self.n_cut = 0 if self._limit is None else int((samples > self._limit).sum())
+        kept = samples if self._limit is None else np.minimum(samples, self._limit)
+        self._size = None if segment_seconds is None else round(segment_seconds * SAMPLING_RATE)
+        n = np.ones_like(kept) if self._size is None else np.maximum(-(-kept // self._size), 1)
+        self.clip = np.repeat(np.arange(len(n)), n)
+        self.segment = np.arange(len(self.clip)) - np.repeat(np.cumsum(n) - n, n)
+        self.durations = durations[self.clip]
+        if self._size is not None:
+            left = (kept[self.clip] - self.segment * self._size) / SAMPLING_RATE
+            self.durations = np.minimum(left, self._size / SAMPLING_RATE)
 
     def __len__(self) -> int:
-        return len(self.durations)
+        return len(self.clip)
 
     def __getitem__(self, i: int) -> np.ndarray:
+        whole = self._whole(int(self.clip[i]))
+        if self._size is None:
+            return whole
+        start = self.segment[i] * self._size
+        return whole[start : start + self._size]
+
+    def names(self, ids: Sequence[str]) -> list[str]:
+        """An id for each segment, from the `ids` of the clips: the clip's own, with `#<number>` after the first."""
+        return [
+            f"{ids[c]}#{s}" if s else str(ids[c])
+            for c, s in zip(self.clip.tolist(), self.segment.tolist(), strict=True)
+        ]
+
+    def _whole(self, i: int) -> np.ndarray:
         if i in self._cache:
             return self._cache[i]
         waveform = decode(self._audio[i]["audio"]["bytes"])
@@ -62,15 +94,17 @@ class TrainingSet(TorchDataset):
 
     Rows of the label table are the labelled utterances first, then the ambiguous ones. Only the columns a trainer may
     learn from are read (`id`, `audio`, `duration`, `label`, `soft_label`): never a `reference_*` column.
+    With `segment_seconds`, utterances that are longer have several rows, one for each segment, with the same target.
 
     Args:
         labelled: Split whose labels are learnt from.
-        ambiguous: Split that is learnt from without labels, or None.
+        ambiguous: Split of ambiguous utterances, or None.
         target: `label` for one-hot consensus labels (utterances without one are left out and listed in `left_out`),
             `soft_label` for vote shares (utterances without a vote are left out).
+        ambiguous_target: As `target`, for the ambiguous split; None: nothing is read of what was said of it.
         augment: `augment(waveform, seed, epoch, key) -> waveform`, or None for no augmented copies.
         seed: Seed of the augmentation.
-        max_seconds, cache_gb: See `ClipStore`.
+        max_seconds, cache_gb, segment_seconds: See `ClipStore`.
     """
 
     def __init__(
@@ -82,21 +116,38 @@ class TrainingSet(TorchDataset):
         seed: int = 0,
         max_seconds: float | None = None,
         cache_gb: float = 2.0,
+        ambiguous_target: str | None = None,
+        segment_seconds: float | None = None,
     ) -> None:
-        targets, usable = _targets(labelled, target)
-        ids = np.asarray(labelled["id"])
-        self.left_out = [str(i) for i in ids[~usable]]
-        if self.left_out:
-            logger.info("%d labelled utterances have no %s and are left out.", len(self.left_out), target)
-            labelled = labelled.select(np.flatnonzero(usable))
-        self.n_labelled = len(labelled)
-        self.n_ambiguous = 0 if ambiguous is None else len(ambiguous)
-        self.observed = np.concatenate([targets[usable], np.zeros((self.n_ambiguous, targets.shape[1]))])
-        self.ids = [*map(str, ids[usable]), *([] if ambiguous is None else map(str, ambiguous["id"]))]
-        self._labelled = ClipStore(labelled, max_seconds, cache_gb)
-        self._ambiguous = None if ambiguous is None else ClipStore(ambiguous, max_seconds, cache_gb)
+        self.left_out: list[str] = []
+        labelled, targets = self._with_target(labelled, target, "labelled")
+        self._labelled = ClipStore(labelled, max_seconds, cache_gb, segment_seconds)
+        self.ids = self._labelled.names(labelled["id"])
+        self.observed = targets[self._labelled.clip]
+        self.n_utterances = len(labelled)
+        self._ambiguous: ClipStore | None = None
+        if ambiguous is not None:
+            targets = np.zeros((len(ambiguous), targets.shape[1]))
+            if ambiguous_target is not None:
+                ambiguous, targets = self._with_target(ambiguous, ambiguous_target, "ambiguous")
+            self._ambiguous = ClipStore(ambiguous, max_seconds, cache_gb, segment_seconds)
+            self.ids += self._ambiguous.names(ambiguous["id"])
+            self.observed = np.concatenate([self.observed, targets[self._ambiguous.clip]])
+            self.n_utterances += len(ambiguous)
+        self.n_labelled = len(self._labelled)
+        self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
         self._augment = augment
         self._seed = seed
+
+    def _with_target(self, split: Dataset, target: str, what: str) -> tuple[Dataset, np.ndarray]:
+        """The utterances of a split that have a target, and their targets `(N, K)`; the others go to `left_out`."""
+        targets, usable = _targets(split, target)
+        if usable.all():
+            return split, targets
+        left_out = np.asarray(split["id"])[~usable].tolist()
+        logger.info("%d %s utterances have no %s and are left out.", len(left_out), what, target)
+        self.left_out += left_out
+        return split.select(np.flatnonzero(usable)), targets[usable]
 
     @property
     def labelled_durations(self) -> np.ndarray:
@@ -145,17 +196,25 @@ class EvaluationSet(TorchDataset):
 
     `votes (N, K)` are the raters' counts and `consensus (N,)` their consensus class or -1; both come from the
     `reference_*` columns, so an unlabelled split can be scored too. `agreement (N,)` tells clear from ambiguous clips.
+    With `segment_seconds`, N counts the segments of the clips (see `ClipStore`), each with its clip's answer.
     """
 
-    def __init__(self, dataset: Dataset, max_seconds: float | None = None, cache_gb: float = 0.5) -> None:
-        self.ids: Sequence[str] = [str(i) for i in dataset["id"]]
-        self.speakers: Sequence[str] = [str(s) for s in dataset["speaker"]]
-        self.votes = np.asarray(dataset["reference_votes"], dtype=np.float64)
-        self.consensus = np.asarray(dataset["reference_label"], dtype=np.int64)
+    def __init__(
+        self,
+        dataset: Dataset,
+        max_seconds: float | None = None,
+        cache_gb: float = 0.5,
+        segment_seconds: float | None = None,
+    ) -> None:
+        self._store = ClipStore(dataset, max_seconds, cache_gb, segment_seconds)
+        rows = self._store.clip
+        self.ids: Sequence[str] = self._store.names(dataset["id"])
+        self.speakers: Sequence[str] = [str(s) for s in np.asarray(dataset["speaker"])[rows]]
+        self.votes = np.asarray(dataset["reference_votes"], dtype=np.float64)[rows]
+        self.consensus = np.asarray(dataset["reference_label"], dtype=np.int64)[rows]
         # Hidden (NaN) where a split's labels are: the share among the votes for the classes is what is left.
-        known = np.asarray(dataset["agreement"], dtype=np.float64)
+        known = np.asarray(dataset["agreement"], dtype=np.float64)[rows]
         self.agreement = np.where(np.isnan(known), soft_labels(self.votes).max(axis=1, initial=0.0), known)
-        self._store = ClipStore(dataset, max_seconds, cache_gb)
 
     @property
     def durations(self) -> np.ndarray:
@@ -176,9 +235,11 @@ class EvaluationSet(TorchDataset):
 
 def describe(training: TrainingSet) -> dict[str, Any]:
     """Counts for the run folder: what is trained on, what was left out."""
+    segments = training.n_labelled + training.n_ambiguous
     return {
         "labelled": training.n_labelled,
         "ambiguous": training.n_ambiguous,
+        **({"utterances_before_cutting": training.n_utterances} if segments > training.n_utterances else {}),
         "left_out_without_target": len(training.left_out),
         "left_out_ids": training.left_out,
         "cut_at_max_seconds": training.n_cut,

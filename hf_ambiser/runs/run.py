@@ -70,7 +70,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         write_whole(folder / ARGUMENTS, yaml.safe_dump(arguments.given, sort_keys=False))
         write_whole(folder / "data.json", json.dumps(data, indent=1))
         write_whole(folder / "environment.json", json.dumps(environment, indent=1))
-        _write_reference(folder / REFERENCE, arguments.data, trainer.needs_ambiguous)
+        _write_reference(folder / REFERENCE, arguments.data, trainer)
     trainer.accelerator.wait_for_everyone()
 
     last = checkpoints.last_complete(folder)
@@ -108,6 +108,13 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)
     classes = read_dataset_info(data.dataset)["classes"]
+    # The seed is set before the model is made: its initial weights are part of a run's seed.
+    set_seed(training.seed)
+    model, feature_extractor = build_model(
+        arguments.model, method.model_family, classes, Path(str(training.output_dir)) / BASE_MODEL
+    )
+    # A model that answers about long clips piece by piece also learns from pieces.
+    segment_seconds = getattr(model.config, "segment_seconds", None)
     train_set = TrainingSet(
         _join(data, data.train_splits),
         _join(data, data.ambiguous_splits) if method.needs_ambiguous else None,
@@ -116,16 +123,13 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         seed=training.seed,
         max_seconds=training.max_seconds,
         cache_gb=training.audio_cache_gb,
+        ambiguous_target=method.ambiguous_target,
+        segment_seconds=segment_seconds,
     )
     names = [data.validation_split] if data.validation_split else []
     if not names:
         training.eval_strategy = "no"
     scored = {name: EvaluationSet(_load(data, name), training.max_seconds) for name in [*names, *data.test_splits]}
-    # The seed is set before the model is made: its initial weights are part of a run's seed.
-    set_seed(training.seed)
-    model, feature_extractor = build_model(
-        arguments.model, method.model_family, classes, Path(str(training.output_dir)) / BASE_MODEL
-    )
     trainer = method(
         model,
         training,
@@ -134,7 +138,12 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         feature_extractor=feature_extractor,
         compute_metrics=ValidationMetrics(classes),
     )
-    return trainer, {name: scored[name] for name in data.test_splits}
+    tests = {name: scored[name] for name in data.test_splits}
+    for name in data.test_splits if segment_seconds else []:
+        pieces = EvaluationSet(_load(data, name), training.max_seconds, segment_seconds=segment_seconds)
+        if len(pieces) > len(tests[name]):
+            tests[f"{name}_segments"] = pieces
+    return trainer, tests
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
@@ -262,13 +271,19 @@ def _check_data(folder: Path, data: dict[str, Any]) -> None:
         )
 
 
-def _write_reference(path: Path, data: DataArguments, needs_ambiguous: bool) -> None:
-    """The raters' answer to every training utterance, for reports; the trainer never opens this file."""
-    splits = [*data.train_splits, *(data.ambiguous_splits if needs_ambiguous else [])]
+def _write_reference(path: Path, data: DataArguments, trainer: AmbiSERTrainer) -> None:
+    """The raters' answer to every training utterance, and so to its segments; the trainer never opens this file."""
+    splits = [*data.train_splits, *(data.ambiguous_splits if trainer.needs_ambiguous else [])]
     columns = ["id", "reference_votes", "reference_label", "true_distribution"]
     parts = [_load(data, split).select_columns(columns).with_format("arrow")[:] for split in splits]
+    table = pa.concat_tables(parts)
+    row = {name: i for i, name in enumerate(table["id"].to_pylist())}
+    segments = [name for name in trainer.data.ids if name not in row]
+    if segments:
+        cut = table.take([row[name.rpartition("#")[0]] for name in segments])
+        table = pa.concat_tables([table, cut.set_column(0, table.schema.field("id"), pa.array(segments))])
     part = path.with_suffix(".part")
-    pq.write_table(pa.concat_tables(parts), part)
+    pq.write_table(table, part)
     part.replace(path)
 
 
