@@ -144,14 +144,14 @@ def test_what_cannot_be_run_is_one_line_and_status_2(tmp_path, dataset, capsys, 
 def test_a_dry_run_says_what_would_be_run_and_runs_nothing(tmp_path, dataset, capsys, monkeypatch):
     systems = {
         "ipr": {"method": "ipr", "warmup_epochs": 1, "sweep": {"mu": [0.1, 0.2]}},
-        "later": {"method": "slc"},
+        "later": {"method": "coming"},
     }
-    path = plan(tmp_path, dataset, systems=systems, not_yet={"method": ["slc"]}, seeds=[0, 1])
+    path = plan(tmp_path, dataset, systems=systems, not_yet={"method": ["coming"]}, seeds=[0, 1])
     assert command(path, tmp_path / "out", "--dry-run") == 0
     said = capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     splits = json.loads((dataset / "build_report.json").read_text())["configs"]["ipr-strict-kfold3-1"]["splits"]
-    assert "made: 4 cells" in said and "later: skipped, method slc is not there yet" in said
+    assert "made: 4 cells" in said and "later: skipped, method coming is not there yet" in said
     assert "ipr-strict-kfold3-1: " + ", ".join(f"{name} {part['rows']}" for name, part in splits.items()) in said
     assert "ipr@mu=0.2/ipr-strict-kfold3-1/seed-1: to run" in said
     labelled = -(-splits["d1"]["rows"] // 4)
@@ -180,12 +180,13 @@ def test_a_built_data_set_is_held_against_the_published_sizes(tmp_path, dataset,
 
 
 def test_what_is_still_to_come_is_skipped_and_listed(tmp_path, dataset, capsys):
-    systems = {"later": {"method": "slc"}, "net": {"method": "hard_vote", "model": "blstm"}}
-    path = plan(tmp_path, dataset, systems=systems, not_yet={"method": ["slc"], "model": ["blstm"]})
+    systems = {"later": {"method": "coming"}, "net": {"method": "hard_vote", "model_family": "net"}}
+    path = plan(tmp_path, dataset, systems=systems, not_yet={"method": ["coming"], "model_family": ["net"]})
     assert command(path, tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert (
-        "skipped: later: method slc is not there yet" in said and "skipped: net: model blstm is not there yet" in said
+        "skipped: later: method coming is not there yet" in said
+        and "skipped: net: model_family net is not there yet" in said
     )
 
 

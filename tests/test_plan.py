@@ -65,10 +65,12 @@ def test_a_sweep_becomes_a_system_a_point(tmp_path):
 
 
 def test_the_resolved_plan_is_a_whole_one(tmp_path):
-    plan = read_plan(write(tmp_path, not_yet={"method": ["slc"]}, systems={**PLAN["systems"], "s": {"method": "slc"}}))
+    plan = read_plan(
+        write(tmp_path, not_yet={"method": ["coming"]}, systems={**PLAN["systems"], "s": {"method": "coming"}})
+    )
     content = yaml.safe_load(yaml.safe_dump(plan.resolved()))
     assert content["systems"]["baseline"]["method"] == "hard_vote" and content["seeds"] == [0, 1]
-    assert content["not_there_yet"] == {"s": "method slc is not there yet"} and "s" not in content["systems"]
+    assert content["not_there_yet"] == {"s": "method coming is not there yet"} and "s" not in content["systems"]
     assert {cell.system for cell in expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)} == {"baseline", "ipr"}
 
 
@@ -125,7 +127,7 @@ def test_two_data_sets_with_splits_of_one_name_need_names(tmp_path):
         ({"shared": {"output_dir": "x"}}, "shared: 'output_dir' is decided by the plan"),
         ({"seeds": 3}, "seeds=3 must be a list of whole numbers"),
         ({"seeds": [1, 1]}, "names a seed twice"),
-        ({"not_yet": {"methods": ["slc"]}}, r"not_yet: unknown key 'methods' \(did you mean 'method'\?\)"),
+        ({"not_yet": {"methods": ["coming"]}}, r"not_yet: unknown key 'methods' \(did you mean 'method'\?\)"),
         ({"paper": {"numbers": [{"system": "a", "figure": "wa"}]}}, "paper, number 1: 'value' is missing"),
         ({"paper": {"numbers": [{"system": "a", "figur": "wa", "value": 1}]}}, "did you mean 'figure'"),
     ],

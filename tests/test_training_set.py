@@ -230,6 +230,68 @@ def test_clips_are_scored_against_the_raters_answer_also_where_labels_are_hidden
     assert len(EvaluationSet(B, max_seconds=0.1)[3][0].waveform) == 1600
 
 
+# ---- segments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.25, 10.0])
+def test_segments_are_the_clip_cut_from_its_start(seconds):
+    store, size = ClipStore(A, segment_seconds=seconds), round(seconds * 16000)
+    assert len(store) == sum(-(-len(wave(A, i)) // size) for i in range(len(A)))
+    for i in range(len(A)):
+        pieces = [store[j] for j in np.flatnonzero(store.clip == i)]
+        np.testing.assert_array_equal(np.concatenate(pieces), wave(A, i))
+        assert all(len(piece) == size for piece in pieces[:-1]) and 0 < len(pieces[-1]) <= size
+    np.testing.assert_allclose(store.durations, [len(store[j]) / 16000 for j in range(len(store))], atol=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "n"), [(1599, 1), (1600, 1), (1601, 2), (3200, 2), (17600, 11)])
+def test_a_clip_of_whole_segments_has_no_empty_one(samples, n):
+    stream = io.BytesIO()
+    soundfile.write(stream, np.full(samples, 0.1, np.float32), 16000, format="FLAC", subtype="PCM_16")
+    split = with_columns(A.select([0]), audio=[{"bytes": stream.getvalue(), "path": "x"}], duration=[samples / 16000])
+    assert len(ClipStore(split, segment_seconds=0.1)) == n
+
+
+def test_a_clip_is_cut_at_its_limit_before_it_is_cut_into_segments():
+    store = ClipStore(A, max_seconds=0.3, segment_seconds=0.2)
+    assert store.n_cut == sum(len(wave(A, i)) > 4800 for i in range(len(A)))
+    for i in range(len(A)):
+        pieces = [store[j] for j in np.flatnonzero(store.clip == i)]
+        np.testing.assert_array_equal(np.concatenate(pieces), wave(A, i)[:4800])
+
+
+def test_each_segment_is_a_row_with_its_utterances_target():
+    data = TrainingSet(A, made_split(6, 1, name="b"), ambiguous_target="soft_label", segment_seconds=0.25)
+    whole = TrainingSet(A, made_split(6, 1, name="b"), ambiguous_target="soft_label")
+    target = dict(zip(whole.ids, whole.observed.tolist(), strict=True))
+    assert len(set(data.ids)) == len(data.ids) == len(data.observed) == data.n_labelled + data.n_ambiguous
+    assert {name.partition("#")[0] for name in data.ids} == set(whole.ids) and "a000#1" in data.ids
+    assert [target[name.partition("#")[0]] for name in data.ids] == data.observed.tolist()
+    assert describe(data)["utterances_before_cutting"] == 15 and "utterances_before_cutting" not in describe(whole)
+    clip = data[StepKey(0, data.ids.index("a003#1"), ())][0]
+    np.testing.assert_array_equal(clip.waveform, wave(A, 3)[4000:8000])
+
+
+def test_segments_are_scored_each_with_its_clips_answer():
+    data, whole = EvaluationSet(B, segment_seconds=0.2), EvaluationSet(B)
+    row = [whole.ids.index(name.partition("#")[0]) for name in data.ids]
+    np.testing.assert_array_equal(data.votes, whole.votes[row])
+    np.testing.assert_array_equal(data.consensus, whole.consensus[row])
+    np.testing.assert_array_equal(data.agreement, whole.agreement[row])
+    assert [data.speakers[i] for i in range(len(data))] == [whole.speakers[i] for i in row]
+
+
+def test_votes_of_ambiguous_utterances_are_read_where_a_method_says_so_and_the_voteless_listed():
+    split = made_split(6, 1, name="b")
+    votes = split["soft_label"]
+    split = with_columns(split, soft_label=[[0.0] * 4 if i == 2 else v for i, v in enumerate(votes)])
+    data = TrainingSet(A, split, ambiguous_target="soft_label")
+    assert data.left_out == ["b002"] and data.n_ambiguous == 5
+    kept = [v for i, v in enumerate(votes) if i != 2]
+    np.testing.assert_allclose(data.observed[data.n_labelled :], kept, atol=1e-6)
+    assert TrainingSet(A, split).observed[9:].sum() == 0
+
+
 # ---- batches -------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ systems:
 ```
 
 Optional: `corpus` and `build` of a data set (the corpus whose published sizes stand in for a data set that is not
-there, and the command that builds it), `not_yet` (methods and models that the plan names before they exist) and
+there, and the command that builds it), `not_yet` (methods and families of models named before they exist) and
 `paper` (the numbers of a paper's table, for a report: `reference`, and `numbers`, each with `system`, `figure`,
 `value` and what else is known of it: `split`, `protocol`, `reference`, `sd`, `low`, `high`; `folds`, fold by fold).
 """
@@ -34,8 +34,8 @@ from typing import Any
 
 import yaml
 
-import hf_ambiser
 from hf_ambiser.methods import available_methods
+from hf_ambiser.models import available_families
 from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest, read_config
 
 
@@ -122,7 +122,7 @@ def read_plan(path: Path) -> Plan:
         _known(text, _PLAN, "the plan")
         _twice(path)
         not_yet = _mapping(text.get("not_yet", {}), "not_yet")
-        _known(not_yet, ("method", "model"), "not_yet")
+        _known(not_yet, ("method", "model_family"), "not_yet")
         return Plan(
             name=_text(text.get("name", path.stem), "name"),
             about=_text(text.get("about", ""), "about"),
@@ -201,7 +201,7 @@ def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
 
 def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
     """A system whose fields exist, or that waits for a method or model which the plan says is to come."""
-    for kind, there in (("method", available_methods()), ("model", _model_families())):
+    for kind, there in (("method", available_methods()), ("model_family", available_families())):
         value = fields.get(kind)
         coming = [str(v) for v in not_yet.get(kind, [])]
         if value in coming and value not in there:
@@ -237,11 +237,6 @@ def _paper(given: Any) -> dict[str, Any]:
         if not isinstance(number["value"], int | float):
             raise PlanError(f"{where}: value={number['value']!r} must be a number.")
     return paper
-
-
-def _model_families() -> list[str]:
-    folder = Path(hf_ambiser.__file__).parent / "models"
-    return sorted(path.stem.removeprefix("modeling_") for path in folder.glob("modeling_*.py"))
 
 
 def _seeds(given: Any) -> tuple[int, ...]:

@@ -1,0 +1,80 @@
+"""Arguments of SLC, each with the place in the paper its default comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+
+
+_CHOICES = {
+    "objective": ("joint", "cross_entropy", "inter_class"),
+    "inter_class_form": ("y_k", "y_j"),
+    "inter_class_label": ("corrected", "votes"),
+    "correct_from": ("votes", "last"),
+    "weight_decay_form": ("l2", "decoupled"),
+}
+
+
+@dataclass
+class SLCArguments(AmbiSERTrainingArguments):
+    """Arguments of `SLCTrainer`. What the paper does not give is a choice, listed on the method's page."""
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Fixed, in both stages; Table I."})
+    adam_epsilon: float = field(default=1e-5, metadata={"help": "Table I."})
+    weight_decay: float = field(default=1e-4, metadata={"help": "Table I."})
+    num_train_epochs: float = field(default=100, metadata={"help": "Most epochs of the second stage; Table I."})
+    per_device_train_batch_size: int = field(
+        default=9,
+        metadata={
+            "help": "Clear utterances in a step. With the ambiguous ones that travel with them that makes Table I's 16"
+            " at the paper's counts (6598 clear, 4449 ambiguous)."
+        },
+    )
+    class_weights: str = field(
+        default="inverse_frequency", metadata={"help": "Section V-A; for a soft target the expectation under it."}
+    )
+    alpha: float = field(default=0.3, metadata={"help": "Share of the prediction in a corrected label, Eq. 6."})
+    beta: float = field(default=0.1, metadata={"help": "Margin of the inter-class difference loss, Eq. 10."})
+    objective: str = field(
+        default="joint",
+        metadata={
+            "help": "Table IX: cross-entropy on all and inter-class difference on ambiguous utterances (`joint`, Eq."
+            " 11), or one of the two alone for both (`cross_entropy`, `inter_class`)."
+        },
+    )
+    inter_class_form: str = field(
+        default="y_k", metadata={"help": "Last term of Eq. 10: `- y_k p_k`, or `- y_j p_k` as it is printed (`y_j`)."}
+    )
+    inter_class_label: str = field(
+        default="corrected", metadata={"help": "y of Eq. 10: corrected (section III-B) or the `votes` (Eq. 16)."}
+    )
+    correct_from: str = field(
+        default="votes",
+        metadata={
+            "help": "What Eq. 6 corrects: the votes' shares, or the label of the `last` time, so that it adds up."
+        },
+    )
+    finetune_epochs: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most epochs of the first stage, the temporal branch on clear utterances; 0 leaves it out; default"
+            " num_train_epochs."
+        },
+    )
+    weight_decay_form: str = field(
+        default="l2",
+        metadata={"help": "In the gradient, which makes AdamW Adam (Table I), or `decoupled` as in AdamW."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha={self.alpha} must lie in [0, 1].")
+        if self.beta < 0:
+            raise ValueError(f"beta={self.beta} must be 0 or more.")
+        if self.finetune_epochs is not None and self.finetune_epochs < 0:
+            raise ValueError(f"finetune_epochs={self.finetune_epochs} must be 0 or more, or None.")

@@ -1,0 +1,48 @@
+"""What became of the ambiguous utterances' labels in a run of SLC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hf_ambiser.labels import entropy_bits, soft_labels
+from hf_ambiser.metrics.distribution import js_divergence
+from hf_ambiser.plotting import new_axes, save
+from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+
+
+def read_corrected(run: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Votes' shares and corrected labels `(n, K)` of the ambiguous utterances at an epoch's end.
+
+    They are those whose label changed or is not one class alone, which clear utterances' labels are.
+    """
+    table = read_trajectory(run, epoch)
+    votes, label = soft_labels(table["observed"]), soft_labels(table["target"])
+    ambiguous = (votes.max(axis=1) < 1) | (np.abs(votes - label).max(axis=1) > 0)
+    return votes[ambiguous], label[ambiguous]
+
+
+def plot_correction(run: Path, out: Path) -> Path:
+    """Entropy of votes and corrected labels, and the distance between them, epoch by epoch."""
+    epochs = trajectory_epochs(run)
+    parts = [read_corrected(run, epoch) for epoch in epochs]
+    figure, axes = new_axes("epoch", "bit")
+    axes.plot(epochs, [entropy_bits(votes).mean() for votes, _ in parts], "--", color="grey", label="entropy of votes")
+    axes.plot(epochs, [entropy_bits(label).mean() for _, label in parts], label="entropy of corrected labels")
+    axes.plot(epochs, [js_divergence(votes, label).mean() for votes, label in parts], label="distance (JS)")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return save(figure, out)
+
+
+def plot_moved_labels(run: Path, out: Path, classes: list[str]) -> Path:
+    """Shares of the classes among the votes and among the corrected labels after the last epoch."""
+    votes, label = read_corrected(run, trajectory_epochs(run)[-1])
+    figure, axes = new_axes("", "share of ambiguous utterances' labels (%)")
+    place = np.arange(len(classes))
+    axes.bar(place - 0.2, 100 * votes.mean(axis=0), 0.4, color="lightgrey", label="votes")
+    axes.bar(place + 0.2, 100 * label.mean(axis=0), 0.4, label="corrected")
+    axes.set_xticks(place, classes)
+    axes.legend()
+    return save(figure, out)

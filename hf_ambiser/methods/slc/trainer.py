@@ -1,0 +1,141 @@
+"""The SLC trainer: the label that an ambiguous clip gets at each step, and the loss that draws its classes apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import set_seed
+
+from hf_ambiser.methods.slc.arguments import SLCArguments
+from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels
+from hf_ambiser.methods.slc.finetuning import adam, finetuned_branch, temporal_branch
+from hf_ambiser.methods.slc.inter_class import inter_class_difference
+from hf_ambiser.papers import Paper
+from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
+from hf_ambiser.trajectory import trajectory_epochs
+
+
+class SLCTrainer(AmbiSERTrainer):
+    """Ambiguous clips are learnt from with a mixture of their votes and what the model says of them at this step.
+
+    Algorithm 1: the temporal branch is fine-tuned on clear clips, put into the whole model, and that is trained on all
+    clips, clear ones with their consensus label, ambiguous ones with the corrected label of Eq. 6. The loss is
+    cross-entropy over all clips and the inter-class difference over ambiguous ones (Eq. 7-11).
+
+    Takes a labelled split of clear and one of ambiguous clips, whose votes it reads; made for the model family
+    "fusion", runs with any other, whose encoder then is the temporal branch. Changes `correct`, `extra_loss`, `train`.
+    Its relations: with alpha=0, objective="cross_entropy" and finetune_epochs=0 it learns from fixed soft labels.
+    """
+
+    name = "slc"
+    arguments_class = SLCArguments
+    model_family = "prototype"
+    needs_ambiguous = True
+    ambiguous_target = "soft_label"
+    summary = (
+        "Real-time soft-label correction. The temporal branch first learns from clips on which the raters agree. Then"
+        " the whole model learns from all clips, and at every step the label of an ambiguous clip is the shares of its"
+        " votes mixed with what the model says of it at that very step."
+    )
+    paper = Paper(
+        key="gan2025improving",
+        authors=(
+            "Chenquan Gan",
+            "Daitao Zhou",
+            "Qingyi Zhu",
+            "Xibin Wang",
+            "Deepak Kumar Jain",
+            "Vitomir Štruc",
+        ),
+        title="Improving Emotion Recognition from Ambiguous Speech via Spatio-Temporal Spectrum Analysis and Real-Time"
+        " Soft-Label Correction",
+        year=2025,
+        venue="preprint",
+    )
+    suite_settings = {"finetune_epochs": 1}
+    variants = {
+        "cross_entropy": {"objective": "cross_entropy"},
+        "inter_class": {"objective": "inter_class"},
+        "as_printed": {"inter_class_form": "y_j", "inter_class_label": "votes"},
+        "accumulating": {"correct_from": "last"},
+        "without_finetuning": {"finetune_epochs": 0},
+    }
+
+    args: SLCArguments
+
+    def __init__(self, model: Any, args: SLCArguments, *data: Any, **kwargs: Any) -> None:
+        if isinstance(args, SLCArguments):
+            kwargs.setdefault("optimizer_cls_and_kwargs", adam(args))
+        super().__init__(model, args, *data, **kwargs)
+
+    def set_up(self) -> None:
+        """Which rows the cross-entropy is averaged over: all together (Eq. 7), or none."""
+        if self.is_fsdp_enabled:
+            raise ValueError(
+                "slc cannot run under FSDP: the temporal branch is taken out of one model and put into another, whose"
+                " parameters are sharded there. Use train_scripts/accelerate/ddp.yaml."
+            )
+        self.averaged_over = () if self.args.objective == "inter_class" else ("all",)
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Both stages of Algorithm 1; one that was killed goes on in the stage it was in.
+
+        Args:
+            resume_from_checkpoint: A checkpoint of the second stage, or None. The first stage finds its own.
+            *args: As `Trainer.train`.
+            **kwargs: As `Trainer.train`.
+        """
+        epochs = self.args.num_train_epochs if self.args.finetune_epochs is None else self.args.finetune_epochs
+        model: Any = self.model
+        if not resume_from_checkpoint and epochs > 0 and temporal_branch(model):
+            model.load_state_dict(finetuned_branch(self, self.args, epochs), strict=False)
+        # Whether the first stage ran in this process or was read must not show in what is drawn from here on.
+        set_seed(self.args.seed)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    # ---- labels ------------------------------------------------------------------------------------------------
+
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
+        """Eq. 6: clear rows keep their label; an ambiguous one's is mixed with the prediction."""
+        observed = self.table.observed[batch.index]
+        start = observed if self.args.correct_from == "votes" else self.table.columns["target"][batch.index]
+        predicted = torch.softmax(outputs.logits.float(), dim=-1)
+        corrected = (1 - self.args.alpha) * start + self.args.alpha * predicted
+        targets = torch.where(batch.ambiguous[:, None], corrected, observed)
+        # The base class weighs labelled rows itself.
+        weights = torch.where(batch.ambiguous, (targets * self.class_weight).sum(dim=1), 1.0)
+        return targets, weights
+
+    def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
+        """Eq. 9: the inter-class difference, mean over the ambiguous rows; over all rows where it is the only loss."""
+        if self.args.objective == "cross_entropy":
+            return 0.0
+        alone = self.args.objective == "inter_class"
+        rows = batch.labelled | batch.ambiguous if alone else batch.ambiguous
+        if self.args.inter_class_label == "corrected":
+            with torch.no_grad():
+                labels, _ = self.correct(outputs, batch)
+        else:
+            labels = self.table.observed[batch.index]
+        probability = torch.softmax(outputs.logits.float(), dim=-1)[rows]
+        values = inter_class_difference(probability, labels[rows], self.args.beta, self.args.inter_class_form)
+        loss = self.effective_mean(values, "all" if alone else "ambiguous")
+        self.record(loss_inter_class=loss.detach())
+        return loss
+
+    @classmethod
+    def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
+        """How far labels were corrected over the epochs, and which classes gained and lost."""
+        if not trajectory_epochs(run):
+            return {}
+        plot_correction(run, out / "correction.png")
+        plot_moved_labels(run, out / "moved_labels.png", classes)
+        return {
+            "correction.png": "Mean entropy of the ambiguous training clips' corrected labels and their distance from"
+            " the raters' votes (Jensen-Shannon divergence), over the epochs.",
+            "moved_labels.png": "Share of the votes of ambiguous training clips by class, and of their corrected"
+            " labels after the last epoch.",
+        }
