@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from os import PathLike
 
 from transformers import AutoFeatureExtractor, PreTrainedConfig, SequenceFeatureExtractor, Wav2Vec2FeatureExtractor
 
@@ -31,6 +32,15 @@ def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2Featu
     )
 
 
+def pretrained_feature_extractor(encoder: str | PathLike[str]) -> SequenceFeatureExtractor | None:
+    """The one that is saved beside a pretrained encoder, or None, which is logged."""
+    try:
+        return AutoFeatureExtractor.from_pretrained(encoder)
+    except (OSError, ValueError) as error:
+        logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
+        return None
+
+
 def encoder_feature_extractor(encoder_config: PreTrainedConfig, encoder: str | None) -> SequenceFeatureExtractor:
     """The pretrained encoder's own, as it was trained with (some without scaling), or else the default of its kind.
 
@@ -38,13 +48,9 @@ def encoder_feature_extractor(encoder_config: PreTrainedConfig, encoder: str | N
         encoder_config: Configuration of the encoder.
         encoder: Its name or folder; None for one that is not pretrained.
     """
-    if encoder is not None:
-        try:
-            extractor = AutoFeatureExtractor.from_pretrained(encoder)
-        except (OSError, ValueError) as error:
-            logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
-        else:
-            # Most published ones say False; without the mask padding would count as speech.
-            extractor.return_attention_mask = True
-            return extractor
-    return default_feature_extractor(encoder_config)
+    extractor = None if encoder is None else pretrained_feature_extractor(encoder)
+    if extractor is None:
+        return default_feature_extractor(encoder_config)
+    # Most published ones say False; without the mask padding would count as speech.
+    extractor.return_attention_mask = True
+    return extractor

@@ -166,6 +166,7 @@ class WaveformClassifier(PreTrainedModel):
 
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the encoder's convolutions (nothing to do for log-mel, which has fixed filters)."""
+        self._need_encoder("freeze")
         freeze = getattr(self.encoder, "freeze_feature_encoder", None)
         if freeze is not None:
             freeze()
@@ -177,6 +178,12 @@ class WaveformClassifier(PreTrainedModel):
         self.freeze_feature_encoder()
         self.encoder.requires_grad_(False)
 
+    def _need_encoder(self, wanted: str) -> None:
+        if self.encoder is None:
+            raise ValueError(
+                f"{wanted} is for models with an encoder; this {type(self).__name__} has none. Leave it out."
+            )
+
     def lora_target_modules(self) -> list[str]:
         """Names for `LoraConfig(target_modules=...)` that suit the encoder; `lora_modules_to_save` goes with them.
 
@@ -187,6 +194,7 @@ class WaveformClassifier(PreTrainedModel):
         Raises:
             ValueError: If the encoder has none of these.
         """
+        self._need_encoder("lora")
         if isinstance(self.encoder, LogMelModel):
             return ["conv", "projection"]
         candidates = [["q_proj", "v_proj"], ["linear_q", "linear_v"], ["query_proj", "value_proj"]]

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import set_seed
+from transformers.training_args import OptimizerNames
 
 from hf_ambiser import checkpoints
 from hf_ambiser.methods.slc.arguments import SLCArguments
@@ -27,7 +28,7 @@ _TEMPORAL = re.compile(r"(^|\.)(encoder|frame_weight)\.")
 
 def adam(args: SLCArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """Adam in the place of AdamW, whose weight decay would not be in the gradient; None where that is asked for."""
-    if args.weight_decay_form == "decoupled" or not str(args.optim).startswith("adamw_torch"):
+    if args.weight_decay_form == "decoupled" or not OptimizerNames(args.optim).value.startswith("adamw_torch"):
         return None
     betas = (args.adam_beta1, args.adam_beta2)
     return torch.optim.Adam, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}

@@ -1,0 +1,314 @@
+"""Audio classifier of Gan et al. (SLC): a spatial branch, a temporal branch, their fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Wav2Vec2FeatureExtractor
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_fusion import SPATIAL_SIZE, FusionConfig
+from .feature_extractor import pretrained_feature_extractor
+from .kaldi_log_mel import KaldiLogMel
+from .valid_frames import length_mask, pad_to_minimum, sample_lengths
+from .waveform_classifier import WaveformClassifier, soft_cross_entropy
+
+
+@dataclass
+class FusionClassifierOutput(ModelOutput):
+    """What the model answers about B clips in S segments, K classes and embeddings of size D.
+
+    Args:
+        loss: Mean soft cross-entropy of `logits`, float32, shape (); only with labels.
+        logits: Mean of the segments' logits of each clip, shape (B, K).
+        embedding: Mean over each clip's segments of what the classifier is given, float32, shape (B, D).
+        segment_logits: Classifier's scores of each segment, a clip's segments side by side, shape (S, K).
+        segment_clip: The clip that each segment is of, int64, shape (S,).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    embedding: Tensor | None = None
+    segment_logits: Tensor | None = None
+    segment_clip: Tensor | None = None
+
+
+class SpatialBlock(GradientCheckpointingLayer):
+    """Convolutions side by side, norm over channels at each (time, mel) place, ReLU, and halving by averaging.
+
+    Args:
+        in_channels: Channels that go in.
+        channels: Channels of each convolution.
+        kernels: `(time, mel)` odd sizes of each convolution.
+        halve: Whether frames and bands are halved at the end (odd ones drop the last).
+        eps: Of the norm.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, kernels: list[tuple[int, int]], halve: bool, eps: float
+    ) -> None:
+        super().__init__()
+        self.halve = halve
+        self.kernels = nn.ModuleList(
+            nn.Conv2d(in_channels, channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2)) for kernel in kernels
+        )
+        # Over channels only: statistics over the batch or over time would let other clips or padding in.
+        self.layer_norm = nn.LayerNorm(channels * len(kernels), eps=eps)
+
+    def forward(self, features: Tensor, frames: Tensor) -> Tensor:
+        """(B, C_in, T, M), zero past `frames` (B,) -> (B, C_out, T', M'), zero past the frames that are left."""
+        features = features.contiguous(memory_format=torch.channels_last)  # as the norm wants them; saves a tenth
+        features = torch.cat([convolution(features) for convolution in self.kernels], dim=1)
+        features = self.layer_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu()
+        if self.halve:
+            features = nn.functional.avg_pool2d(features, 2)
+            frames = frames // 2
+        # A convolution pads a clip's end with zeros when it is alone, so in a batch the frames there are zero too.
+        return features * length_mask(frames, features.shape[2])[:, None, :, None]
+
+
+class SpatialBranch(nn.Module):
+    """Log-mel spectrogram to one vector, section IV-B (Eq. 21-23)."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.mean, self.std = config.log_mel_mean, config.log_mel_std
+        self.frontend = KaldiLogMel(
+            config.sampling_rate, config.frame_length, config.hop_length, config.n_mels, config.pre_emphasis
+        )
+        eps = config.layer_norm_eps
+        blocks = [SpatialBlock(1, 8, [(11, 1), (1, 9), (5, 5)], True, eps)]
+        sizes = [24, *config.spatial_channels]
+        blocks += [
+            SpatialBlock(sizes[i], sizes[i + 1], [(3, 3)], i + 1 < len(sizes) - 1, eps) for i in range(len(sizes) - 1)
+        ]
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Waveforms (S, samples) of `lengths` (S,) samples, zero past them -> X_s (S, 96)."""
+        frames = self.frontend.frame_lengths(lengths)
+        features = (self.frontend(waveform) - self.mean) / self.std
+        features = features * length_mask(frames, features.shape[1])[:, :, None]
+        hidden = features.to(self.blocks[0].layer_norm.weight.dtype)[:, None]  # type: ignore[union-attr]
+        if self.training and any(block.gradient_checkpointing for block in self.blocks):
+            # Reentrant checkpointing gives a block gradients only if one of its inputs asks for one.
+            hidden.requires_grad_(True)
+        for block in self.blocks:
+            hidden = block(hidden, frames)
+            frames = frames // 2 if block.halve else frames
+        # Padded frames are zero, so the sum over all is that over the valid ones.
+        return hidden.float().mean(dim=3).sum(dim=2) / frames[:, None]
+
+
+class FusionHead(nn.Module):
+    """Everything but the encoder, in one module so that `modules_to_save=["head"]` of peft keeps it together."""
+
+    def __init__(self, config: FusionConfig, hidden_size: int) -> None:
+        super().__init__()
+        self.config = config
+        variant, classes = config.variant, len(config.id2label or {})
+        temporal = hidden_size if variant != "spatial" else 0
+        spatial = SPATIAL_SIZE if variant != "temporal" else 0
+        self.spatial = SpatialBranch(config) if spatial else None
+        self.frame_weight = nn.Linear(hidden_size, 1) if temporal else None
+        size = temporal + spatial
+        if variant == "multi_fusion":
+            self.fusion = nn.ModuleList(
+                nn.Linear(a, b)
+                for a, b in (
+                    (size, config.fusion_hidden_size),
+                    (config.fusion_hidden_size, config.fusion_hidden_size),
+                    (config.fusion_hidden_size, config.fusion_size),
+                )
+            )
+            self.from_spatial = nn.Linear(spatial, config.fusion_size)
+            self.from_temporal = nn.Linear(temporal, config.fusion_size)
+            size = config.fusion_size
+        self.softmax_fusion = variant == "multi_fusion" and config.fusion_activation == "softmax"
+        self.dense = nn.Linear(size, config.classifier_hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(config.classifier_hidden_size, classes)
+
+    def forward(
+        self, waveform: Tensor, lengths: Tensor, hidden_states: Tensor | None, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Segments to scores.
+
+        Args:
+            waveform: (S, samples), zero past each segment's length.
+            lengths: Samples of each segment, (S,).
+            hidden_states: The encoder's frames (S, T, H), None without an encoder.
+            valid: Which of them are valid, bool (S, T).
+
+        Returns:
+            Logits (S, K) and what the classifier was given (S, D), float32.
+        """
+        vectors = []
+        if self.spatial is not None:
+            vectors.append(self.spatial(waveform, lengths))
+        if hidden_states is not None and valid is not None:
+            vectors.append(self._sum_frames(hidden_states, valid))
+        dtype = self.dense.weight.dtype
+        fused = torch.cat(vectors, dim=-1)
+        if self.config.variant == "multi_fusion":
+            hidden = fused.to(dtype)
+            for layer in self.fusion[:2]:
+                hidden = layer(hidden).relu()
+            fused = self.fusion[2](hidden) + self.from_spatial(vectors[0].to(dtype))
+            fused = (fused + self.from_temporal(vectors[1].to(dtype))).float()
+            fused = fused.softmax(dim=-1) if self.softmax_fusion else fused
+        return self.out_proj(self.dropout(self.dense(fused.to(dtype)).relu())), fused.float()
+
+    def _sum_frames(self, hidden_states: Tensor, valid: Tensor) -> Tensor:
+        """Eq. 27-28 over the valid frames: (S, T, H) -> F_t (S, H) float32."""
+        assert self.frame_weight is not None
+        scores = self.frame_weight(hidden_states)[..., 0].float()
+        if self.config.frame_weights == "softmax":
+            weights = scores.masked_fill(~valid, float("-inf")).softmax(dim=-1)
+        else:
+            weights = scores * valid
+        return (weights[:, :, None] * hidden_states.float()).sum(dim=1)
+
+
+class FusionForAudioClassification(WaveformClassifier):
+    """Spatial and temporal branch, multi-level fusion, classifier; long clips in segments.
+
+    Example:
+        >>> model = FusionForAudioClassification(FusionConfig(num_labels=4))
+        >>> model(torch.zeros(2, 16000)).logits.shape
+        torch.Size([2, 4])
+    """
+
+    config_class = FusionConfig
+    config: FusionConfig
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__(config)
+        self.encoder = None if config.variant == "spatial" else self.make_encoder(config)
+        self.head = FusionHead(config, config.encoder_config.hidden_size)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            # Variance-preserving, not transformers' std of 0.02: all but the encoder learns from scratch.
+            linear: list[Any] = [self.head.out_proj, self.head.frame_weight]
+            if self.config.variant == "multi_fusion":
+                linear += [self.head.fusion[2], self.head.from_spatial, self.head.from_temporal]
+            kind = "linear" if any(module is layer for layer in linear) else "relu"
+            init.kaiming_normal_(module.weight, nonlinearity=kind)
+            if module is self.head.dense and self.head.softmax_fusion:
+                # What the softmax of Eq. 30 gives is 1 / d_t in the mean; with ordinary weights the classifier would
+                # see next to nothing of it, and next to no gradient would pass.
+                init.copy_(module.weight, module.weight * self.config.fusion_size)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, KaldiLogMel):
+            # Not in any checkpoint, so `from_pretrained` leaves them as uninitialised memory unless filled here.
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_encoder(cls, name_or_path: str | PathLike[str], **fields: Any) -> FusionForAudioClassification:
+        """As `WaveformClassifier.from_encoder`; waveforms are scaled as the encoder's own feature extractor says.
+
+        Args:
+            name_or_path: Hub name or folder of the encoder.
+            **fields: As there.
+        """
+        if fields.get("variant") == "spatial":
+            raise ValueError(
+                f"the variant 'spatial' has no encoder, so {name_or_path} would not be used; allowed: another variant,"
+                " or no encoder (encoder: null)."
+            )
+        if fields.get("normalize_waveform") is None:
+            extractor = pretrained_feature_extractor(name_or_path)
+            fields["normalize_waveform"] = getattr(extractor, "do_normalize", None)
+        return super().from_encoder(name_or_path, **fields)
+
+    def make_feature_extractor(self, encoder: str | None = None) -> Wav2Vec2FeatureExtractor:
+        """What prepares audio for this model: pads waveforms and leaves their level; the model itself scales segments.
+
+        Args:
+            encoder: Not needed: how it wants its waveforms is in the configuration.
+        """
+        return Wav2Vec2FeatureExtractor(
+            feature_size=1,
+            sampling_rate=self.config.sampling_rate,
+            padding_value=0.0,
+            do_normalize=False,
+            return_attention_mask=True,
+        )
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> FusionClassifierOutput:
+        """Classify clips.
+
+        Args:
+            input_values: Waveforms in [-1, 1] at `config.sampling_rate`, shape (B, samples).
+            attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
+            labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
+
+        Raises:
+            ValueError: If a shape is wrong, the mask is not ones then zeros, or a class index is out of range.
+        """
+        waveform, spoken, clip = self._segments(input_values, sample_lengths(input_values, attention_mask))
+        minimum = round(self.config.minimum_seconds * self.config.sampling_rate)
+        padded, lengths = pad_to_minimum(waveform, spoken, minimum)
+        hidden_states = valid = None
+        if self.encoder is not None:
+            scaled = _normalized(padded, spoken) if self.config.normalize_waveform else padded
+            hidden_states, valid = self.encode(scaled, length_mask(lengths, padded.shape[1]))
+        segment_logits, vectors = self.head(padded, lengths, hidden_states, valid)
+        logits = _mean_over(segment_logits, clip, len(input_values))
+        return FusionClassifierOutput(
+            loss=None if labels is None else soft_cross_entropy(logits, labels),
+            logits=logits,
+            embedding=_mean_over(vectors, clip, len(input_values)),
+            segment_logits=segment_logits,
+            segment_clip=clip,
+        )
+
+    def _segments(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pieces (S, samples) of clips (B, T) of `lengths` (B,), their lengths (S,) and the clip each is of (S,)."""
+        clips = torch.arange(len(lengths), device=lengths.device)
+        if self.config.segment_seconds is None:
+            return input_values, lengths, clips
+        size = round(self.config.segment_seconds * self.config.sampling_rate)
+        if input_values.shape[1] <= size:
+            return input_values, lengths, clips
+        missing = -input_values.shape[1] % size
+        pieces = nn.functional.pad(input_values, (0, missing)).view(len(lengths), -1, size)
+        start = torch.arange(pieces.shape[1], device=lengths.device)[None] * size
+        left = (lengths[:, None] - start).clamp(0, size)
+        kept = left > 0
+        return pieces[kept], left[kept], clips[:, None].expand_as(kept)[kept]
+
+
+def _normalized(waveform: Tensor, lengths: Tensor) -> Tensor:
+    """Each row at mean 0 and variance 1 over its first `lengths` (S,) samples, as transformers' extractor does it."""
+    mask = length_mask(lengths, waveform.shape[1])
+    values = waveform.float()
+    mean = (values * mask).sum(dim=1, keepdim=True) / lengths[:, None]
+    centred = (values - mean) * mask
+    variance = centred.square().sum(dim=1, keepdim=True) / lengths[:, None]
+    return centred * torch.rsqrt(variance + 1e-7)
+
+
+def _mean_over(values: Tensor, clip: Tensor, n: int) -> Tensor:
+    """Mean of rows (S, D) by the clip (S,) they are of: (n, D)."""
+    if len(values) == n:
+        return values
+    total = values.new_zeros(n, values.shape[1]).index_add(0, clip, values)
+    return total / torch.bincount(clip, minlength=n)[:, None].to(values.dtype)
+
+
+MODEL = FusionForAudioClassification
