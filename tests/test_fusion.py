@@ -127,8 +127,10 @@ def literal_spatial(branch, wave):
 
 def literal_temporal(head, frames, softmax):
     """Eq. 27-28 of one segment."""
-    scores = [float(frame @ head.frame_weight.weight[0] + head.frame_weight.bias[0]) for frame in frames]
-    if softmax:
+    scores = [float(frame @ head.frame_weight.weight[0]) for frame in frames]
+    if not softmax:
+        scores = [s + float(head.frame_weight.bias[0]) for s in scores]
+    else:
         total = sum(math.exp(s) for s in scores)
         scores = [math.exp(s) / total for s in scores]
     return sum(s * frame for s, frame in zip(scores, frames, strict=True))
@@ -291,6 +293,7 @@ def test_saved_and_loaded_is_the_same(variant, tmp_path):
         ("segment_seconds", 1.0),
         ("minimum_seconds", 0.2),
         ("frame_weights", "mean"),
+        ("sampling_rate", 8000),
         ("fusion_activation", "relu"),
         ("n_mels", 31),
         ("spatial_channels", (32, 48, 64, 96)),

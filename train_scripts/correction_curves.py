@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for corpora, cells, table and figure")
     parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5, 9], help=f"of {POOL} (%(default)s)")
-    parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.8], help="(%(default)s)")
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.6], help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of corpus and model (%(default)s)")
     parser.add_argument("--clips", type=int, default=600, help="of each corpus (%(default)s)")
     parser.add_argument("--epochs", type=int, default=10, help="on all clips, after half as many on clear ones")

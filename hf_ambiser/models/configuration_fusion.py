@@ -105,6 +105,7 @@ class FusionConfig(WaveformClassifierConfig):
         least = self.shortest_seconds
         longest = self.minimum_seconds if self.segment_seconds is None else self.segment_seconds
         positive = "a whole number of at least 1"
+        rate = getattr(self.encoder_config, "sampling_rate", None)  # log-mel has one; others are all of 16 kHz
         channels = len(self.spatial_channels) == SPATIAL_LAYERS and min(self.spatial_channels) >= 1
         check_fields(
             self,
@@ -116,7 +117,7 @@ class FusionConfig(WaveformClassifierConfig):
                 "fusion_hidden_size": (self.fusion_hidden_size >= 1, positive),
                 "classifier_hidden_size": (self.classifier_hidden_size >= 1, positive),
                 "classifier_dropout": (0 <= self.classifier_dropout < 1, "in [0, 1)"),
-                "sampling_rate": (self.sampling_rate >= 1, positive),
+                "sampling_rate": (rate in (None, self.sampling_rate), f"the encoder's, {rate}"),
                 "frame_seconds": (self.frame_length >= 2, "two samples or more"),
                 "hop_seconds": (self.hop_length >= 1, "a sample or more"),
                 "n_mels": (

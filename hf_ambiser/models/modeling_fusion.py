@@ -116,7 +116,9 @@ class FusionHead(nn.Module):
         temporal = hidden_size if variant != "spatial" else 0
         spatial = SPATIAL_SIZE if variant != "temporal" else 0
         self.spatial = SpatialBranch(config) if spatial else None
-        self.frame_weight = nn.Linear(hidden_size, 1) if temporal else None
+        # A softmax over frames does not see a number that is added to all of them.
+        bias = config.frame_weights == "none"
+        self.frame_weight = nn.Linear(hidden_size, 1, bias=bias) if temporal else None
         size = temporal + spatial
         if variant == "multi_fusion":
             self.fusion = nn.ModuleList(
