@@ -21,7 +21,7 @@ from transformers import Wav2Vec2Model
 from hf_ambiser.hub.leaks import check_leaks
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import _load_model
+from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)
@@ -183,7 +183,7 @@ def local(run: Path, wave: np.ndarray) -> dict[str, float]:
     from transformers import AutoFeatureExtractor
 
     classes = json.loads((run / "data.json").read_text())["classes"]
-    model = _load_model(str(run / "model"), classes).eval()
+    model = load_model(str(run / "model"), classes).eval()
     extractor = AutoFeatureExtractor.from_pretrained(run / "model")
     with torch.no_grad():
         logits = model(**extractor(wave, sampling_rate=16000, return_tensors="pt")).logits

@@ -51,7 +51,11 @@ class ModelArguments:
         metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); none: log-mel, from scratch."},
     )
     encoder_fields: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Fields of the encoder's configuration (JSON on the command line)."}
+        default=None,
+        metadata={
+            "help": "Fields of the encoder's configuration (JSON on the command line); without `encoder` also its"
+            " `model_type`, for example wav2vec2: that architecture from scratch, transformers' defaults its size."
+        },
     )
     model_fields: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Fields of the model's configuration (JSON on the command line)."}

@@ -167,7 +167,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             ) from error
     else:
         config = model_class.config_class(
-            encoder_config=LogMelConfig(**encoder_fields),
+            encoder_config={"model_type": LogMelConfig.model_type, **encoder_fields},
             id2label=names,
             label2id={label: i for i, label in names.items()},
             **model_fields,

@@ -108,13 +108,7 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     from transformers import AutoFeatureExtractor
 
     info = read_dataset_info(dataset)
-    try:
-        loaded = _load_model(model, info["classes"])
-    except OSError as error:
-        raise ValueError(
-            f"model {model!r} cannot be loaded: it is no folder with a trained model (a finished run writes"
-            f" <output_dir>/model), and no model of the Hub that can be reached from here."
-        ) from error
+    loaded = load_model(model, info["classes"])
     data = EvaluationSet(load_split(dataset, config, split))
     classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if classes != info["classes"]:
@@ -124,19 +118,34 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     return loaded.eval(), AutoFeatureExtractor.from_pretrained(model), data, info
 
 
-def _load_model(model: str, classes: list[str]) -> Any:
+def load_model(model: str, classes: list[str] | None = None) -> Any:
+    """A trained model from its folder or Hub name; an adapter is merged into the model it belongs to.
+
+    Args:
+        model: Folder or name.
+        classes: What an adapter's model answers; None: what the base model says it does.
+
+    Raises:
+        ValueError: If there is no such model, or an adapter does not name its base.
+    """
     from transformers import AutoModelForAudioClassification
 
-    if not (Path(model) / "adapter_config.json").is_file():
-        return AutoModelForAudioClassification.from_pretrained(model)
-    from peft import PeftConfig, PeftModel
+    try:
+        if not (Path(model) / "adapter_config.json").is_file():
+            return AutoModelForAudioClassification.from_pretrained(model)
+        from peft import PeftConfig, PeftModel
 
-    base = PeftConfig.from_pretrained(model).base_model_name_or_path
-    if not base:
-        raise ValueError(f"{model} is an adapter that does not say which model it belongs to.")
-    names = dict(enumerate(classes))
-    whole = AutoModelForAudioClassification.from_pretrained(base, id2label=names)
-    return PeftModel.from_pretrained(whole, model).merge_and_unload()
+        base = PeftConfig.from_pretrained(model).base_model_name_or_path
+        if not base:
+            raise ValueError(f"{model} is an adapter that does not say which model it belongs to.")
+        names = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        whole = AutoModelForAudioClassification.from_pretrained(base, **names)
+        return PeftModel.from_pretrained(whole, model).merge_and_unload()
+    except OSError as error:
+        raise ValueError(
+            f"model {model!r} cannot be loaded: it is no folder with a trained model (a finished run writes"
+            f" <output_dir>/model), and no model of the Hub that can be reached from here."
+        ) from error
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:
