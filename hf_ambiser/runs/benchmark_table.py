@@ -22,7 +22,7 @@ _COLUMNS = (
 NOTE = (
     "GFLOPs: of one clip, a multiply-add is 2; matrix products, convolutions, attention and recurrent layers, not"
     " Fourier transforms or element-wise work. Extractor: waveforms to what the model takes, copied to the device;"
-    " forward: the rest, front end included; mean (standard deviation) over runs after warm-up. Fastest: of the forward"
+    " forward: the rest, front end included; mean (standard deviation) over runs after warm-up. Fastest: of forward"
     " passes; the one to trust on a machine that does other work besides. RTF: (extractor + forward) / (length x"
     " batch), of the means, and so are clips/s. Memory: peak (above the loaded model before its first run)"
 )
