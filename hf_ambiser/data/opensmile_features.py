@@ -31,8 +31,8 @@ def opensmile_features(waveform: np.ndarray) -> np.ndarray:
     """Raw features of one clip, `(T, 32)` float32, for the same T frames as `Acoustic32FeatureExtractor.extract`.
 
     The configuration beside this file says what is computed, and why so. F0 (in Hz, 0 where unvoiced) and voicing
-    probability are those of 60 ms that *begin* with a frame, as in openSMILE's own sets: 17.5 ms later than ours, which
-    are centred. Where a signal is exactly 0, openSMILE's zero-crossing rate is about 1, ours 0.
+    probability are those of 60 ms that *begin* with a frame, as in openSMILE's own sets: 17.5 ms later than ours,
+    which are centred. Where a signal is exactly 0, openSMILE's zero-crossing rate is about 1, ours 0.
 
     Args:
         waveform: `(samples,)` floating point in [-1, 1] at 16 kHz.
@@ -43,8 +43,8 @@ def opensmile_features(waveform: np.ndarray) -> np.ndarray:
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not waveform.size or waveform.dtype.kind != "f":
         raise OpenSmileError(
-            f"waveform has shape {waveform.shape} and type {waveform.dtype}; allowed: (samples,), at least one, floating"
-            " point in [-1, 1] (divide 16-bit integers by 32768)."
+            f"waveform has shape {waveform.shape} and type {waveform.dtype}; allowed: (samples,), at least one,"
+            " floating point in [-1, 1] (divide 16-bit integers by 32768)."
         )
     smile = _smile()
     # So much at the end that the last 25 ms frame has its 60 ms too.

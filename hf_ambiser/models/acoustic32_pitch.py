@@ -1,9 +1,9 @@
 """F0 and voicing probability: autocorrelation of one clip's frames, then the best path through its peaks.
 
-The idea is Boersma's (1993, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio
-of a sampled sound"): the autocorrelation of a windowed frame over that of the window, a small bonus for short periods
-against octave errors, and a dynamic programme over frames. Ours are the band limit, the full-band normalisation, and a
-path that is found without a loop over frames.
+The idea is Boersma's (1993, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
+ratio of a sampled sound"): the autocorrelation of a windowed frame over that of the window, a small bonus for short
+periods against octave errors, and a dynamic programme over frames. Ours are the band limit, the full-band
+normalisation, and a path that is found without a loop over frames.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ JUMP_COST = 0.35
 VOICING_CHANGE_COST = 0.14
 # Frames this far below the clip's loudest one (-30 dB) are the more unvoiced the quieter they are.
 QUIET = 0.03
+# Power of the smallest signal beside a constant one that float32 can tell from rounding.
+DYNAMIC_RANGE = 1e-10
+# Frames transformed at a time, few enough to stay in a processor's cache.
+BLOCK = 128
 # Only what lies below counts as periodic, full weight to the first, none from the second number on (Hz). It keeps the
 # autocorrelation smooth at 16 kHz, so that a parabola through three of its values finds a peak's place and height.
 PASS_BELOW, STOP_FROM = 2000.0, 4000.0
@@ -98,20 +102,27 @@ def normalized_autocorrelation(waveform: Tensor, frames: int, settings: PitchSet
         `(T, lags)`, 1 where the frame repeats wholly, and the root of each frame's power, `(T,)`.
     """
     length, longest = settings.window_length, settings.lags[1] + 1
-    # No wrap-around at the lags used; a multiple of 64, for a length with a large prime factor takes four times as long.
+    # No wrap-around at the lags used; a multiple of 64, for lengths with a large prime factor take four times as long.
     transform = 64 * math.ceil((length + longest) / 64)
     window, own, weights = _window(length, transform, settings.sampling_rate)
     if len(waveform) < length:
         waveform = torch.nn.functional.pad(waveform, (0, length - len(waveform)))
     starts = torch.arange(frames) * settings.hop_length + (settings.frame_length - length) // 2
-    windows = waveform.unfold(0, length, 1)[starts.clamp(0, len(waveform) - length)]
-    windows = (windows - windows.mean(1, keepdim=True)) * window
-    spectrum = torch.fft.rfft(windows, n=transform)
-    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-    whole = windows.square().sum(1)
-    correlation = torch.fft.irfft(power * weights, n=transform)[:, : longest + 1]
-    floor = torch.finfo(whole.dtype).tiny
-    return correlation / own[: longest + 1] / whole.clamp_min(floor)[:, None], whole.sqrt()
+    starts = starts.clamp(0, len(waveform) - length)
+    correlations, powers = [], []
+    for block in starts.split(BLOCK):
+        windows = waveform.unfold(0, length, 1)[block]
+        mean = windows.mean(1, keepdim=True)
+        windows = (windows - mean) * window
+        spectrum = torch.fft.rfft(windows, n=transform)
+        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        whole = windows.square().sum(1)
+        correlation = torch.fft.irfft(power * weights, n=transform)[:, : longest + 1] / own[: longest + 1]
+        # What is left of a constant is rounding, which would repeat perfectly.
+        rounding = DYNAMIC_RANGE * length * mean.square() + torch.finfo(whole.dtype).tiny
+        correlations.append(correlation / (whole[:, None] + rounding))
+        powers.append(whole)
+    return torch.cat(correlations), torch.cat(powers).sqrt()
 
 
 def _candidates(correlation: Tensor, settings: PitchSettings) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,8 @@ def hamming(length: int) -> Tensor:
 def loudness(frames: Tensor) -> Tensor:
     """`(I / 1e-6) ** 0.3` with `I` the Hamming-weighted mean of squares, `(T, frame_length)` to `(T,)`.
 
-    openSMILE's `cIntensity`, a narrow-band approximation. Samples are in [-1, 1]: full scale is about 63 * 0.5 ** 0.3.
+    What openSMILE documents for `cIntensity`, a narrow-band approximation; that component as shipped (2.6) reads only
+    a frame's first sample. Samples are in [-1, 1]; a full-scale sine has about 51.
     """
     window = hamming(frames.shape[1])
     return (frames.square() @ (window / window.sum()) / REFERENCE_INTENSITY) ** LOUDNESS_EXPONENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
@@ -26,13 +27,13 @@ ALGORITHM = 1
 
 
 class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
-    """Waveforms to 32 features every 10 ms: 12 MFCC, loudness, F0, voicing probability, zero-crossing rate, derivatives.
+    """Waveforms to 32 features every 10 ms: 12 MFCC, loudness, F0, voicing, zero-crossing rate, their derivatives.
 
     Frames of 25 ms lie wholly inside the clip; a shorter clip is zero-padded to one frame. Loudness is
     `(I / 1e-6) ** 0.3`; F0 is in Hz and 0 where unvoiced, as in openSMILE; voicing probability and zero-crossing rate
-    are in [0, 1]; derivatives are per frame, over five frames. How each is computed stands in `acoustic32_spectrum.py`
-    and `acoustic32_pitch.py`; the order of dimensions in `FEATURE_NAMES`. The paper used openSMILE and does not say with
-    which settings: what is the same there is the same here (`hf_ambiser/data/opensmile_features.py` compares).
+    are in [0, 1]; derivatives are per frame, over five frames. How each is computed stands in
+    `acoustic32_spectrum.py` and `acoustic32_pitch.py`; the order of dimensions in `FEATURE_NAMES`. The paper used
+    openSMILE and does not say with which settings; `hf_ambiser/data/opensmile_features.py` computes the same with it.
 
     Every feature is normalised with mean and standard deviation of all frames of the training set (section 3.2), which
     `fit` finds and `save_pretrained` keeps. Without `fit` features come raw. To compute a corpus' features once, keep
@@ -55,7 +56,7 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
 
     model_input_names = ["input_features", "attention_mask"]
     # Set on the class and not by a call, so that a saved folder has its code however the class was reached.
-    _auto_class = "AutoFeatureExtractor"
+    _auto_class: Any = "AutoFeatureExtractor"
 
     def __init__(
         self,
@@ -69,9 +70,10 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
         std: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Fixed, and written into the saved file by the parent class.
-        for fixed in ("feature_size", "padding_value", "padding_side"):
-            kwargs.pop(fixed, None)
+        for field, fixed in (("feature_size", len(FEATURE_NAMES)), ("padding_value", 0.0), ("padding_side", "right")):
+            given = kwargs.pop(field, fixed)  # a saved file has it
+            if given != fixed:
+                raise ValueError(f"{type(self).__name__}.{field} is {given!r}; allowed: {fixed!r} only.")
         super().__init__(feature_size=len(FEATURE_NAMES), sampling_rate=sampling_rate, padding_value=0.0, **kwargs)
         self.frame_length = frame_length
         self.hop_length = hop_length
@@ -87,7 +89,8 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
         self._require("frame_length", self.frame_length >= 2, "a whole number of at least 2")
         self._require("hop_length", self.hop_length >= 1, "a whole number of at least 1")
         highest = self.sampling_rate / 4
-        self._require("f0_max", 0 < self.f0_min < self.f0_max <= highest, f"above f0_min ({self.f0_min}), to {highest}")
+        self._require("f0_min", self.f0_min > 0, "above 0")
+        self._require("f0_max", self.f0_min < self.f0_max <= highest, f"above f0_min ({self.f0_min}), to {highest}")
         self._require("voicing_threshold", 0 < self.voicing_threshold < 1, "in (0, 1)")
         size = len(FEATURE_NAMES)
         for field in ("mean", "std"):
@@ -114,9 +117,13 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
     @property
     def fingerprint(self) -> str:
         """Twelve digits that differ where raw features may: for the name of a cache of `extract`'s answers."""
-        fields = ("sampling_rate", "frame_length", "hop_length", "f0_min", "f0_max", "voicing_threshold")
-        settings = {"algorithm": ALGORITHM, "names": FEATURE_NAMES, **{field: getattr(self, field) for field in fields}}
+        settings = {"algorithm": ALGORITHM, "names": FEATURE_NAMES, **asdict(self._settings)}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def _settings(self) -> PitchSettings:
+        """All that raw features depend on."""
+        return PitchSettings(**{field.name: getattr(self, field.name) for field in fields(PitchSettings)})
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
         """Frames of clips of `sample_lengths` samples, `(B,)`; at least one each."""
@@ -131,26 +138,20 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
             sampling_rate: Its rate in Hz, to be checked.
 
         Raises:
-            ValueError: If the rate is another, or the clip is empty, not one-dimensional, not floating point, not finite.
+            ValueError: If the rate is another, or the clip is empty, not `(samples,)`, not floating point, not finite.
         """
         self._check_rate(sampling_rate)
         clip = _as_clip(waveform)
         frames = cut_frames(clip, self.frame_length, self.hop_length)
-        settings = PitchSettings(
-            sampling_rate=self.sampling_rate,
-            frame_length=self.frame_length,
-            hop_length=self.hop_length,
-            f0_min=self.f0_min,
-            f0_max=self.f0_max,
-            voicing_threshold=self.voicing_threshold,
-        )
-        f0, voicing = track_pitch(clip, len(frames), settings)
+        f0, voicing = track_pitch(clip, len(frames), self._settings)
         single = torch.stack([loudness(frames), f0, voicing, zero_crossing_rate(frames)], dim=1)
         static = torch.cat([mfcc(frames, self.sampling_rate), single], dim=1)
         return torch.cat([static, derivatives(static)], dim=1)
 
     def fit(self, waveforms: Iterable[Any], sampling_rate: int | None = None) -> Acoustic32FeatureExtractor:
         """Find mean and standard deviation over all frames of the training set's clips, one clip at a time.
+
+        They replace those of an earlier `fit`, in float64 and whatever the clips' order.
 
         Args:
             waveforms: The training set's clips, each as `extract` takes them.
@@ -166,7 +167,7 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
 
     def fit_features(self, features: Iterable[Tensor]) -> Acoustic32FeatureExtractor:
         """The same from raw features that `extract` gave, each `(T, 32)`."""
-        frames, mean, scatter = 0, torch.zeros(self.feature_size, dtype=torch.float64), 0.0
+        frames, mean, scatter = 0, *torch.zeros(2, self.feature_size, dtype=torch.float64)
         for clip in features:
             values = self._as_features(clip).double()
             # Clips' own statistics are merged (Chan et al., 1979): sums of squares would cancel.
@@ -201,7 +202,7 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
                 `return_tensors`, as in `SequenceFeatureExtractor.pad`.
 
         Returns:
-            `input_features` `(B, T, 32)` float32, zero past a clip's end, and `attention_mask` `(B, T)`, 1 for a frame.
+            `input_features` `(B, T, 32)` float32, 0 past a clip's end, and `attention_mask` `(B, T)`, 1 for a frame.
         """
         if not len(features):
             raise ValueError(f"{type(self).__name__} got 0 clips; allowed: 1 or more.")
@@ -249,15 +250,15 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
     def _as_features(self, features: Any) -> Tensor:
         features = torch.as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self.feature_size or not len(features):
-            shape = tuple(features.shape)
-            raise ValueError(f"features have shape {shape}; allowed: (T, {self.feature_size}), as extract() gives them.")
+            allowed = f"(T, {self.feature_size}), as extract() gives them"
+            raise ValueError(f"features have shape {tuple(features.shape)}; allowed: {allowed}.")
         return features
 
 
 def _is_one_clip(raw_speech: Any) -> bool:
     if hasattr(raw_speech, "ndim"):
         return raw_speech.ndim == 1
-    return len(raw_speech) > 0 and isinstance(raw_speech[0], float)
+    return len(raw_speech) > 0 and not hasattr(raw_speech[0], "__len__")
 
 
 def _as_clip(waveform: Any) -> Tensor:
