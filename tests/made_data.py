@@ -77,10 +77,9 @@ def training_set(
     return TrainingSet(
         change(made_split(n_labelled, 0, name="a")),
         ambiguous if trainer_class.needs_ambiguous else None,
-        target=trainer_class.target,
+        **{"target": trainer_class.target, **options},
         ambiguous_target=trainer_class.ambiguous_target,
         augment=Augmenter() if trainer_class.needs_augmented else None,
-        **options,
     )
 
 

@@ -52,7 +52,7 @@ class BLSTM(GradientCheckpointingLayer):
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, D) with `lengths` (B,) valid frames -> (B, T, 2 H); what stands past a length means nothing."""
         with torch.autocast(device_type=frames.device.type, enabled=False):
-            frames = frames.to(self.forwards.weight_ih_l0)
+            frames = frames.to(next(self.forwards.parameters()).dtype)
             return torch.cat(
                 [
                     self.forwards(frames)[0],

@@ -118,7 +118,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     train_set = TrainingSet(
         _join(data, data.train_splits),
         _join(data, data.ambiguous_splits) if method.needs_ambiguous else None,
-        target=method.target,
+        target=training.target or method.target,
         augment=Augmenter(training.augmentation) if method.needs_augmented else None,  # type: ignore[arg-type]
         seed=training.seed,
         max_seconds=training.max_seconds,
