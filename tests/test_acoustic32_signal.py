@@ -141,7 +141,7 @@ def test_f0_of_sweeps(sweep, signal):
     wave, true = signal(sweep, seconds=1.5)
     f0, _ = pitch(wave)
     assert (f0 > 0).all()
-    # At the ends the window is moved inwards: up to 27.5 ms, which are 3 frames and 51 cents of the fastest sweep here.
+    # At the ends the window is moved inwards: up to 27.5 ms, 3 frames and 51 cents of the fastest sweep.
     assert cents(f0, true).max() < 60
     assert cents(f0, true, edge=3).max() < 30 and np.median(cents(f0, true, edge=3)) < 6
 
