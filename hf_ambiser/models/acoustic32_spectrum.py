@@ -88,5 +88,5 @@ def derivatives(values: Tensor) -> Tensor:
     """
     reach = torch.arange(-DELTA_REACH, DELTA_REACH + 1)
     around = torch.arange(len(values))[:, None] + reach
-    weights = reach / reach.square().sum()
+    weights = (reach / reach.square().sum()).to(values.dtype)
     return torch.einsum("tnd,n->td", values[around.clamp(0, len(values) - 1)], weights)
