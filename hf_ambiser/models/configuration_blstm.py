@@ -75,6 +75,11 @@ class BLSTMConfig(WaveformClassifierConfig):
             return self.encoder_config.hidden_size
         return self.encoder_config.n_mels if self.input == "log_mel" else ACOUSTIC_FEATURES
 
+    def describe_frames(self) -> str:
+        """What the frames are, for a model card."""
+        names = {"acoustic32": f"{ACOUSTIC_FEATURES} acoustic features", "log_mel": "a log-mel spectrum"}
+        return f"{names[self.input]} every 10 ms" if self.input in names else super().describe_frames()
+
     def describe(self) -> str:
         """The architecture above the frames in a few words, for a model card."""
         looks_at = {"logits": "the frames' class scores", "hidden": "its output"}[self.attention]

@@ -114,6 +114,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
 
     config_class = BLSTMConfig
     config: BLSTMConfig
+    feature_extractor_class = Acoustic32FeatureExtractor
 
     def __init__(self, config: BLSTMConfig) -> None:
         super().__init__(config)
@@ -216,7 +217,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
             encoder: Name or folder of the pretrained encoder, whose own is taken if it has one.
         """
         if self.config.input == "acoustic32":
-            return Acoustic32FeatureExtractor()
+            return self.feature_extractor_class()
         return super().make_feature_extractor(encoder)
 
     def _need_encoder(self, what: str) -> None:
