@@ -78,3 +78,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(
                 "early_stopping_patience needs metric_for_best_model, for example 'ua' (with greater_is_better: true)."
             )
+
+    @property
+    def target(self) -> str | None:
+        """Column of the data set that is learnt from, where an argument decides it; None: the method's `target`."""
+        return None

@@ -77,10 +77,9 @@ def training_set(
     return TrainingSet(
         change(made_split(n_labelled, 0, name="a")),
         ambiguous if trainer_class.needs_ambiguous else None,
-        target=trainer_class.target,
+        **{"target": trainer_class.target, **options},
         ambiguous_target=trainer_class.ambiguous_target,
         augment=Augmenter() if trainer_class.needs_augmented else None,
-        **options,
     )
 
 
@@ -89,14 +88,19 @@ def evaluation_set(n: int = 11) -> EvaluationSet:
 
 
 def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "prototype") -> Any:
-    """A family with either encoder, small; with dropout log-mel masks time and bands, wav2vec 2.0 drops layers."""
+    """A family with either encoder, small; with dropout log-mel masks time and bands, wav2vec 2.0 drops layers.
+
+    A family that can do without an encoder has the pretrained kind or none, and then takes log-mel spectra.
+    """
     names = dict(enumerate(CLASSES))
     config_class = load_family(family).config_class
     sizes = {"hidden_size": 16, "dropout": dropout}
     fields = inspect.signature(config_class).parameters
+    frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
     return config_class(
         encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),
         **{field: value for field in fields for ending, value in sizes.items() if field.endswith(ending)},
+        **frames,
         id2label=names,
         label2id={v: k for k, v in names.items()},
     )

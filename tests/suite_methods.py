@@ -113,7 +113,7 @@ def make_trainer(
         )
         model = get_peft_model(model, wanted)
     evaluated = made_data.evaluation_set() if args.eval_strategy != "no" else None
-    data = made_data.training_set(trainer_class, change=change)
+    data = made_data.training_set(trainer_class, change=change, target=args.target or trainer_class.target)
     return trainer_class(model, args, data, evaluated, feature_extractor=extractor)
 
 

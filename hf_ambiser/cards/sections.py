@@ -113,7 +113,7 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
         name = f"[{facts.encoder}](https://huggingface.co/{facts.encoder})" if facts.encoder_on_hub else facts.encoder
         origin = f"the pretrained encoder {name} ({facts.kind})"
     else:
-        origin = f"a {facts.kind} encoder trained from scratch"
+        origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
     trained = frozen[str(facts.given.get("freeze", "none"))]
     adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""

@@ -17,7 +17,7 @@ LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
 
 @dataclass
 class Clip:
-    """One row of a batch: a waveform, the row of the label table it belongs to, and its role."""
+    """One row of a batch: a waveform (or frames made of it), the row of the label table it belongs to, its role."""
 
     waveform: np.ndarray
     index: int
@@ -30,8 +30,8 @@ class Clip:
 class ClipCollator:
     """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
 
-    Gives what the feature extractor makes of the clips (for waveforms `input_values (B, T)` float32 and
-    `attention_mask (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
+    Gives what the feature extractor makes of the clips (mostly `input_values (B, T)` float32 and `attention_mask
+    (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
 
     Args:
         feature_extractor: A `SequenceFeatureExtractor` for raw audio, the one saved with the model, so that training
@@ -43,13 +43,12 @@ class ClipCollator:
     def __call__(self, items: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
         """One padded batch of all clips of all items."""
         clips = sorted((clip for item in items for clip in item), key=lambda clip: clip.role)
-        padded = self.feature_extractor(
-            [clip.waveform for clip in clips],
-            sampling_rate=self.feature_extractor.sampling_rate,
-            padding=True,
-            return_attention_mask=True,
-            return_tensors="np",
-        )
+        waveforms, options = [clip.waveform for clip in clips], {"padding": True, "return_attention_mask": True}
+        if waveforms[0].ndim == 2:  # frames that the extractor made before
+            padded = self.feature_extractor.collate(waveforms, **options, return_tensors="np")
+        else:
+            rate = self.feature_extractor.sampling_rate
+            padded = self.feature_extractor(waveforms, sampling_rate=rate, **options, return_tensors="np")
         kinds = {name: np.int64 if name == "attention_mask" else np.float32 for name in padded}
         batch = {
             **{name: torch.from_numpy(np.asarray(padded[name], dtype=kind)) for name, kind in kinds.items()},

@@ -60,7 +60,7 @@ def load_fold(
     dataset_dir: Path,
     patterns: Sequence[str],
     cache_dir: Path | str | None,
-    change: Callable[[Dataset], Dataset] | None = None,
+    changes: Sequence[Callable[[Dataset], Dataset]] = (),
 ) -> Dataset:
     """One split of a fold.
 
@@ -71,7 +71,7 @@ def load_fold(
         dataset_dir: What `build()` made.
         patterns: The split's files, from the build report.
         cache_dir: Where `datasets` keeps its copy.
-        change: Applied to all rows before the selection, which only points into the table.
+        changes: Applied to all rows before the selection, which only points into the table.
     """
     import pyarrow.parquet
     from datasets import load_dataset
@@ -87,4 +87,6 @@ def load_fold(
     ]
     cache = cache_dir and str(cache_dir)
     shared = load_dataset("parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache)
-    return (change(shared) if change else shared).select(np.concatenate(rows))
+    for change in changes:
+        shared = change(shared)
+    return shared.select(np.concatenate(rows))

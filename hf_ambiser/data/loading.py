@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,12 @@ def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -
 
 
 def load_split(
-    dataset_dir: Path | str, config: str, split: str, reveal: bool = False, cache_dir: Path | str | None = None
+    dataset_dir: Path | str,
+    config: str,
+    split: str,
+    reveal: bool = False,
+    cache_dir: Path | str | None = None,
+    add: Callable[[Dataset], Dataset] | None = None,
 ) -> Dataset:
     """One split as a `datasets.Dataset` with the columns of `schema.features`.
 
@@ -59,6 +65,7 @@ def load_split(
             copied to the label columns, agreement (over the votes for the classes), entropy and tier computed from
             them. `ratings` stay empty. Other splits are returned as they are.
         cache_dir: Where `datasets` keeps its copy; its usual cache by default.
+        add: Adds columns; of folds, which share their clips, to all clips at once.
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
@@ -80,11 +87,13 @@ def load_split(
             f"{dataset_dir}: the labels hidden in {split!r} can be revealed as the votes have them only, but this data"
             f" set's labels are by {aggregation}. Reveal nothing, or build it with --aggregation shares."
         )
+    changes = [*([add] if add else []), *([_revealed] if reveal else [])]
     if is_fold(config):
-        change = _revealed if reveal else None
-        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, change)
+        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, changes)
     dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
-    return _revealed(dataset) if reveal else dataset
+    for change in changes:
+        dataset = change(dataset)
+    return dataset
 
 
 def _revealed(dataset: Dataset) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
+from hf_ambiser.data.frames import FRAMES, read_frames
 from hf_ambiser.data.sampler import StepKey
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.labels import soft_labels
@@ -27,7 +28,7 @@ class ClipStore:
     """Decoded clips of one split, kept in memory up to a budget, decoded again beyond it.
 
     Args:
-        dataset: A built split with an `audio` column of encoded bytes.
+        dataset: A built split with an `audio` column of encoded bytes, or with `frames` of it, which are then given.
         max_seconds: Longer clips are cut at their end; None keeps them whole. Cut clips are counted in `n_cut`.
         cache_gb: Memory for decoded clips, in GB.
         segment_seconds: Longer clips are given as segments of this length, the last one shorter; None: one each.
@@ -42,7 +43,8 @@ class ClipStore:
         cache_gb: float = 2.0,
         segment_seconds: float | None = None,
     ) -> None:
-        self._audio = dataset.select_columns(["audio"])
+        self._kind = FRAMES if FRAMES in dataset.column_names else "audio"
+        self._stored = dataset.select_columns([self._kind])
         self._limit = None if max_seconds is None else round(max_seconds * SAMPLING_RATE)
         self._budget = cache_gb * 1e9
         self._cache: dict[int, np.ndarray] = {}
@@ -80,13 +82,14 @@ class ClipStore:
     def _whole(self, i: int) -> np.ndarray:
         if i in self._cache:
             return self._cache[i]
-        waveform = decode(self._audio[i]["audio"]["bytes"])
-        if self._limit is not None and len(waveform) > self._limit:
-            waveform = waveform[: self._limit].copy()  # a view would keep the whole clip in memory
-        self._budget -= waveform.nbytes
+        stored = self._stored[i][self._kind]
+        clip = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
+        if self._kind == "audio" and self._limit is not None and len(clip) > self._limit:
+            clip = clip[: self._limit].copy()  # a view would keep the whole clip in memory
+        self._budget -= clip.nbytes
         if self._budget > 0:
-            self._cache[i] = waveform
-        return waveform
+            self._cache[i] = clip
+        return clip
 
 
 class TrainingSet(TorchDataset):
@@ -158,6 +161,11 @@ class TrainingSet(TorchDataset):
     def ambiguous_durations(self) -> np.ndarray:
         """`(n_ambiguous,)` seconds."""
         return np.zeros(0) if self._ambiguous is None else self._ambiguous.durations
+
+    def clips(self) -> Iterator[np.ndarray]:
+        """Every clip once, in the order of the label table's rows."""
+        for store in (self._labelled, self._ambiguous):
+            yield from (store[i] for i in range(len(store) if store is not None else 0))  # type: ignore[index]
 
     @property
     def n_cut(self) -> int:

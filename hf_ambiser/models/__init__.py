@@ -11,7 +11,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
 from .configuration_logmel import LogMelConfig
 from .configuration_prototype import PrototypeConfig
@@ -62,3 +62,6 @@ def register() -> None:
         AutoModel.register(model.config_class, model, exist_ok=True)
         if model._auto_class == "AutoModelForAudioClassification":
             AutoModelForAudioClassification.register(model.config_class, model, exist_ok=True)
+        extractor = getattr(model, "feature_extractor_class", None)  # one of our own
+        if extractor is not None:
+            AutoFeatureExtractor.register(model.config_class, extractor, exist_ok=True)

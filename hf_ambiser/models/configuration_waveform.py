@@ -43,6 +43,10 @@ class WaveformClassifierConfig(PreTrainedConfig):
         }
         super().__init__(**kwargs)
 
+    def describe_frames(self) -> str:
+        """What a model that was trained from scratch begins with, in a few words, for a model card."""
+        return f"a {self.encoder_config.model_type.removeprefix('ambiser_')} encoder trained from scratch"
+
     def describe(self) -> str:
         """The architecture above the encoder in a few words, for a model card."""
         raise NotImplementedError

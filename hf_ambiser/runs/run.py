@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import set_seed
 from hf_ambiser import checkpoints
 from hf_ambiser.cards import CARD, write_card
 from hf_ambiser.data.augment import Augmenter
+from hf_ambiser.data.frames import with_frames
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
@@ -115,10 +117,14 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     )
     # A model that answers about long clips piece by piece also learns from pieces.
     segment_seconds = getattr(model.config, "segment_seconds", None)
+    add: Callable[[Any], Any] | None = None
+    if hasattr(feature_extractor, "extract") and not method.needs_augmented and segment_seconds is None:
+        # Computed once for all epochs and runs; what is augmented anew in each epoch cannot be.
+        add = partial(with_frames, extractor=feature_extractor, max_seconds=training.max_seconds)
     train_set = TrainingSet(
-        _join(data, data.train_splits),
-        _join(data, data.ambiguous_splits) if method.needs_ambiguous else None,
-        target=method.target,
+        _join(data, data.train_splits, add),
+        _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None,
+        target=training.target or method.target,
         augment=Augmenter(training.augmentation) if method.needs_augmented else None,  # type: ignore[arg-type]
         seed=training.seed,
         max_seconds=training.max_seconds,
@@ -129,7 +135,10 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     names = [data.validation_split] if data.validation_split else []
     if not names:
         training.eval_strategy = "no"
-    scored = {name: EvaluationSet(_load(data, name), training.max_seconds) for name in [*names, *data.test_splits]}
+    names += [name for name in data.test_splits if name not in names]
+    scored = {name: EvaluationSet(_load(data, name, add), training.max_seconds) for name in names}
+    if hasattr(feature_extractor, "fit"):
+        _fit(feature_extractor, train_set)
     trainer = method(
         model,
         training,
@@ -144,6 +153,12 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         if len(pieces) > len(tests[name]):
             tests[f"{name}_segments"] = pieces
     return trainer, tests
+
+
+def _fit(extractor: Any, train_set: TrainingSet) -> None:
+    """Give an extractor the statistics of the training clips, which it is saved with."""
+    first = next(train_set.clips())
+    (extractor.fit if first.ndim == 1 else extractor.fit_features)(train_set.clips())
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
@@ -211,17 +226,17 @@ def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folde
     return scores
 
 
-def _load(data: DataArguments, split: str) -> Any:
-    return load_split(data.dataset, data.dataset_config, split, reveal=split in data.reveal_splits)
+def _load(data: DataArguments, split: str, add: Callable[[Any], Any] | None = None) -> Any:
+    return load_split(data.dataset, data.dataset_config, split, reveal=split in data.reveal_splits, add=add)
 
 
-def _join(data: DataArguments, splits: list[str]) -> Any:
+def _join(data: DataArguments, splits: list[str], add: Callable[[Any], Any] | None) -> Any:
     """Several splits as one; their columns are alike."""
     from datasets import concatenate_datasets
 
     if not splits:
         raise ValueError("a method that learns from ambiguous utterances needs `ambiguous_splits`, for example [d2].")
-    parts = [_load(data, split) for split in splits]
+    parts = [_load(data, split, add) for split in splits]
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 

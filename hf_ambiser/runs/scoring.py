@@ -161,9 +161,7 @@ def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batc
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = collate([data[int(i)] for i in rows])
-            outputs = model(
-                input_values=batch["input_values"].to(device), attention_mask=batch["attention_mask"].to(device)
-            )
+            outputs = model(**{name: batch[name].to(device) for name in feature_extractor.model_input_names})
             logits[rows] = outputs.logits.float().cpu().numpy()
             bar.update(len(rows))
     return logits

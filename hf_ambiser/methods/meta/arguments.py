@@ -1,0 +1,97 @@
+"""Arguments of meta, each with the place in the paper its default comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+
+
+_CHOICES = {
+    "sampling": ("none", "over", "under"),
+    "initial_labels": ("gold", "soft"),
+    "initial_weights": ("eq4", "table3", "ones"),
+    "state_optimizer": ("sgd", "adam"),
+}
+
+
+@dataclass
+class MetaArguments(AmbiSERTrainingArguments):
+    """Arguments of `MetaTrainer`. What the paper does not give is a choice, listed on the method's page."""
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Of the network; Adam's own, the paper gives none."})
+    num_train_epochs: float = field(
+        default=100, metadata={"help": "All epochs, of the network and of the labels; the paper gives no number."}
+    )
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "The paper gives none."})
+    optim: str = field(default="adamw_torch", metadata={"help": "Without weight decay it is the Adam of section 3.2."})
+    weight_decay: float = field(default=0.0, metadata={"help": "Section 3.2 says Adam."})
+    learn_labels: bool = field(default=True, metadata={"help": "Learn L, the label logits of every utterance."})
+    learn_weights: bool = field(default=True, metadata={"help": "Learn w, the weight of every utterance."})
+    initial_labels: str = field(
+        default="gold",
+        metadata={"help": "L before training: one-hot consensus (section 2.2), or vote shares (`soft`; soft-target)."},
+    )
+    label_scale: float = field(
+        default=1.0,
+        metadata={
+            "help": "What the initial label is multiplied with to be logits. At the paper's 1, softmax gives the gold"
+            " class 0.475 of 4; at 5 it gives 0.98. Only where labels are learnt."
+        },
+    )
+    initial_weights: str = field(
+        default="eq4",
+        metadata={"help": "w before training: Eq. 4 (mean 1), count * K / N as Table 3 prints (`table3`), or `ones`."},
+    )
+    sampling: str = field(
+        default="none",
+        metadata={"help": "Balance classes by drawing clips of rare ones more often (`over`) or only as many of each"
+                          " as the rarest has (`under`), instead of w (section 3.2)."},
+    )  # fmt: skip
+    state_optimizer: str = field(
+        default="sgd",
+        metadata={"help": "Of L and w: `sgd`, or `adam`, whose step does not know how large a loss is. Not given."},
+    )
+    label_learning_rate: float = field(default=1.0, metadata={"help": "Of L, for an utterance's own loss; not given."})
+    weight_learning_rate: float = field(default=0.1, metadata={"help": "Of log w; the paper gives none."})
+    pretrained: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whose network training begins with (L + w pretrained): a finished run's folder, a model's, or the"
+            " name of a system of the same study, whose run on the same fold and seed is taken."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        for name in ("label_learning_rate", "weight_learning_rate", "label_scale"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
+        if self.fp16 and self.alternates:
+            raise ValueError(
+                "fp16=True cannot be used: its gradient scaler needs a gradient in every step, and the network has"
+                " none in a label epoch. Use bf16=True."
+            )
+        if self.class_weights != "none":
+            raise ValueError(
+                f"class_weights={self.class_weights!r} would balance the classes twice, w does it already. Leave it at"
+                " 'none'; initial_weights='ones' switches w's balance off."
+            )
+        if self.sampling != "none" and self.alternates:
+            raise ValueError(
+                f"sampling={self.sampling!r} draws clips more or less than once an epoch, so labels and weights cannot"
+                " be learnt with it. Set learn_labels=False and learn_weights=False, or sampling='none'."
+            )
+        super().__post_init__()
+
+    @property
+    def alternates(self) -> bool:
+        """Whether every second epoch is a label epoch."""
+        return self.learn_labels or self.learn_weights
+
+    @property
+    def target(self) -> str | None:
+        """Column of the data set that is learnt from."""
+        return "soft_label" if self.initial_labels == "soft" else None

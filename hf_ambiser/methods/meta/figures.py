@@ -1,0 +1,86 @@
+"""Figure 3 and Table 3 of Fujioka et al. from a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hf_ambiser.methods.meta.state import moved_labels
+from hf_ambiser.plotting import new_axes, save
+from hf_ambiser.trajectory import read_tensors, read_trajectory, trajectory_epochs
+
+
+def share_moved(run: Path) -> np.ndarray | None:
+    """Figure 3: `(K, K)`, of the utterances of each class (row) the share whose learnt label is of each (column).
+
+    None where the run learnt no labels, or kept no trajectory.
+    """
+    epochs = trajectory_epochs(run)
+    table = read_trajectory(run, epochs[-1]) if epochs else {}
+    if "label_logits" not in table:
+        return None
+    before, after = (torch.as_tensor(table[name]).argmax(dim=1) for name in ("observed", "label_logits"))
+    return moved_labels(before, after, table["observed"].shape[1]).numpy()
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """Table 3: mean w of each class's utterances `(K,)`; nan for a class that has none."""
+
+    initial: np.ndarray
+    learnt: np.ndarray
+
+
+def mean_weights(run: Path) -> ClassWeights | None:
+    """Table 3; None where the run has no weights, or kept no trajectory."""
+    epochs = trajectory_epochs(run)
+    tensors = read_tensors(run, epochs[-1]) if epochs else {}
+    if "initial_w" not in tensors:
+        return None
+    table = read_trajectory(run, epochs[-1])
+    label, k = table["observed"].argmax(axis=1), table["observed"].shape[1]
+    learnt = [table["w"][label == c].mean() if (label == c).any() else np.nan for c in range(k)]
+    return ClassWeights(tensors["initial_w"], np.array(learnt))
+
+
+def plot_moved_labels(run: Path, out: Path, classes: list[str]) -> Path:
+    """Figure 3 as a heat map.
+
+    Raises:
+        ValueError: If the run learnt no labels.
+    """
+    shares = share_moved(run)
+    if shares is None:
+        raise ValueError(f"{run} has no learnt labels in its trajectory.")
+    figure, axes = new_axes("learnt label", "label of the data", size=(5.2, 4.4))
+    axes.grid(False)
+    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
+    for i, row in enumerate(shares):
+        for j, share in enumerate(row):
+            axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color="white" if share > 0.5 else "black")
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    figure.colorbar(image, label="% of the row")
+    return save(figure, out)
+
+
+def plot_weights(run: Path, out: Path, classes: list[str]) -> Path:
+    """Table 3 as bars.
+
+    Raises:
+        ValueError: If the run has no weights.
+    """
+    means = mean_weights(run)
+    if means is None:
+        raise ValueError(f"{run} has no weights of utterances in its trajectory.")
+    figure, axes = new_axes("", "mean w (lower counts more)")
+    place = np.arange(len(classes))
+    for shift, name, values in ((-0.2, "before", means.initial), (0.2, "after", means.learnt)):
+        axes.bar_label(axes.bar(place + shift, values, width=0.38, label=name), fmt="%.2f", fontsize=7)
+    axes.set_xticks(place, classes)
+    axes.axhline(1, color="grey", linewidth=1, linestyle="--")
+    axes.legend()
+    return save(figure, out)

@@ -1,0 +1,104 @@
+"""The label logits and weights of utterances: how they begin, their gradient, and one step of their optimiser.
+
+All functions take and give rows of tensors and know no trainer. The loss of one utterance is Eq. 6,
+`J = -sum_c s_c log y_c / w` with `s = softmax(l)` (Eq. 7); l and w are its own, so their gradient is that of J alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+# A step multiplies w by at most e, so that no number overflows where w is close to 0 and its gradient without bound.
+LARGEST_LOG_STEP = 1.0
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+
+
+def initial_weights(labels: Tensor, form: str) -> Tensor:
+    """`(N,)` w before training, by the class that is largest in each label (Eq. 5).
+
+    Args:
+        labels: `(N, K)`, one-hot or shares.
+        form: `eq4`, an utterance's class count over the mean of that over utterances (mean 1, Eq. 8); `table3`,
+            count * K / N, which is what the paper's Table 3 prints; `ones`.
+    """
+    if form == "ones":
+        return torch.ones(len(labels), device=labels.device)
+    count = labels.sum(dim=0)[labels.argmax(dim=1)]
+    return count / (count.mean() if form == "eq4" else len(labels) / labels.shape[1])
+
+
+def gradients(target: Tensor, weight: Tensor, log_probability: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of Eq. 6 in l and in log w.
+
+    `dJ/dl_c = s_c (-log y_c - CE) / w` and `dJ/dlog w = -CE / w`, with `CE = -sum_c s_c log y_c`.
+
+    Args:
+        target: s, `(n, K)`.
+        weight: w, `(n,)`.
+        log_probability: log y, `(n, K)`.
+
+    Returns:
+        `(n, K)` and `(n,)`.
+    """
+    cross_entropy = -(target * log_probability).sum(dim=1)
+    of_logits = target * (-log_probability - cross_entropy[:, None]) / weight[:, None]
+    return of_logits, -cross_entropy / weight
+
+
+@dataclass(frozen=True)
+class RowOptimizer:
+    """SGD or Adam on rows of a table: a row that is not in a step keeps value and moments, and counts its own steps.
+
+    The moments of a parameter `x` are the columns `x_mean` and `x_square` of the table; SGD has none.
+    """
+
+    kind: str
+
+    def columns(self, name: str, like: Tensor) -> dict[str, Tensor]:
+        """The columns it needs for a parameter `(N, ...)`, filled with zeros."""
+        if self.kind == "sgd":
+            return {}
+        return {f"{name}_mean": torch.zeros_like(like), f"{name}_square": torch.zeros_like(like)}
+
+    def step(
+        self, name: str, gradient: Tensor, rate: float, moments: Mapping[str, Tensor], steps: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is to be added to the parameter's rows `(n, ...)`, and their new moments.
+
+        Args:
+            name: The parameter's.
+            gradient: `(n, ...)`.
+            rate: Learning rate.
+            moments: Rows `(n, ...)` of the columns that `columns` gave.
+            steps: `(n,)` steps that each row has had, this one included.
+        """
+        if self.kind == "sgd":
+            return -rate * gradient, {}
+        (mean_decay, square_decay), t = ADAM_BETAS, steps.view(-1, *[1] * (gradient.ndim - 1)).float()
+        mean = torch.lerp(gradient, moments[f"{name}_mean"], mean_decay)
+        square = torch.lerp(gradient.square(), moments[f"{name}_square"], square_decay)
+        unbiased = mean / (1 - mean_decay**t), square / (1 - square_decay**t)
+        change = -rate * unbiased[0] / (unbiased[1].sqrt() + ADAM_EPSILON)
+        return change, {f"{name}_mean": mean, f"{name}_square": square}
+
+
+def moved_weight(weight: Tensor, change: Tensor) -> Tensor:
+    """Weights after a step in log w, `(n,)`: above 0 whatever the step is."""
+    return weight * change.clamp(-LARGEST_LOG_STEP, LARGEST_LOG_STEP).exp()
+
+
+def with_mean_one(weight: Tensor) -> Tensor:
+    """Eq. 8: w scaled so that its mean over the utterances is 1; summed in float64, for N may be millions."""
+    return (weight / weight.double().mean()).float()
+
+
+def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
+    """Figure 3: `(K, K)` share of each class's utterances (row) whose largest label now is another's or its own."""
+    pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()
+    return pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,0 +1,220 @@
+"""The meta trainer: epochs of the network and epochs of the labels, one after the other."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Sampler
+from transformers import TrainerCallback
+
+from hf_ambiser.batch_rows import BatchRows
+from hf_ambiser.methods.meta.arguments import MetaArguments
+from hf_ambiser.methods.meta.figures import mean_weights, plot_moved_labels, plot_weights, share_moved
+from hf_ambiser.methods.meta.pretrained import load_network
+from hf_ambiser.methods.meta.sampling import BalancedSampler
+from hf_ambiser.methods.meta.state import (
+    RowOptimizer,
+    gradients,
+    initial_weights,
+    moved_weight,
+    with_mean_one,
+)
+from hf_ambiser.papers import Paper
+from hf_ambiser.trainer import AmbiSERTrainer, Outputs
+
+
+class MetaTrainer(AmbiSERTrainer):
+    """The network learns for an epoch, then for an epoch the labels and weights of the utterances do (Algorithm 1).
+
+    An utterance has label logits l and a weight w. Its loss is the cross-entropy between softmax(l) and the
+    prediction, divided by w (Eq. 6-7). In a label epoch the network is fixed and without dropout; it gets no gradient
+    at all, and l and w go down their own one, once for each utterance. Epochs 0, 2, ... are the network's, 1, 3, ...
+    the labels'.
+
+    Runs with any model family. Changes `correct`, `observe`, `update_state`, `epoch_finished`, `training_step`. Its
+    relations: with `learn_labels=False, learn_weights=False` it is `hard_vote` with the class weights of Eq. 4.
+    """
+
+    name = "meta"
+    arguments_class = MetaArguments
+    model_family = "blstm"
+    summary = (
+        "Meta-learned labels and weights. Every training clip has a label and a weight of its own that are learnt,"
+        " too: for one epoch the model learns from them, in the next one they move towards what it says, so that"
+        " labels that are taken for mistakes change and clips that stay hard count less."
+    )
+    paper = Paper(
+        key="fujioka2019addressing",
+        authors=("Takuya Fujioka", "Dario Bertero", "Takeshi Homma", "Kenji Nagamatsu"),
+        title="Addressing Ambiguity of Emotion Labels through Meta-Learning",
+        year=2019,
+        venue="arXiv",
+        arxiv="1911.02216",
+    )
+    suite_settings = {"label_scale": 3.0}
+    variants = {
+        "attention_baseline": {"learn_labels": False, "learn_weights": False},
+        "labels": {"learn_weights": False},
+        "weights": {"learn_labels": False},
+        "soft_target": {"initial_labels": "soft", "learn_labels": False, "learn_weights": False},
+        "soft_labels": {"initial_labels": "soft", "label_scale": 6.0},
+        "over_sampling": {"sampling": "over", "learn_labels": False, "learn_weights": False},
+        "under_sampling": {"sampling": "under", "learn_labels": False, "learn_weights": False},
+        "adam": {"state_optimizer": "adam", "label_learning_rate": 0.3},
+        "table3": {"initial_weights": "table3"},
+    }
+
+    args: MetaArguments
+
+    def set_up(self) -> None:
+        """Columns `label_logits` (N, K), `w` (N,), their moments, and how many label epochs each row has had."""
+        labels = self.table.observed
+        form = "ones" if self.args.sampling != "none" else self.args.initial_weights
+        columns = {"w": initial_weights(labels, form), "label_epochs": torch.zeros_like(labels[:, 0]).long()}
+        self.row_optimizer = RowOptimizer(self.args.state_optimizer)
+        if self.args.learn_labels:
+            columns["label_logits"] = labels * self.args.label_scale
+            columns |= self.row_optimizer.columns("label_logits", labels)
+        if self.args.learn_weights:
+            columns |= self.row_optimizer.columns("w", columns["w"])
+        for name, values in columns.items():
+            self.table.add_column(name, values)
+        classes = labels.argmax(dim=1)
+        self._initial_w = torch.stack([columns["w"][classes == c].mean() for c in range(labels.shape[1])])
+        self._show()
+        if self.args.pretrained is not None:
+            load_network(self.bare_model(), self.args.pretrained, Path(str(self.args.output_dir)))
+        if self.args.alternates:
+            self.add_callback(_NothingNewToEvaluate(self))
+
+    def is_label_epoch(self, epoch: int) -> bool:
+        """Whether an epoch updates labels and weights, and not the network."""
+        return self.args.alternates and epoch % 2 == 1
+
+    # ---- the network's epochs ----------------------------------------------------------------------------------
+
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
+        """Eq. 6-7: softmax(l), or the data's own labels where they are not learnt; weight 1 / w."""
+        return self._labels(batch.index), 1 / self.table.columns["w"][batch.index]
+
+    def _labels(self, index: Tensor | slice) -> Tensor:
+        """Labels that are trained on, s of Eq. 7, `(n, K)`."""
+        if self.args.learn_labels:
+            return torch.softmax(self.table.columns["label_logits"][index], dim=1)
+        return self.table.observed[index]
+
+    # ---- the labels' epochs ------------------------------------------------------------------------------------
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As the Trainer's; in a label epoch only the answers are made: no gradient, no dropout.
+
+        The optimiser's step then finds no gradient, and leaves parameters and its own state as they are.
+        """
+        if not self.is_label_epoch(self.epoch):
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss / self.current_gradient_accumulation_steps
+
+    def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """In a label epoch also what the network says."""
+        rows = super().observe(outputs, batch, targets, weights)
+        if self.is_label_epoch(self.epoch):
+            rows["log_probability"] = F.log_softmax(outputs.logits.float(), dim=1)
+        return rows
+
+    def update_state(self, rows: dict[str, Tensor]) -> None:
+        """In a label epoch one step of l and w of each row that has not had one in it yet.
+
+        The last step of an epoch is filled up with clips that had their turn.
+        """
+        if not self.is_label_epoch(self.epoch):
+            super().update_state(rows)
+            return
+        columns, turn = self.table.columns, self.epoch // 2 + 1
+        due = columns["label_epochs"][rows["index"]] < turn
+        index, log_probability = rows["index"][due], rows["log_probability"][due]
+        row = {name: column[index] for name, column in columns.items()}
+        steps = row["label_epochs"] + 1
+        of_logits, of_log_weight = gradients(rows["target"][due], row["w"], log_probability)
+        new: dict[str, Tensor] = {"label_epochs": steps}
+        step = self.row_optimizer.step
+        if self.args.learn_labels:
+            change, moments = step("label_logits", of_logits, self.args.label_learning_rate, row, steps)
+            new |= {"label_logits": row["label_logits"] + change, **moments}
+        if self.args.learn_weights:
+            change, moments = step("w", of_log_weight, self.args.weight_learning_rate, row, steps)
+            new |= {"w": moved_weight(row["w"], change), **moments}
+        self.table.write(index, **new)
+
+    def epoch_finished(self, epoch: int) -> None:
+        """End of a label epoch: w gets its mean of 1 again (Eq. 8), and the table shows what comes next."""
+        if not self.is_label_epoch(epoch):
+            return
+        if self.args.learn_weights:
+            self.table.columns["w"].copy_(with_mean_one(self.table.columns["w"]))
+        self._show()
+
+    def _show(self) -> None:
+        """The table's `target` and `weight` of all rows: what the next network epoch learns from."""
+        self.table.columns["target"].copy_(self._labels(slice(None)))
+        self.table.columns["weight"].copy_(1 / self.table.columns["w"])
+
+    # ---- what it draws and shows -------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        if self.args.sampling == "none":
+            return super()._get_train_sampler(train_dataset)
+        self._sampler = BalancedSampler(
+            self.table.observed.argmax(dim=1).cpu().numpy(),
+            self.args.sampling,
+            self.data.labelled_durations,
+            effective_batch=self._effective_batch(),
+            ambiguous_per_step=self.ambiguous_per_step,
+            seed=self.args.seed,
+            length_grouping=self.args.length_grouping,
+        )
+        return self._sampler
+
+    def trajectory_tensors(self) -> dict[str, Tensor]:
+        """`initial_w` `(K,)`, mean w of each class before training, for the paper's Table 3."""
+        return {"initial_w": self._initial_w}
+
+    @classmethod
+    def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
+        """The paper's Figure 3 and Table 3, where labels and weights were learnt."""
+        figures = {}
+        if share_moved(run) is not None:
+            plot_moved_labels(run, out / "moved_labels.png", classes)
+            figures["moved_labels.png"] = (
+                "Share of each class's training clips (row) whose learnt label is of which class (column)."
+            )
+        if mean_weights(run) is not None:
+            plot_weights(run, out / "weights.png", classes)
+            figures["weights.png"] = (
+                "Mean weight w of each class's training clips before and after training. Losses are divided by it: a"
+                " lower one means that the clips count more."
+            )
+        return figures
+
+
+class _NothingNewToEvaluate(TrainerCallback):
+    """No evaluation in a label epoch: the network is what it was, and patience must not run out by it."""
+
+    def __init__(self, trainer: MetaTrainer) -> None:
+        self.trainer = trainer
+
+    def _skip(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # The count of epochs has moved on already: the end of epoch 1 is 2.0, its middle 1.5.
+        if self.trainer.is_label_epoch(math.ceil(state.epoch) - 1):
+            control.should_evaluate = False
+
+    on_step_end = on_epoch_end = _skip

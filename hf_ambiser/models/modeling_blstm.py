@@ -1,0 +1,249 @@
+"""Attention BLSTM of Fujioka et al., section 2.1, on acoustic features, log-mel spectra or an encoder's frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_blstm import ACOUSTIC_FEATURES, BLSTMConfig
+from .configuration_logmel import LogMelConfig
+from .feature_extraction_acoustic32 import Acoustic32FeatureExtractor
+from .modeling_logmel import LogMelFrontend
+from .valid_frames import length_mask, pad_to_minimum, sample_lengths
+from .waveform_classifier import WaveformClassifier, soft_cross_entropy
+
+
+@dataclass
+class BLSTMClassifierOutput(ModelOutput):
+    """What the model answers about B clips of at most T frames, K classes and embeddings of size D.
+
+    Args:
+        loss: Mean soft cross-entropy of `logits`, float32, shape (); only with labels.
+        logits: Scores of the classes, h' of Eq. 2, shape (B, K).
+        embedding: The BLSTM's output, averaged over frames by the attention, float32, shape (B, D).
+        attention: Weight of each frame, alpha of Eq. 1, 0 for padding, float32, shape (B, T).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    embedding: Tensor | None = None
+    attention: Tensor | None = None
+
+
+class BLSTM(GradientCheckpointingLayer):
+    """Bidirectional LSTM over padded sequences, each turned around within its own length.
+
+    The same as `nn.LSTM(bidirectional=True)` on packed sequences, but without packing, which cannot be exported:
+    padding comes last, so one LSTM never sees it before a valid frame, and the other reads each sequence backwards
+    from its own last frame. Computed in the weights' type and never in autocast's, as rounding adds up over frames.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self.backwards = nn.LSTM(input_size, hidden_size, batch_first=True)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, D) with `lengths` (B,) valid frames -> (B, T, 2 H); what stands past a length means nothing."""
+        with torch.autocast(device_type=frames.device.type, enabled=False):
+            frames = frames.to(next(self.forwards.parameters()).dtype)
+            return torch.cat(
+                [
+                    self.forwards(frames)[0],
+                    _turned_around(self.backwards(_turned_around(frames, lengths))[0], lengths),
+                ],
+                dim=-1,
+            )
+
+
+def _turned_around(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Each row of (B, T, D) with its first `lengths` (B,) frames in the reverse order, and the rest in place."""
+    place = torch.arange(frames.shape[1], device=frames.device)[None]
+    place = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
+    return frames.gather(1, place[:, :, None].expand_as(frames))
+
+
+class BLSTMHead(nn.Module):
+    """All but the frames, in one module so that `modules_to_save=["head"]` of peft keeps it together.
+
+    `attention` is u of Eq. 1: (K,) where it looks at class scores, (2 H,) where it looks at the BLSTM's output.
+    """
+
+    def __init__(self, config: BLSTMConfig) -> None:
+        super().__init__()
+        classes, size = len(config.id2label or {}), 2 * config.lstm_hidden_size
+        self.on_logits = config.attention == "logits"
+        self.dense = nn.Linear(config.frame_size, config.dense_hidden_size)
+        self.blstm = BLSTM(config.dense_hidden_size, config.lstm_hidden_size)
+        self.out_proj = nn.Linear(size, classes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention = nn.Parameter(torch.empty(classes if self.on_logits else size))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames (B, T, D), of which `lengths` (B,) are valid -> logits (B, K), embedding (B, 2 H), attention (B, T).
+
+        Eq. 2 averages the scores of the classes in each frame. They are an affine map of the BLSTM's output and the
+        attention's weights sum to 1, so it is the average that is mapped: the same, and the embedding on the way.
+        """
+        hidden = self.dropout(nn.functional.relu(self.dense(frames.to(self.dense.weight.dtype))))
+        hidden = self.dropout(self.blstm(hidden, lengths))
+        looked_at = self.out_proj(hidden) if self.on_logits else hidden
+        with torch.autocast(device_type=frames.device.type, enabled=False):
+            score = looked_at.float() @ self.attention.float()
+            score = score.masked_fill(~length_mask(lengths, score.shape[1]), float("-inf"))
+            weight = torch.softmax(score, dim=-1)
+            embedding = (weight[:, None] @ hidden.float())[:, 0]
+        return self.out_proj(embedding.to(self.out_proj.weight.dtype)), embedding, weight
+
+
+class BLSTMForAudioClassification(WaveformClassifier):
+    """Fully connected layer, BLSTM and attention over valid frames (Fujioka et al., Eq. 1-3).
+
+    Example:
+        >>> config = BLSTMConfig(input="log_mel", id2label={0: "anger", 1: "sadness"})
+        >>> model = BLSTMForAudioClassification(config).eval()
+        >>> model(torch.zeros(1, 16000)).logits.shape
+        torch.Size([1, 2])
+    """
+
+    config_class = BLSTMConfig
+    config: BLSTMConfig
+    feature_extractor_class = Acoustic32FeatureExtractor
+
+    def __init__(self, config: BLSTMConfig) -> None:
+        super().__init__(config)
+        if config.input == "encoder":
+            self.encoder = self.make_encoder(config)
+        elif config.input == "log_mel":
+            self.frontend = LogMelFrontend(cast(LogMelConfig, config.encoder_config))
+        else:
+            self.main_input_name = "input_features"
+        self.head = BLSTMHead(config)
+        self.post_init()
+
+    @classmethod
+    def from_encoder(cls, name_or_path: Any, **fields: Any) -> Any:
+        """As `WaveformClassifier.from_encoder`; the frames are the encoder's, whatever the default of `input` is."""
+        if fields.setdefault("input", "encoder") != "encoder":
+            raise ValueError(
+                f"BLSTMConfig.input is {fields['input']!r}; allowed: 'encoder', where an encoder is given."
+            )
+        return super().from_encoder(name_or_path, **fields)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, BLSTMHead):
+            init.normal_(module.attention, std=len(module.attention) ** -0.5)
+        elif isinstance(module, nn.LSTM):
+            for name, parameter in module.named_parameters():
+                if "bias" in name:
+                    init.zeros_(parameter)
+                else:
+                    (init.orthogonal_ if "weight_hh" in name else init.xavier_uniform_)(parameter)
+        elif isinstance(module, nn.Linear):
+            init.kaiming_normal_(module.weight, nonlinearity="relu" if module is self.head.dense else "linear")
+            init.zeros_(module.bias)
+        elif isinstance(module, LogMelFrontend):
+            module.reset_parameters()  # its buffers are in no checkpoint
+        else:
+            super()._init_weights(module)
+
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        input_features: Tensor | None = None,
+    ) -> BLSTMClassifierOutput:
+        """Classify clips.
+
+        Args:
+            input_values: Waveforms at 16 kHz as the feature extractor gives them, shape (B, samples); for the inputs
+                `log_mel` and `encoder`.
+            attention_mask: 1 for a sample (of `input_features`: a frame), 0 for padding at the end, shape (B, samples)
+                or (B, T); None if nothing is padded.
+            labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
+            input_features: Acoustic features as the feature extractor gives them, shape (B, T, 32); for the input
+                `acoustic32`.
+
+        Raises:
+            ValueError: If the input is not that of `config.input`, a shape is wrong, the mask is not ones then zeros,
+                or a class index is out of range.
+        """
+        values = input_features if self.config.input == "acoustic32" else input_values
+        if values is None:
+            raise ValueError(
+                f"the model has input={self.config.input!r} and got no {self.main_input_name}; allowed: what its"
+                " feature extractor gives, by name (`model(**extractor(...))`)."
+            )
+        frames, lengths = self._frames(values, attention_mask)
+        logits, embedding, attention = self.head(frames, lengths)
+        return BLSTMClassifierOutput(
+            loss=None if labels is None else soft_cross_entropy(logits, labels),
+            logits=logits,
+            embedding=embedding,
+            attention=attention,
+        )
+
+    def _frames(self, values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, D) and how many of each clip are valid (B,)."""
+        if self.config.input == "encoder":
+            hidden_states, valid = self.encode(values, attention_mask)
+            return hidden_states, valid.sum(-1)
+        if self.config.input == "log_mel":
+            front = cast(LogMelConfig, self.config.encoder_config)
+            waveform, lengths = pad_to_minimum(values, sample_lengths(values, attention_mask), front.frame_length)
+            return self.frontend(waveform), (lengths - front.frame_length) // front.hop_length + 1
+        if values.ndim != 3 or values.shape[-1] != ACOUSTIC_FEATURES:
+            raise ValueError(
+                f"input_features has shape {tuple(values.shape)}; allowed: (clips, frames, {ACOUSTIC_FEATURES}), as"
+                " the feature extractor gives them."
+            )
+        if torch.compiler.is_compiling():  # a check of values cannot be exported
+            mask = values.new_ones(values.shape[:2]) if attention_mask is None else attention_mask
+            return values, mask.long().sum(-1)
+        return values, sample_lengths(values[..., 0], attention_mask)
+
+    def make_feature_extractor(self, encoder: str | None = None) -> Any:
+        """What prepares audio for this model; for `acoustic32` without the training set's statistics.
+
+        Args:
+            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one.
+        """
+        if self.config.input == "acoustic32":
+            return self.feature_extractor_class()
+        return super().make_feature_extractor(encoder)
+
+    def _need_encoder(self, what: str) -> None:
+        if self.config.input != "encoder":
+            raise ValueError(
+                f"{what}: a BLSTM with input={self.config.input!r} has no encoder. Give an `encoder`, or"
+                " model_fields={'input': 'encoder'} for the log-mel one."
+            )
+
+    def freeze_feature_encoder(self) -> None:
+        """As the base class.
+
+        Raises:
+            ValueError: If there is no encoder.
+        """
+        self._need_encoder("freeze")
+        super().freeze_feature_encoder()
+
+    def lora_target_modules(self) -> list[str]:
+        """As the base class.
+
+        Raises:
+            ValueError: If there is no encoder.
+        """
+        self._need_encoder("lora")
+        return super().lora_target_modules()
+
+
+MODEL = BLSTMForAudioClassification
