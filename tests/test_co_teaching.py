@@ -9,6 +9,7 @@ import made_data
 import numpy as np
 import pytest
 import torch
+from suite_checks import check_resume
 from suite_methods import BASE, make_trainer, run, settings, state_of
 from torch import Tensor
 
@@ -65,18 +66,18 @@ def loss_of(network: Any, trainer: CoTeachingTrainer, i: int) -> Tensor:
     return torch.logsumexp(logits, dim=0) - logits[int(trainer.table.observed[i].argmax())]
 
 
-def transcribed_step(first: Any, second: Any, trainer: Any, batch: list[int], rate: float, lr: float) -> list[set[int]]:
+def transcribed_step(first: Any, second: Any, trainer: Any, batch: list[int], rate: float) -> list[set[int]]:
     """Algorithm 1, lines 4 to 8, by plain gradient descent; what each network learnt from."""
     losses = [{i: loss_of(network, trainer, i) for i in batch} for network in (first, second)]
     n = max(1, math.floor(rate * len(batch) + 0.5))
-    easy = [set(sorted(batch, key=lambda i, own=own: float(own[i]))[:n]) for own in losses]
+    easy = [set(sorted(batch, key=lambda i, own=own: own[i].item())[:n]) for own in losses]
     for network, own, chosen in ((first, losses[0], easy[1]), (second, losses[1], easy[0])):
         parameters = [p for p in network.parameters() if p.requires_grad]
         mean = sum(own[i] for i in chosen) / len(chosen)
         gradients = torch.autograd.grad(mean, parameters, allow_unused=True)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter -= lr * gradient
+                parameter -= trainer.args.learning_rate * gradient
     return [easy[1], easy[0]]
 
 
@@ -91,7 +92,7 @@ def test_two_epochs_are_the_literal_transcription(cut, tmp_path, monkeypatch):
     assert len(trainer.seen) == 6
     weight, peer_weight = {}, {}
     for step, batch in enumerate(trainer.seen):
-        learnt = transcribed_step(first, second, trainer, batch, 1.0 if step < 3 else 0.5, 0.05)
+        learnt = transcribed_step(first, second, trainer, batch, 1.0 if step < 3 else 0.5)
         assert [len(one) for one in learnt] == ([8, 8] if step < 3 else [4, 4])
         weight |= {i: float(i in learnt[0]) for i in batch}
         peer_weight |= {i: float(i in learnt[1]) for i in batch}
@@ -120,6 +121,12 @@ def test_nothing_forgotten_is_hard_vote(tmp_path):
     got = run("co_teaching", tmp_path / "pair", **chosen, forget_rate=0.0)
     for name, tensor in plain.tensors.items():
         assert torch.equal(got.tensors[name], tensor), name
+
+
+def test_stopped_and_resumed_inside_an_epoch_of_micro_batches_is_bit_equal(tmp_path):
+    """The pass beforehand draws dropout masks, so it must come after the random state is restored."""
+    cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    check_resume("co_teaching", tmp_path, stops=(5,), arguments=cut)
 
 
 # ---- the second network ------------------------------------------------------------------------------------------
@@ -162,7 +169,8 @@ def test_both_networks_stand_in_one_optimizer_and_only_what_is_trained_in_the_st
 
 
 def test_clipping_holds_for_each_network(tmp_path):
-    trainer = make_trainer("co_teaching", tmp_path, **settings("co_teaching", "loads", max_grad_norm=0.01, max_steps=1))
+    chosen = settings("co_teaching", "loads", max_grad_norm=0.01, max_steps=1)
+    trainer = make_trainer("co_teaching", tmp_path, **chosen)
     before = state_of(trainer)
     trainer.train()
     after = state_of(trainer)
@@ -188,15 +196,13 @@ def test_of_40_percent_wrong_labels_more_are_ignored_than_of_right_ones(select, 
     n = 80
     sized = made_data.training_set
     monkeypatch.setattr(made_data, "training_set", lambda *args, **kw: sized(*args, n_labelled=n, **kw))
-    changes = dict(forget_rate=0.4, ramp_epochs=4, num_train_epochs=12, select=select, per_device_train_batch_size=16)
-    chosen = {**BASE, "optim": "adamw_torch", "learning_rate": 3e-3, **changes}
+    chosen = {**BASE, "optim": "adamw_torch", "learning_rate": 5e-3, "per_device_train_batch_size": 16}
+    chosen |= {"num_train_epochs": 16, "forget_rate": 0.4, "ramp_epochs": 8, "select": select}
     trainer = make_trainer("co_teaching", tmp_path, change=with_wrong_labels, **chosen)
     trainer.train()
     wrong = trainer.table.observed.argmax(dim=1) != torch.arange(n) % 4
     assert int(wrong.sum()) == 32
     for name in ("weight", "peer_weight"):
         ignored = trainer.table.columns[name] == 0
-        assert 30 <= int(ignored.sum()) <= 34
+        assert 30 <= int(ignored.sum()) <= 32  # of each batch of 16, 6 are; of all 80, 32
         assert int((ignored & wrong).sum()) > int((ignored & ~wrong).sum()), name
-        # By chance 40 % of the ignored labels would be wrong.
-        print(select, name, int((ignored & wrong).sum()), int((ignored & ~wrong).sum()))

@@ -26,7 +26,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     The second network's parameters stand in the first one's optimiser, beside their counterparts, and its loss is
     added to the first one's: optimiser, learning rate, weight decay, skipped steps and gradient scaling are the same
-    for both without further code. The other's gradients do not reach either, for selection has none.
+    for both without further code. Selection has no gradient, so neither network gets any of the other's.
 
     Changes `correct`, `extra_loss`, `observe`, `update_state`. Its relations: with `forget_rate=0` the first network
     is `hard_vote`'s.
@@ -94,21 +94,21 @@ class CoTeachingTrainer(AmbiSERTrainer):
         return {**super().groups(batch), **{name: kept[batch.index] for name, kept in self._kept.items()}}
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
-        """As the base class; looks ahead where a micro-batch is only a part of what is selected from."""
+        """As the base class; notes what to look at where a micro-batch is only a part of what is selected from."""
         if self.args.select == "epoch":
             self._kept = {name: self.table.columns[name] > 0 for name in self._kept}
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._selected = self.args.select == "epoch"
-        if not self._selected and len(samples) * world_size() > 1:
-            self._look_ahead(samples)
+        in_parts = len(samples) * world_size() > 1
+        self._ahead = samples if in_parts and not self._selected else []
         return samples, None
 
     @torch.no_grad()
-    def _look_ahead(self, samples: list[dict[str, Tensor]]) -> None:
+    def _look_ahead(self) -> None:
         """Select from all micro-batches and ranks, by one more forward pass of both networks."""
         model = self.bare_model().train()
         parts = []
-        for inputs in samples:
+        for inputs in self._ahead:
             inputs = self._prepare_inputs(inputs)
             targets = self.table.observed[inputs["index"]]
             losses = [soft_cross_entropy(self._logits(network, inputs), targets) for network in (model, self.peer)]
@@ -199,6 +199,9 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """As the Trainer's; before a step the second network's gradients are averaged over ranks."""
+        # Not as soon as the micro-batches are there: on a resume the Trainer restores the random state after that.
+        if self._ahead and not self._selected:
+            self._look_ahead()
         loss: Tensor = super().training_step(*args, **kwargs)
         # Not later: the gradient scaler looks for overflow next, and all ranks must find the same.
         if self.accelerator.sync_gradients:
