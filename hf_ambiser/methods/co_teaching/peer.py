@@ -1,0 +1,75 @@
+"""The second network: a twin of the first one that starts from other random numbers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from hf_ambiser.distributed import world_size
+
+
+# Far from the seeds of other runs, whose first network would else be this run's second one.
+_SEED_OFFSET = 1_000_003
+
+
+def make_peer(model: Any, seed: int) -> Any:
+    """A copy of a model whose trainable parameters are drawn anew, except those of a pretrained encoder.
+
+    Frozen parameters are the very same tensors, not copies.
+
+    Args:
+        model: A model of `hf_ambiser.models`, possibly wrapped by peft.
+        seed: The run's seed.
+    """
+    peer = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
+    fresh = _drawn_again(model, seed + _SEED_OFFSET)
+    adapted = hasattr(model, "get_base_model")
+    with torch.no_grad():
+        for name, parameter in peer.named_parameters():
+            pretrained = not adapted and name.startswith("encoder.") and _encoder_is_pretrained(model.config)
+            if parameter.requires_grad and not pretrained:
+                parameter.copy_(fresh[name])
+    return peer.train()
+
+
+def _drawn_again(model: Any, seed: int) -> dict[str, Tensor]:
+    adapted = hasattr(model, "get_base_model")
+    bare = model.get_base_model() if adapted else model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh: Any = type(bare)(copy.deepcopy(bare.config))
+        if adapted:
+            from peft import get_peft_model
+
+            fresh = get_peft_model(fresh, copy.deepcopy(model.peft_config[model.active_adapter]))
+    return dict(fresh.named_parameters())
+
+
+def _encoder_is_pretrained(config: Any) -> bool:
+    """Whether the encoder, or the whole model, was loaded from a name or folder."""
+    encoder = getattr(config, "encoder_config", None)
+    return bool(config._name_or_path or getattr(encoder, "_name_or_path", ""))
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes of a model: trainable parameters and buffers, as views, without what is frozen."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def average_gradients(model: nn.Module) -> None:
+    """The mean over ranks of every gradient, as DDP does it for the first network."""
+    if world_size() == 1:
+        return
+    trained = [p for p in model.parameters() if p.requires_grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    total = parameters_to_vector(gradients)
+    dist.all_reduce(total)
+    vector_to_parameters(total / world_size(), gradients)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient

@@ -1,0 +1,219 @@
+"""The co-teaching trainer: who selects what for whom, and how the second network is trained along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_ambiser.distributed import gather_rows, world_size
+from hf_ambiser.losses import soft_cross_entropy
+from hf_ambiser.methods.co_teaching.arguments import CoTeachingArguments
+from hf_ambiser.methods.co_teaching.peer import average_gradients, make_peer, trained_state
+from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate
+from hf_ambiser.papers import Paper
+from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
+
+
+class CoTeachingTrainer(AmbiSERTrainer):
+    """Two networks; each learns only from the clips that the other one finds easiest.
+
+    Networks fit right labels before wrong ones, so a clip with a small loss probably has a right label; that the other
+    network says so keeps a network from confirming its own mistakes. `weight` in the label table is what the first
+    network, which is saved and scored, was given; `peer_weight` what the second one was; `loss` and `peer_loss` are
+    both networks' cross-entropies when a clip was last seen.
+
+    The second network's parameters stand in the first one's optimiser, beside their counterparts, and its loss is
+    added to the first one's: optimiser, learning rate, weight decay, skipped steps and gradient scaling are the same
+    for both without further code. Selection has no gradient, so neither network gets any of the other's.
+
+    Changes `correct`, `extra_loss`, `observe`, `update_state`. Its relations: with `forget_rate=0` the first network
+    is `hard_vote`'s.
+    """
+
+    name = "co_teaching"
+    arguments_class = CoTeachingArguments
+    averaged_over = ("kept",)
+    summary = (
+        "Co-teaching. Two networks are trained side by side on the raters' consensus labels; at each step each of them"
+        " learns only from the clips that the other one finds easiest, because wrong labels are hard to fit. The"
+        " first one is the model."
+    )
+    paper = Paper(
+        key="han2018coteaching",
+        authors=(
+            "Bo Han",
+            "Quanming Yao",
+            "Xingrui Yu",
+            "Gang Niu",
+            "Miao Xu",
+            "Weihua Hu",
+            "Ivor Tsang",
+            "Masashi Sugiyama",
+        ),
+        title="Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels",
+        year=2018,
+        venue="NeurIPS",
+        arxiv="1804.06872",
+    )
+    # Of the suite's batches of 8, whose labels are all right, 8, 7 and 6 clips are kept in its three epochs.
+    suite_settings = {"forget_rate": 0.25, "ramp_epochs": 2}
+    variants = {"whole_epoch": {"select": "epoch"}}
+
+    args: CoTeachingArguments
+
+    def set_up(self) -> None:
+        """The second network, and columns for what each network learnt from and how hard it found a clip."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ValueError(
+                "co_teaching cannot run under FSDP or DeepSpeed: its second network is a plain module beside the one"
+                " that they shard. Use train_scripts/accelerate/ddp.yaml."
+            )
+        self.peer = make_peer(self.model, self.args.seed)
+        if self.args.activation_checkpointing:
+            options: dict[str, Any] = dict(self.args.activation_checkpointing_kwargs or {})  # type: ignore[arg-type]
+            own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
+            self.peer.activation_checkpointing_enable(options or None, **own)
+        # Views: what is saved is the network itself, and what is restored into them is restored into it.
+        self.method_state |= {f"peer.{name}": tensor for name, tensor in trained_state(self.peer).items()}
+        weight = self.table.columns["weight"]
+        self.table.add_column("peer_weight", weight.clone())
+        self.table.add_column("loss", torch.zeros_like(weight))
+        self.table.add_column("peer_loss", torch.zeros_like(weight))
+        if self.args.select == "epoch":
+            self.table.add_column("kept", torch.ones_like(weight))
+            self.table.add_column("peer_kept", torch.ones_like(weight))
+        # Group -> (N,) bool: what the first network learns from at this step, and what the second one does.
+        self._kept = {name: torch.ones_like(weight, dtype=torch.bool) for name in ("kept", "peer_kept")}
+
+    # ---- selection ---------------------------------------------------------------------------------------------
+
+    def groups(self, batch: BatchRows) -> dict[str, Tensor]:
+        """And the rows that each network learns from."""
+        return {**super().groups(batch), **{name: kept[batch.index] for name, kept in self._kept.items()}}
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
+        """As the base class; notes what to look at where a micro-batch is only a part of what is selected from."""
+        if self.args.select == "epoch":
+            self._kept = {name: self.table.columns[name] > 0 for name in self._kept}
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._selected = self.args.select == "epoch"
+        in_parts = len(samples) * world_size() > 1
+        self._ahead = samples if in_parts and not self._selected else []
+        return samples, None
+
+    @torch.no_grad()
+    def _look_ahead(self) -> None:
+        """Select from all micro-batches and ranks, by one more forward pass of both networks."""
+        model = self.bare_model().train()
+        parts = []
+        for inputs in self._ahead:
+            inputs = self._prepare_inputs(inputs)
+            targets = self.table.observed[inputs["index"]]
+            losses = [soft_cross_entropy(self._logits(network, inputs), targets) for network in (model, self.peer)]
+            parts.append({"index": inputs["index"], "loss": losses[0], "peer_loss": losses[1]})
+        rows = gather_rows({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        self._select(rows["index"], rows["loss"], rows["peer_loss"])
+
+    def _select(self, index: Tensor, loss: Tensor, peer_loss: Tensor) -> None:
+        """Algorithm 1, lines 4 to 7: each network's easiest clips of the effective batch go to the other one."""
+        rate = keep_rate(self.epoch, self.args.forget_rate, self.args.ramp_epochs)
+        for name, judged in (("kept", peer_loss), ("peer_kept", loss)):
+            self._kept[name] = easiest(index, judged, rate, len(self.table))
+            self.effective_counts[name] = float(self._kept[name][index].sum())
+        self._selected = True
+
+    def epoch_finished(self, epoch: int) -> None:
+        """With `select="epoch"`: what is learnt from in the next epoch."""
+        if self.args.select == "batch":
+            return
+        columns = self.table.columns
+        rate = keep_rate(epoch + 1, self.args.forget_rate, self.args.ramp_epochs)
+        index = torch.arange(len(self.table), device=columns["loss"].device)
+        for name, judge in (("kept", "peer_loss"), ("peer_kept", "loss")):
+            self.table.write(index, **{name: easiest(index, columns[judge], rate, len(self.table)).float()})
+
+    # ---- losses ------------------------------------------------------------------------------------------------
+
+    def _logits(self, network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        with self.accelerator.autocast():
+            logits: Tensor = network(
+                input_values=inputs["input_values"], attention_mask=inputs["attention_mask"]
+            ).logits
+        return logits
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As the base class; in training the second network answers first."""
+        if "votes" not in inputs:
+            self._peer_logits = self._logits(self.peer, inputs)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
+        """Labels as they are; weight 0 where the second network does not find a clip easy."""
+        targets, weights = super().correct(outputs, batch)
+        if not self._selected:
+            self._select(batch.index, *self._losses(outputs, batch))
+        return targets, weights * self._kept["kept"][batch.index]
+
+    def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
+        """The second network's cross-entropy, over the clips that the first one finds easy."""
+        _, peer_loss = self._losses(outputs, batch)
+        loss = self.effective_mean(self._peer_weight(batch) * peer_loss, "peer_kept")
+        self.record(loss_peer=loss.detach())
+        return loss
+
+    def _losses(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
+        """Cross-entropies `(B,)` of the first and the second network."""
+        targets = self.table.observed[batch.index]
+        return soft_cross_entropy(outputs.logits, targets), soft_cross_entropy(self._peer_logits, targets)
+
+    def _peer_weight(self, batch: BatchRows) -> Tensor:
+        class_weight = (self.table.observed[batch.index] * self.class_weight).sum(dim=1)
+        return class_weight * self._kept["peer_kept"][batch.index]
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """And what the second network learnt from, and both networks' losses."""
+        loss, peer_loss = self._losses(outputs, batch)
+        rows = super().observe(outputs, batch, targets, weights)
+        return {**rows, "peer_weight": self._peer_weight(batch), "loss": loss, "peer_loss": peer_loss}
+
+    def update_state(self, rows: dict[str, Tensor]) -> None:
+        """All of it into the label table."""
+        super().update_state(rows)
+        self.table.write(rows["index"], **{name: rows[name] for name in ("peer_weight", "loss", "peer_loss")})
+
+    # ---- the second network's step -----------------------------------------------------------------------------
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The Trainer's, with each parameter's counterpart in the second network in the same group."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        first: Any = self.model
+        name_of = {id(p): name for name, p in first.named_parameters()}
+        peers = dict(self.peer.named_parameters())
+        for group in optimizer.param_groups:
+            group["params"] = [*group["params"], *(peers[name_of[id(p)]] for p in group["params"])]
+        return optimizer
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the Trainer's; before a step the second network's gradients are averaged over ranks."""
+        # Not as soon as the micro-batches are there: on a resume the Trainer restores the random state after that.
+        if self._ahead and not self._selected:
+            self._look_ahead()
+        loss: Tensor = super().training_step(*args, **kwargs)
+        # Not later: the gradient scaler looks for overflow next, and all ranks must find the same.
+        if self.accelerator.sync_gradients:
+            average_gradients(self.peer)
+        return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        nn.utils.clip_grad_norm_(self.peer.parameters(), self.args.max_grad_norm)
+        return norm
+
+    def step_taken(self) -> None:
+        """The Trainer empties only its own model's gradients."""
+        super().step_taken()
+        self.peer.zero_grad()
