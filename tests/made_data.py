@@ -94,7 +94,7 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     """
     names = dict(enumerate(CLASSES))
     config_class = load_family(family).config_class
-    sizes = {"hidden_size": 16, "dropout": dropout}
+    sizes = {"_size": 16, "dropout": dropout}
     fields = inspect.signature(config_class).parameters
     frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
     return config_class(

@@ -278,7 +278,7 @@ def test_the_optimiser_is_adam_with_decay_in_the_gradient(tmp_path):
     optimizer = trainer.create_optimizer()
     assert type(optimizer) is torch.optim.Adam
     assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4, 0.0}
-    assert all(group["eps"] == 1e-5 and group["lr"] == 0.01 for group in optimizer.param_groups)
+    assert all(group["eps"] == 1e-5 and group["lr"] == trainer.args.learning_rate for group in optimizer.param_groups)
     decoupled = make_trainer("slc", tmp_path / "decoupled", **chosen, weight_decay_form="decoupled")
     assert isinstance(decoupled.create_optimizer(), torch.optim.AdamW)
 

@@ -138,9 +138,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     def _logits(self, network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         with self.accelerator.autocast():
-            logits: Tensor = network(
-                input_values=inputs["input_values"], attention_mask=inputs["attention_mask"]
-            ).logits
+            logits: Tensor = network(**{name: inputs[name] for name in inputs if name not in ("index", "role")}).logits
         return logits
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:

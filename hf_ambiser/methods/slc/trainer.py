@@ -59,7 +59,8 @@ class SLCTrainer(AmbiSERTrainer):
     suite_settings = {"finetune_epochs": 1, "learning_rate": 1e-3}
     variants = {
         "cross_entropy": {"objective": "cross_entropy"},
-        "inter_class": {"objective": "inter_class"},
+        # Without cross-entropy it is the first stage that brings the answers near the labels; so it is longer here.
+        "inter_class": {"objective": "inter_class", "finetune_epochs": 3},
         "as_printed": {"inter_class_form": "y_j", "inter_class_label": "votes"},
         "accumulating": {"correct_from": "last"},
         "without_finetuning": {"finetune_epochs": 0},
