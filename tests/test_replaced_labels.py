@@ -1,4 +1,4 @@
-"""Data sets whose labels are replaced on purpose: how many, which, by what, and that everybody who reads them is told."""
+"""Data sets whose labels are replaced on purpose: how many, which, by what, and whoever reads them is told."""
 
 import importlib.util
 import json

@@ -62,6 +62,7 @@ def describe_replaced(replaced: Mapping[str, Any]) -> str:
     Args:
         replaced: `replaced_labels` of a build report or of a run's data.
     """
+    share = f"{replaced['share']:.0%}, seed {replaced['seed']}"
     where = " and ".join(f"{c['replaced']} of the {c['labels']} of {name}" for name, c in replaced["counts"].items())
     how = {
         "uniform": "by another class, each alike",
@@ -78,9 +79,9 @@ def describe_replaced(replaced: Mapping[str, Any]) -> str:
         else ""
     )
     return (
-        f"Labels were replaced on purpose: {where} ({replaced['share']:.0%}, seed {replaced['seed']}), {how[replaced['how']]}"
-        f" ({moved}). The entries of both classes changed places in `votes` and `soft_label`, and `ratings` are empty"
-        f" there; `reference_*` and all other splits are the raters' own.{rest}"
+        f"Labels were replaced on purpose: {where} ({share}), {how[replaced['how']]} ({moved})."
+        " The entries of both classes changed places in `votes` and `soft_label`, and `ratings` are empty there;"
+        f" `reference_*` and all other splits are the raters' own.{rest}"
     )
 
 
