@@ -12,6 +12,7 @@ from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.figures import FOLDER
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
+from hf_ambiser.data.card import REPLACED, describe_replaced
 from hf_ambiser.runs.scoring import describe_scores, read_predictions
 
 
@@ -153,6 +154,7 @@ def data(facts: Facts) -> str:
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
         "classes": ", ".join(facts.classes),
         "labels": _labels(d.get("aggregation", "shares")),
+        **({"replaced labels": describe_replaced(d[REPLACED])} if REPLACED in d else {}),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
         "content": f"`{d['content']}`",

@@ -108,7 +108,7 @@ def build(
         raise ValueError(f"give split options either as options= or one by one, not both: {sorted(split_options)}.")
     options = options or SplitOptions(**split_options)
     out = Path(out).absolute()
-    _check_target(out, overwrite)
+    check_target(out, overwrite)
     prepared = prepare(
         corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
         scan_options=scan_options,
@@ -124,19 +124,19 @@ def build(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
-    report = {**_report(prepared, data, splits, files, options, limit), "content": _content(partial)}
+    report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "reason", "detail", "source"])
         writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
-    (partial / CARD).write_text(_card(card, out), encoding="utf-8")
-    _move_into_place(partial, out)
+    (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
+    move_into_place(partial, out)
     return BuildReport(out, report)
 
 
-def _content(folder: Path) -> str:
+def content_digest(folder: Path) -> str:
     """Twelve hex digits over all Parquet files: what a data set holds, wherever it lies."""
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(folder.rglob("*.parquet")):
@@ -146,13 +146,14 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _card(card: Card, out: Path) -> str:
+def merged_card(card: Card, out: Path) -> str:
     """The card's text; what a human wrote into that of a former build is kept."""
     former = out / CARD
     return merge(card, former.read_text(encoding="utf-8") if former.is_file() else "", str(former))[0]
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
+def check_target(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or a former build that is not to be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / REPORT).is_file():
@@ -161,7 +162,8 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} holds a built data set; choose another --out, or replace it with --overwrite.")
 
 
-def _move_into_place(partial: Path, out: Path) -> None:
+def move_into_place(partial: Path, out: Path) -> None:
+    """Put a folder that is whole where it belongs; what was there goes."""
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():

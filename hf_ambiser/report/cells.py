@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from hf_ambiser.columns import read_columns
+from hf_ambiser.data.card import REPLACED, describe_replaced
 from hf_ambiser.run_folder import ARGUMENTS, RESULTS
 
 
@@ -176,7 +177,7 @@ class Group:
         return (
             f"Corpus {data['corpus']} (content `{data['content']}`), {self.family}, protocol **{data['protocol']}**,"
             f" policy {policy}, {splits}."
-        )
+        ) + (f" {describe_replaced(data[REPLACED])}" if REPLACED in data else "")
 
 
 def _key(cell: Cell) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from transformers import set_seed
 from hf_ambiser import checkpoints
 from hf_ambiser.cards import CARD, write_card
 from hf_ambiser.data.augment import Augmenter
+from hf_ambiser.data.card import REPLACED
 from hf_ambiser.data.frames import with_frames
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.splits import split_family
@@ -271,6 +272,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
+        **({REPLACED: info[REPLACED]} if REPLACED in info else {}),
     }
 
 

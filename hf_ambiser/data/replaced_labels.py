@@ -1,0 +1,300 @@
+"""A known share of a built data set's labels replaced by wrong ones, to see what a method makes of them.
+
+The result is an ordinary built data set. In the splits named, `label` is another class than the raters', and the
+entries of the old and the new class change places in `votes` and `soft_label`, so that vote shares teach the wrong
+thing too; agreement, entropy and tier stay right by that. `ratings` are emptied there, for they would tell. What is
+scored and compared against, the `reference_*` columns, stays what the raters said, and all other splits are copied.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_ambiser.data.build import CARD, LISTED, REPORT, content_digest, merged_card, move_into_place
+from hf_ambiser.data.card import REPLACED, dataset_card, describe_replaced
+from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.loading import dataset_config, read_dataset_info
+from hf_ambiser.data.splits import is_fold
+from hf_ambiser.data.splits.common import keyed_hash
+
+
+Array = np.ndarray
+HOW = ("uniform", "confusion")
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What is replaced.
+
+    Args:
+        config: Of the data set; the only one that the new data set has.
+        splits: Splits of it whose labels are replaced, each by its share.
+        how: `uniform`: each other class alike. `confusion`: another class with the probability that one of the raters
+            gives it to a clip of these splits whose consensus is the old class.
+        share: Of the labels, in (0, 1]; `round(share * n)` of n are replaced.
+        seed: Decides which, and by what. A smaller share's labels are among a larger one's, with the same new class.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    config: str
+    splits: tuple[str, ...] = ("clear",)
+    how: str = "uniform"
+    share: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how not in HOW:
+            raise ValueError(f"how={self.how!r} is not one of {list(HOW)}.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share} must be above 0 and at most 1.")
+        if not self.splits:
+            raise ValueError("splits is empty: name at least one training split, for example clear.")
+        if is_fold(self.config):
+            raise ValueError(
+                f"config {self.config!r} is a fold, and folds share their files: a clip's label would change in the"
+                " test split of another fold, too. Give a config without folds, for example slc-strict."
+            )
+
+
+def replace_labels(source: Path | str, out: Path | str, replacement: Replacement, *, progress: bool = True) -> bool:
+    """Make a built data set with replaced labels from another one.
+
+    The same arguments give the same files. Everything is written beside `out` and moved there at the end.
+
+    Args:
+        source: What `build()` made.
+        out: Folder to make.
+        replacement: What is replaced.
+        progress: Show a bar.
+
+    Returns:
+        Whether it was made; False if it was there already, made from the same data with the same arguments.
+
+    Raises:
+        FileExistsError: If `out` holds anything else.
+        FileNotFoundError: If `source` is no built data set.
+        ValueError: If labels cannot be replaced so; the message says why.
+    """
+    source, out = Path(source).absolute(), Path(out).absolute()
+    info = read_dataset_info(source)
+    config = dataset_config(info, source, replacement.config)
+    _check_source(source, info, config, replacement)
+    asked = {**asdict(replacement), "splits": list(replacement.splits), "source_content": info["content"]}
+    if _is_there(out, asked):
+        return False
+    tables = {name: _read(source, config, name) for name in replacement.splits}
+    k = len(info["classes"])
+    chances = np.ones((k, k)) - np.eye(k)
+    if replacement.how == "confusion":
+        together = [np.concatenate([t[column] for t in tables.values()]) for column in ("label", "votes")]
+        chances = confusion(*together)
+    new = {
+        name: new_labels(t["id"], t["label"], chances, replacement.share, replacement.seed)
+        for name, t in tables.items()
+    }
+    counts = {name: _counts(tables[name]["label"], labels, info["classes"]) for name, labels in new.items()}
+    for name, count in counts.items():
+        if not count["replaced"]:
+            raise ValueError(
+                f"share={replacement.share} of the {count['labels']} labels of {name!r} rounds to none; give a larger"
+                " share."
+            )
+    unconfused = [
+        name for name, row in zip(info["classes"], chances, strict=True)
+        if not row.any() and any(name in count["from_to"] for count in counts.values())
+    ]  # fmt: skip
+    report = _report(info, config, {**asked, "without_confusion": unconfused, "counts": counts}, new)
+
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write(source, partial, config, {name: (tables[name]["label"], new[name]) for name in new}, progress)
+    report["content"] = content_digest(partial)
+    (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(source / LISTED, partial / LISTED)
+    card = dataset_card(report, load_corpus(report["corpus"]), "path/to/this/folder")
+    (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
+    move_into_place(partial, out)
+    return True
+
+
+def confusion(label: Array, votes: Array) -> Array:
+    """`(K, K)`: of the votes for clips whose consensus is the row's class, those for each *other* class.
+
+    Rows are counts, not shares. A row of zeros is a class about which no rater disagreed.
+
+    Args:
+        label: `(N,)` consensus class or -1.
+        votes: `(N, K)` counts.
+    """
+    k = votes.shape[1]
+    counts = np.array([votes[label == c].sum(axis=0) for c in range(k)], dtype=np.float64)
+    np.fill_diagonal(counts, 0)
+    return counts
+
+
+def new_labels(ids: Sequence[str], label: Array, chances: Array, share: float, seed: int) -> Array:
+    """`(N,)` labels of which `round(share * n)` are another class, n being those that are not -1.
+
+    Which they are, and by what each is replaced, depends on seed, id and the row of `chances` of the old class only.
+    Where that row is zeros, each other class is alike.
+
+    Args:
+        ids: N ids.
+        label: `(N,)` class or -1.
+        chances: `(K, K)` how likely each other class is, up to a factor.
+        share: Of the labels.
+        seed: Key of the hashes.
+    """
+    labelled = np.flatnonzero(label >= 0).tolist()
+    order = sorted(labelled, key=lambda i: (keyed_hash(seed, "replace", ids[i]), ids[i]))
+    new = label.copy()
+    for i in order[: round(share * len(labelled))]:
+        row = np.delete(chances[label[i]], label[i])
+        row = row if row.any() else np.ones_like(row)
+        place = keyed_hash(seed, "replace by", ids[i]) / 2**64 * row.sum()
+        other = min(int(np.searchsorted(np.cumsum(row), place, side="right")), len(row) - 1)
+        new[i] = other + (other >= label[i])
+    return new
+
+
+def _check_source(source: Path, info: dict[str, Any], config: dict[str, Any], replacement: Replacement) -> None:
+    if REPLACED in info:
+        raise ValueError(f"{source} has replaced labels already; start from the data set it was made from.")
+    aggregation = info["policy"].get("aggregation", "shares")
+    if aggregation != "shares":
+        raise ValueError(
+            f"{source}: labels are by {aggregation}, so the raters' are not known to be the right ones. Build it with"
+            " --aggregation shares."
+        )
+    splits = config["splits"]
+    for name in replacement.splits:
+        if name not in splits:
+            raise ValueError(
+                f"{source}, config {replacement.config!r}, has no split {name!r}; it has {sorted(splits)}."
+            )
+        if splits[name]["labels_hidden"]:
+            raise ValueError(f"{source}: the labels of {name!r} are hidden, there is none to replace.")
+        shared = [
+            other for other, part in splits.items()
+            if other not in replacement.splits and set(part["data_files"]) & set(splits[name]["data_files"])
+        ]  # fmt: skip
+        if shared:
+            raise ValueError(
+                f"{source}: split {shared[0]!r} repeats clips of {name!r}, whose labels would be replaced."
+            )
+
+
+def _is_there(out: Path, asked: dict[str, Any]) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / REPORT).is_file():
+        raise FileExistsError(f"{out} exists and is not a built data set; choose another --out.")
+    there = read_dataset_info(out).get(REPLACED)
+    if there is None:
+        raise FileExistsError(f"{out} holds a data set whose labels are the raters'; choose another --out.")
+    differs = [name for name, value in asked.items() if there[name] != value]
+    if differs:
+        raise FileExistsError(
+            f"{out} holds a data set with labels replaced in another way ({', '.join(differs)} differ); choose another"
+            " --out, or delete that folder."
+        )
+    return True
+
+
+def _files(source: Path, config: dict[str, Any], split: str) -> list[Path]:
+    patterns = config["splits"][split]["data_files"]
+    return [path for pattern in patterns for path in sorted(source.glob(pattern))]
+
+
+def _read(source: Path, config: dict[str, Any], split: str) -> dict[str, Any]:
+    """Ids, labels `(N,)` and votes `(N, K)` of a split, in the order of its files."""
+    columns = ["id", "label", "votes"]
+    table = pa.concat_tables([pq.read_table(path, columns=columns) for path in _files(source, config, split)])
+    return {
+        "id": table["id"].to_pylist(),
+        "label": table["label"].to_numpy(),
+        "votes": np.array(table["votes"].to_pylist(), dtype=np.float64),
+    }
+
+
+def _counts(old: Array, new: Array, classes: list[str]) -> dict[str, Any]:
+    pairs = Counter(zip(old[old != new].tolist(), new[old != new].tolist(), strict=True))
+    return {
+        "labels": int((old >= 0).sum()),
+        "replaced": int((old != new).sum()),
+        "from_to": {
+            a: {b: pairs[i, j] for j, b in enumerate(classes) if pairs[i, j]}
+            for i, a in enumerate(classes)
+            if any(pairs[i, j] for j in range(len(classes)))
+        },
+    }
+
+
+def _report(
+    info: dict[str, Any], config: dict[str, Any], replaced: dict[str, Any], new: dict[str, Array]
+) -> dict[str, Any]:
+    """The report of the data set it is made from, and what was replaced."""
+    config = copy.deepcopy(config)
+    for name, labels in new.items():
+        config["splits"][name]["per_class"] = {c: int((labels == i).sum()) for i, c in enumerate(info["classes"])}
+    told = describe_replaced(replaced)
+    config["description"] = f"{config['description']} {told}"
+    notes = [*info["notes"], told]
+    return {**info, REPLACED: replaced, "notes": notes, "configs": {replaced["config"]: config}}
+
+
+def _write(
+    source: Path,
+    partial: Path,
+    config: dict[str, Any],
+    labels: dict[str, tuple[Array, Array]],
+    progress: bool,
+) -> None:
+    """All files of the config: those of the splits with new labels rewritten, the others copied."""
+    from tqdm import tqdm
+
+    files = {path: name for name in config["splits"] for path in _files(source, config, name)}
+    files |= {path: name for name in labels for path in _files(source, config, name)}
+    done = dict.fromkeys(labels, 0)
+    for path, name in tqdm(sorted(files.items()), desc="replacing labels", unit="file", disable=not progress):
+        target = partial / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name not in labels:
+            shutil.copyfile(path, target)
+            continue
+        with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                old, new = (column[done[name] : done[name] + len(table)] for column in labels[name])
+                writer.write_table(_with_labels(table, old, new))
+                done[name] += len(table)
+
+
+def _with_labels(table: pa.Table, old: Array, new: Array) -> pa.Table:
+    values: dict[str, Any] = {"label": new, "ratings": [[]] * len(table)}
+    rows = np.arange(len(table))
+    for name in ("votes", "soft_label"):
+        shares = np.array(table[name].to_pylist(), dtype=np.float32).reshape(len(table), -1)
+        swapped = shares.copy()
+        changed = old != new
+        swapped[rows[changed], old[changed]] = shares[rows[changed], new[changed]]
+        swapped[rows[changed], new[changed]] = shares[rows[changed], old[changed]]
+        values[name] = swapped.tolist()
+    for name, column in values.items():
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(column, type=field.type))
+    return table

@@ -1,0 +1,140 @@
+"""Tables of runs on replaced labels: what each system restored and broke, and what that was worth on clean labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from hf_ambiser.data.card import REPLACED
+from hf_ambiser.metrics.significance import holm
+from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.results import comparison_table, number, spread_entry
+from hf_ambiser.report.shown import COLUMNS, Shown
+from hf_ambiser.report.spread import over_folds, spread
+from hf_ambiser.report.table import Entry, Table, file_name
+from hf_ambiser.restored_labels import Restored, restored_labels
+
+
+LABELS = {
+    "restored": Shown("restored %", 1, 100),
+    "broken": Shown("broken %", 1, 100),
+    "right": Shown("right labels %", 1, 100),
+    "auroc": Shown("AUROC", 3),
+    "auroc_within": Shown("AUROC within a class", 3),
+}
+_LABELS_NOTE = (
+    "After the last epoch, mean (sd) [95 % interval] over seeds. Restored: of the replaced labels, the share whose"
+    " target's top class is the raters' consensus; broken: of the kept ones, the share whose is not any more; right:"
+    " of all. AUROC: chance that a replaced label counts *less* in the loss than a kept one (0.5: weights tell"
+    " nothing), over all pairs, and over pairs that the data give the same class, so that weights of classes do not"
+    " enter."
+)
+
+
+def told(group: Group) -> str:
+    """How the labels of a group's data were replaced, in two words: `confusion 20 %`."""
+    replaced = group.first.data[REPLACED]
+    return f"{replaced['how']} {100 * replaced['share']:g} %"
+
+
+def on_replaced_labels(groups: Sequence[Group]) -> list[Group]:
+    """The groups of runs on replaced labels, by corpus, how and how many.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    chosen = [group for group in groups if REPLACED in group.first.data]
+    if not chosen:
+        raise ValueError(
+            "no run here was trained on replaced labels; make such data with dataset_scripts/replace_labels.py."
+        )
+
+    def key(group: Group) -> tuple[str, ...]:
+        replaced = group.first.data[REPLACED]
+        names = ("how", "share", "seed", "config", "source_content")
+        return (group.first.data["corpus"], *(str(replaced[name]) for name in names), group.name)
+
+    return sorted(chosen, key=key)
+
+
+def labels_table(groups: Sequence[Group]) -> Table:
+    """What every system made of the labels: one row for each data set and system."""
+    rows: list[list[Entry | str]] = []
+    for group in groups:
+        for system, cells in group.systems.items():
+            found = {cell.folder: restored_labels(cell.folder, cell.data) for cell in cells}
+            values = [spread(cells, partial(_of, found, name)) for name in LABELS]
+            entries = [spread_entry(v, shown) for v, shown in zip(values, LABELS.values(), strict=True)]
+            counts = next(iter(found.values()))
+            of = f"{counts.n_replaced} of {counts.n_replaced + counts.n_kept}"
+            rows.append([group.first.data["corpus"], told(group), of, system, number(len(cells)), *entries])
+    heads = ["corpus", "replaced", "labels", "system", "runs", *(shown.title for shown in LABELS.values())]
+    return Table("label_noise_labels", heads, rows, _LABELS_NOTE)
+
+
+def _of(found: Mapping[Path, Restored], name: str, cell: Cell) -> float | None:
+    return getattr(found[cell.folder], name)
+
+
+def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str = "ua") -> Table:
+    """A figure of every system on a clean test split, and its difference to the baseline on the same data and seeds.
+
+    p-values are those of the paired test over seeds (or folds), Holm's correction over the systems of one data set.
+    """
+    shown = COLUMNS[figure]
+    value: Callable[[Cell], float | None] = lambda cell: cell.figure(split, figure)  # noqa: E731
+    rows: list[list[Entry | str]] = []
+    tests: set[str] = set()
+    for group in groups:
+        base = group.systems.get(baseline, [])
+        gains = {
+            system: over_folds(cells, base, value) for system, cells in group.systems.items() if system != baseline
+        }
+        adjusted = holm([gain.t.p if gain.t else None for gain in gains.values()])
+        p = dict(zip(gains, adjusted, strict=True))
+        for system, cells in group.systems.items():
+            row: list[Entry | str] = [group.first.data["corpus"], told(group), system, number(len(cells))]
+            row.append(spread_entry(spread(cells, value), shown))
+            gain = gains.get(system)
+            if gain is None or gain.t is None:
+                rows.append([*row, "-" if gain is None else gain.test, "-", "-"])
+                continue
+            t = gain.t
+            whole = t.low is not None and t.high is not None
+            below = shown.interval(t.low, t.high, signed=True) if whole else f"({gain.test})"  # type: ignore[arg-type]
+            parts = {"difference": t.mean, "low": t.low, "high": t.high}
+            scaled = {name: None if part is None else part * shown.factor for name, part in parts.items()}
+            rows.append([*row, Entry(shown.signed(t.mean), below, scaled), _p(t.p), _p(p[system])])
+            tests |= {gain.test} if t.p is not None else set()
+    heads = ["corpus", "replaced", "system", "runs", shown.title, f"minus {baseline} [95 %]", "p", "Holm p"]
+    made = f" Differences: {', '.join(sorted(tests))}; Holm over the systems of one data set." if tests else ""
+    note = f"On {split}, whose labels are the raters'; mean (sd) [95 % interval] over seeds.{made}"
+    return Table(file_name("label_noise", split, figure), heads, rows, note)
+
+
+def _p(p: float | None) -> Entry:
+    return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
+
+
+def text(groups: Sequence[Group], split: str, baseline: str, of: str | None) -> str:
+    """All tables as Markdown; `of` is compared with every other system, clip by clip as well, where it is given.
+
+    Raises:
+        ValueError: If no group has such a system, or a run was not scored on the split.
+    """
+    groups = on_replaced_labels(groups)
+    systems = sorted({system for group in groups for system in group.systems})
+    for name, what in ((baseline, "baseline"), *([(of, "of")] if of else [])):
+        if name not in systems:
+            raise ValueError(f"there is no finished run of the system {name!r} ({what}); there are {systems}.")
+    for cell in (cell for group in groups for cell in group.cells):
+        if split not in cell.splits:
+            raise ValueError(f"{cell.folder} was not scored on {split!r}, only on {cell.splits}; give another split.")
+    parts = [labels_table(groups).markdown(), gain_table(groups, split, baseline).markdown()]
+    for group in groups:
+        if of in group.systems and len(group.systems) > 1:
+            assert of is not None
+            title = f"### {group.first.data['corpus']}, {told(group)}: {COLUMNS['ua'].title} on {split} of {of}"
+            parts += [title, group.describe(), comparison_table(group, split, "ua", of).markdown()]
+    return "\n\n".join(parts) + "\n"

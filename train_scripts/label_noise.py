@@ -1,0 +1,97 @@
+"""Do learned labels and weights find labels that are wrong? A study on labels replaced on purpose, and its tables.
+
+python train_scripts/label_noise.py --plan train_scripts/configs/label_noise/simulated.yaml --jobs 2
+
+builds the plan's data sets (by their `build` commands; what is there is kept), runs its cells as
+`cross_validate.py` does, and prints the tables. Stopped in any way, the same command goes on. `--study FOLDER` instead
+of `--plan` only reads what is finished. Exit status: 0, 1 if a cell failed, 2 if something is to be put right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_ambiser.data.build import REPORT
+from hf_ambiser.report.cells import find, group
+from hf_ambiser.report.label_noise import text
+from hf_ambiser.run_folder import write_whole
+from hf_ambiser.runs import cross_validate
+from hf_ambiser.runs.plan import Plan, PlanError, read_plan
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KEEPS_WHAT_IS_THERE = "replace_labels.py"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, run and print; a mistake is one line on standard error and exit status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--plan", type=Path, help="YAML file of a study; its data sets are built and its cells run")
+    what.add_argument("--study", type=Path, help="a study's folder, only to be read")
+    parser.add_argument("--runs", type=Path, help="the study's folder of --plan (default: runs/<name of the plan>)")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: %(default)s)")
+    parser.add_argument("--split", default="test_clear", help="clean test split (default: %(default)s)")
+    parser.add_argument("--baseline", default="attention", help="system that others gain over (default: %(default)s)")
+    parser.add_argument("--of", help="system that is compared with each other one, clip by clip as well")
+    parser.add_argument("--out", type=Path, help="Markdown file to write the tables to as well")
+    args = parser.parse_args(argv)
+    study, status, order = args.study, 0, []
+    try:
+        if args.plan:
+            plan = read_plan(args.plan)
+            study, order = args.runs or Path("runs") / plan.name, [system.name for system in plan.systems]
+            build_data(plan)
+            status = cross_validate.main(["--plan", str(args.plan), "--out", str(study), "--jobs", str(args.jobs)])
+            if status not in (0, 1):
+                return status
+        cells, unfinished = find(study)
+        tables = text(group(cells, order), args.split, args.baseline, args.of)
+        if unfinished:
+            tables += f"\n{len(unfinished)} runs below {study.name} are not finished and not in these tables.\n"
+        print(tables)
+        if args.out:
+            write_whole(args.out, tables)
+    except (ValueError, OSError) as error:
+        print(f"label_noise.py: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def build_data(plan: Plan) -> None:
+    """Give the `build` commands of a plan's data sets, `python dataset_scripts/... && ...`, one after the other.
+
+    A data set that is there is not built again.
+
+    Raises:
+        PlanError: If a command is no dataset script's, needs a variable that is not set, or fails.
+    """
+    for command in dict.fromkeys(c.strip() for data in plan.datasets for c in data.build.split("&&") if c.strip()):
+        words = shlex.split(os.path.expandvars(command))
+        unset = re.search(r"\$\w+", " ".join(words))
+        if unset:
+            raise PlanError(f"the environment variable {unset[0][1:]} is not set; the plan's build command needs it.")
+        if (
+            len(words) < 2
+            or words[0] != "python"
+            or not words[1].startswith("dataset_scripts/")
+            or "--out" not in words
+        ):
+            raise PlanError(f"build command {command!r} is not `python dataset_scripts/... --out FOLDER`.")
+        out = Path(words[words.index("--out") + 1])
+        if (out / REPORT).is_file() and not words[1].endswith(KEEPS_WHAT_IS_THERE):
+            continue
+        print(f"building {out}", file=sys.stderr)
+        if subprocess.run([sys.executable, str(REPOSITORY / words[1]), *words[2:]]).returncode:
+            raise PlanError(f"building {out} failed, see above: {command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
