@@ -1,14 +1,13 @@
 """Costs at inference: FLOPs against counts by hand, the table from end to end, what is said of mistakes."""
 
-import importlib.util
 import json
 import os
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from made_run import TINY
+from scripts import load_script
 from torch import nn
 from transformers import Wav2Vec2Config
 
@@ -30,11 +29,7 @@ TINY_WAV2VEC2 = {
 
 @pytest.fixture(scope="module")
 def script():
-    path = Path(__file__).parent.parent / "train_scripts" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_script", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("train_scripts/benchmark.py")
 
 
 def tiny_case(**changes):

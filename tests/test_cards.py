@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from made_run import built, fields
+from scripts import load_script
 
 from hf_ambiser.cards import Address, model_card, read_facts, write_card
 from hf_ambiser.cards.facts import PLACES
@@ -53,10 +53,7 @@ def results(finished: Path) -> dict:
 
 
 def recorder():
-    spec = importlib.util.spec_from_file_location("record", ROOT / "model_cards" / "record.py")
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module
+    return load_script("model_cards/record.py")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,6 +1,5 @@
 """What runs made of labels replaced on purpose: figures by hand on made runs, and the whole way on a tiny corpus."""
 
-import importlib.util
 import json
 import multiprocessing
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 import yaml
 from made_report import made_cell
 from made_run import TINY
+from scripts import load_script
 from sklearn.metrics import roc_auc_score
 
 from hf_ambiser.columns import write_columns
@@ -156,13 +156,6 @@ def test_tables_hold_every_data_set_and_system_with_differences_over_seeds(study
     assert gain.entries[0][5].text == "-" and "paired t over seeds" in gain.note
 
 
-def script(name: str = "train_scripts/label_noise.py"):
-    spec = importlib.util.spec_from_file_location("script", ROOT / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def here(monkeypatch):
     """Everything in this process, or forked from it: what is imported is imported once."""
@@ -174,12 +167,12 @@ def here(monkeypatch):
 def give(words: list[str]):
     """A build command, in this process."""
     builds = "replace_labels" not in words[1]
-    main = partial(build_cli.main, "simulated") if builds else script(words[1]).main
+    main = partial(build_cli.main, "simulated") if builds else load_script(words[1]).main
     return SimpleNamespace(returncode=main(words[2:]))
 
 
 def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, capsys):
-    main = script().main
+    main = load_script("train_scripts/label_noise.py").main
     assert main(["--study", str(study), "--of", "labels", "--out", str(tmp_path / "tables.md")]) == 0
     said = capsys.readouterr().out
     assert (tmp_path / "tables.md").read_text().strip() == said.strip()
@@ -220,7 +213,7 @@ def tiny_plan(folder: Path) -> Path:
 
 def test_one_command_builds_runs_and_tells_and_a_second_one_runs_nothing(tmp_path, here, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    command = script()
+    command = load_script("train_scripts/label_noise.py")
     monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=give))
     assert command.main(["--plan", str(tiny_plan(tmp_path)), "--runs", "runs"]) == 0
     said = capsys.readouterr().out
@@ -247,7 +240,7 @@ def test_one_command_builds_runs_and_tells_and_a_second_one_runs_nothing(tmp_pat
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_the_plans_build_what_they_read(path, monkeypatch):
-    command, plan, given = script(), read_plan(path), []
+    command, plan, given = load_script("train_scripts/label_noise.py"), read_plan(path), []
     monkeypatch.setenv("CREMA_D_ROOT", "/release")
 
     def take(words: list[str]):
@@ -270,7 +263,7 @@ def test_the_plans_build_what_they_read(path, monkeypatch):
 
 
 def test_build_commands_that_cannot_be_given_are_refused(tmp_path, monkeypatch):
-    command = script()
+    command = load_script("train_scripts/label_noise.py")
     monkeypatch.delenv("CREMA_D_ROOT", raising=False)
     with pytest.raises(PlanError, match="variable CREMA_D_ROOT is not set"):
         command.build_data(read_plan(next(path for path in PLANS if path.stem == "crema_d")))

@@ -1,6 +1,5 @@
 """Data sets whose labels are replaced on purpose: how many, which, by what, and whoever reads them is told."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import built
+from scripts import load_script
 
 from hf_ambiser.data import load_split, read_dataset_info
 from hf_ambiser.data.card import REPLACED, describe_replaced
@@ -16,15 +16,11 @@ from hf_ambiser.data.publication import dataset_publication
 from hf_ambiser.data.replaced_labels import Replacement, confusion, new_labels, replace_labels
 
 
-SCRIPT = Path(__file__).parent.parent / "dataset_scripts" / "replace_labels.py"
 CHANGED = ("label", "votes", "soft_label", "ratings")
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("replace_labels", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("dataset_scripts/replace_labels.py")
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_the_report_is_printed_and_written(study, capsys):
     for words in (
         "12 finished runs.", "## made, ipr-strict-kfold3", "### d3", "protocol **strict**", "`ab12`", "`c0ffee`",
         "always the majority class", "one rater against the others", "| WA % of ipr minus |", "| UA % of ipr minus |",
-        "| JS (bit) of ipr minus |", "| recall % |", "## Made with", "3 folds (splits `split0` ...)",
+        "| JS (bit) of ipr minus |", "| precision / recall / F1 % |", "## Made with", "3 folds (splits `split0` ...)",
     ):  # fmt: skip
         assert words in said.out, words
     assert "test_clear" not in said.out and not (out / "report.html").exists()

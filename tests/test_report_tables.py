@@ -19,7 +19,7 @@ from hf_ambiser.report.results import (
     comparison_table,
     counts_line,
     figures_table,
-    recall_table,
+    per_class_table,
 )
 from hf_ambiser.report.shown import COLUMNS, QUOTED, one_line, quoted_figure
 from hf_ambiser.report.spread import over_clips, over_folds
@@ -152,22 +152,29 @@ def test_figures_without_a_value_are_named_and_counted(tmp_path):
     none = only_group(tmp_path / "only")
     assert cells_of(figures_table(none, "d3"), "ipr")[3:5] == ["undefined", "undefined"]
     assert rows_of(figures_table(none, "d3"))[0]["WA %"] == "undefined"
-    assert cells_of(recall_table(none, "d3"), "ipr") == ["-"] * K
+    assert cells_of(per_class_table(none, "d3"), "ipr") == ["- / - / -"] * K
     assert one_line(none.first.results["scores"]["d3"]).startswith("n 48, WA % undefined")
 
 
-def test_recall_is_averaged_over_seeds_then_folds(study):
+def test_figures_of_a_class_are_averaged_over_seeds_then_folds(study):
+    table = per_class_table(study, "d3")
     for system, cells in study.systems.items():
-        for c, shown in enumerate(cells_of(recall_table(study, "d3"), system)):
+        shown = dict(zip(study.classes, cells_of(table, system), strict=True))
+        for c, name in enumerate(study.classes):
             folds = []
             for fold in ("0", "1", "2"):
-                recalls = []
+                seeds = []
                 for cell in (one for one in cells if one.fold == fold):
                     read = cell.predictions("d3")
-                    mine = read["consensus"] == c
-                    recalls.append((read["probabilities"][mine].argmax(axis=1) == c).mean())
-                folds.append(np.mean(recalls))
-            assert float(shown) == pytest.approx(100 * np.mean(folds), abs=0.501)
+                    answer = read["probabilities"].argmax(axis=1)[read["consensus"] >= 0] == c
+                    mine = read["consensus"][read["consensus"] >= 0] == c
+                    hits = (answer & mine).sum()
+                    seeds.append([hits / answer.sum(), hits / mine.sum(), 2 * hits / (answer.sum() + mine.sum())])
+                folds.append(np.mean(seeds, axis=0))
+            want = 100 * np.mean(folds, axis=0)
+            assert [float(part) for part in shown[name].split(" / ")] == pytest.approx(want, abs=0.501)
+        row = next(row for row in rows_of(table) if row["precision / recall / F1 %"] == system)
+        assert float(row[f"{study.classes[-1]}: f1"]) == pytest.approx(want[2])  # the last class's, unrounded
 
 
 def test_counts_majority_and_ceiling_are_those_of_all_folds(study):

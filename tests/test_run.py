@@ -21,8 +21,9 @@ from hf_ambiser.data.loading import load_split
 from hf_ambiser.models import PrototypeForAudioClassification
 from hf_ambiser.runs import run as module
 from hf_ambiser.runs.arguments import ModelArguments, RunArguments
+from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
-from hf_ambiser.runs.run import build_model, run
+from hf_ambiser.runs.run import run
 from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, read_predictions, softmax
 from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
 
@@ -269,6 +270,12 @@ def test_a_base_model_written_in_part_is_written_again(tmp_path, monkeypatch):
         for name, value in kept.encoder.named_parameters(prefix="encoder")
         if not name.endswith("bias")
     )
+
+
+@pytest.mark.parametrize("what", ["model_fields", "encoder_fields"])
+def test_a_field_that_no_configuration_has_is_refused(tmp_path, what):
+    with pytest.raises(ValueError, match=rf"{what} has \['hiden_size'\].*hidden_size.*allowed: fields of \w+Config"):
+        build_model(ModelArguments(**{what: {"hiden_size": 8}}), "prototype", CLASSES, tmp_path)
 
 
 @pytest.mark.parametrize("freeze", ["none", "feature_encoder", "encoder"])

@@ -127,7 +127,7 @@ def _trainer(place: Path, folder: Path, seed: int, raters: int, alpha: float, ep
     from hf_ambiser.data.training_set import TrainingSet
     from hf_ambiser.methods import load_method
     from hf_ambiser.runs.arguments import ModelArguments
-    from hf_ambiser.runs.run import build_model
+    from hf_ambiser.runs.build_model import build_model
 
     torch.set_num_threads(1)
     logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""The tables of one group of runs: figures with intervals, baselines and ceiling, comparisons, recall."""
+"""The tables of one group of runs: figures with intervals, baselines and ceiling, comparisons, classes."""
 
 from __future__ import annotations
 
@@ -175,17 +175,26 @@ def _p_entry(p: float | None) -> Entry:
     return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
 
 
-def recall_table(group: Group, split: str) -> Table:
-    """Recall of each class in %, seeds averaged within folds, then folds."""
+def per_class_table(group: Group, split: str) -> Table:
+    """Precision, recall and F1 of each class in %, seeds averaged within folds, then folds."""
     rows: list[list[Entry | str]] = []
+    lost = 0
     for system, cells in group.systems.items():
         row: list[Entry | str] = [system]
         for name in group.classes:
-            values = spread(cells, lambda c, name=name: c.scores(split)["per_class"][name]["recall"])  # type: ignore[misc]
-            mean = None if values.t is None else 100 * values.t.mean
-            row.append(Entry("-") if mean is None else Entry(f"{mean:.0f}", parts={"": mean}))
+            found = {f: spread(cells, partial(_of_class, split, name, f)) for f in ("precision", "recall", "f1")}
+            means = {f: None if values.t is None else 100 * values.t.mean for f, values in found.items()}
+            text = " / ".join("-" if mean is None else f"{mean:.0f}" for mean in means.values())
+            row.append(Entry(text, parts=means))
+            lost += found["precision"].n_undefined
         rows.append(row)
-    return Table(_file(group, split, "recall"), ["recall %", *group.classes], rows)
+    never = f" Left out: {lost} times a class that a run never answers, so that it has no precision." if lost else ""
+    heads = ["precision / recall / F1 %", *group.classes]
+    return Table(_file(group, split, "per_class"), heads, rows, f"Means over folds of the means over seeds.{never}")
+
+
+def _of_class(split: str, name: str, figure: str, cell: Cell) -> float | None:
+    return cell.scores(split)["per_class"][name][figure]
 
 
 def apart_table(group: Group, split: str) -> Table | None:

@@ -28,7 +28,7 @@ from hf_ambiser.report.results import (
     comparison_table,
     counts_line,
     figures_table,
-    recall_table,
+    per_class_table,
 )
 from hf_ambiser.report.shown import COMPARED
 from hf_ambiser.report.sweeps import find_sweeps
@@ -191,7 +191,7 @@ class _Report:
         if of is not None and len(group.systems) > 1:
             for figure in COMPARED:
                 blocks += self.table(comparison_table(group, split, figure, of, self.bar.update))
-        blocks += self.table(recall_table(group, split)) + self.table(apart_table(group, split))
+        blocks += self.table(per_class_table(group, split)) + self.table(apart_table(group, split))
         parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
         lines = _some(group, figures.MOST_LINES)
         blocks += self.picture(

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from hf_ambiser.models import load_family
 from hf_ambiser.run_folder import write_whole
-from hf_ambiser.runs.arguments import ModelArguments, nearest
+from hf_ambiser.runs.arguments import ModelArguments
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.inference_cost import measure, noise
 
@@ -98,30 +97,14 @@ def load(case: Case) -> tuple[Any, Any]:
     """
     from transformers import AutoFeatureExtractor
 
-    from hf_ambiser.runs.run import build_model
+    from hf_ambiser.runs.build_model import build_model
     from hf_ambiser.runs.scoring import load_model
 
     if case.model:
         of_run = Path(case.model) / "model"
         folder = str(of_run if of_run.is_dir() else case.model)
         return load_model(folder), AutoFeatureExtractor.from_pretrained(folder)
-    given = case.arguments
-    # Configurations of transformers keep a field that they do not know, without a word: a typing error would be
-    # measured as the default.
-    known = load_family(str(given.model_family)).config_class()
-    _check_known("model_fields", given.model_fields, known)
-    model, extractor = build_model(given, str(given.model_family), _CLASSES, base=Path())
-    _check_known("encoder_fields", given.encoder_fields, getattr(model.config, "encoder_config", known), of_class=True)
-    return model, extractor
-
-
-def _check_known(what: str, given: Any, config: Any, of_class: bool = False) -> None:
-    known = vars(type(config)() if of_class else config).keys() | {"model_type", "attn_implementation"}
-    unknown = sorted(_fields(given).keys() - known)
-    if unknown:
-        raise ValueError(
-            f"{what} has {unknown}{nearest(unknown[0], known)}; allowed: fields of {type(config).__name__}."
-        )
+    return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
 
 
 def measure_case(case: Case) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from torch import nn
 from transformers import set_seed
 
 from hf_ambiser import checkpoints
@@ -30,10 +29,10 @@ from hf_ambiser.data.splits import split_family
 from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
 from hf_ambiser.distributed import rank
 from hf_ambiser.methods import load_method
-from hf_ambiser.models import LogMelConfig, load_family
 from hf_ambiser.progress import use_one_bar
 from hf_ambiser.run_folder import ARGUMENTS, RESULTS, write_whole
-from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments
+from hf_ambiser.runs.arguments import DataArguments, RunArguments
+from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.scoring import ValidationMetrics, score, write_predictions
 from hf_ambiser.trainer import AmbiSERTrainer
@@ -160,57 +159,6 @@ def _fit(extractor: Any, train_set: TrainingSet) -> None:
     """Give an extractor the statistics of the training clips, which it is saved with."""
     first = next(train_set.clips())
     (extractor.fit if first.ndim == 1 else extractor.fit_features)(train_set.clips())
-
-
-def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
-    """Model and feature extractor: a pretrained encoder or one from scratch, frozen in part, or with LoRA.
-
-    With LoRA the model without adapter is saved to `base`: an adapter is worth nothing without the very head and
-    encoder it was trained on, and those are nowhere else.
-    """
-    model_class = load_family(arguments.model_family or family)
-    names = dict(enumerate(classes))
-    encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
-    if arguments.encoder is not None:
-        try:
-            model = model_class.from_encoder(
-                arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
-            )
-        except OSError as error:
-            raise ValueError(
-                f"encoder={arguments.encoder!r} cannot be loaded: it is no folder with a model, and no model of the"
-                f" Hub that can be reached from here. Give either. ({str(error).splitlines()[0]})"
-            ) from error
-    else:
-        config = model_class.config_class(
-            encoder_config={"model_type": LogMelConfig.model_type, **encoder_fields},
-            id2label=names,
-            label2id={label: i for i, label in names.items()},
-            **model_fields,
-        )
-        model = model_class(config)
-    extractor = model.make_feature_extractor(arguments.encoder)
-    if arguments.freeze == "feature_encoder":
-        model.freeze_feature_encoder()
-    elif arguments.freeze == "encoder":
-        model.freeze_encoder()
-    if arguments.lora:
-        if not base.is_dir() and rank() == 0:
-            part = base.with_name(base.name + ".part")  # a save cut short must not pass for the base model
-            model.save_pretrained(part)
-            extractor.save_pretrained(part)
-            part.replace(base)
-        return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
-    return model, extractor
-
-
-def _with_lora(model: Any, fields: dict[str, Any], base: Path) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    # What is not the encoder is saved whole, for an adapter of it would lose what is no weight (prototypes).
-    fields = {"target_modules": model.lora_target_modules(), "modules_to_save": model.lora_modules_to_save, **fields}
-    model.name_or_path = str(base)  # what peft writes down as the adapter's base
-    return get_peft_model(model, LoraConfig(**fields))
 
 
 def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -80,6 +80,20 @@ def compare(
         *_meta(scan),
         *_slc(scan, durations),
     ]
+
+
+def labels_published(classes: Sequence[str]) -> tuple[str, dict[str, list[int]]] | None:
+    """What a paper counts per speaker: which table, and speaker (and `all`) -> number of each of these classes.
+
+    None where the classes are not those of the table.
+    """
+    columns = {RELEASE_CODES[code]: i for i, code in enumerate(META_CLASSES)}
+    if set(classes) != set(columns):
+        return None
+    order = [columns[name] for name in classes]
+    counts = {speaker: [row[i] for i in order] for speaker, row in META_TABLE_1.items()}
+    counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    return "Fujioka et al., Table 1 (excitement left out)", counts
 
 
 def _versus(what: str, ours: int, published: int) -> str:

@@ -25,7 +25,7 @@ from hf_ambiser.data.corpora._iemocap_blocks import (
     read_blocks,
     read_transcription,
 )
-from hf_ambiser.data.corpora._iemocap_published import compare
+from hf_ambiser.data.corpora._iemocap_published import compare, labels_published
 from hf_ambiser.data.corpora._iemocap_sizes import published
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
@@ -43,6 +43,7 @@ __all__ = [
     "SPEECH",
     "TERMS",
     "compare",
+    "labels_published",
     "published",
     "scan",
 ]

@@ -1,4 +1,4 @@
-"""Figure 3 and Table 3 of Fujioka et al. from a run folder."""
+"""Figure 3 and Table 3 of Fujioka et al. from run folders."""
 
 from __future__ import annotations
 
@@ -46,15 +46,8 @@ def mean_weights(run: Path) -> ClassWeights | None:
     return ClassWeights(tensors["initial_w"], np.array(learnt))
 
 
-def plot_moved_labels(run: Path, out: Path, classes: list[str]) -> Path:
-    """Figure 3 as a heat map.
-
-    Raises:
-        ValueError: If the run learnt no labels.
-    """
-    shares = share_moved(run)
-    if shares is None:
-        raise ValueError(f"{run} has no learnt labels in its trajectory.")
+def plot_moved_labels(shares: np.ndarray, out: Path, classes: list[str]) -> Path:
+    """Figure 3 as a heat map, from `(K, K)` shares."""
     figure, axes = new_axes("learnt label", "label of the data", size=(5.2, 4.4))
     axes.grid(False)
     image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
@@ -67,15 +60,8 @@ def plot_moved_labels(run: Path, out: Path, classes: list[str]) -> Path:
     return save(figure, out)
 
 
-def plot_weights(run: Path, out: Path, classes: list[str]) -> Path:
-    """Table 3 as bars.
-
-    Raises:
-        ValueError: If the run has no weights.
-    """
-    means = mean_weights(run)
-    if means is None:
-        raise ValueError(f"{run} has no weights of utterances in its trajectory.")
+def plot_weights(means: ClassWeights, out: Path, classes: list[str]) -> Path:
+    """Table 3 as bars."""
     figure, axes = new_axes("", "mean w (lower counts more)")
     place = np.arange(len(classes))
     for shift, name, values in ((-0.2, "before", means.initial), (0.2, "after", means.learnt)):

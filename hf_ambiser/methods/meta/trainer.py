@@ -192,13 +192,13 @@ class MetaTrainer(AmbiSERTrainer):
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
         """The paper's Figure 3 and Table 3, where labels and weights were learnt."""
         figures = {}
-        if share_moved(run) is not None:
-            plot_moved_labels(run, out / "moved_labels.png", classes)
+        if (shares := share_moved(run)) is not None:
+            plot_moved_labels(shares, out / "moved_labels.png", classes)
             figures["moved_labels.png"] = (
                 "Share of each class's training clips (row) whose learnt label is of which class (column)."
             )
-        if mean_weights(run) is not None:
-            plot_weights(run, out / "weights.png", classes)
+        if (means := mean_weights(run)) is not None:
+            plot_weights(means, out / "weights.png", classes)
             figures["weights.png"] = (
                 "Mean weight w of each class's training clips before and after training. Losses are divided by it: a"
                 " lower one means that the clips count more."

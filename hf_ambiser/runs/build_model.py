@@ -1,0 +1,85 @@
+"""A run's model and feature extractor, from its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hf_ambiser.distributed import rank
+from hf_ambiser.models import LogMelConfig, load_family
+from hf_ambiser.runs.arguments import ModelArguments, nearest
+
+
+def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
+    """Model and feature extractor: a pretrained encoder or one from scratch, frozen in part, or with LoRA.
+
+    With LoRA the model without adapter is saved to `base`: an adapter is worth nothing without the very head and
+    encoder it was trained on, and those are nowhere else.
+
+    Raises:
+        ValueError: If a field is not one of the configuration's, or there is no such encoder.
+    """
+    model_class = load_family(arguments.model_family or family)
+    names = dict(enumerate(classes))
+    encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
+    check_known("model_fields", model_fields, model_class.config_class)
+    if arguments.encoder is not None:
+        try:
+            model = model_class.from_encoder(
+                arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
+            )
+        except OSError as error:
+            raise ValueError(
+                f"encoder={arguments.encoder!r} cannot be loaded: it is no folder with a model, and no model of the"
+                f" Hub that can be reached from here. Give either. ({str(error).splitlines()[0]})"
+            ) from error
+    else:
+        config = model_class.config_class(
+            encoder_config={"model_type": LogMelConfig.model_type, **encoder_fields},
+            id2label=names,
+            label2id={label: i for i, label in names.items()},
+            **model_fields,
+        )
+        model = model_class(config)
+    # Which class these are of is known only now: that of the encoder.
+    check_known("encoder_fields", encoder_fields, type(getattr(model.config, "encoder_config", model.config)))
+    extractor = model.make_feature_extractor(arguments.encoder)
+    if arguments.freeze == "feature_encoder":
+        model.freeze_feature_encoder()
+    elif arguments.freeze == "encoder":
+        model.freeze_encoder()
+    if arguments.lora:
+        if not base.is_dir() and rank() == 0:
+            part = base.with_name(base.name + ".part")  # a save cut short must not pass for the base model
+            model.save_pretrained(part)
+            extractor.save_pretrained(part)
+            part.replace(base)
+        return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
+    return model, extractor
+
+
+def check_known(what: str, given: Mapping[str, Any], config_class: type) -> None:
+    """Refuse fields that a configuration does not have: transformers would keep them, and change nothing.
+
+    Raises:
+        ValueError: If there is one; the message names the nearest.
+    """
+    more = getattr(config_class, "attribute_map", {}).keys() | {"model_type", "attn_implementation"}
+    known = vars(config_class()).keys() | more
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"{what} has {unknown}{nearest(unknown[0], known)}; allowed: fields of {config_class.__name__}."
+        )
+
+
+def _with_lora(model: Any, fields: dict[str, Any], base: Path) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    # What is not the encoder is saved whole, for an adapter of it would lose what is no weight (prototypes).
+    fields = {"target_modules": model.lora_target_modules(), "modules_to_save": model.lora_modules_to_save, **fields}
+    model.name_or_path = str(base)  # what peft writes down as the adapter's base
+    return get_peft_model(model, LoraConfig(**fields))
