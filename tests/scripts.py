@@ -13,9 +13,12 @@ ROOT = Path(__file__).parent.parent
 
 def load_script(name: str) -> ModuleType:
     """`train_scripts/benchmark.py`, ...: relative to the repository; nothing of it is run but its definitions."""
-    spec = importlib.util.spec_from_file_location(f"script_{Path(name).stem}", ROOT / name)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where a dataclass looks for the names in its annotations
+    # Where a dataclass looks for the names in its annotations, and a process that the script starts for its functions.
+    sys.modules[spec.name] = module
+    if str((ROOT / name).parent) not in sys.path:
+        sys.path.append(str((ROOT / name).parent))
     spec.loader.exec_module(module)
     return module

@@ -1,12 +1,18 @@
 """Do SLC's corrected labels come closer to the truth than votes do, by the number of annotators and by alpha?
 
 python train_scripts/correction_curves.py --out runs/correction_curves
+python train_scripts/correction_curves.py --out runs/correction_curves_crema_d --dataset data/crema_d --raters 1 2 3
 
 On simulated corpora, whose true distributions are known. Which clips are clear and which ambiguous is decided by nine
 raters and stays the same; then the ambiguous ones keep the votes of only some of the nine, SLC is trained, and what it
 made of their labels is compared with the truth. Beside it what needs no learning: the votes, and the votes with the
 share alpha of the uniform distribution in place of the prediction. Prints Markdown and draws the curves
 (curves.png, for the method's page). Stopped, the same command goes on.
+
+With `--dataset`, on a built data set of real speech (config slc-strict), whose truth nobody knows: of every ambiguous
+clip three raters are held out, and labels are compared with their answers. The squared distance to these is, but for
+a constant, the one to the distribution that raters are drawn from, and so tells which of two labels is closer to it.
+Clips with too few votes for the classes are left out, and counted.
 """
 
 from __future__ import annotations
@@ -18,9 +24,10 @@ import os
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -28,13 +35,17 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
+from hf_ambiser.data.loading import dataset_config, read_dataset_info  # noqa: E402
 from hf_ambiser.labels import soft_labels  # noqa: E402
 from hf_ambiser.metrics.distribution import js_divergence  # noqa: E402
 from hf_ambiser.run_folder import write_whole  # noqa: E402
 
 
-POOL = 9
-POLICY = "simulated-4"
+if TYPE_CHECKING:
+    from hf_ambiser.label_policies import LabelPolicy
+
+POOL, HELD_OUT = 9, 3
+CONFIG = "slc-strict"
 # A learning rate for an encoder from scratch; everything else as the method's defaults.
 TRAINING = {
     "learning_rate": 1e-3,
@@ -47,14 +58,47 @@ TRAINING = {
 }
 
 
+@dataclass(frozen=True)
+class Study:
+    """What the cells have in common, and where they are.
+
+    Args:
+        out: Folder of all.
+        epochs: On all clips, after half as many on clear ones.
+        clips: Of each simulated corpus.
+        dataset: A built one instead; of its raters `most` may be kept.
+        most: The largest number of raters of any cell.
+    """
+
+    out: Path
+    epochs: int
+    clips: int
+    dataset: Path | None
+    most: int
+
+    def place(self, seed: int) -> Path:
+        """Folder of a seed's cells, and of its simulated corpus."""
+        what = f"clips-{self.clips}" if self.dataset is None else f"{self.dataset.name}-{self.most}"
+        return self.out / what / f"seed-{seed}"
+
+    def data(self, seed: int) -> Path:
+        """The data set of a seed."""
+        return self.dataset or self.place(seed) / "dataset"
+
+    def result(self, seed: int, raters: int, alpha: float) -> Path:
+        """What a cell writes at its end."""
+        return self.place(seed) / f"epochs-{self.epochs}" / f"raters-{raters}_alpha-{alpha:g}.json"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train every cell that is not there, then print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for corpora, cells, table and figure")
+    parser.add_argument("--dataset", type=Path, help=f"built data set with {CONFIG} (default: simulated corpora)")
     parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5, 9], help=f"of {POOL} (%(default)s)")
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.6], help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of corpus and model (%(default)s)")
-    parser.add_argument("--clips", type=int, default=600, help="of each corpus (%(default)s)")
+    parser.add_argument("--clips", type=int, default=600, help="of each simulated corpus (%(default)s)")
     parser.add_argument("--epochs", type=int, default=10, help="on all clips, after half as many on clear ones")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (%(default)s)")
     args = parser.parse_args(argv)
@@ -62,16 +106,22 @@ def main(argv: list[str] | None = None) -> int:
     if wrong:
         print(f"correction_curves.py: {wrong[0]}: raters go from 1 to {POOL}, alphas from 0 to 1.", file=sys.stderr)
         return 2
-    size = (args.clips, args.epochs)
+    study = Study(args.out, args.epochs, args.clips, args.dataset, max(args.raters))
+    try:
+        if args.dataset is not None:
+            dataset_config(read_dataset_info(args.dataset), args.dataset, CONFIG)
+    except (ValueError, OSError) as error:
+        print(f"correction_curves.py: {error}", file=sys.stderr)
+        return 2
     cells = list(itertools.product(args.seeds, args.raters, args.alphas))
     # The first stage is the same for all cells of a seed: it reads clear clips only.
-    _all(args.jobs, "stage 1", [(_prepare, (args.out, seed, *size)) for seed in args.seeds])
-    _all(args.jobs, "cells", [(_measure, (args.out, *cell, *size)) for cell in cells])
-    found = {cell: json.loads(_result(args.out, *cell, *size).read_text()) for cell in cells}
-    text = _table(found, args.raters, args.alphas)
+    _all(args.jobs, "stage 1", [(_prepare, (study, seed)) for seed in args.seeds])
+    _all(args.jobs, "cells", [(_measure, (study, *cell)) for cell in cells])
+    found = {cell: json.loads(study.result(*cell).read_text()) for cell in cells}
+    text = _table(found, args.raters, args.alphas, study)
     print(text)
     write_whole(args.out / "curves.md", text + "\n")
-    _draw(found, args.raters, args.alphas, args.out / "curves.png")
+    _draw(found, args.raters, args.alphas, args.out / "curves.png", study)
     return 0
 
 
@@ -90,41 +140,33 @@ def _quiet() -> None:
     sys.stdout = open(os.devnull, "w")
 
 
-def _place(out: Path, seed: int, clips: int) -> Path:
-    return out / f"clips-{clips}" / f"seed-{seed}"
-
-
-def _result(out: Path, seed: int, raters: int, alpha: float, clips: int, epochs: int) -> Path:
-    return _place(out, seed, clips) / f"epochs-{epochs}" / f"raters-{raters}_alpha-{alpha:g}.json"
-
-
-def _prepare(out: Path, seed: int, clips: int, epochs: int) -> None:
+def _prepare(study: Study, seed: int) -> None:
     """The corpus of a seed, its splits, and the temporal branch fine-tuned on its clear clips."""
     from hf_ambiser.data.build import build
     from hf_ambiser.data.corpora import simulated
     from hf_ambiser.methods.slc.finetuning import FOLDER, RESULT, finetuned_branch
 
-    place = _place(out, seed, clips)
-    if not (place / "dataset" / "build_report.json").is_file():
-        shutil.rmtree(place / "dataset", ignore_errors=True)
-        simulated.generate(place / "corpus", n_utterances=clips, n_raters=POOL, votes_per_utterance=POOL, seed=seed)
-        build(
-            "simulated", place / "corpus", place / "dataset", configs=("slc-strict",), seed=seed, min_per_class=1,
-            progress=False,
-        )  # fmt: skip
-    folder = place / f"epochs-{epochs}" / "stage_1"
+    data = study.data(seed)
+    if study.dataset is None and not (data / "build_report.json").is_file():
+        shutil.rmtree(data, ignore_errors=True)
+        corpus = study.place(seed) / "corpus"
+        simulated.generate(corpus, n_utterances=study.clips, n_raters=POOL, votes_per_utterance=POOL, seed=seed)
+        build("simulated", corpus, data, configs=(CONFIG,), seed=seed, min_per_class=1, progress=False)
+    folder = study.place(seed) / f"epochs-{study.epochs}" / "stage_1"
     if not (folder / FOLDER / RESULT).is_file():
-        trainer = _trainer(place, folder, seed, POOL, 0.3, epochs)
+        trainer, _ = _trainer(study, folder, seed, study.most, 0.3)
         finetuned_branch(trainer, trainer.args, trainer.args.finetune_epochs)
 
 
-def _trainer(place: Path, folder: Path, seed: int, raters: int, alpha: float, epochs: int) -> Any:
+def _trainer(study: Study, folder: Path, seed: int, raters: int, alpha: float) -> tuple[Any, dict[str, np.ndarray]]:
+    """The trainer of a cell, and what is taken for true of each ambiguous clip, by id."""
     import torch
     from transformers import set_seed
     from transformers.utils import logging
 
     from hf_ambiser.data.loading import load_split
     from hf_ambiser.data.training_set import TrainingSet
+    from hf_ambiser.label_policies import LabelPolicy
     from hf_ambiser.methods import load_method
     from hf_ambiser.runs.arguments import ModelArguments
     from hf_ambiser.runs.build_model import build_model
@@ -132,71 +174,74 @@ def _trainer(place: Path, folder: Path, seed: int, raters: int, alpha: float, ep
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     method = load_method("slc")
-    clear, ambiguous = (load_split(place / "dataset", "slc-strict", split) for split in ("clear", "ambiguous"))
-    labels = _of_some(ambiguous["ratings"], raters, seed)
+    policy = LabelPolicy.from_dict(read_dataset_info(study.data(seed))["policy"])
+    clear, ambiguous = (load_split(study.data(seed), CONFIG, split) for split in ("clear", "ambiguous"))
+    if study.dataset is None:
+        truth = soft_labels(np.array(ambiguous["true_distribution"]))
+    else:
+        enough = [i for i, r in enumerate(ambiguous["ratings"]) if len(_counted(r, policy)) >= study.most + HELD_OUT]
+        ambiguous = ambiguous.select(enough)
+        # The last of an order of which the first are kept: nobody is both.
+        truth = _of_some(ambiguous["ratings"], -HELD_OUT, seed, policy)
+    labels = _of_some(ambiguous["ratings"], raters, seed, policy)
     ambiguous = ambiguous.remove_columns("soft_label").add_column("soft_label", labels.tolist())
     set_seed(seed)
-    model, extractor = build_model(ModelArguments(), method.model_family, _classes(), folder)
+    model, extractor = build_model(ModelArguments(), method.model_family, list(policy.classes), folder)
     args = method.arguments_class(
         output_dir=str(folder),
         seed=seed,
         alpha=alpha,
-        num_train_epochs=epochs,
-        finetune_epochs=epochs // 2,
+        num_train_epochs=study.epochs,
+        finetune_epochs=study.epochs // 2,
         **TRAINING,
     )
     data = TrainingSet(clear, ambiguous, ambiguous_target=method.ambiguous_target, seed=seed)
-    return method(model, args, data, feature_extractor=extractor)
+    return method(model, args, data, feature_extractor=extractor), dict(zip(ambiguous["id"], truth, strict=True))
 
 
-def _classes() -> list[str]:
-    from hf_ambiser.label_policies import get_policy
+def _counted(ratings: list[dict[str, Any]], policy: LabelPolicy) -> list[dict[str, Any]]:
+    """The ratings that are votes for one of the classes."""
+    return [given for given in ratings if policy.class_map.get(given["labels"][0].lower()) is not None]
 
-    return list(get_policy(POLICY).classes)
 
-
-def _of_some(ratings: list[list[dict[str, Any]]], n: int, seed: int) -> np.ndarray:
-    """`(N, K)` vote shares of n of each clip's raters; fewer raters are always among the more."""
-    from hf_ambiser.label_policies import get_policy
+def _of_some(ratings: list[list[dict[str, Any]]], n: int, seed: int, policy: LabelPolicy) -> np.ndarray:
+    """`(N, K)` vote shares of n of each clip's raters (below 0: of the last n); fewer are always among the more."""
     from hf_ambiser.labels import RatingArrays, tally
 
     kept = []
     for i, given in enumerate(ratings):
-        order = np.random.default_rng((seed, i)).permutation(len(given))[:n]
-        kept.append([(given[j]["labels"], False) for j in order])
-    return tally(get_policy(POLICY), RatingArrays.from_lists(kept)).soft_label
+        votes = _counted(given, policy)
+        order = np.random.default_rng((seed, i)).permutation(len(votes))
+        kept.append([(votes[j]["labels"], False) for j in (order[:n] if n > 0 else order[n:])])
+    return tally(policy, RatingArrays.from_lists(kept)).soft_label
 
 
-def _measure(out: Path, seed: int, raters: int, alpha: float, clips: int, epochs: int) -> None:
+def _measure(study: Study, seed: int, raters: int, alpha: float) -> None:
     """Train one cell and write its distances; nothing if that was done before."""
-    from hf_ambiser.data.loading import load_split
     from hf_ambiser.methods.slc.finetuning import FOLDER
 
-    path = _result(out, seed, raters, alpha, clips, epochs)
+    path = study.result(seed, raters, alpha)
     if path.is_file():
         return
-    place = _place(out, seed, clips)
     folder = path.with_suffix("")
     shutil.copytree(path.parent / "stage_1" / FOLDER, folder / FOLDER, dirs_exist_ok=True)
-    trainer = _trainer(place, folder, seed, raters, alpha, epochs)
+    trainer, true_of = _trainer(study, folder, seed, raters, alpha)
     trainer.train()
     n = trainer.data.n_labelled
     votes = trainer.table.observed[n:].double().numpy()
     corrected = soft_labels(trainer.table.columns["target"][n:].double().numpy())
     prediction = soft_labels((corrected - (1 - alpha) * votes).clip(min=0))
-    truths = load_split(place / "dataset", "slc-strict", "ambiguous")
-    true_of = dict(zip(truths["id"], truths["true_distribution"], strict=True))
-    truth = soft_labels(np.array([true_of[name] for name in trainer.data.ids[n:]]))
+    truth = np.array([true_of[name] for name in trainer.data.ids[n:]])
     k = votes.shape[1]
-    amounts = np.linspace(0, 1, 21)
+    distance = _js if study.dataset is None else _squared
     distances = {
         "n": len(votes),
-        "votes": _js(truth, votes),
-        "corrected": _js(truth, corrected),
-        "smoothed": _js(truth, (1 - alpha) * votes + alpha / k),
-        "smoothed_best": min(_js(truth, (1 - a) * votes + a / k) for a in amounts),
-        "prediction": _js(truth, prediction),
-        "uniform": _js(truth, np.full_like(votes, 1 / k)),
+        "votes": distance(truth, votes),
+        "corrected": distance(truth, corrected),
+        "smoothed": distance(truth, (1 - alpha) * votes + alpha / k),
+        "smoothed_best": min(distance(truth, (1 - a) * votes + a / k) for a in np.linspace(0, 1, 21)),
+        "prediction": distance(truth, prediction),
+        "uniform": distance(truth, np.full_like(votes, 1 / k)),
     }
     write_whole(path, json.dumps(distances))
     shutil.rmtree(folder)
@@ -204,6 +249,10 @@ def _measure(out: Path, seed: int, raters: int, alpha: float, clips: int, epochs
 
 def _js(truth: np.ndarray, label: np.ndarray) -> float:
     return float(js_divergence(truth, label).mean())
+
+
+def _squared(truth: np.ndarray, label: np.ndarray) -> float:
+    return float(((truth - label) ** 2).sum(axis=1).mean())
 
 
 Found = dict[tuple[int, int, float], dict[str, float]]
@@ -214,8 +263,8 @@ def _values(found: Found, what: str, raters: int, alpha: float) -> np.ndarray:
     return np.array([cell[what] for (_, n, a), cell in found.items() if (n, a) == (raters, alpha)])
 
 
-def _table(found: Found, raters: list[int], alphas: list[float]) -> str:
-    """JS from the truth, mean (sd) over seeds."""
+def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -> str:
+    """Distance from the truth, mean (sd) over seeds."""
 
     def row(name: str, what: str, alpha: float) -> str:
         cells = [_values(found, what, n, alpha) for n in raters]
@@ -224,10 +273,11 @@ def _table(found: Found, raters: list[int], alphas: list[float]) -> str:
         )
 
     clips, seeds = [int(cell["n"]) for cell in found.values()], {seed for seed, *_ in found}
+    scope = "a corpus" if study.dataset is None else f"with at least {study.most + HELD_OUT} votes"
     lines = [
-        f"{min(clips)} to {max(clips)} ambiguous clips a corpus, mean (sd) over {len(seeds)} seeds.",
+        f"{min(clips)} to {max(clips)} ambiguous clips {scope}, mean (sd) over {len(seeds)} seeds.",
         "",
-        "| JS from the truth, bit | " + " | ".join(f"{n} rater{'s' * (n > 1)}" for n in raters) + " |",
+        f"| {_title(study)} | " + " | ".join(f"{n} rater{'s' * (n > 1)}" for n in raters) + " |",
         "|---|" + "---|" * len(raters),
         row("uniform", "uniform", alphas[0]),
         row("votes", "votes", alphas[0]),
@@ -240,13 +290,16 @@ def _table(found: Found, raters: list[int], alphas: list[float]) -> str:
     return "\n".join(lines)
 
 
-def _draw(found: Found, raters: list[int], alphas: list[float], out: Path) -> None:
+def _title(study: Study) -> str:
+    return "JS from the truth, bit" if study.dataset is None else f"squared distance to {HELD_OUT} other raters"
+
+
+def _draw(found: Found, raters: list[int], alphas: list[float], out: Path, study: Study) -> None:
     """Corrected (solid) and smoothed (dashed) labels' distance over alpha, one colour a number of raters."""
     from hf_ambiser.plotting import new_axes, save
 
-    figure, axes = new_axes(
-        "alpha: share of the prediction (solid) or of the uniform distribution (dashed)", "JS from the truth (bit)"
-    )
+    x = "alpha: share of the prediction (solid) or of the uniform distribution (dashed)"
+    figure, axes = new_axes(x, _title(study))
     for i, n in enumerate(raters):
         votes = _values(found, "votes", n, alphas[0]).mean()
         for what, style in (("corrected", "-o"), ("smoothed", "--")):
