@@ -121,9 +121,18 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     if hasattr(feature_extractor, "extract") and not method.needs_augmented and segment_seconds is None:
         # Computed once for all epochs and runs; what is augmented anew in each epoch cannot be.
         add = partial(with_frames, extractor=feature_extractor, max_seconds=training.max_seconds)
+    names = [data.validation_split] if data.validation_split else []
+    if not names:
+        training.eval_strategy = "no"
+    names += [name for name in data.test_splits if name not in names]
+    # The other ranks find what the first one has computed.
+    with training.main_process_first(desc="data sets and features"):
+        labelled = _join(data, data.train_splits, add)
+        ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
+        scored = {name: EvaluationSet(_load(data, name, add), training.max_seconds) for name in names}
     train_set = TrainingSet(
-        _join(data, data.train_splits, add),
-        _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None,
+        labelled,
+        ambiguous,
         target=training.target or method.target,
         augment=Augmenter(training.augmentation) if method.needs_augmented else None,  # type: ignore[arg-type]
         seed=training.seed,
@@ -132,11 +141,6 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         ambiguous_target=method.ambiguous_target,
         segment_seconds=segment_seconds,
     )
-    names = [data.validation_split] if data.validation_split else []
-    if not names:
-        training.eval_strategy = "no"
-    names += [name for name in data.test_splits if name not in names]
-    scored = {name: EvaluationSet(_load(data, name, add), training.max_seconds) for name in names}
     if hasattr(feature_extractor, "fit"):
         _fit(feature_extractor, train_set)
     trainer = method(
