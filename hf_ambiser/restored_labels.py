@@ -29,6 +29,9 @@ class Restored:
             weights tell nothing. `weight` is what an utterance counts in the loss, whatever the method (meta's w
             divides the loss, and 1 / w stands in that column).
         auroc_within: The same over the pairs that the data give one class, whose weights do not differ by a class's.
+        found: Of the `n_replaced` labels that count least, the share that were replaced: precision, and recall, of
+            looking again at as many as are wrong. Equal weights are drawn by lot (the expectation); chance gives the
+            share of the replaced.
     """
 
     n_replaced: int
@@ -38,6 +41,7 @@ class Restored:
     right: float
     auroc: float | None
     auroc_within: float | None
+    found: float | None
 
 
 def restored_labels(run: Path, data: Mapping[str, Any]) -> Restored:
@@ -75,6 +79,7 @@ def restored_labels(run: Path, data: Mapping[str, Any]) -> Restored:
         right=float((now == raters).mean()),
         auroc=auroc(-weight, replaced),
         auroc_within=auroc(-weight, replaced, given),
+        found=found_among_lowest(weight, replaced),
     )
 
 
@@ -98,6 +103,25 @@ def auroc(score: np.ndarray, positive: np.ndarray, stratum: np.ndarray | None = 
         won += float(rank[good].sum()) - m * (m + 1) / 2
         pairs += m * (len(good) - m)
     return won / pairs if pairs else None
+
+
+def found_among_lowest(weight: np.ndarray, replaced: np.ndarray) -> float | None:
+    """Share of replaced labels among the as many of lowest weight, expected where equal weights are drawn by lot.
+
+    Args:
+        weight: `(N,)`.
+        replaced: `(N,)` bool.
+
+    Returns:
+        None where none was replaced.
+    """
+    m = int(replaced.sum())
+    if m == 0:
+        return None
+    last = np.sort(weight)[m - 1]
+    below, tied = weight < last, weight == last
+    of_tied = replaced[tied].mean() * (m - below.sum())
+    return float((replaced[below].sum() + of_tied) / m)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -22,7 +22,7 @@ from hf_ambiser.data import build_cli
 from hf_ambiser.data.card import REPLACED
 from hf_ambiser.report.cells import find, group
 from hf_ambiser.report.label_noise import gain_table, labels_table, on_replaced_labels
-from hf_ambiser.restored_labels import auroc, restored_labels
+from hf_ambiser.restored_labels import auroc, found_among_lowest, restored_labels
 from hf_ambiser.runs import dispatch
 from hf_ambiser.runs.plan import PlanError, read_plan
 
@@ -88,6 +88,19 @@ def test_restored_broken_and_auroc_by_hand(tmp_path):
     assert (found.n_replaced, found.n_kept) == (4, 5)  # one clip has no consensus, one is not labelled
     assert found.restored == 2 / 4 and found.broken == 1 / 5 and found.right == pytest.approx(6 / 9)
     assert found.auroc == pytest.approx(AUROC) and found.auroc_within == pytest.approx(WITHIN)
+
+
+def test_found_is_precision_among_the_lowest_weights_equal_ones_drawn_by_lot():
+    replaced = np.array([True, True, False, False, False])
+    assert found_among_lowest(np.array([1.0, 5, 2, 3, 4]), replaced) == 1 / 2
+    assert found_among_lowest(np.array([1.0, 2, 2, 2, 4]), replaced) == pytest.approx((1 + 1 / 3) / 2)
+    assert found_among_lowest(np.ones(5), replaced) == pytest.approx(2 / 5)
+    assert found_among_lowest(np.ones(2), np.zeros(2, dtype=bool)) is None
+    rng = np.random.default_rng(0)
+    weight, wrong = rng.integers(0, 4, 30).astype(float), rng.random(30) < 0.4
+    m = int(wrong.sum())
+    draws = [wrong[np.lexsort((rng.random(30), weight))[:m]].mean() for _ in range(4000)]
+    assert found_among_lowest(weight, wrong) == pytest.approx(np.mean(draws), abs=0.01)
 
 
 def test_auroc_is_scikit_learns_and_one_half_where_weights_tell_nothing():
@@ -239,7 +252,8 @@ def test_one_command_builds_runs_and_tells_and_a_second_one_runs_nothing(tmp_pat
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_the_plans_build_what_they_read(path, monkeypatch):
+def test_the_plans_build_what_they_read(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # data sets that a user has built here are not built again
     command, plan, given = load_script("train_scripts/label_noise.py"), read_plan(path), []
     monkeypatch.setenv("CREMA_D_ROOT", "/release")
 

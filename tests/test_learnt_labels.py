@@ -56,6 +56,16 @@ def test_weights_alone_and_labels_alone_show_only_what_was_learnt(tmp_path, caps
     assert "Figure 3" in (text := capsys.readouterr().out) and "Table 3" not in text
 
 
+def test_doubtful_labels_are_listed_by_how_far_w_rose_above_its_class(tmp_path, capsys):
+    began = np.array([0.5, 1, 1, 1], np.float32)
+    made(tmp_path, "weights", 0, logits=False, initial=began, w=(0.5, 2, 1.5, 1, 1, 1, 0.2, 1))
+    made(tmp_path, "weights", 1, logits=False, initial=began, w=(0.5, 0.5, 1.5, 1, 1, 1, 0.2, 1))
+    assert learnt_labels.main([str(tmp_path), "--doubtful", "2"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("| 2 |")]
+    # b: sqrt(2 / 0.5 * 0.5 / 0.5) = 2; c: 1.5 in both.
+    assert lines == ["| b | anger | anger | 2.00 | 2 |", "| c | happiness | happiness | 1.50 | 2 |"]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -1,10 +1,12 @@
 """What meta learnt about labels and weights: Table 3 and Figure 3 of Fujioka et al., over all runs of a study.
 
 python train_scripts/learnt_labels.py runs/crema_d_meta
+python train_scripts/learnt_labels.py runs/crema_d_meta --doubtful 20    # and the labels to look at again
 
 Prints, for every system below the folder that learns labels or weights, the mean w of each class's training utterances
 before and after training (Table 3), and the share of each class's labels that moved to each class (Figure 3), both as
-means over its runs. `--out FOLDER` draws them too.
+means over its runs. `--out FOLDER` draws them too. `--doubtful N` also lists the N training utterances whose w has
+risen most above where its class began, over all runs that had them (geometric mean).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone ne
 
 from hf_ambiser.methods.meta.figures import (  # noqa: E402
     ClassWeights,
+    doubt,
     mean_weights,
     plot_moved_labels,
     plot_weights,
@@ -35,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds run folders, at any depth; or a run folder")
     parser.add_argument("--system", nargs="+", help="only these (default: all that learn labels or weights)")
+    parser.add_argument("--doubtful", type=int, default=0, help="list so many utterances whose label is in doubt")
     parser.add_argument("--out", type=Path, help="folder for figures")
     args = parser.parse_args(argv)
     try:
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for one in groups
             for system, cells in one.systems.items()
             if not args.system or system in args.system
-            for part in told(one, system, cells, args.out)
+            for part in told(one, system, cells, args.out, args.doubtful)
         ]
         if not parts:
             raise ValueError(f"no run of {args.folder} learnt labels or weights, or none kept its trajectory.")
@@ -63,7 +67,7 @@ def _check(wanted: Sequence[str] | None, groups: Sequence[Group]) -> None:
         raise ValueError(f"--system {missing[0]}: there is no finished run of it; there are {there}.")
 
 
-def told(one: Group, system: str, cells: Sequence[Cell], out: Path | None) -> list[str]:
+def told(one: Group, system: str, cells: Sequence[Cell], out: Path | None, doubtful: int = 0) -> list[str]:
     """Markdown of one system; empty where its runs learnt neither labels nor weights."""
     moved = [shares for cell in cells if (shares := share_moved(cell.folder)) is not None]
     weights = [means for cell in cells if (means := mean_weights(cell.folder)) is not None]
@@ -78,6 +82,8 @@ def told(one: Group, system: str, cells: Sequence[Cell], out: Path | None) -> li
         parts.append(weights_table(means, one.classes).markdown())
         if out is not None:
             parts.append(str(plot_weights(means, out / f"{file_name(one.name, system, 'weights')}.png", one.classes)))
+        if doubtful:
+            parts.append(doubtful_table(cells, one.classes, doubtful).markdown())
     if moved:
         shares = np.mean(moved, axis=0)
         parts.append(moved_table(shares, one.classes).markdown())
@@ -107,6 +113,26 @@ def moved_table(shares: np.ndarray, classes: Sequence[str]) -> Table:
         rows.append([name, *(Entry(f"{100 * share:.1f}", parts={"": 100 * float(share)}) for share in row)])
     note = "Figure 3: of the training labels of each class (row), the share whose learnt label is of each (column)."
     return Table("moved_labels", ["% of", *classes], rows, note)
+
+
+def doubtful_table(cells: Sequence[Cell], classes: Sequence[str], most: int) -> Table:
+    """The utterances whose label is most in doubt, the most doubtful first."""
+    logs: dict[str, list[float]] = {}
+    given: dict[str, int] = {}
+    learnt: dict[str, np.ndarray] = {}
+    for found in filter(None, (doubt(cell.folder) for cell in cells)):
+        for name, observed, target, value in zip(*found.values(), strict=True):
+            logs.setdefault(name, []).append(float(np.log(value)))
+            given[name] = int(observed.argmax())
+            learnt[name] = learnt.get(name, 0) + target
+    means = {name: float(np.mean(values)) for name, values in logs.items()}
+    rows: list[list[Entry | str]] = []
+    for name in sorted(means, key=lambda name: (-means[name], name))[:most]:
+        value = float(np.exp(means[name]))
+        runs, trained = len(logs[name]), classes[int(learnt[name].argmax())]
+        rows.append([name, classes[given[name]], trained, Entry(f"{value:.2f}", parts={"": value}), str(runs)])
+    note = f"{len(rows)} of {len(means)} training utterances; doubt: w over where its class began."
+    return Table("doubtful", ["utterance", "label of the data", "label trained on", "doubt", "runs"], rows, note)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,15 @@ LABELS = {
     "right": Shown("right labels %", 1, 100),
     "auroc": Shown("AUROC", 3),
     "auroc_within": Shown("AUROC within a class", 3),
+    "found": Shown("found %", 1, 100),
 }
 _LABELS_NOTE = (
     "After the last epoch, mean (sd) [95 % interval] over seeds. Restored: of the replaced labels, the share whose"
     " target's top class is the raters' consensus; broken: of the kept ones, the share whose is not any more; right:"
     " of all. AUROC: chance that a replaced label counts *less* in the loss than a kept one (0.5: weights tell"
     " nothing), over all pairs, and over pairs that the data give the same class, so that weights of classes do not"
-    " enter."
+    " enter. Found: of as many labels as were replaced, those that count least, the share that were (precision and"
+    " recall of looking again at these; chance: the share replaced)."
 )
 
 

@@ -46,6 +46,21 @@ def mean_weights(run: Path) -> ClassWeights | None:
     return ClassWeights(tensors["initial_w"], np.array(learnt))
 
 
+def doubt(run: Path) -> dict[str, np.ndarray] | None:
+    """How far each utterance's w has moved from where its class began; `id`, `observed`, `target` and `doubt (N,)`.
+
+    Above 1, its loss is larger than its class's usually is: the label is worth another look. None where the run has
+    no weights, or kept no trajectory.
+    """
+    epochs = trajectory_epochs(run)
+    tensors = read_tensors(run, epochs[-1]) if epochs else {}
+    if "initial_w" not in tensors:
+        return None
+    table = read_trajectory(run, epochs[-1])
+    began = tensors["initial_w"][table["observed"].argmax(axis=1)]
+    return {name: table[name] for name in ("id", "observed", "target")} | {"doubt": table["w"] / began}
+
+
 def plot_moved_labels(shares: np.ndarray, out: Path, classes: list[str]) -> Path:
     """Figure 3 as a heat map, from `(K, K)` shares."""
     figure, axes = new_axes("learnt label", "label of the data", size=(5.2, 4.4))
