@@ -21,7 +21,7 @@ from hf_ambiser.columns import write_columns
 from hf_ambiser.data import build_cli
 from hf_ambiser.data.card import REPLACED
 from hf_ambiser.report.cells import find, group
-from hf_ambiser.report.label_noise import gain_table, labels_table, on_replaced_labels
+from hf_ambiser.report.label_noise import gain_table, labels_table, on_replaced_labels, side_by_side
 from hf_ambiser.restored_labels import auroc, found_among_lowest, restored_labels
 from hf_ambiser.runs import dispatch
 from hf_ambiser.runs.plan import PlanError, read_plan
@@ -167,6 +167,11 @@ def test_tables_hold_every_data_set_and_system_with_differences_over_seeds(study
         assert row[5].parts["difference"] == pytest.approx(100 * np.mean(differences))
         assert row[2].text == "labels" and row[6].parts[""] == row[7].parts[""]  # one comparison: Holm changes nothing
     assert gain.entries[0][5].text == "-" and "paired t over seeds" in gain.note
+    beside = side_by_side(table, ["broken %", "restored %"])
+    assert beside.columns == ["broken % / restored %", "made, confusion 40 %", "made, uniform 40 %"]
+    assert [row[0].text for row in beside.entries] == ["attention", "labels"]
+    assert beside.entries[1][2].text == "20.0 (0.0) / 50.0 (0.0)"
+    assert side_by_side(gain, [gain.columns[5]], whole=True).entries[1][1].text.endswith("]")
 
 
 @pytest.fixture
@@ -243,7 +248,8 @@ def test_one_command_builds_runs_and_tells_and_a_second_one_runs_nothing(tmp_pat
             and found.n_replaced == there[REPLACED]["counts"]["clear"]["replaced"]
         )
         assert found.auroc == 0.5
-    assert "| simulated | confusion 40 % | 6 of 15 | attention | 1 |" in said and "(one seed)" in said
+    assert "| simulated, confusion 40 % |" in said and "| attention | 0.0 / 0.0 / 60.0 |" in said
+    assert "(one seed)" in said
     built = Path("base/build_report.json").stat().st_mtime_ns
     assert command.main(["--plan", "tiny.yaml", "--runs", "runs"]) == 0
     assert said.partition("|")[2] == capsys.readouterr().out.partition("|")[2]

@@ -21,6 +21,7 @@ from pathlib import Path
 from hf_ambiser.data.build import REPORT
 from hf_ambiser.report.cells import find, group
 from hf_ambiser.report.label_noise import text
+from hf_ambiser.report.plan import read_planned
 from hf_ambiser.run_folder import write_whole
 from hf_ambiser.runs import cross_validate
 from hf_ambiser.runs.plan import Plan, PlanError, read_plan
@@ -43,16 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--of", help="system that is compared with each other one, clip by clip as well")
     parser.add_argument("--out", type=Path, help="Markdown file to write the tables to as well")
     args = parser.parse_args(argv)
-    study, status, order = args.study, 0, []
+    study, status = args.study, 0
     try:
         if args.plan:
             plan = read_plan(args.plan)
-            study, order = args.runs or Path("runs") / plan.name, [system.name for system in plan.systems]
+            study = args.runs or Path("runs") / plan.name
             build_data(plan)
             status = cross_validate.main(["--plan", str(args.plan), "--out", str(study), "--jobs", str(args.jobs)])
             if status not in (0, 1):
                 return status
         cells, unfinished = find(study)
+        planned = read_planned(study, cells)  # written by the runner, so that an old study keeps its plan's order
+        order = planned.systems if planned else []
         tables = text(group(cells, order), args.split, args.baseline, args.of)
         if unfinished:
             tables += f"\n{len(unfinished)} runs below {study.name} are not finished and not in these tables.\n"

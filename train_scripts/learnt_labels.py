@@ -30,6 +30,7 @@ from hf_ambiser.methods.meta.figures import (  # noqa: E402
     share_moved,
 )
 from hf_ambiser.report.cells import Cell, Group, find, group  # noqa: E402
+from hf_ambiser.report.plan import read_planned  # noqa: E402
 from hf_ambiser.report.table import Entry, Table, file_name  # noqa: E402
 
 
@@ -42,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for figures")
     args = parser.parse_args(argv)
     try:
-        groups = group(find(args.folder)[0])
+        cells, _ = find(args.folder)
+        planned = read_planned(args.folder, cells)
+        groups = group(cells, planned.systems if planned else [])
         _check(args.system, groups)
         parts = [
             part

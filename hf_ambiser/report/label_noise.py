@@ -25,7 +25,7 @@ LABELS = {
     "found": Shown("found %", 1, 100),
 }
 _LABELS_NOTE = (
-    "After the last epoch, mean (sd) [95 % interval] over seeds. Restored: of the replaced labels, the share whose"
+    "After the last epoch, mean (sd) over seeds. Restored: of the replaced labels, the share whose"
     " target's top class is the raters' consensus; broken: of the kept ones, the share whose is not any more; right:"
     " of all. AUROC: chance that a replaced label counts *less* in the loss than a kept one (0.5: weights tell"
     " nothing), over all pairs, and over pairs that the data give the same class, so that weights of classes do not"
@@ -111,12 +111,33 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
             tests |= {gain.test} if t.p is not None else set()
     heads = ["corpus", "replaced", "system", "runs", shown.title, f"minus {baseline} [95 %]", "p", "Holm p"]
     made = f" Differences: {', '.join(sorted(tests))}; Holm over the systems of one data set." if tests else ""
-    note = f"On {split}, whose labels are the raters'; mean (sd) [95 % interval] over seeds.{made}"
+    note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{made}"
     return Table(file_name("label_noise", split, figure), heads, rows, note)
 
 
 def _p(p: float | None) -> Entry:
     return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
+
+
+def side_by_side(table: Table, headings: Sequence[str], whole: bool = False) -> Table:
+    """Columns of `labels_table` or `gain_table` with a row a system and a column a data set.
+
+    Args:
+        table: One of these.
+        headings: Its columns that stand in each place, in this order, ` / ` between them.
+        whole: With what stands below an entry (its interval).
+    """
+    at = {heading: place for place, heading in enumerate(table.columns)}
+    found: dict[str, dict[str, Entry]] = {}
+    for row in table.entries:
+        chosen = [row[at[heading]] for heading in headings]
+        words = " / ".join(" ".join(filter(None, (e.text, e.below if whole else ""))) for e in chosen)
+        parts = {f"{h}: {name}": part for h, e in zip(headings, chosen, strict=True) for name, part in e.parts.items()}
+        data = f"{row[at['corpus']].text}, {row[at['replaced']].text}"
+        found.setdefault(row[at["system"]].text, {})[data] = Entry(words, parts=parts)
+    data_sets = list(dict.fromkeys(name for columns in found.values() for name in columns))
+    rows = [[system, *(columns.get(name, "-") for name in data_sets)] for system, columns in found.items()]
+    return Table(table.name, [" / ".join(headings), *data_sets], rows, table.note)
 
 
 def text(groups: Sequence[Group], split: str, baseline: str, of: str | None) -> str:
@@ -133,7 +154,15 @@ def text(groups: Sequence[Group], split: str, baseline: str, of: str | None) -> 
     for cell in (cell for group in groups for cell in group.cells):
         if split not in cell.splits:
             raise ValueError(f"{cell.folder} was not scored on {split!r}, only on {cell.splits}; give another split.")
-    parts = [labels_table(groups).markdown(), gain_table(groups, split, baseline).markdown()]
+    labels, gain = labels_table(groups), gain_table(groups, split, baseline)
+    restored, told_apart = [LABELS[name].title for name in ("restored", "broken", "right")], list(LABELS.values())[3:]
+    figure, difference, *p = gain.columns[4:]
+    parts = [
+        side_by_side(labels, restored).markdown(note=False),
+        side_by_side(labels, [shown.title for shown in told_apart]).markdown(),
+        side_by_side(gain, [figure]).markdown(note=False),
+        side_by_side(gain, [difference, *p], whole=True).markdown(),
+    ]
     for group in groups:
         if of in group.systems and len(group.systems) > 1:
             assert of is not None
