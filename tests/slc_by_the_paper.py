@@ -40,13 +40,15 @@ def joint_loss(
     objective: str = "joint",
     printed: bool = False,
     against_votes: bool = False,
+    target_logits: Sequence[Row] | None = None,
 ) -> float:
     """Eq. 11 of a batch: Eq. 7 over all samples, each weighted by the expectation of its class weight, and Eq. 9."""
     n_b = sum(ambiguous)
     cross_entropy, inter_class = 0.0, 0.0
-    for o, y_s, in_s_b in zip(logits, votes, ambiguous, strict=True):
+    # Where a gradient is wanted the target stays what it is, made of `target_logits`: Eq. 16 does not go through it.
+    for o, fixed, y_s, in_s_b in zip(logits, target_logits or logits, votes, ambiguous, strict=True):
         p = softmax(o)
-        y_c = corrected(y_s, p, alpha) if in_s_b else list(y_s)
+        y_c = corrected(y_s, softmax(fixed), alpha) if in_s_b else list(y_s)
         weight = sum(w * y for w, y in zip(class_weight, y_c, strict=True))
         cross_entropy += weight * -sum(y * math.log(q) for y, q in zip(y_c, p, strict=True))
         if in_s_b or objective == "inter_class":

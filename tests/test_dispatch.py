@@ -1,5 +1,6 @@
 """Running cells: beside others, through failures, kills and going on. The cells train nothing (made_study)."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from made_study import made_cells, pretend, times
 
 from hf_ambiser.runs import dispatch
 from hf_ambiser.runs.attempts import Attempts
-from hf_ambiser.runs.cells import share
+from hf_ambiser.runs.cells import Cell, share
 from hf_ambiser.runs.dispatch import Dispatcher
 from hf_ambiser.runs.plan import PlanError
 
@@ -179,6 +180,43 @@ def touch_for_ever(path: Path) -> None:
     while True:
         os.utime(path)
         time.sleep(0.1)
+
+
+def chained(folder: Path, **first) -> list[Cell]:
+    """`second` begins with what `first` leaves, and stands before it."""
+    source = made_cells(folder, ["first"], **first)
+    second = made_cells(folder, ["second"])
+    return [
+        dataclasses.replace(
+            second[0], after=("network", source[0].key), fields={**second[0].fields, "network": "first"}
+        ),
+        *source,
+    ]
+
+
+def test_a_cell_begins_after_the_one_whose_network_it_needs(tmp_path):
+    cells = chained(tmp_path)
+    assert len(run(cells).finished) == 2
+    second, first = (
+        (cell.folder / name).stat().st_mtime_ns for cell, name in zip(cells, ("begun", "ended"), strict=True)
+    )
+    assert second > first
+
+
+def test_a_cell_whose_source_failed_or_is_in_another_part_is_a_failure_that_says_so(tmp_path):
+    failed = run(chained(tmp_path / "failed", failures=1)).failed
+    assert failed["second/fold/seed-0"] == ("network='first': first/fold/seed-0, which it begins with, failed")
+    second, first = chained(tmp_path / "parts")
+    assert "is not finished; run it first" in run([second]).failed[second.key]
+    assert len(run([first]).finished) == len(run([second]).finished) == 1
+
+
+def test_a_cell_waits_for_a_source_that_another_runner_works_on(tmp_path):
+    second, first = chained(tmp_path, seconds=2.0)
+    process, receives = started([first], jobs=1)
+    until(lambda: (first.folder / "begun").exists())
+    assert [cell.key for cell in run([second]).finished] == [second.key]
+    assert ended(process, receives)[0] == 1
 
 
 def test_parts_of_a_job_array_hold_every_cell_once(tmp_path):

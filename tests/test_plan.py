@@ -74,6 +74,16 @@ def test_the_resolved_plan_is_a_whole_one(tmp_path):
     assert {cell.system for cell in expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)} == {"baseline", "ipr"}
 
 
+def test_a_system_that_begins_with_anothers_network_comes_after_its_cell_of_the_same_fold_and_seed(tmp_path):
+    systems = {"begun": {"method": "meta", "pretrained": "whole"}, "whole": {"method": "meta"}}
+    systems["given"] = {"method": "meta", "pretrained": "runs/some/run"}
+    plan = read_plan(write(tmp_path, systems=systems, seeds=[3], shared={}))
+    found = {cell.key: cell.after for cell in expand(plan, [["ipr-strict-kfold3-0", "ipr-strict-kfold3-1"]], tmp_path)}
+    for fold in ("ipr-strict-kfold3-0", "ipr-strict-kfold3-1"):
+        assert found[f"begun/{fold}/seed-3"] == ("pretrained", f"whole/{fold}/seed-3")
+        assert found[f"whole/{fold}/seed-3"] is None and found[f"given/{fold}/seed-3"] is None
+
+
 def test_families_and_folds_are_chosen_from_what_was_built():
     there = ["ipr-strict", "ipr-strict-kfold3-0", "ipr-strict-kfold3-1", "ipr-strict-kfold3-2", "loso-paper-a-b"]
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import SplitError, split_family
+from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder import RESULTS
 from hf_ambiser.runs.arguments import nearest
-from hf_ambiser.runs.plan import Plan, PlanError, PlannedData
+from hf_ambiser.runs.plan import Plan, PlanError, PlannedData, System
 
 
 CELLS, RUNNER = "cells", ".runner"
@@ -29,6 +31,8 @@ class Cell:
         out: The study's folder.
         key: Its run folder below `out/cells`, and what it is called.
         fields: Everything `RunArguments.from_mapping` takes.
+        after: Which of the fields names another system, and the key of that system's cell of the same data and seed,
+            which must be finished first; None where there is none.
     """
 
     system: str
@@ -37,6 +41,7 @@ class Cell:
     out: Path
     key: str
     fields: dict[str, Any]
+    after: tuple[str, str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -53,6 +58,11 @@ class Cell:
         """Whether the run wrote its results, which it does last."""
         return (self.folder / RESULTS).is_file()
 
+    @property
+    def waits(self) -> bool:
+        """Whether the cell it begins with is not finished."""
+        return self.after is not None and not (self.out / CELLS / self.after[1] / RESULTS).is_file()
+
 
 def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
     """All cells of the systems that exist, seed by seed, so that a study that is cut short has whole seeds.
@@ -66,11 +76,15 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
         PlanError: If two cells would share a folder.
     """
     cells = []
+    present = {system.name for system in plan.systems if not system.missing}
     for seed in plan.seeds:
         for data, names in zip(plan.datasets, configs, strict=True):
             for config in names:
                 for system in (s for s in plan.systems if not s.missing):
-                    key = "/".join([*([data.name] if data.name else []), system.name, config, f"seed-{seed}"])
+                    place = [*([data.name] if data.name else []), "{system}", config, f"seed-{seed}"]
+                    key = "/".join(place).format(system=system.name)
+                    other = _named_system(system, present)
+                    after = (other, "/".join(place).format(system=system.fields[other])) if other else None
                     fields = {
                         **system.fields,
                         "system": system.name,
@@ -80,12 +94,19 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                         "output_dir": str(out / CELLS / key),
                         "disable_tqdm": True,
                     }
-                    cells.append(Cell(system.name, config, seed, out, key, fields))
+                    cells.append(Cell(system.name, config, seed, out, key, fields, after))
     keys = [cell.key for cell in cells]
     twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
     if twice:
         raise PlanError(f"two cells would share the folder {twice[0]}: give the data sets of the plan a `name` each.")
     return cells
+
+
+def _named_system(system: System, present: Collection[str]) -> str | None:
+    """The field by which a system asks for the run of another one of the plan: its arguments class says which may."""
+    arguments = load_method(str(system.fields["method"])).arguments_class
+    names = [f.name for f in dataclass_fields(arguments) if f.metadata.get("of_system")]
+    return next((name for name in names if system.fields.get(name) in present), None)
 
 
 def chosen_configs(data: PlannedData) -> list[str]:

@@ -105,8 +105,19 @@ class Dispatcher:
             self._kill()
             self.bar.update((), self.outcome.failed)
             self.bar.close()
+        self._give_up()
         self.outcome.elsewhere = list(self.waiting)
         return self.outcome
+
+    def _give_up(self) -> None:
+        """Cells that begin with the network of one that failed, or that is in another part and nobody's work."""
+        ours = {cell.key for cell in self.waiting}
+        for cell in list(self.waiting):
+            if cell.waits and cell.after and cell.after[1] not in ours:
+                name, key = cell.after
+                why = "failed" if key in self.outcome.failed else "is not finished; run it first"
+                self.waiting.remove(cell)
+                self.outcome.failed[cell.key] = f"{name}={cell.fields[name]!r}: {key}, which it begins with, {why}"
 
     def _next(self) -> Cell | None:
         """The first cell that nobody works on, after noting what has ended since the last look."""
@@ -125,14 +136,20 @@ class Dispatcher:
                 self.waiting.remove(cell)
                 self.outcome.failed[cell.key] = last.error
                 continue
-            if not attempts.is_held(last):
+            if not cell.waits and not attempts.is_held(last):
                 return cell
         return None
 
     def _undecided(self) -> bool:
         """Whether a cell that somebody else holds has given no sign of life since this runner looked first."""
         undecided = False
+        ours = {cell.key for cell in self.waiting}
         for cell in self.waiting:
+            if cell.waits and cell.after:
+                # One of ours speaks for itself; for another's, of another part of the study, this one waits.
+                first_cell = Attempts(cell.out / RUNNER / cell.after[1], self.stale)
+                undecided |= cell.after[1] not in ours and first_cell.is_held(first_cell.last())
+                continue
             attempts = self._attempts(cell)
             last = attempts.last()
             if last is None or not attempts.is_held(last):

@@ -48,7 +48,9 @@ def _cost(cell: Cell) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         try:
-            arguments = RunArguments.from_mapping({**cell.fields, "output_dir": folder})
+            # Another cell's network, which may not be there yet, costs nothing in a step.
+            fields = {name: value for name, value in cell.fields.items() if not cell.after or name != cell.after[0]}
+            arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
             trainer, tests = prepare(arguments)
         except (ValueError, OSError) as error:
             return Cost(0.0, f"time not measured ({' '.join(str(error).split())})")
@@ -103,6 +105,7 @@ def timed_steps(trainer: AmbiSERTrainer, warm: int, steps: int) -> list[float]:
         for inputs in samples:
             trainer.training_step(model, inputs)
         optimizer.step()
+        trainer.step_taken()
         optimizer.zero_grad()
         _wait(trainer)
         taken.append(time.perf_counter() - start)

@@ -58,7 +58,8 @@ class MetaArguments(AmbiSERTrainingArguments):
         default=None,
         metadata={
             "help": "Whose network training begins with (L + w pretrained): a finished run's folder, a model's, or the"
-            " name of a system of the same study, whose run on the same fold and seed is taken."
+            " name of a system of the same study, whose run on the same fold and seed is taken.",
+            "of_system": True,
         },
     )
 

@@ -24,7 +24,7 @@ def load_network(model: Any, source: str, run: Path) -> None:
         ValueError: If there is no such network, or it is of another architecture.
     """
     sibling = run.parent.parent.parent / source / run.parent.name / run.name
-    places = [Path(source) / "model", Path(source), sibling / "model"]
+    places = [sibling / "model", Path(source) / "model", Path(source)]
     found = next((place for place in places if (place / WEIGHTS).is_file()), None)
     if found is None:
         raise ValueError(

@@ -74,6 +74,8 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     folder = Path(str(args.output_dir)) / FOLDER
     result = folder / RESULT
     if result.is_file():
+        if trainer.is_world_process_zero():
+            _remove_checkpoints(folder)  # where it was killed between its result and this
         return load_file(result)
     own = copy.copy(args)
     own.output_dir, own.num_train_epochs, own.trajectory_every = str(folder), epochs, 0
@@ -100,9 +102,14 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
         folder.mkdir(parents=True, exist_ok=True)
         part = result.with_suffix(".part")
         save_file(branch, part)
-        part.replace(result)
         stage.state.save_to_json(str(folder / "trainer_state.json"))
-        for checkpoint in checkpoints.all_checkpoints(folder):
-            shutil.rmtree(checkpoint)  # the result is all that is needed of them
+        part.replace(result)  # last: with it the stage is finished
+        _remove_checkpoints(folder)
     stage.accelerator.wait_for_everyone()
     return branch
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """The result is all that is needed of them."""
+    for checkpoint in checkpoints.all_checkpoints(folder):
+        shutil.rmtree(checkpoint)
