@@ -17,7 +17,7 @@ from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
 
 @dataclass(frozen=True)
 class Restored:
-    """The labels of one run after its last epoch. Shares are of 1; None where they are of nothing.
+    """The labels of one run after one of its epochs. Shares are of 1; None where they are of nothing.
 
     Args:
         n_replaced: Labels whose class is not the raters' consensus.
@@ -44,12 +44,13 @@ class Restored:
     found: float | None
 
 
-def restored_labels(run: Path, data: Mapping[str, Any]) -> Restored:
-    """Compare the labels of a run's last epoch with the raters', of those training utterances that have a consensus.
+def restored_labels(run: Path, data: Mapping[str, Any], epoch: int | None = None) -> Restored:
+    """Compare a run's labels with the raters', of those training utterances that have a consensus.
 
     Args:
         run: A finished run's folder.
         data: Its data, as in `results.json`.
+        epoch: After which epoch (from 1), or the next that the trajectory has; by default the last.
 
     Raises:
         ValueError: If its labels were not replaced, it has no label trajectory, or trajectory and data do not agree
@@ -62,7 +63,8 @@ def restored_labels(run: Path, data: Mapping[str, Any]) -> Restored:
     epochs = trajectory_epochs(run)
     if not epochs:
         raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")
-    table, reference = read_trajectory(run, epochs[-1]), read_reference(run)
+    at = epochs[-1] if epoch is None else next((e for e in epochs if e >= epoch), epochs[-1])
+    table, reference = read_trajectory(run, at), read_reference(run)
     # Labelled utterances come first in the table; ambiguous ones were not given a label that could be replaced.
     table = {name: column[: data["labelled"]] for name, column in table.items()}
     raters = reference["reference_label"][[reference["row"][i] for i in table["id"]]]

@@ -21,7 +21,7 @@ from hf_ambiser.columns import write_columns
 from hf_ambiser.data import build_cli
 from hf_ambiser.data.card import REPLACED
 from hf_ambiser.report.cells import find, group
-from hf_ambiser.report.label_noise import gain_table, labels_table, on_replaced_labels, side_by_side
+from hf_ambiser.report.label_noise import gain_table, kept_epoch, labels_table, on_replaced_labels, side_by_side, text
 from hf_ambiser.restored_labels import auroc, found_among_lowest, restored_labels
 from hf_ambiser.runs import dispatch
 from hf_ambiser.runs.plan import PlanError, read_plan
@@ -88,6 +88,23 @@ def test_restored_broken_and_auroc_by_hand(tmp_path):
     assert (found.n_replaced, found.n_kept) == (4, 5)  # one clip has no consensus, one is not labelled
     assert found.restored == 2 / 4 and found.broken == 1 / 5 and found.right == pytest.approx(6 / 9)
     assert found.auroc == pytest.approx(AUROC) and found.auroc_within == pytest.approx(WITHIN)
+
+
+def test_labels_in_the_epoch_of_the_network_that_was_kept(tmp_path):
+    made(tmp_path, "attention", 0, target=[*GIVEN, 0])
+    run = made(tmp_path, "labels", 0)
+    (first,) = [cell for cell in find(tmp_path)[0] if cell.system == "labels"]
+    assert kept_epoch(first) is None  # nothing says which: the last
+    results = json.loads((run / "results.json").read_text())
+    results |= {"best_checkpoint": "checkpoint-12", "log": [{"step": 6, "epoch": 0.5}, {"step": 12, "epoch": 1.0}]}
+    (run / "results.json").write_text(json.dumps(results))
+    cells, _ = find(tmp_path)
+    assert [kept_epoch(cell) for cell in cells if cell.system == "labels"] == [1]
+    groups = on_replaced_labels(group(cells))
+    last, then = (labels_table(groups, kept).entries[1] for kept in (False, True))
+    assert (last[5].text, then[5].text) == ("50.0", "0.0")  # after epoch 1 nothing was restored yet
+    said = text(groups, "test_clear", "attention", None)
+    assert "the validation's best:" in said and "which is not the last" in said
 
 
 def test_found_is_precision_among_the_lowest_weights_equal_ones_drawn_by_lot():

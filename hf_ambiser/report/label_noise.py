@@ -25,7 +25,7 @@ LABELS = {
     "found": Shown("found %", 1, 100),
 }
 _LABELS_NOTE = (
-    "After the last epoch, mean (sd) over seeds. Restored: of the replaced labels, the share whose"
+    "mean (sd) over seeds. Restored: of the replaced labels, the share whose"
     " target's top class is the raters' consensus; broken: of the kept ones, the share whose is not any more; right:"
     " of all. AUROC: chance that a replaced label counts *less* in the loss than a kept one (0.5: weights tell"
     " nothing), over all pairs, and over pairs that the data give the same class, so that weights of classes do not"
@@ -60,19 +60,35 @@ def on_replaced_labels(groups: Sequence[Group]) -> list[Group]:
     return sorted(chosen, key=key)
 
 
-def labels_table(groups: Sequence[Group]) -> Table:
-    """What every system made of the labels: one row for each data set and system."""
+def kept_epoch(cell: Cell) -> int | None:
+    """The epoch (from 1) of the network that a run kept, where that is the validation's best; None: the last."""
+    best = cell.results.get("best_checkpoint")
+    step = None if best is None else int(best.rpartition("-")[2])
+    return next((round(entry["epoch"]) for entry in cell.results.get("log", []) if entry.get("step") == step), None)
+
+
+def labels_table(groups: Sequence[Group], kept: bool = False) -> Table:
+    """What every system made of the labels: one row for each data set and system.
+
+    Args:
+        groups: On replaced labels.
+        kept: As the labels were in the epoch of the network that the run kept, and not after the last one.
+    """
     rows: list[list[Entry | str]] = []
     for group in groups:
         for system, cells in group.systems.items():
-            found = {cell.folder: restored_labels(cell.folder, cell.data) for cell in cells}
+            found = {
+                cell.folder: restored_labels(cell.folder, cell.data, kept_epoch(cell) if kept else None)
+                for cell in cells
+            }
             values = [spread(cells, partial(_of, found, name)) for name in LABELS]
             entries = [spread_entry(v, shown) for v, shown in zip(values, LABELS.values(), strict=True)]
             counts = next(iter(found.values()))
             of = f"{counts.n_replaced} of {counts.n_replaced + counts.n_kept}"
             rows.append([group.first.data["corpus"], told(group), of, system, number(len(cells)), *entries])
     heads = ["corpus", "replaced", "labels", "system", "runs", *(shown.title for shown in LABELS.values())]
-    return Table("label_noise_labels", heads, rows, _LABELS_NOTE)
+    when = "In the epoch of the network that a run kept, the validation's best" if kept else "After the last epoch"
+    return Table("label_noise_labels", heads, rows, f"{when}, {_LABELS_NOTE}")
 
 
 def _of(found: Mapping[Path, Restored], name: str, cell: Cell) -> float | None:
@@ -111,12 +127,24 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
             tests |= {gain.test} if t.p is not None else set()
     heads = ["corpus", "replaced", "system", "runs", shown.title, f"minus {baseline} [95 %]", "p", "Holm p"]
     made = f" Differences: {', '.join(sorted(tests))}; Holm over the systems of one data set." if tests else ""
-    note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{made}"
+    kept = [kept_epoch(cell) for group in groups for cell in group.cells]
+    best = " Of the network of the validation's best epoch, which is not the last." if any(kept) else ""
+    note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{best}{made}"
     return Table(file_name("label_noise", split, figure), heads, rows, note)
 
 
 def _p(p: float | None) -> Entry:
     return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
+
+
+def _at_the_kept_epoch(groups: Sequence[Group], headings: Sequence[str]) -> list[str]:
+    """The labels as they were when the network was taken; nothing where that is the last epoch everywhere."""
+    if not any(kept_epoch(cell) for group in groups for cell in group.cells):
+        return []
+    return [
+        "As the labels were in the epoch of the network that a run kept, the validation's best:",
+        side_by_side(labels_table(groups, kept=True), headings).markdown(note=False),
+    ]
 
 
 def side_by_side(table: Table, headings: Sequence[str], whole: bool = False) -> Table:
@@ -160,6 +188,7 @@ def text(groups: Sequence[Group], split: str, baseline: str, of: str | None) -> 
     parts = [
         side_by_side(labels, restored).markdown(note=False),
         side_by_side(labels, [shown.title for shown in told_apart]).markdown(),
+        *_at_the_kept_epoch(groups, restored),
         side_by_side(gain, [figure]).markdown(note=False),
         side_by_side(gain, [difference, *p], whole=True).markdown(),
     ]
