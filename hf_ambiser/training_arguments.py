@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
@@ -21,6 +21,9 @@ class AmbiSERTrainingArguments(TrainingArguments):
     - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
     - `restore_callback_states_from_checkpoint` True: patience survives a resume.
     """
+
+    # Arguments that may name another system of a study, whose run of the same fold and seed is finished first.
+    of_system: ClassVar[tuple[str, ...]] = ()
 
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning-rate schedule."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping norm; 0 does not clip."})

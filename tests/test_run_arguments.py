@@ -75,6 +75,13 @@ def test_both_ways_of_writing_an_option_and_later_files_over_earlier_ones(config
     assert alone.method == "ipr" and alone.data == DataArguments()
 
 
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_takes_its_arguments_on_the_command_line(method, tmp_path):
+    argv = ["--method", method, "--use_cpu", "--output_dir", str(tmp_path), "--dataset", "d", "--learning_rate", "0.5"]
+    run = RunArguments.from_command_line([*argv, "--dataset_config", "c"])
+    assert run.training.learning_rate == 0.5 and type(run.training) is load_method(method).arguments_class
+
+
 def test_a_value_that_is_false_or_zero_on_the_command_line_still_overrides(config):
     argv = ["--config", str(config), "--use_cpu", "true", "--mu", "0", "--trajectory_every", "0", "--seed", "0"]
     run = RunArguments.from_command_line([*argv, "--length_grouping", "False", "--train_splits", "d1"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +103,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
 
 def _named_system(system: System, present: Collection[str]) -> str | None:
     """The field by which a system asks for the run of another one of the plan: its arguments class says which may."""
-    arguments = load_method(str(system.fields["method"])).arguments_class
-    names = [f.name for f in dataclass_fields(arguments) if f.metadata.get("of_system")]
+    names = load_method(str(system.fields["method"])).arguments_class.of_system
     return next((name for name in names if system.fields.get(name) in present), None)
 
 

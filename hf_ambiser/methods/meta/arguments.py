@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from hf_ambiser.training_arguments import AmbiSERTrainingArguments
 
@@ -18,6 +19,8 @@ _CHOICES = {
 @dataclass
 class MetaArguments(AmbiSERTrainingArguments):
     """Arguments of `MetaTrainer`. What the paper does not give is a choice, listed on the method's page."""
+
+    of_system: ClassVar[tuple[str, ...]] = ("pretrained",)
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Of the network; Adam's own, the paper gives none."})
     num_train_epochs: float = field(
@@ -59,7 +62,6 @@ class MetaArguments(AmbiSERTrainingArguments):
         metadata={
             "help": "Whose network training begins with (L + w pretrained): a finished run's folder, a model's, or the"
             " name of a system of the same study, whose run on the same fold and seed is taken.",
-            "of_system": True,
         },
     )
 
