@@ -188,7 +188,7 @@ def chained(folder: Path, **first) -> list[Cell]:
     second = made_cells(folder, ["second"])
     return [
         dataclasses.replace(
-            second[0], after=("network", source[0].key), fields={**second[0].fields, "network": "first"}
+            second[0], after=(("network", source[0].key),), fields={**second[0].fields, "network": "first"}
         ),
         *source,
     ]

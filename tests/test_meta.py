@@ -17,6 +17,7 @@ from transformers import AutoFeatureExtractor, TrainerCallback, pipeline
 
 from hf_ambiser.columns import read_columns
 from hf_ambiser.data.audio import decode
+from hf_ambiser.batch_rows import BatchRows
 from hf_ambiser.data.frames import read_frames, with_frames
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.methods.meta import MetaArguments, MetaTrainer
@@ -351,6 +352,29 @@ def test_training_begins_with_another_runs_network(tmp_path):
         make(tmp_path / "study/pretrained/fold-2/seed-0", n=12, pretrained="attention")
     with pytest.raises(ValueError, match="another architecture .* tensors differ, the first is"):
         load_network(tiny_model(), "attention", here)
+
+
+def test_training_begins_with_the_labels_and_weights_that_another_run_has_learnt(tmp_path):
+    before = tmp_path / "study/learnt/fold-1/seed-0"
+    first = make(before, n=12, label_learning_rate=20.0, num_train_epochs=2, trajectory_every=1)
+    first.train()
+    here = tmp_path / "study/again/fold-1/seed-0"
+    with pytest.raises(ValueError, match=r"labels_from='learnt': there is no finished run of meta"):
+        make(here, n=12, labels_from="learnt")
+    (before / "results.json").write_text("{}")
+    learnt = first.table.columns
+    assert not torch.equal(learnt["target"], first.table.observed) and not torch.equal(learnt["w"], torch.ones(12))
+    for source in ("learnt", str(before)):
+        fixed = make(here, n=12, labels_from=source, learn_labels=False, learn_weights=False)
+        targets, weights = fixed.correct(None, BatchRows(torch.tensor([7, 3]), torch.zeros(2, dtype=torch.long)))
+        order = [first.table.ids.index(fixed.table.ids[i]) for i in (7, 3)]
+        torch.testing.assert_close(targets, learnt["target"][order])
+        torch.testing.assert_close(weights, 1 / learnt["w"][order])
+        assert torch.equal(fixed.table.columns["target"][7], targets[0])  # what the trajectory shows
+    on = make(here, n=12, labels_from="learnt")  # and goes on learning from there
+    assert torch.equal(on.table.columns["label_logits"], learnt["label_logits"])
+    with pytest.raises(ValueError, match="labels_from='learnt': 3 of 15 training utterances are not in that run"):
+        make(here, n=15, labels_from="learnt")
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def test_a_system_that_begins_with_anothers_network_comes_after_its_cell_of_the_
     plan = read_plan(write(tmp_path, systems=systems, seeds=[3], shared={}))
     found = {cell.key: cell.after for cell in expand(plan, [["ipr-strict-kfold3-0", "ipr-strict-kfold3-1"]], tmp_path)}
     for fold in ("ipr-strict-kfold3-0", "ipr-strict-kfold3-1"):
-        assert found[f"begun/{fold}/seed-3"] == ("pretrained", f"whole/{fold}/seed-3")
-        assert found[f"whole/{fold}/seed-3"] is None and found[f"given/{fold}/seed-3"] is None
+        assert found[f"begun/{fold}/seed-3"] == (("pretrained", f"whole/{fold}/seed-3"),)
+        assert found[f"whole/{fold}/seed-3"] == found[f"given/{fold}/seed-3"] == ()
 
 
 def test_families_and_folds_are_chosen_from_what_was_built():

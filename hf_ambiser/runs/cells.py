@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hf_ambiser.data.splits import SplitError, split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder import RESULTS
 from hf_ambiser.runs.arguments import nearest
-from hf_ambiser.runs.plan import Plan, PlanError, PlannedData, System
+from hf_ambiser.runs.plan import Plan, PlanError, PlannedData
 
 
 CELLS, RUNNER = "cells", ".runner"
@@ -30,8 +30,8 @@ class Cell:
         out: The study's folder.
         key: Its run folder below `out/cells`, and what it is called.
         fields: Everything `RunArguments.from_mapping` takes.
-        after: Which of the fields names another system, and the key of that system's cell of the same data and seed,
-            which must be finished first; None where there is none.
+        after: Fields that name another system, and the key of that system's cell of the same data and seed, which must
+            be finished first.
     """
 
     system: str
@@ -40,7 +40,7 @@ class Cell:
     out: Path
     key: str
     fields: dict[str, Any]
-    after: tuple[str, str] | None = None
+    after: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -58,9 +58,9 @@ class Cell:
         return (self.folder / RESULTS).is_file()
 
     @property
-    def waits(self) -> bool:
-        """Whether the cell it begins with is not finished."""
-        return self.after is not None and not (self.out / CELLS / self.after[1] / RESULTS).is_file()
+    def waits_for(self) -> list[tuple[str, str]]:
+        """What of `after` is not finished."""
+        return [(name, key) for name, key in self.after if not (self.out / CELLS / key / RESULTS).is_file()]
 
 
 def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
@@ -82,8 +82,11 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                 for system in (s for s in plan.systems if not s.missing):
                     place = [*([data.name] if data.name else []), "{system}", config, f"seed-{seed}"]
                     key = "/".join(place).format(system=system.name)
-                    other = _named_system(system, present)
-                    after = (other, "/".join(place).format(system=system.fields[other])) if other else None
+                    after = tuple(
+                        (name, "/".join(place).format(system=system.fields[name]))
+                        for name in load_method(str(system.fields["method"])).arguments_class.of_system
+                        if system.fields.get(name) in present
+                    )
                     fields = {
                         **system.fields,
                         "system": system.name,
@@ -99,12 +102,6 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     if twice:
         raise PlanError(f"two cells would share the folder {twice[0]}: give the data sets of the plan a `name` each.")
     return cells
-
-
-def _named_system(system: System, present: Collection[str]) -> str | None:
-    """The field by which a system asks for the run of another one of the plan: its arguments class says which may."""
-    names = load_method(str(system.fields["method"])).arguments_class.of_system
-    return next((name for name in names if system.fields.get(name) in present), None)
 
 
 def chosen_configs(data: PlannedData) -> list[str]:

@@ -113,8 +113,9 @@ class Dispatcher:
         """Cells that begin with the network of one that failed, or that is in another part and nobody's work."""
         ours = {cell.key for cell in self.waiting}
         for cell in list(self.waiting):
-            if cell.waits and cell.after and cell.after[1] not in ours:
-                name, key = cell.after
+            missing = [(name, key) for name, key in cell.waits_for if key not in ours]
+            if missing:
+                name, key = missing[0]
                 why = "failed" if key in self.outcome.failed else "is not finished; run it first"
                 self.waiting.remove(cell)
                 self.outcome.failed[cell.key] = f"{name}={cell.fields[name]!r}: {key}, which it begins with, {why}"
@@ -136,7 +137,7 @@ class Dispatcher:
                 self.waiting.remove(cell)
                 self.outcome.failed[cell.key] = last.error
                 continue
-            if not cell.waits and not attempts.is_held(last):
+            if not cell.waits_for and not attempts.is_held(last):
                 return cell
         return None
 
@@ -145,10 +146,12 @@ class Dispatcher:
         undecided = False
         ours = {cell.key for cell in self.waiting}
         for cell in self.waiting:
-            if cell.waits and cell.after:
+            if cell.waits_for:
                 # One of ours speaks for itself; for another's, of another part of the study, this one waits.
-                first_cell = Attempts(cell.out / RUNNER / cell.after[1], self.stale)
-                undecided |= cell.after[1] not in ours and first_cell.is_held(first_cell.last())
+                others = [
+                    Attempts(cell.out / RUNNER / key, self.stale) for _, key in cell.waits_for if key not in ours
+                ]
+                undecided |= any(other.is_held(other.last()) for other in others)
                 continue
             attempts = self._attempts(cell)
             last = attempts.last()

@@ -48,8 +48,8 @@ def _cost(cell: Cell) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         try:
-            # Another cell's network, which may not be there yet, costs nothing in a step.
-            fields = {name: value for name, value in cell.fields.items() if not cell.after or name != cell.after[0]}
+            # Another cell's network or labels, which may not be there yet, cost nothing in a step.
+            fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
             arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
             trainer, tests = prepare(arguments)
         except (ValueError, OSError) as error:

@@ -20,7 +20,7 @@ _CHOICES = {
 class MetaArguments(AmbiSERTrainingArguments):
     """Arguments of `MetaTrainer`. What the paper does not give is a choice, listed on the method's page."""
 
-    of_system: ClassVar[tuple[str, ...]] = ("pretrained",)
+    of_system: ClassVar[tuple[str, ...]] = ("pretrained", "labels_from")
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Of the network; Adam's own, the paper gives none."})
     num_train_epochs: float = field(
@@ -62,6 +62,13 @@ class MetaArguments(AmbiSERTrainingArguments):
         metadata={
             "help": "Whose network training begins with (L + w pretrained): a finished run's folder, a model's, or the"
             " name of a system of the same study, whose run on the same fold and seed is taken.",
+        },
+    )
+    labels_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whose learnt labels and weights training begins with, instead of the data's: a finished run's"
+            " folder, or the name of a system of the same study. Not in the paper."
         },
     )
 

@@ -1,11 +1,17 @@
-"""The network of another run, for training to begin with."""
+"""The network, or the learnt labels and weights, of another run, for training to begin with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
+
+from hf_ambiser.run_folder import RESULTS
+from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
 
 
 WEIGHTS = "model.safetensors"
@@ -23,8 +29,7 @@ def load_network(model: Any, source: str, run: Path) -> None:
     Raises:
         ValueError: If there is no such network, or it is of another architecture.
     """
-    sibling = run.parent.parent.parent / source / run.parent.name / run.name
-    places = [sibling / "model", Path(source) / "model", Path(source)]
+    places = [_sibling(source, run) / "model", Path(source) / "model", Path(source)]
     found = next((place for place in places if (place / WEIGHTS).is_file()), None)
     if found is None:
         raise ValueError(
@@ -43,3 +48,43 @@ def load_network(model: Any, source: str, run: Path) -> None:
             f" {other[0]}). Train it with the same model and encoder fields."
         )
     model.load_state_dict(weights)
+
+
+def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor]:
+    """The labels and weights that another run has learnt of the same utterances.
+
+    Args:
+        source: A finished run's folder, or the name of a system, as for `load_network`.
+        run: The run that begins.
+        ids: Its N training utterances.
+
+    Returns:
+        `target (N, K)`, what the other run trained on last; `w (N,)`; and `label_logits (N, K)` where it learnt them.
+
+    Raises:
+        ValueError: If there is no such finished run of meta with a trajectory, or an utterance is not in it.
+    """
+    places = [_sibling(source, run), Path(source)]
+    found = next((place for place in places if (place / RESULTS).is_file() and trajectory_epochs(place)), None)
+    table = read_trajectory(found, trajectory_epochs(found)[-1]) if found else {}
+    if "w" not in table:
+        raise ValueError(
+            f"labels_from={source!r}: there is no finished run of meta with a label trajectory in"
+            f" {' or '.join(map(str, places))}. Give such a run's folder, or run that system of the study first"
+            " (with trajectory_every above 0)."
+        )
+    row = {name: i for i, name in enumerate(table["id"])}
+    missing = [name for name in ids if name not in row]
+    if missing:
+        raise ValueError(
+            f"labels_from={source!r}: {len(missing)} of {len(ids)} training utterances are not in that run, the first"
+            f" is {missing[0]!r}. Both must have the same training split."
+        )
+    order = [row[name] for name in ids]
+    kept = ("target", "w", "label_logits")
+    return {name: torch.from_numpy(table[name][order]) for name in kept if name in table}
+
+
+def _sibling(source: str, run: Path) -> Path:
+    """The cell of another system on the same fold and seed, as a study has it (`<system>/<fold>/<seed>`)."""
+    return run.parent.parent.parent / source / run.parent.name / run.name

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from hf_ambiser.batch_rows import BatchRows
 from hf_ambiser.methods.meta.arguments import MetaArguments
 from hf_ambiser.methods.meta.figures import mean_weights, plot_moved_labels, plot_weights, share_moved
-from hf_ambiser.methods.meta.pretrained import load_network
+from hf_ambiser.methods.meta.pretrained import learnt_state, load_network
 from hf_ambiser.methods.meta.sampling import BalancedSampler
 from hf_ambiser.methods.meta.state import (
     RowOptimizer,
@@ -80,6 +80,8 @@ class MetaTrainer(AmbiSERTrainer):
         if self.args.learn_labels:
             columns["label_logits"] = labels * self.args.label_scale
             columns |= self.row_optimizer.columns("label_logits", labels)
+        if self.args.labels_from is not None:
+            columns |= self._learnt_before()
         if self.args.learn_weights:
             columns |= self.row_optimizer.columns("w", columns["w"])
         for name, values in columns.items():
@@ -91,6 +93,16 @@ class MetaTrainer(AmbiSERTrainer):
             load_network(self.bare_model(), self.args.pretrained, Path(str(self.args.output_dir)))
         if self.args.alternates:
             self.add_callback(_NothingNewToEvaluate(self))
+
+    def _learnt_before(self) -> dict[str, Tensor]:
+        """Columns as another run left them; `given_label (N, K)` stands for the data's label from now on."""
+        run = Path(str(self.args.output_dir))
+        learnt = learnt_state(str(self.args.labels_from), run, self.table.ids)
+        learnt = {name: values.to(self.table.observed.device) for name, values in learnt.items()}
+        columns = {"w": learnt["w"], "given_label": learnt["target"]}
+        if self.args.learn_labels:
+            columns["label_logits"] = learnt.get("label_logits", learnt["target"] * self.args.label_scale)
+        return columns
 
     def is_label_epoch(self, epoch: int) -> bool:
         """Whether an epoch updates labels and weights, and not the network."""
@@ -106,7 +118,7 @@ class MetaTrainer(AmbiSERTrainer):
         """Labels that are trained on, s of Eq. 7, `(n, K)`."""
         if self.args.learn_labels:
             return torch.softmax(self.table.columns["label_logits"][index], dim=1)
-        return self.table.observed[index]
+        return self.table.columns.get("given_label", self.table.observed)[index]
 
     # ---- the labels' epochs ------------------------------------------------------------------------------------
 
