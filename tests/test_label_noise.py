@@ -30,7 +30,7 @@ from hf_ambiser.runs.plan import PlanError, read_plan
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
 ROOT = Path(__file__).parent.parent
-PLANS = sorted((ROOT / "train_scripts" / "configs" / "label_noise").glob("*.yaml"))
+PLANS = [ROOT / "train_scripts" / "configs" / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]
 #            replaced -----  kept ----------------  ambiguous
 RATERS = [0, 1, 2, 3, 0, 0, 1, 1, 2, -1, 3]
 GIVEN = [1, 0, 1, 0, 0, 0, 1, 1, 2, 2]
