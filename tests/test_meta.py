@@ -15,9 +15,9 @@ from suite_methods import make_trainer, settings
 from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, TrainerCallback, pipeline
 
+from hf_ambiser.batch_rows import BatchRows
 from hf_ambiser.columns import read_columns
 from hf_ambiser.data.audio import decode
-from hf_ambiser.batch_rows import BatchRows
 from hf_ambiser.data.frames import read_frames, with_frames
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.methods.meta import MetaArguments, MetaTrainer
