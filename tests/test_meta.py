@@ -26,7 +26,9 @@ from hf_ambiser.methods.meta.pretrained import load_network
 from hf_ambiser.methods.meta.sampling import BalancedSampler
 from hf_ambiser.methods.meta.state import (
     RowOptimizer,
+    balanced,
     gradients,
+    in_proportion,
     initial_weights,
     moved_labels,
     moved_weight,
@@ -352,6 +354,39 @@ def test_training_begins_with_another_runs_network(tmp_path):
         make(tmp_path / "study/pretrained/fold-2/seed-0", n=12, pretrained="attention")
     with pytest.raises(ValueError, match="another architecture .* tensors differ, the first is"):
         load_network(tiny_model(), "attention", here)
+
+
+def test_balanced_weights_keep_what_each_class_counts_and_the_order_within_it():
+    rng = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, 3, (40,), generator=rng)
+    began, w = torch.tensor([0.4, 1.0, 1.9, 7.0]), torch.rand(40, generator=rng) + 0.1  # no utterance of the last
+    new = balanced(w, classes, began)
+    for c in range(3):
+        assert (1 / new[classes == c]).mean().item() == pytest.approx(1 / began[c].item(), rel=1e-5)
+        assert torch.equal(new[classes == c].argsort(), w[classes == c].argsort())
+    torch.testing.assert_close(balanced(new, classes, began), new)
+
+
+def test_what_a_balanced_network_says_is_put_into_the_classes_proportions():
+    """Two classes, 9 to 1, that a clip's only feature tells nothing of: balanced training says 1/2, and 0.9 is true."""
+    began = initial_weights(torch.eye(2).repeat_interleave(torch.tensor([9, 1]), dim=0), "eq4")[[0, -1]]
+    said = in_proportion(torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]])), began)
+    torch.testing.assert_close(said[0].exp(), torch.tensor([0.9, 0.1]))
+    torch.testing.assert_close(said[1].exp(), torch.tensor([0.2 * 9, 0.8]) / (0.2 * 9 + 0.8))
+
+
+def test_keep_balance_moves_labels_to_the_proportions_and_leaves_each_class_its_share(tmp_path):
+    given = {"n": 21, "num_train_epochs": 2, "label_learning_rate": 3.0}
+    published, kept = (make(tmp_path, keep_balance=value, **given) for value in (False, True))
+    for trainer in (published, kept):
+        trainer.train()
+    classes = kept.table.observed.argmax(dim=1)
+    for c in range(4):
+        count = [1 / t.table.columns["w"][classes == c] for t in (published, kept)]
+        assert count[1].mean().item() == pytest.approx(1 / kept._began[c].item(), rel=1e-4)
+    assert not torch.equal(published.table.columns["label_logits"], kept.table.columns["label_logits"])
+    with pytest.raises(ValueError, match="keep_balance=True needs learn_labels=True or"):
+        MetaArguments(output_dir=str(tmp_path), keep_balance=True, learn_labels=False, learn_weights=False)
 
 
 def test_training_begins_with_the_labels_and_weights_that_another_run_has_learnt(tmp_path):

@@ -51,6 +51,13 @@ class MetaArguments(AmbiSERTrainingArguments):
         metadata={"help": "Balance classes by drawing clips of rare ones more often (`over`) or only as many of each"
                           " as the rarest has (`under`), instead of w (section 3.2)."},
     )  # fmt: skip
+    keep_balance: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep what each class counts in the loss: w is scaled within each class, instead of over all"
+            " (Eq. 8), and labels move to what the network says at the classes' proportions. Not in the paper."
+        },
+    )
     state_optimizer: str = field(
         default="sgd",
         metadata={"help": "Of L and w: `sgd`, or `adam`, whose step does not know how large a loss is. Not given."},
@@ -88,6 +95,10 @@ class MetaArguments(AmbiSERTrainingArguments):
             raise ValueError(
                 f"class_weights={self.class_weights!r} would balance the classes twice, w does it already. Leave it at"
                 " 'none'; initial_weights='ones' switches w's balance off."
+            )
+        if self.keep_balance and not self.alternates:
+            raise ValueError(
+                "keep_balance=True needs learn_labels=True or learn_weights=True: else w stays where it began anyway."
             )
         if self.sampling != "none" and self.alternates:
             raise ValueError(

@@ -98,6 +98,34 @@ def with_mean_one(weight: Tensor) -> Tensor:
     return (weight / weight.double().mean()).float()
 
 
+def balanced(weight: Tensor, classes: Tensor, began: Tensor) -> Tensor:
+    """Scale w within each class, so that the class counts in the loss what it did at first; not in the paper.
+
+    An utterance counts 1 / w, and of each class the mean of that stays what it was.
+
+    Args:
+        weight: `(N,)`.
+        classes: `(N,)` class of each utterance's label in the data.
+        began: `(K,)` w of each class in the beginning.
+    """
+    counts = torch.bincount(classes, minlength=len(began)).clamp(min=1)
+    mean = torch.zeros_like(began, dtype=torch.float64).index_add(0, classes, 1 / weight.double()) / counts
+    return (weight * (mean * began)[classes]).float()
+
+
+def in_proportion(log_probability: Tensor, began: Tensor) -> Tensor:
+    """What the network says, at the classes' proportions in the data; `(n, K)` log probabilities; not in the paper.
+
+    A network whose loss is divided by w learns of each class as if it were as frequent as any other: `y_c` stands for
+    `P(c | x) / w_c` but for a factor.
+
+    Args:
+        log_probability: log y, `(n, K)`.
+        began: `(K,)` w of each class in the beginning, in proportion to its count.
+    """
+    return torch.log_softmax(log_probability + began.log(), dim=1)
+
+
 def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
     """Figure 3: `(K, K)` share of each class's utterances (row) whose largest label now is another's or its own."""
     pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()

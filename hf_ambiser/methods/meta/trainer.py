@@ -19,7 +19,9 @@ from hf_ambiser.methods.meta.pretrained import learnt_state, load_network
 from hf_ambiser.methods.meta.sampling import BalancedSampler
 from hf_ambiser.methods.meta.state import (
     RowOptimizer,
+    balanced,
     gradients,
+    in_proportion,
     initial_weights,
     moved_weight,
     with_mean_one,
@@ -67,6 +69,7 @@ class MetaTrainer(AmbiSERTrainer):
         "under_sampling": {"sampling": "under", "learn_labels": False, "learn_weights": False},
         "adam": {"state_optimizer": "adam", "label_learning_rate": 0.3},
         "table3": {"initial_weights": "table3"},
+        "keep_balance": {"keep_balance": True},
     }
 
     args: MetaArguments
@@ -157,6 +160,8 @@ class MetaTrainer(AmbiSERTrainer):
         row = {name: column[index] for name, column in columns.items()}
         steps = row["label_epochs"] + 1
         of_logits, of_log_weight = gradients(rows["target"][due], row["w"], log_probability)
+        if self.args.keep_balance:
+            of_logits, _ = gradients(rows["target"][due], row["w"], in_proportion(log_probability, self._began))
         new: dict[str, Tensor] = {"label_epochs": steps}
         step = self.row_optimizer.step
         if self.args.learn_labels:
@@ -168,12 +173,20 @@ class MetaTrainer(AmbiSERTrainer):
         self.table.write(index, **new)
 
     def epoch_finished(self, epoch: int) -> None:
-        """End of a label epoch: w gets its mean of 1 again (Eq. 8), and the table shows what comes next."""
+        """End of a label epoch: w gets its mean of 1 (Eq. 8) or its balance again; the table shows what comes next."""
         if not self.is_label_epoch(epoch):
             return
-        if self.args.learn_weights:
-            self.table.columns["w"].copy_(with_mean_one(self.table.columns["w"]))
+        w = self.table.columns["w"]
+        if self.args.learn_weights and self.args.keep_balance:
+            w.copy_(balanced(w, self.table.observed.argmax(dim=1), self._began))
+        elif self.args.learn_weights:
+            w.copy_(with_mean_one(w))
         self._show()
+
+    @property
+    def _began(self) -> Tensor:
+        """`(K,)` w of each class before training; 1 for a class without utterances."""
+        return self._initial_w.nan_to_num(nan=1.0).to(self.table.observed.device)
 
     def _show(self) -> None:
         """The table's `target` and `weight` of all rows: what the next network epoch learns from."""
