@@ -368,7 +368,7 @@ def test_balanced_weights_keep_what_each_class_counts_and_the_order_within_it():
 
 
 def test_what_a_balanced_network_says_is_put_into_the_classes_proportions():
-    """Two classes, 9 to 1, that a clip's only feature tells nothing of: balanced training says 1/2, and 0.9 is true."""
+    """Two classes, 9 to 1, that a clip tells nothing of: balanced training says 1/2, and 0.9 is true."""
     began = initial_weights(torch.eye(2).repeat_interleave(torch.tensor([9, 1]), dim=0), "eq4")[[0, -1]]
     said = in_proportion(torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]])), began)
     torch.testing.assert_close(said[0].exp(), torch.tensor([0.9, 0.1]))
