@@ -54,8 +54,8 @@ class MetaArguments(AmbiSERTrainingArguments):
     keep_balance: bool = field(
         default=False,
         metadata={
-            "help": "Keep what each class counts in the loss: w is scaled within each class, instead of over all"
-            " (Eq. 8), and labels move to what the network says at the classes' proportions. Not in the paper."
+            "help": "Scale w within each class, so that the class goes on counting in the loss what it did at first,"
+            " instead of over all utterances (Eq. 8). Not in the paper."
         },
     )
     state_optimizer: str = field(
@@ -96,10 +96,8 @@ class MetaArguments(AmbiSERTrainingArguments):
                 f"class_weights={self.class_weights!r} would balance the classes twice, w does it already. Leave it at"
                 " 'none'; initial_weights='ones' switches w's balance off."
             )
-        if self.keep_balance and not self.alternates:
-            raise ValueError(
-                "keep_balance=True needs learn_labels=True or learn_weights=True: else w stays where it began anyway."
-            )
+        if self.keep_balance and not self.learn_weights:
+            raise ValueError("keep_balance=True needs learn_weights=True: else w stays where it began anyway.")
         if self.sampling != "none" and self.alternates:
             raise ValueError(
                 f"sampling={self.sampling!r} draws clips more or less than once an epoch, so labels and weights cannot"

@@ -113,19 +113,6 @@ def balanced(weight: Tensor, classes: Tensor, began: Tensor) -> Tensor:
     return (weight * (mean * began)[classes]).float()
 
 
-def in_proportion(log_probability: Tensor, began: Tensor) -> Tensor:
-    """What the network says, at the classes' proportions in the data; `(n, K)` log probabilities; not in the paper.
-
-    A network whose loss is divided by w learns of each class as if it were as frequent as any other: `y_c` stands for
-    `P(c | x) / w_c` but for a factor.
-
-    Args:
-        log_probability: log y, `(n, K)`.
-        began: `(K,)` w of each class in the beginning, in proportion to its count.
-    """
-    return torch.log_softmax(log_probability + began.log(), dim=1)
-
-
 def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
     """Figure 3: `(K, K)` share of each class's utterances (row) whose largest label now is another's or its own."""
     pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()

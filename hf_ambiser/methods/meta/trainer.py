@@ -21,7 +21,6 @@ from hf_ambiser.methods.meta.state import (
     RowOptimizer,
     balanced,
     gradients,
-    in_proportion,
     initial_weights,
     moved_weight,
     with_mean_one,
@@ -160,8 +159,6 @@ class MetaTrainer(AmbiSERTrainer):
         row = {name: column[index] for name, column in columns.items()}
         steps = row["label_epochs"] + 1
         of_logits, of_log_weight = gradients(rows["target"][due], row["w"], log_probability)
-        if self.args.keep_balance:
-            of_logits, _ = gradients(rows["target"][due], row["w"], in_proportion(log_probability, self._began))
         new: dict[str, Tensor] = {"label_epochs": steps}
         step = self.row_optimizer.step
         if self.args.learn_labels:
@@ -177,16 +174,11 @@ class MetaTrainer(AmbiSERTrainer):
         if not self.is_label_epoch(epoch):
             return
         w = self.table.columns["w"]
-        if self.args.learn_weights and self.args.keep_balance:
-            w.copy_(balanced(w, self.table.observed.argmax(dim=1), self._began))
+        if self.args.keep_balance:
+            w.copy_(balanced(w, self.table.observed.argmax(dim=1), self._initial_w.to(w.device)))
         elif self.args.learn_weights:
             w.copy_(with_mean_one(w))
         self._show()
-
-    @property
-    def _began(self) -> Tensor:
-        """`(K,)` w of each class before training; 1 for a class without utterances."""
-        return self._initial_w.nan_to_num(nan=1.0).to(self.table.observed.device)
 
     def _show(self) -> None:
         """The table's `target` and `weight` of all rows: what the next network epoch learns from."""
