@@ -52,6 +52,12 @@ def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
     return read_columns(path)
 
 
+def read_last(run: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Columns and tensors of the last epoch that was written; two empty ones where none was."""
+    epochs = trajectory_epochs(run)
+    return (read_trajectory(run, epochs[-1]), read_tensors(run, epochs[-1])) if epochs else ({}, {})
+
+
 def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:
     """The method's other tensors of one epoch; empty where it has none."""
     path = run / FOLDER / f"epoch_{epoch:04d}.safetensors"

@@ -188,7 +188,7 @@ def test_tables_hold_every_data_set_and_system_with_differences_over_seeds(study
     assert beside.columns == ["broken % / restored %", "made, confusion 40 %", "made, uniform 40 %"]
     assert [row[0].text for row in beside.entries] == ["attention", "labels"]
     assert beside.entries[1][2].text == "20.0 (0.0) / 50.0 (0.0)"
-    assert side_by_side(gain, [gain.columns[5]], whole=True).entries[1][1].text.endswith("]")
+    assert side_by_side(gain, [gain.columns[5]]).entries[1][1].text.endswith("]")
 
 
 @pytest.fixture

@@ -154,12 +154,14 @@ def _prepare(study: Study, seed: int) -> None:
         build("simulated", corpus, data, configs=(CONFIG,), seed=seed, min_per_class=1, progress=False)
     folder = study.place(seed) / f"epochs-{study.epochs}" / "stage_1"
     if not (folder / FOLDER / RESULT).is_file():
-        trainer, _ = _trainer(study, folder, seed, study.most, 0.3)
+        trainer, *_ = _trainer(study, folder, seed, study.most, 0.3)
         finetuned_branch(trainer, trainer.args, trainer.args.finetune_epochs)
 
 
-def _trainer(study: Study, folder: Path, seed: int, raters: int, alpha: float) -> tuple[Any, dict[str, np.ndarray]]:
-    """The trainer of a cell, and what is taken for true of each ambiguous clip, by id."""
+def _trainer(
+    study: Study, folder: Path, seed: int, raters: int, alpha: float
+) -> tuple[Any, dict[str, np.ndarray], int]:
+    """The trainer of a cell, what is taken for true of each ambiguous clip, by id, and how many have too few votes."""
     import torch
     from transformers import set_seed
     from transformers.utils import logging
@@ -176,10 +178,12 @@ def _trainer(study: Study, folder: Path, seed: int, raters: int, alpha: float) -
     method = load_method("slc")
     policy = LabelPolicy.from_dict(read_dataset_info(study.data(seed))["policy"])
     clear, ambiguous = (load_split(study.data(seed), CONFIG, split) for split in ("clear", "ambiguous"))
+    left_out = 0
     if study.dataset is None:
         truth = soft_labels(np.array(ambiguous["true_distribution"]))
     else:
         enough = [i for i, r in enumerate(ambiguous["ratings"]) if len(_counted(r, policy)) >= study.most + HELD_OUT]
+        left_out = len(ambiguous) - len(enough)
         ambiguous = ambiguous.select(enough)
         # The last of an order of which the first are kept: nobody is both.
         truth = _of_some(ambiguous["ratings"], -HELD_OUT, seed, policy)
@@ -196,7 +200,11 @@ def _trainer(study: Study, folder: Path, seed: int, raters: int, alpha: float) -
         **TRAINING,
     )
     data = TrainingSet(clear, ambiguous, ambiguous_target=method.ambiguous_target, seed=seed)
-    return method(model, args, data, feature_extractor=extractor), dict(zip(ambiguous["id"], truth, strict=True))
+    return (
+        method(model, args, data, feature_extractor=extractor),
+        dict(zip(ambiguous["id"], truth, strict=True)),
+        left_out,
+    )
 
 
 def _counted(ratings: list[dict[str, Any]], policy: LabelPolicy) -> list[dict[str, Any]]:
@@ -225,7 +233,7 @@ def _measure(study: Study, seed: int, raters: int, alpha: float) -> None:
         return
     folder = path.with_suffix("")
     shutil.copytree(path.parent / "stage_1" / FOLDER, folder / FOLDER, dirs_exist_ok=True)
-    trainer, true_of = _trainer(study, folder, seed, raters, alpha)
+    trainer, true_of, left_out = _trainer(study, folder, seed, raters, alpha)
     trainer.train()
     n = trainer.data.n_labelled
     votes = trainer.table.observed[n:].double().numpy()
@@ -236,6 +244,7 @@ def _measure(study: Study, seed: int, raters: int, alpha: float) -> None:
     distance = _js if study.dataset is None else _squared
     distances = {
         "n": len(votes),
+        "left_out": left_out,
         "votes": distance(truth, votes),
         "corrected": distance(truth, corrected),
         "smoothed": distance(truth, (1 - alpha) * votes + alpha / k),
@@ -273,7 +282,10 @@ def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -
         )
 
     clips, seeds = [int(cell["n"]) for cell in found.values()], {seed for seed, *_ in found}
-    scope = "a corpus" if study.dataset is None else f"with at least {study.most + HELD_OUT} votes"
+    scope = "a corpus"
+    if study.dataset is not None:
+        left_out = next(iter(found.values()))["left_out"]
+        scope = f"with at least {study.most + HELD_OUT} votes ({left_out} with fewer are left out)"
     lines = [
         f"{min(clips)} to {max(clips)} ambiguous clips {scope}, mean (sd) over {len(seeds)} seeds.",
         "",

@@ -1,4 +1,4 @@
-"""How many utterances of each class every speaker, session or gender of a built data set has."""
+"""How many utterances of each class every speaker or session of a built data set has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns
 
 
 BY = ("speaker", "session")
@@ -51,12 +51,12 @@ def count_labels(dataset_dir: Path | str, config: str | None = None, by: str = "
     if by not in BY:
         raise ValueError(f"by={by!r} is not one of {list(BY)}.")
     info = read_dataset_info(dataset_dir)
-    config = config or next(iter(info["configs"]))
+    chosen = dataset_config(info, dataset_dir, config or next(iter(info["configs"])))
     k, seen, counts = len(info["classes"]), set[str](), dict[str, np.ndarray]()
-    for split in dataset_config(info, dataset_dir, config)["splits"]:
-        rows = load_split(dataset_dir, config, split).select_columns(["id", by, "reference_label"])[:]
-        for name, group, label in zip(rows["id"], rows[by], rows["reference_label"], strict=True):
-            if name not in seen:  # a fold's splits may repeat clips
+    for split in chosen["splits"]:
+        columns = read_split_columns(Path(dataset_dir), chosen, split, ["id", by, "reference_label"]).to_pydict()
+        for name, group, label in zip(*columns.values(), strict=True):
+            if name not in seen:  # splits may repeat clips
                 seen.add(name)
                 # Without a consensus the label is -1: the last place.
                 counts.setdefault(str(group), np.zeros(k + 1, dtype=int))[label] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hf_ambiser.labels import entropy_bits
 
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 
@@ -45,6 +46,20 @@ def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -
     if config not in info["configs"]:
         raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
     return info["configs"][config]
+
+
+def split_files(dataset_dir: Path, config: dict[str, Any], split: str) -> list[Path]:
+    """The Parquet files of a split, in order; `config` as `dataset_config` gives it."""
+    return [path for pattern in config["splits"][split]["data_files"] for path in sorted(dataset_dir.glob(pattern))]
+
+
+def read_split_columns(dataset_dir: Path, config: dict[str, Any], split: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of a split read where they lie: no audio is touched, and nothing goes into the cache of `datasets`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = split_files(dataset_dir, config, split)
+    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in files])
 
 
 def load_split(

@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_ambiser.data.build import CARD, LISTED, REPORT, content_digest, merged_card, move_into_place
+from hf_ambiser.data.build import CARD, LISTED, REPORT, check_target, content_digest, merged_card, move_into_place
 from hf_ambiser.data.card import REPLACED, dataset_card, describe_replaced
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.loading import dataset_config, read_dataset_info
+from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
 
@@ -199,10 +199,9 @@ def _check_source(source: Path, info: dict[str, Any], config: dict[str, Any], re
 
 
 def _is_there(out: Path, asked: dict[str, Any]) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
+    check_target(out, overwrite=True)  # a data set may be there, nothing else
     if not (out / REPORT).is_file():
-        raise FileExistsError(f"{out} exists and is not a built data set; choose another --out.")
+        return False
     there = read_dataset_info(out).get(REPLACED)
     if there is None:
         raise FileExistsError(f"{out} holds a data set whose labels are the raters'; choose another --out.")
@@ -215,15 +214,9 @@ def _is_there(out: Path, asked: dict[str, Any]) -> bool:
     return True
 
 
-def _files(source: Path, config: dict[str, Any], split: str) -> list[Path]:
-    patterns = config["splits"][split]["data_files"]
-    return [path for pattern in patterns for path in sorted(source.glob(pattern))]
-
-
 def _read(source: Path, config: dict[str, Any], split: str) -> dict[str, Any]:
     """Ids, labels `(N,)` and votes `(N, K)` of a split, in the order of its files."""
-    columns = ["id", "label", "votes"]
-    table = pa.concat_tables([pq.read_table(path, columns=columns) for path in _files(source, config, split)])
+    table = read_split_columns(source, config, split, ["id", "label", "votes"])
     return {
         "id": table["id"].to_pylist(),
         "label": table["label"].to_numpy(),
@@ -267,8 +260,8 @@ def _write(
     """All files of the config: those of the splits with new labels rewritten, the others copied."""
     from tqdm import tqdm
 
-    files = {path: name for name in config["splits"] for path in _files(source, config, name)}
-    files |= {path: name for name in labels for path in _files(source, config, name)}
+    files = {path: name for name in config["splits"] for path in split_files(source, config, name)}
+    files |= {path: name for name in labels for path in split_files(source, config, name)}
     done = dict.fromkeys(labels, 0)
     for path, name in tqdm(sorted(files.items()), desc="replacing labels", unit="file", disable=not progress):
         target = partial / path.relative_to(source)

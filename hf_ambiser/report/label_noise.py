@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_ambiser.data.card import REPLACED
 from hf_ambiser.metrics.significance import holm
 from hf_ambiser.report.cells import Cell, Group
-from hf_ambiser.report.results import comparison_table, number, spread_entry
+from hf_ambiser.report.results import comparison_table, number, p_entry, spread_entry, t_entry
 from hf_ambiser.report.shown import COLUMNS, Shown
 from hf_ambiser.report.spread import over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
@@ -115,26 +115,18 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
             row: list[Entry | str] = [group.first.data["corpus"], told(group), system, number(len(cells))]
             row.append(spread_entry(spread(cells, value), shown))
             gain = gains.get(system)
-            if gain is None or gain.t is None:
-                rows.append([*row, "-" if gain is None else gain.test, "-", "-"])
+            if gain is None:
+                rows.append([*row, "-", "-", "-"])
                 continue
-            t = gain.t
-            whole = t.low is not None and t.high is not None
-            below = shown.interval(t.low, t.high, signed=True) if whole else f"({gain.test})"  # type: ignore[arg-type]
-            parts = {"difference": t.mean, "low": t.low, "high": t.high}
-            scaled = {name: None if part is None else part * shown.factor for name, part in parts.items()}
-            rows.append([*row, Entry(shown.signed(t.mean), below, scaled), _p(t.p), _p(p[system])])
-            tests |= {gain.test} if t.p is not None else set()
+            own_p = gain.t.p if gain.t else None
+            rows.append([*row, t_entry(gain.t, gain.test, shown), p_entry(own_p), p_entry(p[system])])
+            tests |= {gain.test} if own_p is not None else set()
     heads = ["corpus", "replaced", "system", "runs", shown.title, f"minus {baseline} [95 %]", "p", "Holm p"]
     made = f" Differences: {', '.join(sorted(tests))}; Holm over the systems of one data set." if tests else ""
     kept = [kept_epoch(cell) for group in groups for cell in group.cells]
     best = " Of the network of the validation's best epoch, which is not the last." if any(kept) else ""
     note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{best}{made}"
     return Table(file_name("label_noise", split, figure), heads, rows, note)
-
-
-def _p(p: float | None) -> Entry:
-    return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
 
 
 def _at_the_kept_epoch(groups: Sequence[Group], headings: Sequence[str]) -> list[str]:
@@ -147,19 +139,18 @@ def _at_the_kept_epoch(groups: Sequence[Group], headings: Sequence[str]) -> list
     ]
 
 
-def side_by_side(table: Table, headings: Sequence[str], whole: bool = False) -> Table:
+def side_by_side(table: Table, headings: Sequence[str]) -> Table:
     """Columns of `labels_table` or `gain_table` with a row a system and a column a data set.
 
     Args:
         table: One of these.
-        headings: Its columns that stand in each place, in this order, ` / ` between them.
-        whole: With what stands below an entry (its interval).
+        headings: Its columns that stand in each place, in this order, ` / ` between them; without what stands below.
     """
     at = {heading: place for place, heading in enumerate(table.columns)}
     found: dict[str, dict[str, Entry]] = {}
     for row in table.entries:
         chosen = [row[at[heading]] for heading in headings]
-        words = " / ".join(" ".join(filter(None, (e.text, e.below if whole else ""))) for e in chosen)
+        words = " / ".join(entry.text for entry in chosen)
         parts = {f"{h}: {name}": part for h, e in zip(headings, chosen, strict=True) for name, part in e.parts.items()}
         data = f"{row[at['corpus']].text}, {row[at['replaced']].text}"
         found.setdefault(row[at["system"]].text, {})[data] = Entry(words, parts=parts)
@@ -190,7 +181,7 @@ def text(groups: Sequence[Group], split: str, baseline: str, of: str | None) -> 
         side_by_side(labels, [shown.title for shown in told_apart]).markdown(),
         *_at_the_kept_epoch(groups, restored),
         side_by_side(gain, [figure]).markdown(note=False),
-        side_by_side(gain, [difference, *p], whole=True).markdown(),
+        side_by_side(gain, [difference, *p]).markdown(),
     ]
     for group in groups:
         if of in group.systems and len(group.systems) > 1:

@@ -117,13 +117,13 @@ def comparison_table(
     rows: list[list[Entry | str]] = []
     for system, p, q in zip(others, fold_p, clip_p, strict=True):
         t, b = folds[system], clips[system]
-        row: list[Entry | str] = [system, _t_entry(t.t, t.test, shown), _p_entry(_p(t.t)), _p_entry(p)]
+        row: list[Entry | str] = [system, t_entry(t.t, t.test, shown), p_entry(_p(t.t)), p_entry(p)]
         if isinstance(b, str):
             row += [f"undefined ({b})", "-", "-"]
         else:
             text = f"{shown.signed(b.difference)} {shown.interval(b.low, b.high, signed=True)}"
             parts = _scaled(shown, difference=b.difference, low=b.low, high=b.high)
-            row += [Entry(text, parts=parts), _p_entry(b.p), _p_entry(q)]
+            row += [Entry(text, parts=parts), p_entry(b.p), p_entry(q)]
         rows.append(row)
     made = {difference.test for difference in folds.values()}
     test = next((name for name in sorted(made) if "over" in name), PAIRED)
@@ -161,7 +161,8 @@ def _scaled(shown: Shown, **parts: float) -> dict[str, float]:
     return {name: value * shown.factor for name, value in parts.items()}
 
 
-def _t_entry(t: TResult | None, test: str, shown: Shown) -> Entry:
+def t_entry(t: TResult | None, test: str, shown: Shown) -> Entry:
+    """A difference with its interval; why there is none where there is none."""
     if t is None:
         return Entry(test)
     if t.low is None or t.high is None or t.p is None:
@@ -171,7 +172,8 @@ def _t_entry(t: TResult | None, test: str, shown: Shown) -> Entry:
     return Entry(text, parts=_scaled(shown, difference=t.mean, low=t.low, high=t.high))
 
 
-def _p_entry(p: float | None) -> Entry:
+def p_entry(p: float | None) -> Entry:
+    """A p-value with three digits."""
     return Entry("-") if p is None else Entry(f"{p:.3f}" if p >= 0.001 else "<0.001", parts={"": p})
 
 

@@ -25,7 +25,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     model_class = load_family(arguments.model_family or family)
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
-    check_known("model_fields", model_fields, model_class.config_class)
+    _check_known("model_fields", model_fields, model_class.config_class)
     if arguments.encoder is not None:
         try:
             model = model_class.from_encoder(
@@ -45,7 +45,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
         )
         model = model_class(config)
     # Which class these are of is known only now: that of the encoder.
-    check_known("encoder_fields", encoder_fields, type(getattr(model.config, "encoder_config", model.config)))
+    _check_known("encoder_fields", encoder_fields, type(getattr(model.config, "encoder_config", model.config)))
     extractor = model.make_feature_extractor(arguments.encoder)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
@@ -61,7 +61,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     return model, extractor
 
 
-def check_known(what: str, given: Mapping[str, Any], config_class: type) -> None:
+def _check_known(what: str, given: Mapping[str, Any], config_class: type) -> None:
     """Refuse fields that a configuration does not have: transformers would keep them, and change nothing.
 
     Raises:

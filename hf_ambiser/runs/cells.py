@@ -75,15 +75,15 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
         PlanError: If two cells would share a folder.
     """
     cells = []
-    present = {system.name for system in plan.systems if not system.missing}
+    systems = [system for system in plan.systems if not system.missing]
+    present = {system.name for system in systems}
     for seed in plan.seeds:
         for data, names in zip(plan.datasets, configs, strict=True):
             for config in names:
-                for system in (s for s in plan.systems if not s.missing):
-                    place = [*([data.name] if data.name else []), "{system}", config, f"seed-{seed}"]
-                    key = "/".join(place).format(system=system.name)
+                for system in systems:
+                    key = _key(data, system.name, config, seed)
                     after = tuple(
-                        (name, "/".join(place).format(system=system.fields[name]))
+                        (name, _key(data, system.fields[name], config, seed))
                         for name in load_method(str(system.fields["method"])).arguments_class.of_system
                         if system.fields.get(name) in present
                     )
@@ -102,6 +102,10 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     if twice:
         raise PlanError(f"two cells would share the folder {twice[0]}: give the data sets of the plan a `name` each.")
     return cells
+
+
+def _key(data: PlannedData, system: str, config: str, seed: int) -> str:
+    return "/".join(filter(None, (data.name, system, config, f"seed-{seed}")))
 
 
 def chosen_configs(data: PlannedData) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 from hf_ambiser.methods.meta.state import moved_labels
 from hf_ambiser.plotting import new_axes, save
-from hf_ambiser.trajectory import read_tensors, read_trajectory, trajectory_epochs
+from hf_ambiser.trajectory import read_last
 
 
 def share_moved(run: Path) -> np.ndarray | None:
@@ -18,8 +18,7 @@ def share_moved(run: Path) -> np.ndarray | None:
 
     None where the run learnt no labels, or kept no trajectory.
     """
-    epochs = trajectory_epochs(run)
-    table = read_trajectory(run, epochs[-1]) if epochs else {}
+    table, _ = read_last(run)
     if "label_logits" not in table:
         return None
     before, after = (torch.as_tensor(table[name]).argmax(dim=1) for name in ("observed", "label_logits"))
@@ -36,11 +35,9 @@ class ClassWeights:
 
 def mean_weights(run: Path) -> ClassWeights | None:
     """Table 3; None where the run has no weights, or kept no trajectory."""
-    epochs = trajectory_epochs(run)
-    tensors = read_tensors(run, epochs[-1]) if epochs else {}
+    table, tensors = read_last(run)
     if "initial_w" not in tensors:
         return None
-    table = read_trajectory(run, epochs[-1])
     label, k = table["observed"].argmax(axis=1), table["observed"].shape[1]
     learnt = [table["w"][label == c].mean() if (label == c).any() else np.nan for c in range(k)]
     return ClassWeights(tensors["initial_w"], np.array(learnt))
@@ -52,11 +49,9 @@ def doubt(run: Path) -> dict[str, np.ndarray] | None:
     Above 1, its loss is larger than its class's usually is: the label is worth another look. None where the run has
     no weights, or kept no trajectory.
     """
-    epochs = trajectory_epochs(run)
-    tensors = read_tensors(run, epochs[-1]) if epochs else {}
+    table, tensors = read_last(run)
     if "initial_w" not in tensors:
         return None
-    table = read_trajectory(run, epochs[-1])
     began = tensors["initial_w"][table["observed"].argmax(axis=1)]
     return {name: table[name] for name in ("id", "observed", "target")} | {"doubt": table["w"] / began}
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hf_ambiser.run_folder import RESULTS
-from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+from hf_ambiser.trajectory import read_last
 
 
 WEIGHTS = "model.safetensors"
@@ -65,9 +65,9 @@ def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor
         ValueError: If there is no such finished run of meta with a trajectory, or an utterance is not in it.
     """
     places = [_sibling(source, run), Path(source)]
-    found = next((place for place in places if (place / RESULTS).is_file() and trajectory_epochs(place)), None)
-    table = read_trajectory(found, trajectory_epochs(found)[-1]) if found else {}
-    if "w" not in table:
+    found = [read_last(place)[0] for place in places if (place / RESULTS).is_file()]
+    table = next((table for table in found if "w" in table), None)
+    if table is None:
         raise ValueError(
             f"labels_from={source!r}: there is no finished run of meta with a label trajectory in"
             f" {' or '.join(map(str, places))}. Give such a run's folder, or run that system of the study first"
