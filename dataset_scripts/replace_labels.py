@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
 from hf_ambiser.data.card import REPLACED, describe_replaced  # noqa: E402
+from hf_ambiser.data.label_noise import HOW, Replacement, replace_labels  # noqa: E402
 from hf_ambiser.data.loading import read_dataset_info  # noqa: E402
-from hf_ambiser.data.replaced_labels import HOW, Replacement, replace_labels  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -86,9 +86,9 @@ def _card(args: argparse.Namespace) -> int:
 
 def _push(args: argparse.Namespace) -> int:
     from hf_ambiser.data.build import REPORT
-    from hf_ambiser.data.publication import push_dataset
+    from hf_ambiser.data.push import push_dataset
     from hf_ambiser.hub.push import PushOptions, describe
-    from hf_ambiser.runs.publication import push_run
+    from hf_ambiser.runs.push import push_run
 
     options = PushOptions(
         private=args.private,

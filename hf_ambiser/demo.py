@@ -10,13 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hf_ambiser.corrected_labels import distance_from_truth
 from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.label_analysis.corrected import distance_from_truth
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.report.write import FOLDER, write_report
-from hf_ambiser.run_folder import RESULTS
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
 
@@ -137,20 +137,21 @@ class Demo:
 
     def farewell(self, table: Path, seconds: float) -> str:
         """Where everything is and what to do next."""
+        ipr = RunFolder(self.folder("ipr"))
         return "\n".join(
             [
                 f"Done in {seconds:.0f} s. One seed of a small simulation: an example, not a finding.",
                 f"  results table   {table}",
                 f"  to listen to    {self.out / 'runs' / FOLDER / 'report.html'}",
                 f"  figures         {self.out / 'figures'}/prototype_similarity.png, pseudo_label_agreement.png",
-                f"  checkpoints     {self.folder('ipr')}/model (and one beside each other system)",
-                f"  model card      {self.folder('ipr')}/model/README.md",
-                f"  label history   {self.folder('ipr')}/trajectory",
-                f"  all figures     {self.folder('ipr') / RESULTS}",
+                f"  checkpoints     {ipr.model} (and one beside each other system)",
+                f"  model card      {ipr.card}",
+                f"  label history   {ipr.trajectory}",
+                f"  all figures     {ipr.results}",
                 "Next: load the model,",
                 "  from transformers import pipeline; import hf_ambiser",
-                f"  pipeline('audio-classification', '{self.folder('ipr')}/model')(waveform_at_16_kHz)",
-                f"share it: hf-ambiser push {self.folder('ipr')} your-account/ipr-demo --dry-run",
+                f"  pipeline('audio-classification', '{ipr.model}')(waveform_at_16_kHz)",
+                f"share it: hf-ambiser push {ipr.path} your-account/ipr-demo --dry-run",
                 "or train on real speech: README.md, section 'On real speech'.",
             ]
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch.distributed as dist
 
 from hf_ambiser.hub.push import PushOptions, check_access, describe
-from hf_ambiser.report.shown import one_line
+from hf_ambiser.metrics.display import one_line
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.publication import push_run
+from hf_ambiser.runs.push import push_run
 from hf_ambiser.runs.run import run
 
 

@@ -19,14 +19,13 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT.parent))  # a fresh clone needs no install
 
 from hf_ambiser.cards import Address, model_card, read_facts  # noqa: E402
-from hf_ambiser.cards.figures import FOLDER, draw_figures  # noqa: E402
+from hf_ambiser.cards.figures import draw_figures  # noqa: E402
 from hf_ambiser.cards.metadata import model_name  # noqa: E402
 from hf_ambiser.hub.edits import render  # noqa: E402
-from hf_ambiser.runs.publication import publication  # noqa: E402
+from hf_ambiser.run_folder.layout import CARD, FIGURES, RunFolder  # noqa: E402
+from hf_ambiser.runs.push import publication  # noqa: E402
 
 
-KEPT = ("arguments.yaml", "data.json", "environment.json", "results.json", "reference.parquet")
-KEPT += ("model/config.json", "predictions/*.parquet", "trajectory/*")
 ADDRESS = "address.yaml"
 
 
@@ -35,7 +34,7 @@ def record(family: Path, run: Path) -> None:
     facts = read_facts(run)
     address = {"name": f"your-account/{model_name(facts)}", "revision": publication(facts).revision()}
     shutil.rmtree(family, ignore_errors=True)
-    for path in sorted(path for pattern in KEPT for path in run.glob(pattern)):
+    for path in RunFolder(run).recorded:
         target = family / "run" / path.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -61,11 +60,11 @@ def main() -> int:
     except ValueError as error:
         print(f"record.py: {error}", file=sys.stderr)
         return 2
-    figures = family / "run" / "model" / FOLDER
-    shutil.rmtree(family / FOLDER, ignore_errors=True)
-    figures.rename(family / FOLDER)
-    (family / "README.md").write_text(text, encoding="utf-8")
-    print(family / "README.md")
+    figures = RunFolder(family / "run").figures
+    shutil.rmtree(family / FIGURES, ignore_errors=True)
+    figures.rename(family / FIGURES)
+    (family / CARD).write_text(text, encoding="utf-8")
+    print(family / CARD)
     return 0
 
 

@@ -64,7 +64,7 @@ _block_network()
 @pytest.fixture(scope="session")
 def two_ranks(tmp_path_factory):
     """Every method, and planted faults, trained once by two processes; the folder of their traces."""
-    from suite_methods import METHODS, two_rank_runs
+    from helpers.suite_methods import METHODS, two_rank_runs
 
     return two_rank_runs(tmp_path_factory.mktemp("two_ranks"), *METHODS, "faults")
 
@@ -73,7 +73,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """What methods declare they cannot have by their mathematics, wherever the shared suite ran."""
     reports = [r for kind in ("passed", "failed", "skipped") for r in terminalreporter.stats.get(kind, [])]
     if any("test_every_method" in getattr(report, "nodeid", "") for report in reports):
-        from suite_methods import declared_exceptions
+        from helpers.suite_methods import declared_exceptions
 
         terminalreporter.section("declared exceptions to the shared suite")
         for line in declared_exceptions() or ["none"]:

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from made_voice import RATE, noise, tone, utterance
+from helpers.made_voice import RATE, noise, tone, utterance
 from transformers import AutoFeatureExtractor, PreTrainedConfig
 
 from hf_ambiser.models.feature_extraction_acoustic32 import (

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from made_voice import RATE, VOWELS, noise, tone, utterance, vowel
+from helpers.made_voice import RATE, VOWELS, noise, tone, utterance, vowel
 
 from hf_ambiser.models.acoustic32_pitch import (
     PASS_BELOW,

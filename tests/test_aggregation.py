@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hf_ambiser import aggregation
-from hf_ambiser.aggregation import AggregationError, posterior
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.simulated import Annotators, SimulationOptions
 from hf_ambiser.data.simulated.corpus import utterance_id
-from hf_ambiser.label_policies import LabelPolicy, available_policies, get_policy
-from hf_ambiser.labels import RatingArrays, entropy_bits, soft_labels, tally
+from hf_ambiser.labels.aggregation import AggregationError, posterior
+from hf_ambiser.labels.policies import LabelPolicy, available_policies, get_policy
+from hf_ambiser.labels.votes import RatingArrays, aggregation, entropy_bits, soft_labels, tally
 
 
 pytest.importorskip("crowdkit", reason="crowd-kit is not installed")
@@ -447,7 +446,7 @@ def test_labels_within_groups_are_those_of_a_group_alone(built):
 
 
 def test_anonymous_votes_and_wrong_options_end_in_one_line(tmp_path, capsys):
-    from crema_d_tree import made_corpus
+    from helpers.crema_d_tree import made_corpus
 
     asked = ["--root", str(made_corpus(tmp_path / "release")), "--out", str(tmp_path / "out"), "--no-progress"]
     assert main("crema_d", [*asked, "--aggregation", "mace"]) == 2

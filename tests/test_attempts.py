@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hf_ambiser.runs.attempts import FAILED, FINISHED, Attempts, file_clock, this_host
+from hf_ambiser.studies.attempts import FAILED, FINISHED, Attempts, file_clock, this_host
 
 
 FORK = multiprocessing.get_context("fork")

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from crema_d_tree import encode, tone
+from helpers.crema_d_tree import encode, tone
 
 from hf_ambiser.data.audio import (
     DOWNMIXED,

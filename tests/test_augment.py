@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from hf_ambiser.data.augment import KINDS, OPERATIONS, AugmentConfig, Augmenter, echo_delays
-from hf_ambiser.data.augment_ops import (
+from hf_ambiser.training.augment import KINDS, OPERATIONS, AugmentConfig, Augmenter, echo_delays
+from hf_ambiser.training.augment_ops import (
     add_noise,
     apply_gain,
     mean_power,
@@ -61,7 +61,7 @@ def test_same_key_same_bits_whatever_came_before(kind):
 
 def test_same_bits_in_another_process():
     code = (
-        "import sys, numpy as np; from hf_ambiser.data.augment import Augmenter; a = Augmenter();"
+        "import sys, numpy as np; from hf_ambiser.training.augment import Augmenter; a = Augmenter();"
         "x = np.linspace(-1, 1, 9000, dtype=np.float32);"
         "sys.stdout.buffer.write(b''.join(a(x, 3, 4, f'id-{i}').tobytes() for i in range(8)))"
     )

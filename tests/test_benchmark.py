@@ -6,17 +6,17 @@ import re
 
 import pytest
 import torch
-from made_run import TINY
-from scripts import load_script
+from helpers.made_run import TINY
+from helpers.scripts import load_script
 from torch import nn
 from transformers import Wav2Vec2Config
 
+from hf_ambiser.benchmark import grid as benchmark
+from hf_ambiser.benchmark.grid import Case, load, run_benchmark
+from hf_ambiser.benchmark.inference_cost import PeakMemory, count_flops, measure, noise, prepare, timed
+from hf_ambiser.benchmark.table import aligned, describe
 from hf_ambiser.models import PrototypeConfig, PrototypeForAudioClassification, available_families
-from hf_ambiser.runs import benchmark
-from hf_ambiser.runs.arguments import ModelArguments
-from hf_ambiser.runs.benchmark import Case, load, run_benchmark
-from hf_ambiser.runs.benchmark_table import aligned, describe
-from hf_ambiser.runs.inference_cost import PeakMemory, count_flops, measure, noise, prepare, timed
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 CPU = torch.device("cpu")
@@ -133,7 +133,7 @@ def test_peak_memory_sees_what_was_given_back_again():
 
 
 def test_where_the_peak_cannot_be_reset_it_is_not_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr("hf_ambiser.runs.inference_cost._PROC", tmp_path / "none")
+    monkeypatch.setattr("hf_ambiser.benchmark.inference_cost._PROC", tmp_path / "none")
     assert PeakMemory(CPU).read() is None
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from made_data import tiny_config
+from helpers.made_data import tiny_config
 from torch import nn
 
 from hf_ambiser.models import load_family

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from crema_d_tree import csv_row, encode, made_corpus, tone, write_tree
-from iemocap_tree import block, votes, write_audio, write_dialog
+from helpers.crema_d_tree import csv_row, encode, made_corpus, tone, write_tree
+from helpers.iemocap_tree import block, votes, write_audio, write_dialog
 
 from hf_ambiser.data import AmbiguousSpeech, load_split, read_dataset_info
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
-from hf_ambiser.data.rows import prepare
+from hf_ambiser.data.corpus_rows import prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.splits import SplitError, SplitOptions, make_split
-from hf_ambiser.label_policies import get_policy
+from hf_ambiser.labels.policies import get_policy
 
 
 datasets = pytest.importorskip("datasets")

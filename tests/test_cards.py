@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.made_run import built, fields
+from helpers.scripts import load_script
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from made_run import built, fields
-from scripts import load_script
 
 from hf_ambiser.cards import Address, model_card, read_facts, write_card
 from hf_ambiser.cards.facts import PLACES
@@ -22,10 +22,10 @@ from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.hub.edits import parse, render
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import available_families
-from hf_ambiser.papers import IPR
+from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import read_predictions
+from hf_ambiser.training.papers import IPR
 
 
 torch.set_num_threads(1)
@@ -176,7 +176,9 @@ def test_the_paper_protocol_is_warned_of(finished):
     facts = read_facts(finished)
     changed = {**facts.results, "data": {**facts.data, "protocol": "paper"}}
     assert "figures for people it has never heard are lower" in render(
-        model_card(dataclasses.replace(facts, results=changed), {}, Address("me/x"))
+        model_card(
+            dataclasses.replace(facts, run=dataclasses.replace(facts.run, results=changed)), {}, Address("me/x")
+        )
     )
     assert "are lower" not in render(model_card(facts, {}, Address("me/x")))
 

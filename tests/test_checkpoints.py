@@ -1,13 +1,14 @@
 """Whole checkpoints count, others do not, and none is deleted too early."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from hf_ambiser import checkpoints
-from hf_ambiser.checkpoints import (
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.checkpoints import (
     MARKER,
     all_checkpoints,
     drop_incomplete,
@@ -163,11 +164,11 @@ def test_a_deletion_cut_short_leaves_a_folder_that_does_not_count(tmp_path, monk
 def test_the_marker_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     checkpoint = write(tmp_path, 1, whole=False)
 
-    def killed(*args, **kwargs):
-        args[1].write("{")
+    def killed(file):
+        assert (checkpoint / (MARKER + ".part")).stat().st_size  # something of it was written
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.json, "dump", killed)
+    monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         mark_complete(checkpoint)
     assert not is_complete(checkpoint) and not (checkpoint / MARKER).exists()

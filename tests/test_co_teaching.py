@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import made_data
 import numpy as np
 import pytest
 import torch
-from suite_checks import check_resume
-from suite_methods import BASE, make_trainer, run, settings, state_of
+from helpers import made_data
+from helpers.suite_checks import check_resume
+from helpers.suite_methods import BASE, make_trainer, run, settings, state_of
 from torch import Tensor
 
-from hf_ambiser.data.sampler import StepKey
 from hf_ambiser.methods.co_teaching import CoTeachingArguments, CoTeachingTrainer
 from hf_ambiser.methods.co_teaching.peer import make_peer
 from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate, n_kept
+from hf_ambiser.training.sampler import StepKey
 
 
 torch.set_num_threads(1)

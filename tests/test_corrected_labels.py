@@ -9,17 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from hf_ambiser.corrected_labels import (
+from hf_ambiser.label_analysis.corrected import (
     SMOOTHING,
     distance_by_temperature,
     distance_from_truth,
     pseudo_label_agreement,
 )
-from hf_ambiser.label_table import LabelTable
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
-from hf_ambiser.report.cells import Cell, Group
-from hf_ambiser.report.labels_given import labels_given_table
-from hf_ambiser.trajectory import write_trajectory
+from hf_ambiser.report.groups import Group
+from hf_ambiser.report.pseudo_label_table import labels_given_table
+from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_folder.trajectory import write_trajectory
+from hf_ambiser.training.label_table import LabelTable
 
 
 N, K, EPOCHS = 30, 4, 3
@@ -59,7 +60,7 @@ class Made:
                     "classifier_label": torch.from_numpy(self.guess[epoch]),
                 }
             prototypes = torch.nn.functional.normalize(torch.randn(K, 8), dim=1)
-            write_trajectory(table, {"prototypes": prototypes} if soft else {}, folder, epoch)
+            write_trajectory(folder, epoch, table.arrays(), {"prototypes": prototypes.numpy()} if soft else {})
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_agreement_is_the_share_of_labels_that_are_the_raters(made):
 
 
 def test_the_table_of_given_labels_is_of_the_last_epoch(made):
-    cell = Cell(made.folder, {"system": "ipr", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
+    cell = FinishedRun(made.folder, {"system": "ipr", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
     last = pseudo_label_agreement(made.folder)[-1]
     assert pseudo_label_agreement(made.folder, last=True) == [last]
     table = labels_given_table(Group("made", {"ipr": [cell]}))
@@ -135,7 +136,7 @@ def test_distance_at_another_temperature_is_that_of_the_softmax_at_that_temperat
 
     table = LabelTable(made.ids, torch.zeros(N, K))
     table.columns["soft_label"] = torch.tensor([softmax(row, 0.2) for row in similarity])
-    write_trajectory(table, {}, made.folder, EPOCHS + 1)
+    write_trajectory(made.folder, EPOCHS + 1, table.arrays(), {})
     (made.folder / "model").mkdir()
     (made.folder / "model" / "config.json").write_text('{"prototype_temperature": 0.2}')
     found = distance_by_temperature(made.folder, [0.1, 0.2, 1.0])

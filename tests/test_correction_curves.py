@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from made_run import built
-from scripts import load_script
+from helpers.made_run import built
+from helpers.scripts import load_script
 
-from hf_ambiser.label_policies import get_policy
+from hf_ambiser.labels.policies import get_policy
 
 
 POLICY = get_policy("simulated-4")

@@ -3,11 +3,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from crema_d_tree import HEADER, csv_row, encode, tone, write_tree
+from helpers.crema_d_tree import HEADER, csv_row, encode, tone, write_tree
 
 from hf_ambiser.data.corpora import available_corpora, crema_d, load_corpus
-from hf_ambiser.label_policies import get_policy
-from hf_ambiser.labels import tally
+from hf_ambiser.labels.policies import get_policy
+from hf_ambiser.labels.votes import tally
 
 
 WAV = encode(tone())

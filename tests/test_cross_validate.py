@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from made_run import built, fields
+from helpers.made_run import built, fields
 
-from hf_ambiser.data.corpora._iemocap_published import IPR_SIZES, META_TABLE_1, SLC_TABLE_2
-from hf_ambiser.runs import cross_validate, dispatch, dry_run
+from hf_ambiser.data.corpora.iemocap.published_counts import IPR_SIZES, META_TABLE_1, SLC_TABLE_2
+from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.attempts import Attempts
-from hf_ambiser.runs.plan import SET_BY_PLAN, read_plan
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import read_predictions
+from hf_ambiser.studies import cross_validate, dispatch, dry_run
+from hf_ambiser.studies.attempts import Attempts
+from hf_ambiser.studies.plan import SET_BY_PLAN, read_plan
 
 
 torch.set_num_threads(1)

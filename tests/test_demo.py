@@ -12,15 +12,16 @@ import pytest
 import torch
 import transformers
 from datasets import disable_progress_bars
-from made_run import TINY
+from helpers.made_run import TINY
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
-from hf_ambiser import cli, demo, progress
-from hf_ambiser.corrected_labels import distance_from_truth
+from hf_ambiser import cli, demo
 from hf_ambiser.demo import SYSTEMS, Demo, truth_table
-from hf_ambiser.progress import OneBar, use_one_bar
-from hf_ambiser.trajectory import trajectory_epochs
+from hf_ambiser.label_analysis.corrected import distance_from_truth
+from hf_ambiser.run_folder.trajectory import trajectory_epochs
+from hf_ambiser.training import callbacks
+from hf_ambiser.training.callbacks import OneBar, use_one_bar
 
 
 torch.set_num_threads(1)
@@ -130,7 +131,7 @@ def test_one_bar_in_the_place_of_the_trainers(tmp_path, monkeypatch):
     assert OneBar not in [type(callback) for callback in hidden.callback_handler.callbacks]
 
     stream, bar = io.StringIO(), OneBar()
-    monkeypatch.setattr(progress, "tqdm", functools.partial(progress.tqdm, file=stream, mininterval=0))
+    monkeypatch.setattr(callbacks, "tqdm", functools.partial(callbacks.tqdm, file=stream, mininterval=0))
     state = SimpleNamespace(is_world_process_zero=True, max_steps=10, global_step=4)
     bar.on_train_begin(None, state, None)
     assert bar.bar.n == 4 and bar.bar.total == 10  # a resumed run starts where it was

@@ -9,15 +9,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import made_study
 import pytest
-from made_study import made_cells, pretend, times
+from helpers import made_study
+from helpers.made_study import made_cells, pretend, times
 
-from hf_ambiser.runs import dispatch
-from hf_ambiser.runs.attempts import Attempts
-from hf_ambiser.runs.cells import Cell, share
-from hf_ambiser.runs.dispatch import Dispatcher
-from hf_ambiser.runs.plan import PlanError
+from hf_ambiser.studies import dispatch
+from hf_ambiser.studies.attempts import Attempts
+from hf_ambiser.studies.cells import Cell, share
+from hf_ambiser.studies.dispatch import Dispatcher
+from hf_ambiser.studies.plan import PlanError
 
 
 FORK = multiprocessing.get_context("fork")

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 import pytest
-import suite_loads
-from suite_checks import (
+from helpers import suite_loads
+from helpers.suite_checks import (
     assert_same_run_folder,
     check_accumulation,
     check_checkpointing,
@@ -23,7 +23,7 @@ from suite_checks import (
     check_skipped,
     check_unread,
 )
-from suite_methods import METHODS, PROPERTIES, VARIANTS, cannot, killed_runs, two_rank_runs
+from helpers.suite_methods import METHODS, PROPERTIES, VARIANTS, cannot, killed_runs, two_rank_runs
 
 from hf_ambiser.methods import load_method
 
@@ -164,7 +164,7 @@ def killed(tmp_path_factory):
 
 
 def check_killed(case, folder):
-    from suite_kill import read_attempts
+    from helpers.suite_kill import read_attempts
 
     attempts = read_attempts(folder / case)
     *killed, last = attempts["planted"]

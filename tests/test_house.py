@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_ambiser"
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 NUMPY_ONLY = (
-    "hf_ambiser/aggregation.py",
-    "hf_ambiser/labels.py",
-    "hf_ambiser/label_policies.py",
+    "hf_ambiser/labels/aggregation.py",
+    "hf_ambiser/labels/votes.py",
+    "hf_ambiser/labels/policies.py",
     "hf_ambiser/metrics",
 )
 LABELS = [f"hf_ambiser.{name}" for name in ("aggregation", "label_policies", "labels")]
@@ -46,7 +46,7 @@ def imports(file: str, source: str) -> list[Import]:
                 dots = "." * node.level + (node.module or "")
                 found.append(Import(".".join(base), node.lineno, late, checking, dots))
             else:
-                # `from hf_ambiser import checkpoints` imports hf_ambiser.checkpoints.
+                # `from hf_ambiser import checkpoints` imports hf_ambiser.training.checkpoints.
                 submodules = [f"{node.module}.{alias.name}" for alias in node.names]
                 known = [s for s in submodules if s.replace(".", "/") + ".py" in FILES or _is_package(s)]
                 names = known if len(known) == len(submodules) else [node.module or "", *known]
@@ -131,27 +131,27 @@ def test_imports_go_one_way(file):
     "file,source,words",
     [
         ("hf_ambiser/models/a.py", "import numpy", "models/"),
-        ("hf_ambiser/models/a.py", "from hf_ambiser.losses import x", "models/"),
+        ("hf_ambiser/models/a.py", "from hf_ambiser.training.losses import x", "models/"),
         ("hf_ambiser/models/a.py", "from . import b", "models/"),
         ("hf_ambiser/models/a.py", "from ..labels import b", "models/"),
         ("hf_ambiser/models/a.py", "from .sub.b import c", "models/"),
         ("hf_ambiser/models/a.py", "def f():\n    import hf_ambiser", "models/"),
-        ("hf_ambiser/labels.py", "import torch", "numpy only"),
-        ("hf_ambiser/label_policies.py", "from hf_ambiser.data.schema import x", "numpy only"),
-        ("hf_ambiser/aggregation.py", "import pandas", "numpy only"),
-        ("hf_ambiser/labels.py", "def f():\n    import crowdkit", "numpy only"),
+        ("hf_ambiser/labels/votes.py", "import torch", "numpy only"),
+        ("hf_ambiser/labels/policies.py", "from hf_ambiser.data.schema import x", "numpy only"),
+        ("hf_ambiser/labels/aggregation.py", "import pandas", "numpy only"),
+        ("hf_ambiser/labels/votes.py", "def f():\n    import crowdkit", "numpy only"),
         ("hf_ambiser/metrics/more.py", "def f():\n    import transformers", "numpy only"),
-        ("hf_ambiser/metrics/__init__.py", "from hf_ambiser.losses import x", "numpy only"),
-        ("hf_ambiser/losses.py", "from transformers import x", "losses"),
-        ("hf_ambiser/losses.py", "from hf_ambiser.label_table import x", "losses"),
-        ("hf_ambiser/data/a.py", "from hf_ambiser.trainer import x", "data -> labels"),
+        ("hf_ambiser/metrics/__init__.py", "from hf_ambiser.training.losses import x", "numpy only"),
+        ("hf_ambiser/training/losses.py", "from transformers import x", "losses"),
+        ("hf_ambiser/training/losses.py", "from hf_ambiser.training.label_table import x", "losses"),
+        ("hf_ambiser/data/a.py", "from hf_ambiser.training.trainer import x", "data -> labels"),
         ("hf_ambiser/hub/a.py", "from hf_ambiser.runs.run import x", "hub knows files"),
         ("hf_ambiser/data/a.py", "from hf_ambiser import models", "data -> labels"),
         ("hf_ambiser/data/splits/a.py", "def f():\n    from hf_ambiser.methods import x", "data -> labels"),
         ("hf_ambiser/data/a.py", "from transformers import x", "no transformers"),
         ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.methods.self_training import x", "another"),
         ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.runs.arguments import x", "not the run"),
-        ("hf_ambiser/trainer.py", "from hf_ambiser.methods.ipr import x", "does not know them"),
+        ("hf_ambiser/training/trainer.py", "from hf_ambiser.methods.ipr import x", "does not know them"),
         ("hf_ambiser/report.py", "from train_scripts import train", "never the reverse"),
         ("hf_ambiser/report.py", "from .scoring import x", "absolute"),
     ],
@@ -165,11 +165,20 @@ def test_a_broken_rule_is_seen(file, source, words):
     "file,source",
     [
         ("hf_ambiser/models/a.py", "import torch.nn\nfrom transformers.utils import x\nfrom .b import C\nimport math"),
-        ("hf_ambiser/metrics/more.py", "import numpy as np\nfrom scipy import stats\nfrom hf_ambiser.labels import x"),
-        ("hf_ambiser/aggregation.py", "import numpy\ndef f():\n    from crowdkit.aggregation import MACE"),
-        ("hf_ambiser/data/a.py", "import torch\nfrom hf_ambiser.label_policies import x\nimport hf_ambiser.data.b"),
-        ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.trainer import x\nfrom hf_ambiser.methods.ipr.b import y"),
-        ("hf_ambiser/trainer.py", "from hf_ambiser import checkpoints\nfrom hf_ambiser.losses import x"),
+        (
+            "hf_ambiser/metrics/more.py",
+            "import numpy as np\nfrom scipy import stats\nfrom hf_ambiser.labels.votes import x",
+        ),
+        ("hf_ambiser/labels/aggregation.py", "import numpy\ndef f():\n    from crowdkit.aggregation import MACE"),
+        ("hf_ambiser/data/a.py", "import torch\nfrom hf_ambiser.labels.policies import x\nimport hf_ambiser.data.b"),
+        (
+            "hf_ambiser/methods/ipr/a.py",
+            "from hf_ambiser.training.trainer import x\nfrom hf_ambiser.methods.ipr.b import y",
+        ),
+        (
+            "hf_ambiser/training/trainer.py",
+            "from hf_ambiser import checkpoints\nfrom hf_ambiser.training.losses import x",
+        ),
     ],
 )
 def test_what_is_allowed_is_not_called_broken(file, source):
@@ -205,7 +214,7 @@ def test_every_file_says_what_it_holds(file):
 
 def test_every_method_is_a_folder_with_its_trainer():
     from hf_ambiser.methods import available_methods, load_method
-    from hf_ambiser.trainer import AmbiSERTrainer
+    from hf_ambiser.training.trainer import AmbiSERTrainer
 
     folders = sorted(p.name for p in (PACKAGE / "methods").iterdir() if p.is_dir() and not p.name.startswith("_"))
     assert available_methods() == folders

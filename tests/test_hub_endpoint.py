@@ -9,7 +9,7 @@ import textwrap
 from hashlib import sha1, sha256
 
 import pytest
-from hub_endpoint import HubEndpoint
+from helpers.hub_endpoint import HubEndpoint
 
 
 WEIGHTS = bytes(range(256)) * 8

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import iemocap_tree as tree
 import pytest
+from helpers import iemocap_tree as tree
 
 from hf_ambiser.data.corpora import available_corpora, iemocap, load_corpus
-from hf_ambiser.data.corpora._iemocap_blocks import UTTERANCE_ID
+from hf_ambiser.data.corpora.iemocap.blocks import UTTERANCE_ID
 from hf_ambiser.data.schema import REASONS, CorpusScan
-from hf_ambiser.label_policies import get_policy
-from hf_ambiser.labels import tally
+from hf_ambiser.labels.policies import get_policy
+from hf_ambiser.labels.votes import tally
 
 
 F0, M0 = "Ses01F_impro01_F000", "Ses01F_impro01_M003"

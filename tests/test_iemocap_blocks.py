@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-import iemocap_tree as tree
+from helpers import iemocap_tree as tree
 
-from hf_ambiser.data.corpora._iemocap_blocks import read_blocks, read_transcription
+from hf_ambiser.data.corpora.iemocap.blocks import read_blocks, read_transcription
 
 
 F0 = "Ses01F_impro01_F000"

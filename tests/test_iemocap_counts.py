@@ -7,14 +7,14 @@ import random
 import re
 from pathlib import Path
 
-import iemocap_tree as tree
 import pytest
+from helpers import iemocap_tree as tree
 
-from hf_ambiser.data.corpora import _iemocap_published as published
 from hf_ambiser.data.corpora import iemocap
+from hf_ambiser.data.corpora.iemocap import published_counts as published
 from hf_ambiser.data.schema import CorpusScan
-from hf_ambiser.label_policies import get_policy
-from hf_ambiser.labels import tally
+from hf_ambiser.labels.policies import get_policy
+from hf_ambiser.labels.votes import tally
 
 
 F0 = "Ses01F_impro01_F000"

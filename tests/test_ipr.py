@@ -3,21 +3,21 @@
 import copy
 import math
 
-import ipr_by_the_paper as paper
 import numpy as np
 import pytest
 import torch
-from made_data import CLASSES, extractor, made_split, tiny_config, tiny_model, training_set
+from helpers import ipr_by_the_paper as paper
+from helpers.made_data import CLASSES, extractor, made_split, tiny_config, tiny_model, training_set
 from torch.nn import functional as F
 from transformers import TrainerCallback
 
 from hf_ambiser.data.audio import decode
-from hf_ambiser.data.augment import Augmenter
-from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED
-from hf_ambiser.data.training_set import TrainingSet
 from hf_ambiser.methods.ipr import IPRArguments, IPRTrainer
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
 from hf_ambiser.methods.self_training import SelfTrainingArguments, SelfTrainingTrainer
+from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED
+from hf_ambiser.training.dataset import TrainingSet
 
 
 UPDATES = ("classifier_agreement", "prototype_agreement", "proportional")
@@ -385,7 +385,7 @@ def test_warm_up_and_beta_over_the_papers_50_epochs(tmp_path, trainer_class, kin
 
 
 def some_outputs(trainer, n_labelled: int = 3, n_ambiguous: int = 4):
-    from hf_ambiser.trainer import BatchRows
+    from hf_ambiser.training.trainer import BatchRows
 
     role = [LABELLED] * n_labelled + [AMBIGUOUS] * n_ambiguous + [AUGMENTED] * n_ambiguous
     index = [*range(n_labelled), *[20 + i for i in range(n_ambiguous)] * 2]

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_run import built
-from scripts import load_script
+from helpers.made_run import built
+from helpers.scripts import load_script
 
 from hf_ambiser.data.corpora import iemocap
 from hf_ambiser.data.label_counts import LabelCounts, count_labels

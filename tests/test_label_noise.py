@@ -12,19 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from made_report import made_cell
-from made_run import TINY
-from scripts import load_script
+from helpers.made_report import made_cell
+from helpers.made_run import TINY
+from helpers.scripts import load_script
 from sklearn.metrics import roc_auc_score
 
-from hf_ambiser.columns import write_columns
 from hf_ambiser.data import build_cli
 from hf_ambiser.data.card import REPLACED
-from hf_ambiser.report.cells import find, group
+from hf_ambiser.label_analysis.noise_recovery import auroc, found_among_lowest, restored_labels
+from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import gain_table, kept_epoch, labels_table, on_replaced_labels, side_by_side, text
-from hf_ambiser.restored_labels import auroc, found_among_lowest, restored_labels
-from hf_ambiser.runs import dispatch
-from hf_ambiser.runs.plan import PlanError, read_plan
+from hf_ambiser.run_folder.columns import write_columns
+from hf_ambiser.studies import dispatch
+from hf_ambiser.studies.plan import PlanError, read_plan
 
 
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from hf_ambiser.label_table import LabelTable
+from hf_ambiser.training.label_table import LabelTable
 
 
 OBSERVED = torch.tensor([[1.0, 0, 0], [0, 0.25, 0.75], [0, 0, 0], [0, 0, 0]])

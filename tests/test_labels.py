@@ -11,8 +11,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from hf_ambiser.label_policies import LabelPolicy, available_policies, get_policy
-from hf_ambiser.labels import RatingArrays, entropy_bits, fleiss_kappa, soft_labels, tally
+from hf_ambiser.labels.policies import LabelPolicy, available_policies, get_policy
+from hf_ambiser.labels.votes import RatingArrays, entropy_bits, fleiss_kappa, soft_labels, tally
 
 
 RULES = ("plurality", "majority", "all_inclusive")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from made_report import CLASSES, K, made_cell
+from helpers.made_report import CLASSES, K, made_cell
+from helpers.scripts import load_script
 from safetensors.torch import save_file
-from scripts import load_script
 
-from hf_ambiser.columns import write_columns
+from hf_ambiser.run_folder.columns import write_columns
 
 
 learnt_labels = load_script("train_scripts/learnt_labels.py")

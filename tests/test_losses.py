@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_ambiser.losses import instance_contrast, pseudo_label_contrast, soft_cross_entropy
+from hf_ambiser.training.losses import instance_contrast, pseudo_label_contrast, soft_cross_entropy
 
 
 TAU = 0.1

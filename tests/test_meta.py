@@ -5,20 +5,17 @@ import functools
 import json
 import math
 
-import meta_by_the_paper as paper
 import numpy as np
 import pytest
 import torch
-from made_data import extractor, tiny_config, tiny_model, training_set
-from made_run import built, fields
-from suite_methods import make_trainer, settings
+from helpers import meta_by_the_paper as paper
+from helpers.made_data import extractor, tiny_config, tiny_model, training_set
+from helpers.made_run import built, fields
+from helpers.suite_methods import make_trainer, settings
 from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, TrainerCallback, pipeline
 
-from hf_ambiser.batch_rows import BatchRows
-from hf_ambiser.columns import read_columns
 from hf_ambiser.data.audio import decode
-from hf_ambiser.data.frames import read_frames, with_frames
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.methods.meta import MetaArguments, MetaTrainer
 from hf_ambiser.methods.meta.figures import mean_weights, share_moved
@@ -34,9 +31,12 @@ from hf_ambiser.methods.meta.state import (
     with_mean_one,
 )
 from hf_ambiser.models.feature_extraction_acoustic32 import Acoustic32FeatureExtractor
+from hf_ambiser.run_folder.columns import read_columns
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import prepare, run
 from hf_ambiser.runs.scoring import load_for_scoring, predict_logits
+from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.frames import read_frames, with_frames
 
 
 TABLE_1_TOTAL = (595, 1084, 1708, 1103)  # happiness, sadness, neutral, anger

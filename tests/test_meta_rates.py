@@ -1,6 +1,6 @@
 """The toy that meta's default rates are from: at these rates labels and weights find replaced labels."""
 
-from scripts import load_script
+from helpers.scripts import load_script
 
 
 rates = load_script("train_scripts/meta_rates.py")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_voice import utterance
+from helpers.made_voice import utterance
 
 from hf_ambiser.data import opensmile_features as module
-from hf_ambiser.data.opensmile_features import OpenSmileError, opensmile_features
 from hf_ambiser.models.feature_extraction_acoustic32 import FEATURE_NAMES, Acoustic32FeatureExtractor
+from hf_ambiser.training.opensmile_features import OpenSmileError, opensmile_features
 
 
 # openSMILE's pitch frames begin with the 25 ms frame and ours are centred on it: 17.5 ms, nearly two frames.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_ambiser.runs.cells import choose, expand
-from hf_ambiser.runs.plan import PlanError, PlannedData, read_plan
+from hf_ambiser.studies.cells import choose, expand
+from hf_ambiser.studies.plan import PlanError, PlannedData, read_plan
 
 
 PLAN = {

@@ -9,15 +9,13 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import made_data
 import numpy as np
 import pytest
-import suite_checks
-import suite_loads
 import torch
 import transformers.trainer
 from accelerate import Accelerator
-from suite_checks import (
+from helpers import made_data, suite_checks, suite_loads
+from helpers.suite_checks import (
     Stopped,
     check_accumulation,
     check_checkpointing,
@@ -32,15 +30,15 @@ from suite_checks import (
 from torch import nn
 
 import hf_ambiser.models.waveform_classifier as modeling
-from hf_ambiser import checkpoints
-from hf_ambiser.data.augment import Augmenter
-from hf_ambiser.data.collator import ClipCollator
-from hf_ambiser.data.sampler import StepSampler
-from hf_ambiser.data.training_set import TrainingSet
-from hf_ambiser.label_table import LabelTable
 from hf_ambiser.methods.ipr import IPRTrainer
-from hf_ambiser.state_callback import StateCallback
-from hf_ambiser.trainer import AmbiSERTrainer
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.callbacks import StateCallback
+from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.dataset import TrainingSet
+from hf_ambiser.training.label_table import LabelTable
+from hf_ambiser.training.sampler import StepSampler
+from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 def caught(words: str):
@@ -234,7 +232,7 @@ def test_a_trainer_that_reads_the_hidden_labels(tmp_path, monkeypatch):
 
 def test_targets_from_a_reference_column(tmp_path, monkeypatch):
     targets = lambda data, target: (np.asarray(data["reference_soft_label"]), np.ones(len(data), bool))  # noqa: E731
-    monkeypatch.setattr("hf_ambiser.data.training_set._targets", targets)
+    monkeypatch.setattr("hf_ambiser.training.dataset._targets", targets)
     with caught("bit-equal"):
         check_unread("hard_vote", tmp_path)
 

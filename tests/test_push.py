@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_client import commands
-from hub_endpoint import HubEndpoint
-from made_run import built, fields
+from helpers.hub_client import commands
+from helpers.hub_endpoint import HubEndpoint
+from helpers.made_run import built, fields
 
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
 from hf_ambiser.hub.push import PushError, check_repo_id
 from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.publication import publication
+from hf_ambiser.runs.push import publication
 from hf_ambiser.runs.run import run
 
 
@@ -217,7 +217,7 @@ def test_a_run_that_never_finished_is_refused(finished, tmp_path, capsys):
 
 
 def test_the_trainers_own_push_is_refused(tmp_path):
-    from made_data import evaluation_set, extractor, tiny_model, training_set
+    from helpers.made_data import evaluation_set, extractor, tiny_model, training_set
 
     trainer_class, model = load_method("hard_vote"), tiny_model()
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_run import built
-from scripts import load_script
+from helpers.made_run import built
+from helpers.scripts import load_script
 
 from hf_ambiser.data import load_split, read_dataset_info
 from hf_ambiser.data.card import REPLACED, describe_replaced
-from hf_ambiser.data.publication import dataset_publication
-from hf_ambiser.data.replaced_labels import Replacement, confusion, new_labels, replace_labels
+from hf_ambiser.data.label_noise import Replacement, confusion, new_labels, replace_labels
+from hf_ambiser.data.push import dataset_publication
 
 
 CHANGED = ("label", "votes", "soft_label", "ratings")
@@ -142,7 +142,7 @@ def test_the_same_command_keeps_what_is_there_and_another_one_is_refused(source,
 
 
 def test_a_run_that_is_killed_leaves_nothing_that_looks_whole(source, tmp_path, monkeypatch):
-    from hf_ambiser.data import replaced_labels
+    from hf_ambiser.data import label_noise as replaced_labels
 
     def killed(*_):
         raise KeyboardInterrupt

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from made_report import ENVIRONMENT, made_cell, made_study
+from helpers.made_report import ENVIRONMENT, made_cell, made_study
 
 from hf_ambiser import cli
 from hf_ambiser.report.write import write_report

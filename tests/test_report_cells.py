@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_report import made_cell, made_clips, made_study
+from helpers.made_report import made_cell, made_clips, made_study
 
-from hf_ambiser.report.beside import pairs
-from hf_ambiser.report.cells import Cell, find, group
-from hf_ambiser.report.plan import read_planned
+from hf_ambiser.metrics.display import COLUMNS, QUOTED
+from hf_ambiser.report.groups import find, group
+from hf_ambiser.report.paper_tables import pairs
+from hf_ambiser.report.planned import read_planned
 from hf_ambiser.report.results import check_splits
-from hf_ambiser.report.shown import COLUMNS, QUOTED
 from hf_ambiser.report.sweeps import find_sweeps
-from hf_ambiser.runs.plan import read_plan
+from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.studies.plan import read_plan
 
 
 PAPERS = Path(__file__).parent.parent / "train_scripts" / "configs" / "papers"
@@ -59,7 +60,7 @@ def test_what_is_no_run_is_not_taken_for_one(tmp_path):
 def test_results_that_cannot_be_used_are_one_line(tmp_path, text, words):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(ValueError, match=words) as error:
-        Cell.read(tmp_path)
+        FinishedRun.read(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 

@@ -10,20 +10,20 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import soundfile
-from made_report import K, made_cell, made_clips, made_dataset, made_study, made_trajectory
+from helpers.made_report import K, made_cell, made_clips, made_dataset, made_study, made_trajectory
 
-from hf_ambiser.columns import read_columns, write_columns
-from hf_ambiser.corrected_labels import read_reference
+from hf_ambiser.label_analysis.history import label_history
 from hf_ambiser.report import embeddings as embeddings_module
 from hf_ambiser.report import figures
-from hf_ambiser.report.cells import find, group
-from hf_ambiser.report.clips import FAR, MOVED, clip_cards
 from hf_ambiser.report.embeddings import NEEDS_SKLEARN, NO_EMBEDDINGS, embeddings
-from hf_ambiser.report.label_history import label_history
-from hf_ambiser.report.listen import audio_of
+from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.sweeps import find_sweeps
+from hf_ambiser.report.utterance_audio import audio_of
+from hf_ambiser.report.utterances import FAR, MOVED, clip_cards
 from hf_ambiser.report.write import write_report
-from hf_ambiser.trajectory import read_trajectory
+from hf_ambiser.run_folder.columns import read_columns, write_columns
+from hf_ambiser.run_folder.reference import read_reference
+from hf_ambiser.run_folder.trajectory import read_trajectory
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -5,13 +5,13 @@ import statistics
 
 import numpy as np
 import pytest
-from made_report import K, made_cell, made_clips, made_study
+from helpers.made_report import K, made_cell, made_clips, made_study
 from scipy import stats
 
-from hf_ambiser.columns import read_columns, write_columns
-from hf_ambiser.report import spread as module
-from hf_ambiser.report.cells import find, group
-from hf_ambiser.report.spread import CORRECTED, PAIRED, over_clips, over_folds, pooled, spread
+from hf_ambiser.report import statistics as module
+from hf_ambiser.report.groups import find, group
+from hf_ambiser.report.statistics import CORRECTED, PAIRED, over_clips, over_folds, pooled, spread
+from hf_ambiser.run_folder.columns import read_columns, write_columns
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import re
 
 import numpy as np
 import pytest
-from made_report import CLASSES, K, made_cell, made_clips, made_study
+from helpers.made_report import CLASSES, K, made_cell, made_clips, made_study
 from scipy import stats
 from sklearn import metrics as sk
 
-from hf_ambiser.report.beside import protocols_table, quoted_table
-from hf_ambiser.report.cells import find, group
-from hf_ambiser.report.plan import Quoted
+from hf_ambiser.metrics.display import COLUMNS, QUOTED, one_line, quoted_figure
+from hf_ambiser.report.groups import find, group
+from hf_ambiser.report.paper_tables import protocols_table, quoted_table
+from hf_ambiser.report.planned import Quoted
 from hf_ambiser.report.results import (
     apart_table,
     baselines_table,
@@ -21,8 +22,7 @@ from hf_ambiser.report.results import (
     figures_table,
     per_class_table,
 )
-from hf_ambiser.report.shown import COLUMNS, QUOTED, one_line, quoted_figure
-from hf_ambiser.report.spread import over_clips, over_folds
+from hf_ambiser.report.statistics import over_clips, over_folds
 from hf_ambiser.report.table import Entry, Table, file_name
 
 

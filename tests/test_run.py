@@ -8,24 +8,28 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
 import yaml
 from datasets import disable_progress_bars
-from made_run import TINY, built, fields
+from helpers.made_run import TINY, built, fields
 from transformers import TrainerCallback
 
 from hf_ambiser import train
 from hf_ambiser.data.loading import load_split
 from hf_ambiser.models import PrototypeForAudioClassification
+from hf_ambiser.run_folder.predictions import read_predictions
+from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 from hf_ambiser.runs import run as module
-from hf_ambiser.runs.arguments import ModelArguments, RunArguments
+from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, read_predictions, softmax
-from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+from hf_ambiser.runs.scoring import load_for_scoring, predict_logits
+from hf_ambiser.training.model_arguments import ModelArguments
+from hf_ambiser.training.validation import softmax
 
 
 torch.set_num_threads(1)
@@ -172,14 +176,14 @@ def test_whose_labels_were_revealed_is_named(dataset, tmp_path):
 def test_a_baseline_needs_no_ambiguous_split(dataset, tmp_path):
     results = go(dataset, tmp_path / "plain", **BASELINE, ambiguous_splits=["not_there"], validation_split=None)
     assert results["data"]["ambiguous_splits"] == []
-    reference = module.pq.read_table(tmp_path / "plain" / "reference.parquet")["id"].to_pylist()
+    reference = pq.read_table(tmp_path / "plain" / "reference.parquet")["id"].to_pylist()
     assert reference == load_split(dataset, "ipr-strict", "d1")["id"]
 
 
 def test_each_training_utterance_stands_once_in_the_reference(dataset, tmp_path):
     out = tmp_path / "supervised"
     go(dataset, out, **BASELINE, train_splits=["d1", "d2"], reveal_splits=["d2"])
-    ids = module.pq.read_table(out / "reference.parquet")["id"].to_pylist()
+    ids = pq.read_table(out / "reference.parquet")["id"].to_pylist()
     assert len(ids) == len(set(ids))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.runs.arguments import DataArguments, ModelArguments, RunArguments, given_fields, read_config
+from hf_ambiser.runs.arguments import RunArguments, given_fields, read_config
+from hf_ambiser.training.data_arguments import DataArguments
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 FILES = sorted((Path(__file__).parent.parent / "train_scripts" / "configs").rglob("*.yaml"))

@@ -8,7 +8,7 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 
-from hf_ambiser.data.sampler import StepKey, StepSampler
+from hf_ambiser.training.sampler import StepKey, StepSampler
 
 
 def lengths(n: int, seed: int = 0) -> np.ndarray:

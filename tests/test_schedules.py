@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hf_ambiser.schedules import exponential_ramp
+from hf_ambiser.training.schedules import exponential_ramp
 
 
 @pytest.mark.parametrize("base", [0.5, 2, 10, 1000])

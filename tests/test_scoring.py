@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_data import CLASSES, evaluation_set
+from helpers.made_data import CLASSES, evaluation_set
 from transformers import EvalPrediction
 
-from hf_ambiser.columns import read_columns
 from hf_ambiser.metrics import evaluate_predictions
-from hf_ambiser.runs.scoring import HEADLINES, ValidationMetrics, read_predictions, score, softmax, write_predictions
+from hf_ambiser.run_folder.columns import read_columns
+from hf_ambiser.run_folder.predictions import read_predictions
+from hf_ambiser.runs.scoring import save_predictions
+from hf_ambiser.training.validation import HEADLINES, ValidationMetrics, score, softmax
 
 
 def made(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,7 +93,7 @@ def test_the_votes_answer_is_what_is_scored_not_their_number():
 def test_predictions_survive_their_file(tmp_path):
     data = evaluation_set(11)
     logits = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
-    path = write_predictions(tmp_path / "predictions" / "d3.parquet", data, logits)
+    path = save_predictions(tmp_path / "predictions" / "d3.parquet", data, logits)
     assert path == tmp_path / "predictions" / "d3.parquet" and [f.name for f in path.parent.iterdir()] == [
         "d3.parquet"
     ]
@@ -110,7 +112,7 @@ def test_predictions_survive_their_file(tmp_path):
 def test_embeddings_come_along_and_columns_can_be_read_alone(tmp_path):
     data, rng = evaluation_set(11), np.random.default_rng(0)
     logits, embedding = rng.normal(size=(11, 4)), rng.normal(size=(11, 6)).astype(np.float32)
-    path = write_predictions(tmp_path / "d3.parquet", data, logits, embedding)
+    path = save_predictions(tmp_path / "d3.parquet", data, logits, embedding)
     read = read_predictions(path)
     assert read["embedding"].dtype == np.float32
     np.testing.assert_array_equal(read["embedding"], embedding)
@@ -126,8 +128,8 @@ def test_a_write_cut_short_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pq, "write_table", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
+        save_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
     assert not (tmp_path / "d3.parquet").exists()
     monkeypatch.undo()
-    write_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
+    save_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
     assert pq.read_table(tmp_path / "d3.parquet").num_rows == 3

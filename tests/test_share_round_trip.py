@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub_client import ROOT, commands
-from hub_endpoint import HubEndpoint
-from made_data import _wav2vec2
-from made_run import built, fields
+from helpers.hub_client import ROOT, commands
+from helpers.hub_endpoint import HubEndpoint
+from helpers.made_data import _wav2vec2
+from helpers.made_run import built, fields
 from transformers import Wav2Vec2Model
 
 from hf_ambiser.hub.leaks import check_leaks

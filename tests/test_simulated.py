@@ -20,8 +20,8 @@ from hf_ambiser.data.simulated.corpus import encode, utterance_id
 from hf_ambiser.data.simulated.keys import VOICE_STREAM, generator, hash_names, keyed_uniform
 from hf_ambiser.data.simulated.settings import EMOTIONS, PARAMETERS, draw_speaker, mix_settings, setting_table
 from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize
-from hf_ambiser.label_policies import get_policy
-from hf_ambiser.labels import tally
+from hf_ambiser.labels.policies import get_policy
+from hf_ambiser.labels.votes import tally
 
 
 CLASSES = ("anger", "happiness", "sadness", "neutral")

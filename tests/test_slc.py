@@ -6,19 +6,19 @@ import json
 import math
 from pathlib import Path
 
-import made_data
 import numpy as np
 import pytest
-import slc_by_the_paper as paper
 import torch
-from suite_checks import DROPOUT, INTERRUPTED, Stopped, _StopAt, assert_same_run_folder
-from suite_methods import make_trainer, settings, trace_of, train_or_go_on
+from helpers import made_data
+from helpers import slc_by_the_paper as paper
+from helpers.suite_checks import DROPOUT, INTERRUPTED, Stopped, _StopAt, assert_same_run_folder
+from helpers.suite_methods import make_trainer, settings, trace_of, train_or_go_on
 
-from hf_ambiser.batch_rows import BatchRows
-from hf_ambiser.data.collator import AMBIGUOUS, LABELLED
 from hf_ambiser.methods.slc import SLCArguments, finetuning
 from hf_ambiser.methods.slc.finetuning import FineTuningTrainer, temporal_branch
 from hf_ambiser.methods.slc.inter_class import inter_class_difference
+from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.collator import AMBIGUOUS, LABELLED
 
 
 torch.set_num_threads(1)
@@ -152,7 +152,7 @@ def test_no_gradient_flows_through_the_corrected_label(tmp_path):
 
 
 def test_the_trajectory_holds_votes_and_corrected_label_of_every_ambiguous_utterance(tmp_path):
-    from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+    from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
     trainer = make_trainer("slc", tmp_path, **settings("slc", "learns", trajectory_every=1, learning_rate=0.05))
     trainer.train()
@@ -198,7 +198,7 @@ def test_the_second_stage_starts_from_the_fine_tuned_branch_and_a_fresh_rest(tmp
 
     trainer = make_trainer("slc", tmp_path, **settings("slc", "learns", save_strategy="epoch"))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    monkeypatch.setattr("hf_ambiser.trainer.AmbiSERTrainer.train", stop_in(trainer, stop))
+    monkeypatch.setattr("hf_ambiser.training.trainer.AmbiSERTrainer.train", stop_in(trainer, stop))
     with pytest.raises(Stopped):
         trainer.train()
     branch = finetuning.load_file(tmp_path / "finetuning" / "temporal_branch.safetensors")
@@ -310,12 +310,12 @@ def test_bad_arguments_are_named(tmp_path, field, value, words):
 
 
 def test_a_run_cuts_long_utterances_and_scores_segments_and_utterances(tmp_path):
-    from made_run import built, fields
+    from helpers.made_run import built, fields
 
+    from hf_ambiser.run_folder.predictions import read_predictions
+    from hf_ambiser.run_folder.trajectory import read_trajectory
     from hf_ambiser.runs.arguments import RunArguments
     from hf_ambiser.runs.run import run
-    from hf_ambiser.runs.scoring import read_predictions
-    from hf_ambiser.trajectory import read_trajectory
 
     dataset = built(tmp_path, configs=("slc-strict",))
     run_fields = fields(
@@ -335,7 +335,7 @@ def test_a_run_cuts_long_utterances_and_scores_segments_and_utterances(tmp_path)
     for name, probabilities in zip(whole["id"], whole["probabilities"], strict=True):
         mean = np.log(pieces["probabilities"][utterance == name]).mean(axis=0)
         np.testing.assert_allclose(probabilities, np.exp(mean) / np.exp(mean).sum(), atol=1e-5)
-    from hf_ambiser.corrected_labels import distance_from_truth, read_reference
+    from hf_ambiser.label_analysis.corrected import distance_from_truth, read_reference
 
     ids = read_trajectory(tmp_path / "run", 2)["id"]
     reference = read_reference(tmp_path / "run")

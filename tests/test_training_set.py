@@ -8,13 +8,13 @@ import pytest
 import soundfile
 import torch
 from datasets import concatenate_datasets
-from made_data import CLASSES, extractor, made_split, tiny_model
+from helpers.made_data import CLASSES, extractor, made_split, tiny_model
 
 from hf_ambiser.data.audio import decode
-from hf_ambiser.data.augment import Augmenter
-from hf_ambiser.data.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip, ClipCollator
-from hf_ambiser.data.sampler import StepKey
-from hf_ambiser.data.training_set import ClipStore, EvaluationSet, TrainingSet, describe
+from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip, ClipCollator
+from hf_ambiser.training.dataset import ClipStore, EvaluationSet, TrainingSet, describe
+from hf_ambiser.training.sampler import StepKey
 
 
 A = made_split(9, 0, name="a")

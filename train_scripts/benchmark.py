@@ -21,10 +21,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
+from hf_ambiser.benchmark.grid import DTYPES, Case, run_benchmark  # noqa: E402
+from hf_ambiser.benchmark.table import describe  # noqa: E402
 from hf_ambiser.models import available_families  # noqa: E402
-from hf_ambiser.runs.arguments import ModelArguments  # noqa: E402
-from hf_ambiser.runs.benchmark import DTYPES, Case, run_benchmark  # noqa: E402
-from hf_ambiser.runs.benchmark_table import describe  # noqa: E402
+from hf_ambiser.training.model_arguments import ModelArguments  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,13 +36,13 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
 from hf_ambiser.data.loading import dataset_config, read_dataset_info  # noqa: E402
-from hf_ambiser.labels import soft_labels  # noqa: E402
+from hf_ambiser.labels.votes import soft_labels  # noqa: E402
 from hf_ambiser.metrics.distribution import js_divergence  # noqa: E402
-from hf_ambiser.run_folder import write_whole  # noqa: E402
+from hf_ambiser.run_folder.layout import write_whole  # noqa: E402
 
 
 if TYPE_CHECKING:
-    from hf_ambiser.label_policies import LabelPolicy
+    from hf_ambiser.labels.policies import LabelPolicy
 
 POOL, HELD_OUT = 9, 3
 CONFIG = "slc-strict"
@@ -167,11 +167,11 @@ def _trainer(
     from transformers.utils import logging
 
     from hf_ambiser.data.loading import load_split
-    from hf_ambiser.data.training_set import TrainingSet
-    from hf_ambiser.label_policies import LabelPolicy
+    from hf_ambiser.labels.policies import LabelPolicy
     from hf_ambiser.methods import load_method
     from hf_ambiser.runs.arguments import ModelArguments
     from hf_ambiser.runs.build_model import build_model
+    from hf_ambiser.training.dataset import TrainingSet
 
     torch.set_num_threads(1)
     logging.set_verbosity_error()
@@ -214,7 +214,7 @@ def _counted(ratings: list[dict[str, Any]], policy: LabelPolicy) -> list[dict[st
 
 def _of_some(ratings: list[list[dict[str, Any]]], n: int, seed: int, policy: LabelPolicy) -> np.ndarray:
     """`(N, K)` vote shares of n of each clip's raters (below 0: of the last n); fewer are always among the more."""
-    from hf_ambiser.labels import RatingArrays, tally
+    from hf_ambiser.labels.votes import RatingArrays, tally
 
     kept = []
     for i, given in enumerate(ratings):
@@ -308,7 +308,7 @@ def _title(study: Study) -> str:
 
 def _draw(found: Found, raters: list[int], alphas: list[float], out: Path, study: Study) -> None:
     """Corrected (solid) and smoothed (dashed) labels' distance over alpha, one colour a number of raters."""
-    from hf_ambiser.plotting import new_axes, save
+    from hf_ambiser.plotting.axes import new_axes, save
 
     x = "alpha: share of the prediction (solid) or of the uniform distribution (dashed)"
     figure, axes = new_axes(x, _title(study))

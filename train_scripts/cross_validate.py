@@ -12,7 +12,7 @@ Exit status: 0, 1 if a cell failed, 2 if the plan cannot be run.
 
 import sys
 
-from hf_ambiser.runs.cross_validate import main
+from hf_ambiser.studies.cross_validate import main
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from hf_ambiser.runs.scoring import describe_scores, load_for_scoring, predict_logits, score, write_predictions
+from hf_ambiser.metrics.display import describe_scores
+from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
+from hf_ambiser.training.validation import score
 
 
 def main() -> int:
@@ -38,7 +40,7 @@ def main() -> int:
     if args.out:
         args.out.write_text(json.dumps(scores, indent=1))
     if args.predictions:
-        write_predictions(args.predictions, data, logits)
+        save_predictions(args.predictions, data, logits)
     return 0
 
 

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.data.build import REPORT
-from hf_ambiser.report.cells import find, group
+from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import text
-from hf_ambiser.report.plan import read_planned
-from hf_ambiser.run_folder import write_whole
-from hf_ambiser.runs import cross_validate
-from hf_ambiser.runs.plan import Plan, PlanError, read_plan
+from hf_ambiser.report.planned import read_planned
+from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.studies import cross_validate
+from hf_ambiser.studies.plan import Plan, PlanError, read_plan
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
-from hf_ambiser.aggregation import DEFAULTS  # noqa: E402
 from hf_ambiser.data.simulated import SimulationOptions  # noqa: E402
 from hf_ambiser.data.simulated.corpus import utterance_id  # noqa: E402
-from hf_ambiser.label_policies import get_policy  # noqa: E402
-from hf_ambiser.labels import entropy_bits, soft_labels, tally  # noqa: E402
+from hf_ambiser.labels.aggregation import DEFAULTS  # noqa: E402
+from hf_ambiser.labels.policies import get_policy  # noqa: E402
+from hf_ambiser.labels.votes import entropy_bits, soft_labels, tally  # noqa: E402
 from hf_ambiser.metrics.distribution import js_divergence  # noqa: E402
 
 

@@ -29,9 +29,10 @@ from hf_ambiser.methods.meta.figures import (  # noqa: E402
     plot_weights,
     share_moved,
 )
-from hf_ambiser.report.cells import Cell, Group, find, group  # noqa: E402
-from hf_ambiser.report.plan import read_planned  # noqa: E402
+from hf_ambiser.report.groups import Group, find, group  # noqa: E402
+from hf_ambiser.report.planned import read_planned  # noqa: E402
 from hf_ambiser.report.table import Entry, Table, file_name  # noqa: E402
+from hf_ambiser.run_folder.finished import FinishedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +71,7 @@ def _check(wanted: Sequence[str] | None, groups: Sequence[Group]) -> None:
         raise ValueError(f"--system {missing[0]}: there is no finished run of it; there are {there}.")
 
 
-def told(one: Group, system: str, cells: Sequence[Cell], out: Path | None, doubtful: int = 0) -> list[str]:
+def told(one: Group, system: str, cells: Sequence[FinishedRun], out: Path | None, doubtful: int = 0) -> list[str]:
     """Markdown of one system; empty where its runs learnt neither labels nor weights."""
     moved = [shares for cell in cells if (shares := share_moved(cell.folder)) is not None]
     weights = [means for cell in cells if (means := mean_weights(cell.folder)) is not None]
@@ -118,7 +119,7 @@ def moved_table(shares: np.ndarray, classes: Sequence[str]) -> Table:
     return Table("moved_labels", ["% of", *classes], rows, note)
 
 
-def doubtful_table(cells: Sequence[Cell], classes: Sequence[str], most: int) -> Table:
+def doubtful_table(cells: Sequence[FinishedRun], classes: Sequence[str], most: int) -> Table:
     """The utterances whose label is most in doubt, the most doubtful first."""
     logs: dict[str, list[float]] = {}
     given: dict[str, int] = {}

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
+from hf_ambiser.label_analysis.noise_recovery import auroc  # noqa: E402
 from hf_ambiser.methods.meta.state import (  # noqa: E402
     RowOptimizer,
     gradients,
@@ -34,7 +35,6 @@ from hf_ambiser.methods.meta.state import (  # noqa: E402
     with_mean_one,
 )
 from hf_ambiser.report.table import Table  # noqa: E402
-from hf_ambiser.restored_labels import auroc  # noqa: E402
 
 
 COUNTS = (150, 290, 460, 300)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hf_ambiser.corrected_labels import distance_by_temperature, distance_from_truth
+from hf_ambiser.label_analysis.corrected import distance_by_temperature, distance_from_truth
 
 
 TEMPERATURES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)

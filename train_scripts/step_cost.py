@@ -21,7 +21,7 @@ import torch
 
 from hf_ambiser.runs.arguments import RunArguments, read_config
 from hf_ambiser.runs.run import prepare
-from hf_ambiser.runs.step_time import timed_steps
+from hf_ambiser.studies.step_time import timed_steps
 
 
 class Stopwatch:

@@ -12,12 +12,10 @@ from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.cards.metadata import metadata
 from hf_ambiser.cards.sections import Address, sections
 from hf_ambiser.hub.edits import Card, merge
-from hf_ambiser.run_folder import write_whole
+from hf_ambiser.run_folder.layout import write_whole
 
 
-__all__ = ["CARD", "Address", "Facts", "model_card", "read_facts", "write_card"]
-
-CARD = "README.md"
+__all__ = ["Address", "Facts", "model_card", "read_facts", "write_card"]
 
 
 def model_card(facts: Facts, figures: dict[str, str], address: Address, base: Address | None = None) -> Card:
@@ -42,10 +40,10 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
         ValueError: If the run is not finished, or the card that is there cannot be read.
     """
     facts = read_facts(run)
-    path = facts.model / CARD
+    path = facts.files.card
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
-    base = Address(_from_here(facts.base_model)) if facts.base_model else None
-    card = model_card(facts, draw_figures(facts), Address(_from_here(facts.model)), base)
+    base = Address(_from_here(facts.run.base_model)) if facts.run.base_model else None
+    card = model_card(facts, draw_figures(facts), Address(_from_here(facts.files.model)), base)
     text, kept = merge(card, existing, str(path))
     write_whole(path, text)
     return path, kept

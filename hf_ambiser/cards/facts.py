@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from transformers import AutoConfig
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.methods import load_method
-from hf_ambiser.run_folder import ARGUMENTS, RESULTS
+from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_folder.layout import RunFolder
 
 
 if TYPE_CHECKING:
-    from hf_ambiser.trainer import AmbiSERTrainer
+    from hf_ambiser.training.trainer import AmbiSERTrainer
 
 # Fields of the arguments that say where things lie on this machine: never in a card.
 PLACES = ("output_dir", "dataset", "logging_dir")
@@ -30,45 +29,46 @@ _OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a finished run folder knows.
+    """What a card is written from.
 
     Args:
-        run: The folder.
-        results: Content of `results.json`.
+        run: The finished run.
         given: The arguments as given, without places on this machine.
         method: The trainer class.
         corpus: The corpus' module; None if this package does not know it.
         config: The model's configuration (of the base model under an adapter).
-        adapter: `adapter_config.json`; None for a whole model.
     """
 
-    run: Path
-    results: dict[str, Any]
+    run: FinishedRun
     given: dict[str, Any]
     method: type[AmbiSERTrainer]
     corpus: ModuleType | None
     config: Any
-    adapter: dict[str, Any] | None
 
     @property
-    def model(self) -> Path:
-        """Folder of the trained model or adapter."""
-        return self.run / "model"
+    def results(self) -> dict[str, Any]:
+        """Content of `results.json`."""
+        return self.run.results
 
     @property
-    def base_model(self) -> Path | None:
-        """Folder of the model that an adapter belongs to; None for a whole model."""
-        return self.run / "base_model" if self.adapter is not None else None
+    def files(self) -> RunFolder:
+        """The run's files, by name."""
+        return self.run.files
+
+    @property
+    def adapter(self) -> dict[str, Any] | None:
+        """`adapter_config.json` of a LoRA run; None for a whole model."""
+        return self.run.adapter
 
     @property
     def data(self) -> dict[str, Any]:
         """What it was trained on: corpus, protocol, fingerprints, counts."""
-        return self.results["data"]
+        return self.run.data
 
     @property
     def classes(self) -> list[str]:
         """Class names in the order of their index."""
-        return self.data["classes"]
+        return self.run.classes
 
     @property
     def encoder(self) -> str:
@@ -105,32 +105,18 @@ def read_facts(run: Path) -> Facts:
     Raises:
         ValueError: If it is no run folder, or of a run that never finished.
     """
-    run = Path(run)
-    if not (run / ARGUMENTS).is_file():
-        what = "is not there" if not run.exists() else "is no run folder: it holds no arguments.yaml"
-        raise ValueError(f"{run} {what}. Give the output_dir of a training run.")
-    if not (run / RESULTS).is_file():
-        raise ValueError(
-            f"the run in {run} never finished: it has no results.json. Start its training command again; it goes on"
-            " where it stopped."
-        )
-    results = json.loads((run / RESULTS).read_text())
-    given = yaml.safe_load((run / ARGUMENTS).read_text())
-    adapter = _json(run / "model" / "adapter_config.json")
-    folder = run / ("base_model" if adapter is not None else "model")
-    if not (folder / "config.json").is_file():
+    finished = FinishedRun.read(run)
+    if not finished.model_config.is_file():
         raise ValueError(
             f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
         )
-    name = results["data"]["corpus"]
+    name = finished.data["corpus"]
     return Facts(
-        run=run,
-        results=results,
-        given={key: _placeless(key, value) for key, value in given.items() if key not in PLACES},
-        method=load_method(results["method"]),
+        run=finished,
+        given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},
+        method=load_method(finished.results["method"]),
         corpus=load_corpus(name) if name in available_corpora() else None,
-        config=AutoConfig.from_pretrained(folder),
-        adapter=adapter,
+        config=AutoConfig.from_pretrained(finished.model_config.parent),
     )
 
 
@@ -144,15 +130,12 @@ def _placeless(key: str, value: Any) -> Any:
     return Path(value).name if local else value
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
 def _defaults(arguments_class: type) -> Mapping[str, Any]:
     """Defaults of this package's and the method's fields, and of those of the Trainer that decide a result."""
     from transformers import TrainingArguments
 
-    from hf_ambiser.runs.arguments import DataArguments, ModelArguments
+    from hf_ambiser.training.data_arguments import DataArguments
+    from hf_ambiser.training.model_arguments import ModelArguments
 
     inherited = {f.name for f in fields(TrainingArguments)}
     shown = {"learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "per_device_train_batch_size"}

@@ -8,21 +8,20 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.cards.facts import Facts
-from hf_ambiser.plotting import new_axes, save
+from hf_ambiser.plotting.axes import new_axes, save
 
 
-FOLDER = "figures"
 # Logged figure -> (its name, its colour).
 _VALIDATION = {"eval_ua": ("validation UA", "tab:blue"), "eval_js": ("validation JS (bit)", "tab:red")}
 
 
 def draw_figures(facts: Facts) -> dict[str, str]:
     """Draw all figures into `model/figures/`; file name -> caption, in the order they are shown."""
-    out = facts.model / FOLDER
+    out = facts.files.figures
     captions = {}
     if _training_curve(facts.results["log"], out / "training_curve.png"):
         captions["training_curve.png"] = "Training loss, and UA and JS on the validation speakers, over the epochs."
-    captions |= facts.method.draw_figures(facts.run, out, facts.classes)
+    captions |= facts.method.draw_figures(facts.run.folder, out, facts.classes)
     for split, scores in facts.results["scores"].items():
         if scores["all"]["n"]:
             name = f"{split}.png"
@@ -33,7 +32,7 @@ def draw_figures(facts: Facts) -> dict[str, str]:
 
 def existing_figures(facts: Facts) -> list[Path]:
     """What `draw_figures` drew."""
-    return sorted((facts.model / FOLDER).glob("*.png"))
+    return sorted(facts.files.figures.glob("*.png"))
 
 
 def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:

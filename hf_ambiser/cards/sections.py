@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.cards.facts import Facts
-from hf_ambiser.cards.figures import FOLDER
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.data.card import REPLACED, describe_replaced
-from hf_ambiser.runs.scoring import describe_scores, read_predictions
+from hf_ambiser.metrics.display import describe_scores
+from hf_ambiser.run_folder.layout import FIGURES
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,9 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
 
 def speaker_spread(facts: Facts, split: str) -> str:
     """How much accuracy differs from speaker to speaker; "" where the predictions are gone."""
-    path = facts.run / "predictions" / f"{split}.parquet"
-    if not path.is_file():
+    if not facts.run.has_predictions(split):
         return ""
-    table = read_predictions(path)
+    table = facts.run.predictions(split)
     labelled = table["consensus"] >= 0
     if not labelled.any():
         return ""
@@ -272,7 +271,7 @@ def argument_table(arguments: dict[str, Any]) -> list[str]:
 
 def images(captions: dict[str, str]) -> list[str]:
     """Markdown images with their captions, each after an empty line."""
-    return [line for name, text in captions.items() for line in ("", f"![{text}]({FOLDER}/{name})", "", f"*{text}*")]
+    return [line for name, text in captions.items() for line in ("", f"![{text}]({FIGURES}/{name})", "", f"*{text}*")]
 
 
 def percent(value: float | None) -> str:

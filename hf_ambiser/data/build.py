@@ -17,10 +17,10 @@ import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
-from hf_ambiser.data.fold_files import FOLDS, fold_parts
-from hf_ambiser.data.rows import Prepared, prepare
+from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
+from hf_ambiser.data.shared_audio import FOLDS, fold_parts
 from hf_ambiser.data.splits import (
     DEFAULT_CONFIGS,
     Split,
@@ -31,7 +31,7 @@ from hf_ambiser.data.splits import (
     make_split,
 )
 from hf_ambiser.hub.edits import Card, merge
-from hf_ambiser.labels import LabelPolicy
+from hf_ambiser.labels.votes import LabelPolicy
 
 
 REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from hf_ambiser.aggregation import DEFAULTS, Aggregation
 from hf_ambiser.data.build import REPORT, build
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import read_dataset_info
-from hf_ambiser.data.publication import push_dataset
+from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
 from hf_ambiser.hub.push import PushOptions, check_access, describe
-from hf_ambiser.label_policies import (
+from hf_ambiser.labels.aggregation import DEFAULTS, Aggregation
+from hf_ambiser.labels.policies import (
     AgreementOver,
     LabelPolicy,
     Merge,

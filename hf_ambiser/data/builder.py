@@ -17,10 +17,10 @@ import datasets
 import numpy as np
 
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.rows import Prepared, prepare
+from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.splits import SplitOptions, make_split
-from hf_ambiser.label_policies import get_policy
+from hf_ambiser.labels.policies import get_policy
 
 
 @dataclass

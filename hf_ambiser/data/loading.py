@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_ambiser.data.split_source import SplitSource, note_source
 from hf_ambiser.data.splits import is_fold, tiers
-from hf_ambiser.labels import entropy_bits
+from hf_ambiser.labels.votes import entropy_bits
 
 
 if TYPE_CHECKING:
@@ -89,13 +90,13 @@ def load_split(
     """
     from datasets import load_dataset
 
-    from hf_ambiser.data.fold_files import load_fold
+    from hf_ambiser.data.shared_audio import load_fold
 
     info = read_dataset_info(dataset_dir)
     splits = dataset_config(info, dataset_dir, config)["splits"]
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
-    reveal = reveal and splits[split]["labels_hidden"]
+    asked, reveal = reveal, reveal and splits[split]["labels_hidden"]
     aggregation = info["policy"].get("aggregation", "shares")
     if reveal and aggregation != "shares":
         raise ValueError(
@@ -103,12 +104,14 @@ def load_split(
             f" set's labels are by {aggregation}. Reveal nothing, or build it with --aggregation shares."
         )
     changes = [*([add] if add else []), *([_revealed] if reveal else [])]
+    source = SplitSource(str(dataset_dir), config, split, asked)
     if is_fold(config):
-        return load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, changes)
+        fold = load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, changes)
+        return note_source(fold, source)
     dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
     for change in changes:
         dataset = change(dataset)
-    return dataset
+    return note_source(dataset, source)
 
 
 def _revealed(dataset: Dataset) -> Dataset:

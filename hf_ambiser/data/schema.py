@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ambiser.labels import RatingArrays
+from hf_ambiser.labels.votes import RatingArrays
 
 
 if TYPE_CHECKING:

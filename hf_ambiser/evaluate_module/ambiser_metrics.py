@@ -8,7 +8,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_ambiser.labels import soft_labels
+from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics import evaluate_predictions
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from hf_ambiser.trainer import AmbiSERTrainer
+    from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 def available_methods() -> list[str]:

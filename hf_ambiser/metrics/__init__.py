@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hf_ambiser.labels import soft_labels
+from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.calibration import N_BINS, expected_calibration_error, votes_calibration_error
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
 from hf_ambiser.metrics.classification import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ambiser.labels import soft_labels
+from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
 
 

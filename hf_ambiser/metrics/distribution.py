@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from hf_ambiser.labels import entropy_bits
+from hf_ambiser.labels.votes import entropy_bits
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_pair
 
 

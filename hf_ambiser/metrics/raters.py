@@ -11,7 +11,7 @@ from math import comb, prod
 
 import numpy as np
 
-from hf_ambiser.labels import soft_labels
+from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_votes
 from hf_ambiser.metrics.distribution import brier_score, cosine_similarity, js_divergence
 

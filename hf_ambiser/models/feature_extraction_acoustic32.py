@@ -33,7 +33,8 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
     `(I / 1e-6) ** 0.3`; F0 is in Hz and 0 where unvoiced, as in openSMILE; voicing probability and zero-crossing rate
     are in [0, 1]; derivatives are per frame, over five frames. How each is computed stands in
     `acoustic32_spectrum.py` and `acoustic32_pitch.py`; the order of dimensions in `FEATURE_NAMES`. The paper used
-    openSMILE and does not say with which settings; `hf_ambiser/data/opensmile_features.py` computes the same with it.
+    openSMILE and does not say with which settings; `hf_ambiser.training.opensmile_features` computes the same
+    with it.
 
     Every feature is normalised with mean and standard deviation of all frames of the training set (section 3.2), which
     `fit` finds and `save_pretrained` keeps. Without `fit` features come raw. To compute a corpus' features once, keep

@@ -56,6 +56,8 @@ class WaveformClassifier(PreTrainedModel):
     accepts_loss_kwargs = False
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     _auto_class: Any = "AutoModelForAudioClassification"
+    # Name or folder of the pretrained encoder that `from_encoder` has loaded.
+    pretrained_encoder: str | None = None
     # What is trained and saved whole beside an adapter of the encoder.
     lora_modules_to_save: ClassVar[list[str]] = ["head"]
 
@@ -121,6 +123,7 @@ class WaveformClassifier(PreTrainedModel):
         config = cls.config_class(encoder_config=encoder_config, **config_fields)
         model = cls._from_config(config, dtype=torch.float32, **attention)
         model.encoder.load_state_dict(encoder.state_dict())
+        model.pretrained_encoder = str(name_or_path)
         return model
 
     @property
@@ -160,9 +163,10 @@ class WaveformClassifier(PreTrainedModel):
         """What prepares audio for this model.
 
         Args:
-            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one.
+            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one; by default the one
+                that `from_encoder` has loaded.
         """
-        return encoder_feature_extractor(self.config.encoder_config, encoder)
+        return encoder_feature_extractor(self.config.encoder_config, encoder or self.pretrained_encoder)
 
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the encoder's convolutions (nothing to do for log-mel, which has fixed filters)."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_ambiser.report.panels import DPI
+from hf_ambiser.plotting.panels import DPI
 from hf_ambiser.report.table import Table
 
 

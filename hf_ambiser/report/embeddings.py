@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_ambiser.report.cells import Cell, Group
-from hf_ambiser.report.colours import colour
-from hf_ambiser.report.panels import literal, panels, save
+from hf_ambiser.plotting.colours import colour
+from hf_ambiser.plotting.panels import literal, panels, save
+from hf_ambiser.report.groups import Group
+from hf_ambiser.run_folder.finished import FinishedRun
 
 
 MOST_CLIPS = 800
@@ -69,7 +70,7 @@ def tsne(embedding: np.ndarray) -> np.ndarray:
         return TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(scaled)
 
 
-def _of(cell: Cell, splits: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray]:
+def _of(cell: FinishedRun, splits: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray]:
     read = [cell.embedding(split) for split in splits]
     label = np.concatenate([one["consensus"] for one in read])
     if any("embedding" not in one for one in read):

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from hf_ambiser.labels import entropy_bits, soft_labels
-from hf_ambiser.report.beside import figure_of
-from hf_ambiser.report.cells import Cell, Group
-from hf_ambiser.report.colours import colour
-from hf_ambiser.report.label_history import Epochs, History
-from hf_ambiser.report.panels import grid, legend, literal, panels, save
-from hf_ambiser.report.shown import COLUMNS
-from hf_ambiser.report.spread import spread
+from hf_ambiser.label_analysis.history import Epochs, History
+from hf_ambiser.labels.votes import entropy_bits, soft_labels
+from hf_ambiser.metrics.display import COLUMNS
+from hf_ambiser.plotting.colours import colour
+from hf_ambiser.plotting.panels import grid, legend, literal, panels, save
+from hf_ambiser.report.groups import Group
+from hf_ambiser.report.paper_tables import figure_of
+from hf_ambiser.report.statistics import spread
 from hf_ambiser.report.sweeps import Sweep
+from hf_ambiser.run_folder.finished import FinishedRun
 
 
 # More panels, and more lines, than this are not read.
@@ -60,7 +61,7 @@ def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Pat
     return save(figure, out)
 
 
-def _counts(cells: Sequence[Cell], split: str) -> np.ndarray:
+def _counts(cells: Sequence[FinishedRun], split: str) -> np.ndarray:
     folds: dict[str | None, list[np.ndarray]] = {}
     for cell in cells:
         folds.setdefault(cell.fold, []).append(np.array(cell.scores(split)["confusion"], dtype=np.float64))
@@ -90,7 +91,7 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
     return save(figure, out)
 
 
-def _bins(cells: Sequence[Cell], split: str, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bins(cells: Sequence[FinishedRun], split: str, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean confidence, mean outcome and clips of each bin `(B,)`, over all runs."""
     total = np.zeros((0, 3))
     for cell in cells:
@@ -131,7 +132,7 @@ def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
     return save(figure, out)
 
 
-def _entropies(cells: Sequence[Cell], split: str) -> tuple[np.ndarray, np.ndarray]:
+def _entropies(cells: Sequence[FinishedRun], split: str) -> tuple[np.ndarray, np.ndarray]:
     """Entropy (bits) of votes and of the model, mean over a clip's runs, of every clip with votes."""
     sums: dict[str, list[float]] = {}
     for cell in cells:

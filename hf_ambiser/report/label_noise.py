@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from hf_ambiser.data.card import REPLACED
+from hf_ambiser.label_analysis.noise_recovery import Restored, restored_labels
+from hf_ambiser.metrics.display import COLUMNS, Shown
 from hf_ambiser.metrics.significance import holm
-from hf_ambiser.report.cells import Cell, Group
+from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import comparison_table, number, p_entry, spread_entry, t_entry
-from hf_ambiser.report.shown import COLUMNS, Shown
-from hf_ambiser.report.spread import over_folds, spread
+from hf_ambiser.report.statistics import over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
-from hf_ambiser.restored_labels import Restored, restored_labels
+from hf_ambiser.run_folder.finished import FinishedRun
 
 
 LABELS = {
@@ -60,7 +61,7 @@ def on_replaced_labels(groups: Sequence[Group]) -> list[Group]:
     return sorted(chosen, key=key)
 
 
-def kept_epoch(cell: Cell) -> int | None:
+def kept_epoch(cell: FinishedRun) -> int | None:
     """The epoch (from 1) of the network that a run kept, where that is the validation's best; None: the last."""
     best = cell.results.get("best_checkpoint")
     step = None if best is None else int(best.rpartition("-")[2])
@@ -91,7 +92,7 @@ def labels_table(groups: Sequence[Group], kept: bool = False) -> Table:
     return Table("label_noise_labels", heads, rows, f"{when}, {_LABELS_NOTE}")
 
 
-def _of(found: Mapping[Path, Restored], name: str, cell: Cell) -> float | None:
+def _of(found: Mapping[Path, Restored], name: str, cell: FinishedRun) -> float | None:
     return getattr(found[cell.folder], name)
 
 
@@ -101,7 +102,7 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
     p-values are those of the paired test over seeds (or folds), Holm's correction over the systems of one data set.
     """
     shown = COLUMNS[figure]
-    value: Callable[[Cell], float | None] = lambda cell: cell.figure(split, figure)  # noqa: E731
+    value: Callable[[FinishedRun], float | None] = lambda cell: cell.figure(split, figure)  # noqa: E731
     rows: list[list[Entry | str]] = []
     tests: set[str] = set()
     for group in groups:

@@ -9,11 +9,11 @@ from importlib import resources
 
 import numpy as np
 
-from hf_ambiser.labels import soft_labels
-from hf_ambiser.report.clips import FAR, MOST, MOST_SYSTEMS, MOVED, ClipCard
-from hf_ambiser.report.colours import colour
+from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.plotting.colours import colour
 from hf_ambiser.report.document import Section, contents, page_sections
-from hf_ambiser.report.listen import MOST_BYTES, Audio
+from hf_ambiser.report.utterance_audio import MOST_BYTES, Audio
+from hf_ambiser.report.utterances import FAR, MOST, MOST_SYSTEMS, MOVED, ClipCard
 
 
 # Whatever a name in the data says, a browser loads nothing from elsewhere.

@@ -7,11 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from hf_ambiser.metrics.display import COLUMNS, Shown
 from hf_ambiser.metrics.significance import TResult, holm
-from hf_ambiser.report.cells import Cell, Group
-from hf_ambiser.report.shown import COLUMNS, Shown
-from hf_ambiser.report.spread import PAIRED, Spread, over_clips, over_folds, spread
+from hf_ambiser.report.groups import Group
+from hf_ambiser.report.statistics import PAIRED, Spread, over_clips, over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
+from hf_ambiser.run_folder.finished import FinishedRun
 
 
 OVER_FOLDS = (
@@ -60,7 +61,7 @@ def figures_table(group: Group, split: str, part: str = "all", name: str = "figu
     return Table(_file(group, split, name), heads, rows, " ".join(notes))
 
 
-def _figure(split: str, name: str, part: str, cell: Cell) -> float | None:
+def _figure(split: str, name: str, part: str, cell: FinishedRun) -> float | None:
     return cell.figure(split, name, part)
 
 
@@ -195,7 +196,7 @@ def per_class_table(group: Group, split: str) -> Table:
     return Table(_file(group, split, "per_class"), heads, rows, f"Means over folds of the means over seeds.{never}")
 
 
-def _of_class(split: str, name: str, figure: str, cell: Cell) -> float | None:
+def _of_class(split: str, name: str, figure: str, cell: FinishedRun) -> float | None:
     return cell.scores(split)["per_class"][name][figure]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_ambiser.report.cells import Group
+from hf_ambiser.report.groups import Group
 
 
 # What differs between cells of one system, or says only where things are.

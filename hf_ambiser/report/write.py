@@ -9,18 +9,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hf_ambiser.label_analysis.history import History, label_history
+from hf_ambiser.metrics.display import COMPARED
 from hf_ambiser.report import figures
-from hf_ambiser.report.beside import pairs, protocols_table, quoted_table
-from hf_ambiser.report.cells import Cell, Group, find, group
-from hf_ambiser.report.clips import MOST, ClipCard, clip_cards
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
-from hf_ambiser.report.label_history import History, label_history
-from hf_ambiser.report.labels_given import labels_given_table
-from hf_ambiser.report.listen import Audio, audio_of
-from hf_ambiser.report.origin import cells_table, data_table, origin_table
+from hf_ambiser.report.groups import Group, find, group
 from hf_ambiser.report.page import page
-from hf_ambiser.report.plan import Planned, read_planned
+from hf_ambiser.report.paper_tables import pairs, protocols_table, quoted_table
+from hf_ambiser.report.planned import Planned, read_planned
+from hf_ambiser.report.provenance import cells_table, data_table, origin_table
+from hf_ambiser.report.pseudo_label_table import labels_given_table
 from hf_ambiser.report.results import (
     apart_table,
     baselines_table,
@@ -30,10 +29,12 @@ from hf_ambiser.report.results import (
     figures_table,
     per_class_table,
 )
-from hf_ambiser.report.shown import COMPARED
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
-from hf_ambiser.run_folder import write_whole
+from hf_ambiser.report.utterance_audio import Audio, audio_of
+from hf_ambiser.report.utterances import MOST, ClipCard, clip_cards
+from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_folder.layout import write_whole
 
 
 FOLDER = "report"
@@ -134,7 +135,7 @@ class _Report:
         self,
         folder: Path,
         groups: Sequence[Group],
-        cells: Sequence[Cell],
+        cells: Sequence[FinishedRun],
         unfinished: Sequence[Path],
         planned: Planned | None,
     ) -> Section:
@@ -254,7 +255,7 @@ class _Report:
             sections.append(Section("The paper's numbers beside ours", 2, self.table(quoted)))
         return sections
 
-    def origin(self, groups: Sequence[Group], cells: Sequence[Cell], folder: Path) -> Section:
+    def origin(self, groups: Sequence[Group], cells: Sequence[FinishedRun], folder: Path) -> Section:
         """Versions, commits, machines, fingerprints; and the raw numbers, as a file."""
         table, warnings = origin_table(cells)
         self.table(cells_table(groups, folder))

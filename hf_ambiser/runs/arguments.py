@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,63 +14,9 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.models import available_families, load_family
-from hf_ambiser.training_arguments import AmbiSERTrainingArguments
-
-
-@dataclass
-class DataArguments:
-    """Which built data set, and which of its splits."""
-
-    dataset: str = field(default="", metadata={"help": "Folder that a dataset script made."})
-    dataset_config: str = field(default="ipr-strict", metadata={"help": "Its configuration, for example ipr-strict."})
-    train_splits: list[str] = field(default_factory=lambda: ["d1"], metadata={"help": "Learnt from with labels."})
-    ambiguous_splits: list[str] = field(
-        default_factory=lambda: ["d2"], metadata={"help": "Learnt from without labels, by methods that can."}
-    )
-    reveal_splits: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Hidden labels to give to the trainer (the supervised baseline: d2); named in the results."},
-    )
-    validation_split: str | None = field(default="validation", metadata={"help": "Scored after every epoch."})
-    test_splits: list[str] = field(
-        default_factory=lambda: ["d3", "test_clear"], metadata={"help": "Scored once, at the end."}
-    )
-
-
-@dataclass
-class ModelArguments:
-    """Which family and encoder, what is trained, and fields of the configurations that differ from their defaults."""
-
-    model_family: str | None = field(
-        default=None, metadata={"help": f"One of {available_families()}; none: the one that the method is made for."}
-    )
-    encoder: str | None = field(
-        default=None,
-        metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); none: log-mel, from scratch."},
-    )
-    encoder_fields: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Fields of the encoder's configuration (JSON on the command line); without `encoder` also its"
-            " `model_type`, for example wav2vec2: that architecture from scratch, transformers' defaults its size."
-        },
-    )
-    model_fields: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Fields of the model's configuration (JSON on the command line)."}
-    )
-    freeze: str = field(default="none", metadata={"help": "none, feature_encoder (the convolutions) or encoder."})
-    lora: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Fields of peft's LoraConfig, for example {r: 8}; none: no adapter."}
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("encoder_fields", "model_fields", "lora"):
-            setattr(self, name, _mapping(name, getattr(self, name)))
-        if self.model_family is not None:
-            load_family(self.model_family)
-        if self.freeze not in ("none", "feature_encoder", "encoder"):
-            raise ValueError(f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'].")
+from hf_ambiser.training.arguments import AmbiSERTrainingArguments
+from hf_ambiser.training.data_arguments import DataArguments
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 @dataclass
@@ -234,18 +179,6 @@ def _take(argv: list[str], option: str, what: str) -> str | None:
             del argv[at]
             return argv.pop(at)
     return None
-
-
-def _mapping(name: str, value: Any) -> Any:
-    """A mapping, also from its JSON on the command line; None stays None."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ValueError(f'{name}={value!r} is not JSON ({error}); give for example {{"field": 1}}.') from None
-    if not isinstance(value, dict | None):
-        raise ValueError(f"{name}={value!r} must be a mapping of fields, not {type(value).__name__}.")
-    return value
 
 
 def _as_declared(name: str, value: Any, declared: Any) -> Any:

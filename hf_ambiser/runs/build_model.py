@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from hf_ambiser.distributed import rank
 from hf_ambiser.models import LogMelConfig, load_family
-from hf_ambiser.runs.arguments import ModelArguments, nearest
+from hf_ambiser.run_folder.layout import whole
+from hf_ambiser.runs.arguments import nearest
+from hf_ambiser.training.distributed import rank
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
@@ -53,10 +55,9 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
         model.freeze_encoder()
     if arguments.lora:
         if not base.is_dir() and rank() == 0:
-            part = base.with_name(base.name + ".part")  # a save cut short must not pass for the base model
-            model.save_pretrained(part)
-            extractor.save_pretrained(part)
-            part.replace(base)
+            with whole(base) as part:  # a save cut short must not pass for the base model
+                model.save_pretrained(part)
+                extractor.save_pretrained(part)
         return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
 

@@ -1,46 +1,43 @@
 """One run from its arguments to its run folder: data, model, trainer, training, scores.
 
-The run folder (`output_dir`) holds `arguments.yaml`, `data.json`, `environment.json`, checkpoints, `trajectory/`,
-`model/` (the trained model with its code, feature extractor, card and figures), `predictions/`, `reference.parquet`
-(what the raters said of the training utterances) and, written last, `results.json`. A report reads nothing else.
+`hf_ambiser.run_folder.layout` says what a run folder holds. A run of the command line is `run`; whoever has trained a
+trainer in Python writes the same folder with `save_run`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 from transformers import set_seed
 
-from hf_ambiser import checkpoints
-from hf_ambiser.cards import CARD, write_card
-from hf_ambiser.data.augment import Augmenter
+from hf_ambiser.cards import write_card
 from hf_ambiser.data.card import REPLACED
-from hf_ambiser.data.frames import with_frames
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.split_source import SplitSource
 from hf_ambiser.data.splits import split_family
-from hf_ambiser.data.training_set import EvaluationSet, TrainingSet, describe
-from hf_ambiser.distributed import rank
 from hf_ambiser.methods import load_method
-from hf_ambiser.progress import use_one_bar
-from hf_ambiser.run_folder import ARGUMENTS, RESULTS, write_whole
-from hf_ambiser.runs.arguments import DataArguments, RunArguments
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.reference import COLUMNS, write_reference
+from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
-from hf_ambiser.runs.scoring import ValidationMetrics, score, write_predictions
-from hf_ambiser.trainer import AmbiSERTrainer
+from hf_ambiser.runs.given import given_by
+from hf_ambiser.runs.scoring import save_predictions
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.callbacks import use_one_bar
+from hf_ambiser.training.data_arguments import DataArguments
+from hf_ambiser.training.dataset import EvaluationSet, describe
+from hf_ambiser.training.distributed import rank
+from hf_ambiser.training.preparation import frames_once, test_sets
+from hf_ambiser.training.trainer import AmbiSERTrainer
+from hf_ambiser.training.validation import score
 
 
 logger = logging.getLogger(__name__)
-REFERENCE = "reference.parquet"
-BASE_MODEL = "base_model"
 _PLACES = ("dataset", "output_dir")
 
 
@@ -53,56 +50,54 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     Raises:
         ValueError: If the run folder belongs to a run with other arguments.
     """
-    folder = Path(str(arguments.training.output_dir))
-    check_folder(folder, arguments.given)
-    if (folder / RESULTS).is_file():
-        logger.info("%s is finished; nothing to do. Its results are returned.", folder)
-        if rank() == 0 and not (folder / "model" / CARD).is_file():
-            write_card(folder)  # the run was killed between its results and its card
-        return json.loads((folder / RESULTS).read_text())
+    folder = RunFolder(str(arguments.training.output_dir))
+    check_folder(folder.path, arguments.given)
+    if folder.is_finished:
+        logger.info("%s is finished; nothing to do. Its results are returned.", folder.path)
+        if rank() == 0 and not folder.card.is_file():
+            write_card(folder.path)  # the run was killed between its results and its card
+        return folder.read_results()
 
     trainer, tests = prepare(arguments)
-    data, environment = _describe_data(arguments, trainer), describe_environment()
-    _check_data(folder, data)
+    begin(trainer, arguments.given, arguments.data.reveal_splits)
     use_one_bar(trainer)
-    writes = trainer.is_world_process_zero()
-    if writes:
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.drop_incomplete(folder)
-        write_whole(folder / ARGUMENTS, yaml.safe_dump(arguments.given, sort_keys=False))
-        write_whole(folder / "data.json", json.dumps(data, indent=1))
-        write_whole(folder / "environment.json", json.dumps(environment, indent=1))
-        _write_reference(folder / REFERENCE, arguments.data, trainer)
-    trainer.accelerator.wait_for_everyone()
-
-    last = checkpoints.last_complete(folder)
+    last = checkpoints.last_complete(folder.path)
     if last is not None:
         logger.info("going on from %s.", last)
-    outcome = trainer.train(resume_from_checkpoint=str(last) if last else None)
-    results = {
-        "system": arguments.system,
-        "method": arguments.method,
-        "seed": arguments.training.seed,
-        "data": data,
-        "environment": environment,
-        "training": {k: v for k, v in outcome.metrics.items() if k != "total_flos"},
-        "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
-        "log": trainer.state.log_history,
-        # A name: results are compared and published elsewhere, where this machine's paths say nothing.
-        "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
-        "scores": score_splits(trainer, tests, folder),
-        "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
-    }
-    trainer.save_model(str(folder / "model"))
-    if writes:
-        # A pickle that loading does not need, and a card that peft writes about nothing.
-        (folder / "model" / "training_args.bin").unlink(missing_ok=True)
-        (folder / "model" / CARD).unlink(missing_ok=True)
-        # Written last and whole: a folder with results is a finished run. Its card is made from it.
-        write_whole(folder / RESULTS, json.dumps(results, indent=1))
-        write_card(folder)
-    trainer.accelerator.wait_for_everyone()
-    return results
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return finish(trainer, tests, arguments.system)
+
+
+def save_run(
+    trainer: AmbiSERTrainer,
+    tests: Mapping[str, Any],
+    system: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score a trained trainer on test splits and write its run folder: model, predictions, results, card.
+
+    The folder is the trainer's `output_dir`. `hf-ambiser report`, `card`, `push` and `push_run` take it as they take
+    one of the command line.
+
+    Args:
+        trainer: A trainer whose `train()` has ended in this process, on splits of `load_split`.
+        tests: Test splits by name, as `load_split` gives them.
+        system: What the run is called in tables; the method's name by default.
+        given: What the card shows as its arguments; by default those of the trainer that differ from their defaults.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        ValueError: If the trainer was not trained, its data does not come from `load_split`, or its folder holds
+            another run.
+    """
+    if not trainer.training_metrics:
+        raise ValueError("save_run writes down a training, and this trainer has not trained yet: call train() first.")
+    given = dict(given_by(trainer, tests) if given is None else given)
+    check_folder(Path(str(trainer.args.output_dir)), given)
+    begin(trainer, given)
+    return finish(trainer, test_sets(tests, trainer), system or trainer.name)
 
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
@@ -112,70 +107,83 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     classes = read_dataset_info(data.dataset)["classes"]
     # The seed is set before the model is made: its initial weights are part of a run's seed.
     set_seed(training.seed)
-    model, feature_extractor = build_model(
-        arguments.model, method.model_family, classes, Path(str(training.output_dir)) / BASE_MODEL
-    )
-    # A model that answers about long clips piece by piece also learns from pieces.
-    segment_seconds = getattr(model.config, "segment_seconds", None)
-    add: Callable[[Any], Any] | None = None
-    if hasattr(feature_extractor, "extract") and not method.needs_augmented and segment_seconds is None:
-        # Computed once for all epochs and runs; what is augmented anew in each epoch cannot be.
-        add = partial(with_frames, extractor=feature_extractor, max_seconds=training.max_seconds)
-    names = [data.validation_split] if data.validation_split else []
-    if not names:
-        training.eval_strategy = "no"
-    names += [name for name in data.test_splits if name not in names]
+    base = RunFolder(str(training.output_dir)).base_model
+    model, extractor = build_model(arguments.model, method.model_family, classes, base)
+    # Added where all folds' clips are loaded at once; a trainer would add them to one split at a time.
+    add = frames_once(method, training, model, extractor)
     # The other ranks find what the first one has computed.
     with training.main_process_first(desc="data sets and features"):
         labelled = _join(data, data.train_splits, add)
         ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
-        scored = {name: EvaluationSet(_load(data, name, add), training.max_seconds) for name in names}
-    train_set = TrainingSet(
-        labelled,
-        ambiguous,
-        target=training.target or method.target,
-        augment=Augmenter(training.augmentation) if method.needs_augmented else None,  # type: ignore[arg-type]
-        seed=training.seed,
-        max_seconds=training.max_seconds,
-        cache_gb=training.audio_cache_gb,
-        ambiguous_target=method.ambiguous_target,
-        segment_seconds=segment_seconds,
-    )
-    if hasattr(feature_extractor, "fit"):
-        _fit(feature_extractor, train_set)
-    trainer = method(
-        model,
-        training,
-        train_set,
-        scored[data.validation_split] if data.validation_split else None,
-        feature_extractor=feature_extractor,
-        compute_metrics=ValidationMetrics(classes),
-    )
-    tests = {name: scored[name] for name in data.test_splits}
-    for name in data.test_splits if segment_seconds else []:
-        pieces = EvaluationSet(_load(data, name), training.max_seconds, segment_seconds=segment_seconds)
-        if len(pieces) > len(tests[name]):
-            tests[f"{name}_segments"] = pieces
-    return trainer, tests
+        validation = _load(data, data.validation_split, add) if data.validation_split else None
+        tests = {name: _load(data, name, add) for name in data.test_splits}
+    trainer = method(model, training, labelled, validation, feature_extractor=extractor, ambiguous_dataset=ambiguous)
+    return trainer, test_sets(tests, trainer)
 
 
-def _fit(extractor: Any, train_set: TrainingSet) -> None:
-    """Give an extractor the statistics of the training clips, which it is saved with."""
-    first = next(train_set.clips())
-    (extractor.fit if first.ndim == 1 else extractor.fit_features)(train_set.clips())
+def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
+    """Write what a run folder says before training: arguments, data, environment, the raters' answers.
+
+    Args:
+        trainer: The run's trainer.
+        given: The fields that were given to the run.
+        revealed: Splits whose hidden labels were asked for; by default those of the training splits.
+
+    Raises:
+        ValueError: If the folder was made with other data.
+    """
+    folder = RunFolder(str(trainer.args.output_dir))
+    data, environment = describe_data(trainer, revealed), describe_environment()
+    _check_data(folder, data)
+    if trainer.is_world_process_zero():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        checkpoints.drop_incomplete(folder.path)
+        folder.write_arguments(given)
+        folder.write_data(data)
+        folder.write_environment(environment)
+        write_reference(folder.path, _reference(trainer))
+    trainer.accelerator.wait_for_everyone()
 
 
-def score_splits(trainer: AmbiSERTrainer, tests: dict[str, EvaluationSet], folder: Path) -> dict[str, Any]:
+def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: str) -> dict[str, Any]:
+    """Score a trained run and write the rest of its folder, the results last; they are returned."""
+    folder = RunFolder(str(trainer.args.output_dir))
+    results = {
+        "system": system,
+        "method": trainer.name,
+        "seed": trainer.args.seed,
+        "data": folder.read_data(),
+        "environment": folder.read_environment(),
+        "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"},
+        "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
+        "log": trainer.state.log_history,
+        # A name: results are compared and published elsewhere, where this machine's paths say nothing.
+        "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
+        "scores": score_splits(trainer, tests, folder),
+        "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
+    }
+    trainer.save_model(str(folder.model))
+    if trainer.is_world_process_zero():
+        # A pickle that loading does not need, and a card that peft writes about nothing.
+        (folder.model / "training_args.bin").unlink(missing_ok=True)
+        folder.card.unlink(missing_ok=True)
+        # Written last and whole: a folder with results is a finished run. Its card is made from it.
+        folder.write_results(results)
+        write_card(folder.path)
+    trainer.accelerator.wait_for_everyone()
+    return results
+
+
+def score_splits(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], folder: RunFolder) -> dict[str, Any]:
     """Figures of every test split; predictions are written beside them, so that runs can be compared clip by clip."""
     classes = list(trainer.bare_model().config.id2label.values())
     scores = {}
     for name, data in tests.items():
         # Nothing to ignore: the embedding comes along, for a report to draw.
-        predicted: Any = trainer.predict(data, ignore_keys=[]).predictions  # type: ignore[arg-type]
-        logits, embedding = predicted
+        logits, embedding = trainer.predict(data, ignore_keys=[]).predictions
         scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
-            write_predictions(folder / "predictions" / f"{name}.parquet", data, logits, embedding)
+            save_predictions(folder.predictions_of(name), data, logits, embedding)
     return scores
 
 
@@ -193,14 +201,28 @@ def _join(data: DataArguments, splits: list[str], add: Callable[[Any], Any] | No
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 
-def _describe_data(arguments: RunArguments, trainer: AmbiSERTrainer) -> dict[str, Any]:
-    """What the run was trained on: fingerprints, protocol, counts, and whose hidden labels were revealed."""
-    data = arguments.data
+def describe_data(trainer: AmbiSERTrainer, revealed: list[str] | None = None) -> dict[str, Any]:
+    """What a run is trained on: fingerprints, protocol, counts, and whose hidden labels were revealed.
+
+    Raises:
+        ValueError: If the training data does not come from `load_split`, or from more than one configuration.
+    """
+    labelled, ambiguous = trainer.data.labelled_sources, trainer.data.ambiguous_sources
+    configs = {(source.dataset, source.config) for source in (*labelled, *ambiguous)}
+    if not labelled or len(configs) != 1:
+        found = f"splits of {sorted(configs)}" if configs else "splits that `load_split` did not load"
+        raise ValueError(
+            f"a run learns from the splits of one configuration of a built data set; this trainer has {found}. Give"
+            " it what load_split(folder, config, split) returns."
+        )
+    if revealed is None:
+        revealed = [source.split for source in (*labelled, *ambiguous) if source.revealed]
+    ((dataset, config),) = configs
     return {
-        **_fingerprints(data.dataset, data.dataset_config),
-        "train_splits": data.train_splits,
-        "ambiguous_splits": data.ambiguous_splits if trainer.needs_ambiguous else [],
-        "revealed_splits": data.reveal_splits,
+        **_fingerprints(dataset, config),
+        "train_splits": [source.split for source in labelled],
+        "ambiguous_splits": [source.split for source in ambiguous],
+        "revealed_splits": revealed,
         **describe(trainer.data),
     }
 
@@ -228,51 +250,46 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
     }
 
 
-def _check_data(folder: Path, data: dict[str, Any]) -> None:
+def _check_data(folder: RunFolder, data: dict[str, Any]) -> None:
     """A run goes on with the data it began with: rows of its label table are utterances."""
-    path = folder / "data.json"
-    before = json.loads(path.read_text()) if path.is_file() else data
+    before = folder.read_data() or data
     changed = sorted(name for name in data if before.get(name) != data[name])
     if changed:
         raise ValueError(
-            f"{folder} was made with other data ({', '.join(changed)} differ): the data set was built anew. Give"
+            f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built anew. Give"
             " another output_dir, or delete that folder."
         )
 
 
-def _write_reference(path: Path, data: DataArguments, trainer: AmbiSERTrainer) -> None:
+def _reference(trainer: AmbiSERTrainer) -> pa.Table:
     """The raters' answer to every training utterance, and so to its segments; the trainer never opens this file."""
-    splits = [*data.train_splits, *(data.ambiguous_splits if trainer.needs_ambiguous else [])]
-    columns = ["id", "reference_votes", "reference_label", "true_distribution"]
-    parts = [_load(data, split).select_columns(columns).with_format("arrow")[:] for split in splits]
-    table = pa.concat_tables(parts)
+    sources: list[SplitSource] = [*trainer.data.labelled_sources, *trainer.data.ambiguous_sources]
+    splits = [load_split(source.dataset, source.config, source.split, source.revealed) for source in sources]
+    table = pa.concat_tables([split.select_columns(list(COLUMNS)).with_format("arrow")[:] for split in splits])
     row = {name: i for i, name in enumerate(table["id"].to_pylist())}
     segments = [name for name in trainer.data.ids if name not in row]
     if segments:
         cut = table.take([row[name.rpartition("#")[0]] for name in segments])
         table = pa.concat_tables([table, cut.set_column(0, table.schema.field("id"), pa.array(segments))])
-    part = path.with_suffix(".part")
-    pq.write_table(table, part)
-    part.replace(path)
+    return table
 
 
-def check_folder(folder: Path, given: Mapping[str, Any]) -> None:
+def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     """Check that a run folder, if it is one already, belongs to the run with these fields and their data.
 
     Raises:
         ValueError: If its arguments or its data were others, or the data set is not there.
     """
-    defaults = DataArguments()
+    folder, defaults = RunFolder(path), DataArguments()
     dataset = given.get("dataset", defaults.dataset)
     _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
-    path = folder / ARGUMENTS
-    if not path.is_file():
+    if not folder.is_begun:
         return
-    before = yaml.safe_load(path.read_text())
+    before = folder.read_arguments()
     # Where folder and data set lie does not matter, so that both may be moved; what the data is was checked.
     changed = sorted(k for k in {**before, **given} if k not in _PLACES and before.get(k) != given.get(k))
     if changed:
         raise ValueError(
-            f"{folder} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or"
+            f"{path} holds a run with other arguments ({', '.join(changed)} differ). Give another output_dir, or"
             " delete that folder."
         )

@@ -1,4 +1,4 @@
-"""Corpora: one module each, found by listing this folder; adding a corpus is adding a file.
+"""Corpora: one module or one folder each, found by listing this folder; a new corpus is one new file or folder.
 
 A corpus module has the constants `NAME`, `POLICY` (its default label policy), `LICENSE`, `HOMEPAGE`, `CITATION` and
 `GROUP` (`speaker` or `session`: the unit that is never on two sides of a strict split), and
@@ -25,7 +25,9 @@ REQUIRED = (
 
 def available_corpora() -> list[str]:
     """Names of the corpora in this folder, sorted."""
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
+    here = Path(__file__).parent
+    modules = [path.stem for path in here.glob("*.py")] + [path.parent.name for path in here.glob("*/__init__.py")]
+    return sorted(name for name in modules if not name.startswith("_"))
 
 
 def load_corpus(name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hf_ambiser.data.schema import Rating
-from hf_ambiser.labels import RatingArrays
+from hf_ambiser.labels.votes import RatingArrays
 
 
 @dataclass(frozen=True, eq=False)

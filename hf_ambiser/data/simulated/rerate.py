@@ -9,8 +9,8 @@ import numpy as np
 
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 from hf_ambiser.data.simulated.annotators import Annotators
-from hf_ambiser.label_policies import LabelPolicy
-from hf_ambiser.labels import tally
+from hf_ambiser.labels.policies import LabelPolicy
+from hf_ambiser.labels.votes import tally
 
 
 Distribution = Sequence[float] | np.ndarray | Mapping[str, float]

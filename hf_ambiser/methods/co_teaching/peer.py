@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from hf_ambiser.distributed import world_size
+from hf_ambiser.training.distributed import world_size
 
 
 # Far from the seeds of other runs, whose first network would else be this run's second one.

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_ambiser.distributed import gather_rows, world_size
-from hf_ambiser.losses import soft_cross_entropy
 from hf_ambiser.methods.co_teaching.arguments import CoTeachingArguments
 from hf_ambiser.methods.co_teaching.peer import average_gradients, make_peer, trained_state
 from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate
-from hf_ambiser.papers import Paper
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
+from hf_ambiser.training.distributed import gather_rows, world_size
+from hf_ambiser.training.losses import soft_cross_entropy
+from hf_ambiser.training.papers import Paper
+from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
 
 
 class CoTeachingTrainer(AmbiSERTrainer):

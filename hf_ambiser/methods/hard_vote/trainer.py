@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_ambiser.trainer import AmbiSERTrainer
+from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 class HardVoteTrainer(AmbiSERTrainer):

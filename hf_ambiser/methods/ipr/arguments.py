@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hf_ambiser.pseudo_labels import PseudoLabelArguments
+from hf_ambiser.training.pseudo_labels import PseudoLabelArguments
 
 
 _CHOICES = {

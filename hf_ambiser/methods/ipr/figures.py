@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from hf_ambiser.corrected_labels import pseudo_label_agreement
-from hf_ambiser.plotting import mark_warmup, new_axes, save
-from hf_ambiser.trajectory import read_tensors, trajectory_epochs
+from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
+from hf_ambiser.plotting.axes import mark_warmup, new_axes, save
+from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
 
 
 def plot_prototype_similarity(run: Path, out: Path, classes: list[str]) -> Path:

@@ -10,18 +10,18 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_ambiser.corrected_labels import pseudo_label_agreement
-from hf_ambiser.data.collator import Clip
-from hf_ambiser.data.sampler import StepKey
-from hf_ambiser.distributed import gather_rows, gather_with_gradient, rank, world_size
-from hf_ambiser.losses import instance_contrast, pseudo_label_contrast
+from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
 from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
-from hf_ambiser.papers import IPR
-from hf_ambiser.pseudo_labels import PseudoLabelTrainer
-from hf_ambiser.trainer import BatchRows, Outputs
-from hf_ambiser.trajectory import read_tensors, trajectory_epochs
+from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
+from hf_ambiser.training.collator import Clip
+from hf_ambiser.training.distributed import gather_rows, gather_with_gradient, rank, world_size
+from hf_ambiser.training.losses import instance_contrast, pseudo_label_contrast
+from hf_ambiser.training.papers import IPR
+from hf_ambiser.training.pseudo_labels import PseudoLabelTrainer
+from hf_ambiser.training.sampler import StepKey
+from hf_ambiser.training.trainer import BatchRows, Outputs
 
 
 class IPRTrainer(PseudoLabelTrainer):

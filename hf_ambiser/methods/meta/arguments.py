@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 
 
 _CHOICES = {

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from hf_ambiser.methods.meta.state import moved_labels
-from hf_ambiser.plotting import new_axes, save
-from hf_ambiser.trajectory import read_last
+from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.run_folder.trajectory import read_last
 
 
 def share_moved(run: Path) -> np.ndarray | None:

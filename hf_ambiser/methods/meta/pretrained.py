@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_ambiser.run_folder import RESULTS
-from hf_ambiser.trajectory import read_last
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.trajectory import read_last
 
 
 WEIGHTS = "model.safetensors"
@@ -29,7 +29,7 @@ def load_network(model: Any, source: str, run: Path) -> None:
     Raises:
         ValueError: If there is no such network, or it is of another architecture.
     """
-    places = [_sibling(source, run) / "model", Path(source) / "model", Path(source)]
+    places = [RunFolder(run).sibling(source).model, RunFolder(source).model, Path(source)]
     found = next((place for place in places if (place / WEIGHTS).is_file()), None)
     if found is None:
         raise ValueError(
@@ -64,14 +64,14 @@ def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor
     Raises:
         ValueError: If there is no such finished run of meta with a trajectory, or an utterance is not in it.
     """
-    places = [_sibling(source, run), Path(source)]
-    found = [read_last(place)[0] for place in places if (place / RESULTS).is_file()]
+    places = [RunFolder(run).sibling(source), RunFolder(source)]
+    found = [read_last(place.path)[0] for place in places if place.is_finished]
     table = next((table for table in found if "w" in table), None)
     if table is None:
+        where = " or ".join(str(place.path) for place in places)
         raise ValueError(
-            f"labels_from={source!r}: there is no finished run of meta with a label trajectory in"
-            f" {' or '.join(map(str, places))}. Give such a run's folder, or run that system of the study first"
-            " (with trajectory_every above 0)."
+            f"labels_from={source!r}: there is no finished run of meta with a label trajectory in {where}."
+            " Give such a run's folder, or run that system of the study first (with trajectory_every above 0)."
         )
     row = {name: i for i, name in enumerate(table["id"])}
     missing = [name for name in ids if name not in row]
@@ -83,8 +83,3 @@ def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor
     order = [row[name] for name in ids]
     kept = ("target", "w", "label_logits")
     return {name: torch.from_numpy(table[name][order]) for name in kept if name in table}
-
-
-def _sibling(source: str, run: Path) -> Path:
-    """The cell of another system on the same fold and seed, as a study has it (`<system>/<fold>/<seed>`)."""
-    return run.parent.parent.parent / source / run.parent.name / run.name

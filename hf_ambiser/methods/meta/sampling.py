@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ambiser.data.sampler import StepKey, StepSampler
+from hf_ambiser.training.sampler import StepKey, StepSampler
 
 
 class BalancedSampler(StepSampler):

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
-from hf_ambiser.batch_rows import BatchRows
 from hf_ambiser.methods.meta.arguments import MetaArguments
 from hf_ambiser.methods.meta.figures import mean_weights, plot_moved_labels, plot_weights, share_moved
 from hf_ambiser.methods.meta.pretrained import learnt_state, load_network
@@ -25,8 +24,9 @@ from hf_ambiser.methods.meta.state import (
     moved_weight,
     with_mean_one,
 )
-from hf_ambiser.papers import Paper
-from hf_ambiser.trainer import AmbiSERTrainer, Outputs
+from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.papers import Paper
+from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
 class MetaTrainer(AmbiSERTrainer):

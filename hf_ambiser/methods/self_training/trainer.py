@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_ambiser.papers import IPR
-from hf_ambiser.pseudo_labels import PseudoLabelArguments, PseudoLabelTrainer
-from hf_ambiser.trainer import BatchRows, Outputs
+from hf_ambiser.training.papers import IPR
+from hf_ambiser.training.pseudo_labels import PseudoLabelArguments, PseudoLabelTrainer
+from hf_ambiser.training.trainer import BatchRows, Outputs
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hf_ambiser.training_arguments import AmbiSERTrainingArguments
+from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 
 
 _CHOICES = {

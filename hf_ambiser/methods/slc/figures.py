@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_ambiser.labels import entropy_bits, soft_labels
+from hf_ambiser.labels.votes import entropy_bits, soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
-from hf_ambiser.plotting import new_axes, save
-from hf_ambiser.trajectory import read_trajectory, trajectory_epochs
+from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
 
 def read_corrected(run: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:

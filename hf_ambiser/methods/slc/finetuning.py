@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from transformers import set_seed
 from transformers.training_args import OptimizerNames
 
-from hf_ambiser import checkpoints
 from hf_ambiser.methods.slc.arguments import SLCArguments
-from hf_ambiser.progress import use_one_bar
-from hf_ambiser.trainer import AmbiSERTrainer
+from hf_ambiser.run_folder.layout import whole
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.callbacks import use_one_bar
+from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 FOLDER = "finetuning"
@@ -99,11 +100,9 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     branch = temporal_branch(stage.accelerator.unwrap_model(stage.model))
     branch = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.items()}
     if stage.is_world_process_zero():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = result.with_suffix(".part")
-        save_file(branch, part)
-        stage.state.save_to_json(str(folder / "trainer_state.json"))
-        part.replace(result)  # last: with it the stage is finished
+        with whole(result) as part:  # it comes last: with it the stage is finished
+            save_file(branch, part)
+            stage.state.save_to_json(str(folder / "trainer_state.json"))
         _remove_checkpoints(folder)
     stage.accelerator.wait_for_everyone()
     return branch

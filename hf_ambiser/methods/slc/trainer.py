@@ -13,9 +13,9 @@ from hf_ambiser.methods.slc.arguments import SLCArguments
 from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels
 from hf_ambiser.methods.slc.finetuning import adam, finetuned_branch, temporal_branch
 from hf_ambiser.methods.slc.inter_class import inter_class_difference
-from hf_ambiser.papers import Paper
-from hf_ambiser.trainer import AmbiSERTrainer, BatchRows, Outputs
-from hf_ambiser.trajectory import trajectory_epochs
+from hf_ambiser.run_folder.trajectory import trajectory_epochs
+from hf_ambiser.training.papers import Paper
+from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
 
 
 class SLCTrainer(AmbiSERTrainer):

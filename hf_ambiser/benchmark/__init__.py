@@ -1,0 +1,1 @@
+"""What inference costs: FLOPs, latency, real-time factor and peak memory."""

@@ -1,0 +1,219 @@
+"""A table of inference costs: models x lengths x batch sizes, each measured in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import re
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from hf_ambiser.benchmark.inference_cost import measure, noise
+from hf_ambiser.run_folder.layout import RunFolder, write_whole
+from hf_ambiser.runs.environment import describe_environment
+from hf_ambiser.training.model_arguments import ModelArguments
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CLASSES = [f"class {i}" for i in range(4)]  # of a model that is made here
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a model, a length and a batch size, and how they are measured.
+
+    Args:
+        length: Seconds of a clip.
+        batch_size: Clips at a time, all equally long.
+        model: Folder of a run or a model, or a Hub name; "" for a new one.
+        arguments: The new one's family, encoder and fields; its weights are random, which speed does not depend on.
+        device: As torch names it.
+        dtype: Of weights, one of `DTYPES`.
+        threads: Of torch, on the CPU; None for its own choice.
+        runs: See `measure`.
+        warmup: See `measure`.
+        max_seconds: See `measure`.
+
+    Raises:
+        ValueError: If a field is out of range, or there is no such device or family.
+    """
+
+    length: float
+    batch_size: int = 1
+    model: str = ""
+    arguments: ModelArguments = field(default_factory=ModelArguments)
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int | None = None
+    runs: int = 100
+    warmup: int = 5
+    max_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("length", "max_seconds"):
+            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+                raise ValueError(f"{name} {value} must be a number of seconds above 0.")
+        for name in ("batch_size", "runs", "warmup", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} {value} must be 1 or more.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {sorted(DTYPES)}.")
+        if re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is None:
+            raise ValueError(f"device {self.device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:1' and so on.")
+        if self.device != "cpu" and (torch.device(self.device).index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device {self.device!r} is not here: torch sees {torch.cuda.device_count()} CUDA GPUs; use cpu."
+            )
+
+    @property
+    def name(self) -> str:
+        """The model in a few words."""
+        if self.model:
+            return self.model
+        given = self.arguments
+        fields = {**_fields(given.encoder_fields), **_fields(given.model_fields)}
+        words = (given.model_family, given.encoder, json.dumps(fields) if fields else None)
+        return " ".join(str(word) for word in words if word)
+
+
+def _fields(given: Any) -> dict[str, Any]:
+    return dict(given or {})
+
+
+def load(case: Case) -> tuple[Any, Any]:
+    """Model and feature extractor of a case.
+
+    Raises:
+        ValueError: If there is no such model, or a field of its configuration is unknown.
+    """
+    from transformers import AutoFeatureExtractor
+
+    from hf_ambiser.runs.build_model import build_model
+    from hf_ambiser.runs.scoring import load_model
+
+    if case.model:
+        of_run = RunFolder(case.model).model
+        folder = str(of_run if of_run.is_dir() else case.model)
+        return load_model(folder), AutoFeatureExtractor.from_pretrained(folder)
+    return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
+
+
+def measure_case(case: Case) -> dict[str, Any]:
+    """Load and measure in this process, whose threads are set; see `measure`, and the device's name."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if case.threads is not None:
+        torch.set_num_threads(case.threads)
+    device = torch.device(case.device)
+    model, extractor = load(case)
+    clips = noise(case.batch_size, case.length, extractor.sampling_rate)
+    found = measure(model, extractor, clips, device, DTYPES[case.dtype], case.runs, case.warmup, case.max_seconds)
+    return {**found, "threads": torch.get_num_threads(), "device": device_name(device)}
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or of the processor where Linux tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else None
+    return found[1] if found else "CPU"
+
+
+def run_benchmark(
+    cases: Sequence[Case], out: Path | None = None, work: Callable[[Case], dict[str, Any]] = measure_case
+) -> list[dict[str, Any]]:
+    """Measure cases one after another, each in a process of its own, so that none warms another's caches.
+
+    Args:
+        cases: What to measure.
+        out: JSON file of `environment` and `rows`, whole after every case. Cases that it has from the same
+            environment are not measured again, so a benchmark that was stopped goes on; failed ones are.
+        work: Measures a case; its module is importable by name.
+
+    Returns:
+        A row a case: `case` (its fields), `model` (its name), and what `work` returned; or `error` where the process
+        could not do it (out of memory, for example).
+
+    Raises:
+        ValueError: If a model cannot be made or loaded, or `out` was measured in another environment.
+    """
+    environment = json.loads(json.dumps(describe_environment()))
+    rows = _earlier(out, environment)
+    bar = tqdm(cases, desc="measuring", unit="case", dynamic_ncols=True)
+    answer = []
+    for case in bar:
+        bar.set_postfix_str(f"{case.name}, {case.length:g} s x {case.batch_size}")
+        asked = json.loads(json.dumps(asdict(case)))
+        row = next((row for row in rows if row["case"] == asked), None)
+        if row is None:
+            row = {"case": asked, "model": case.name, **_in_fresh_process(work, case)}
+            rows.append(row)
+            if out is not None:
+                write_whole(out, json.dumps({"environment": environment, "rows": rows}, indent=1))
+        answer.append(row)
+    return answer
+
+
+def _earlier(out: Path | None, environment: dict[str, Any]) -> list[dict[str, Any]]:
+    if out is None or not out.exists():
+        return []
+    try:
+        before = json.loads(out.read_text())
+        rows, then = before["rows"], before["environment"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{out} is no benchmark's JSON; give another --out, or delete it.") from None
+    changed = sorted(k for k in {**then, **environment} if then.get(k) != environment.get(k))
+    if changed:
+        raise ValueError(
+            f"{out} was measured in another environment ({', '.join(changed)} differ), and rows of both would not"
+            " compare; give another --out, or delete it."
+        )
+    return [row for row in rows if "error" not in row]
+
+
+def _in_fresh_process(work: Callable[[Case], dict[str, Any]], case: Case) -> dict[str, Any]:
+    """What `work` returns, or its `error`.
+
+    Raises:
+        ValueError: If `work` raised one, or an OSError.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, work, case), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        kind, answer = receiver.recv()
+    except EOFError:
+        process.join()
+        status = process.exitcode or 0
+        how = f"by {signal.Signals(-status).name} (out of memory?)" if status < 0 else f"with status {status}"
+        return {"error": f"its process ended {how}"}
+    finally:
+        receiver.close()
+        process.join()
+    if kind == "mistake":
+        raise ValueError(answer)
+    return answer
+
+
+def _answer(sender: Connection, work: Callable[[Case], dict[str, Any]], case: Case) -> None:
+    try:
+        sender.send(("row", work(case)))
+    except (ValueError, OSError) as error:
+        sender.send(("mistake", " ".join(str(error).split())))
+    except Exception as error:
+        said = " ".join(str(error).split())
+        sender.send(("row", {"error": f"{type(error).__name__}: {said}"[:300]}))

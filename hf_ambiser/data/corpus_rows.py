@@ -1,0 +1,295 @@
+"""From a corpus folder to data-set rows: scan, check the audio, tally the votes, then stream rows.
+
+Both `build()` and the `AmbiguousSpeech` builder take their rows from here, so there is one definition of a row.
+Audio is read twice, once to check it and once per row written, and never kept: memory does not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
+from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.schema import CorpusScan, Listed, Utterance, rating_arrays
+from hf_ambiser.data.splits import SplitInput, tiers
+from hf_ambiser.data.splits.common import keyed_hash
+from hf_ambiser.labels.aggregation import crowd_kit_version
+from hf_ambiser.labels.policies import LabelPolicy, get_policy
+from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
+
+
+logger = logging.getLogger(__name__)
+
+# The tier of a row whose labels are hidden: the real one would tell how the raters voted.
+UNLABELLED_TIER = "unlabelled"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An utterance whose audio is usable."""
+
+    utterance: Utterance
+    duration: float
+    nbytes: int
+    suffix: str
+    converted: bool
+
+    def read(self) -> bytes:
+        """Bytes to store; a clip that needs converting is converted again, with the same result."""
+        source = _source(self.utterance)
+        if not self.converted:
+            return source if isinstance(source, bytes) else source.read_bytes()
+        audio = inspect_audio(source, min_duration=0.0)
+        assert isinstance(audio, CheckedAudio), f"{self.utterance.id} changed while the data set was built"
+        return audio.data
+
+
+@dataclass
+class Prepared:
+    """A corpus, read and tallied, ready to be split and written.
+
+    Args:
+        corpus: Its module.
+        policy: The label policy.
+        clips: N usable clips, sorted by id.
+        table: Their votes.
+        listed: Everything that is not kept, with its reason. `count_in == kept + len(listed)`.
+        count_in: Items that came in (after `limit`).
+        notes: Remarks in plain sentences.
+        conversions: What was done to audio, and to how many clips.
+    """
+
+    corpus: ModuleType
+    policy: LabelPolicy
+    clips: list[Clip]
+    table: VoteTable
+    listed: list[Listed]
+    count_in: int
+    notes: list[str]
+    conversions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> int:
+        """How many utterances the policy keeps."""
+        return int(self.table.kept.sum())
+
+    def split_input(self) -> SplitInput:
+        """The arrays that a split looks at; row i is `clips[i]`.
+
+        They are the votes', whatever the aggregation: data sets that differ in it alone have the same splits.
+        """
+        utterances = [clip.utterance for clip in self.clips]
+        return SplitInput(
+            id=np.array([u.id for u in utterances], dtype=str),
+            speaker=np.array([u.speaker for u in utterances], dtype=str),
+            group=np.array([getattr(u, self.corpus.GROUP) for u in utterances], dtype=str),
+            label=self.table.vote_label,
+            agreement=self.table.agreement,
+            entropy=entropy_bits(self.table.vote_shares),
+            votes=self.table.votes,
+            kept=self.table.kept,
+            classes=self.policy.classes,
+        )
+
+    def rows(self, indices: Iterable[int], masked: bool = False) -> Iterator[dict[str, Any]]:
+        """Rows (`schema.features`) of the clips with these numbers, in order of id, read one at a time.
+
+        Args:
+            indices: Row numbers.
+            masked: Hide the labels: votes and soft label are zeros, the label -1, agreement and entropy NaN, no
+                ratings, tier `unlabelled`. `reference_*` keep them.
+        """
+        table = self.table
+        entropy, vote_shares, tier = table.entropy, table.vote_shares, tiers(table.vote_label, table.agreement)
+        zeros, nan = [0.0] * len(self.policy.classes), float("nan")
+        for i in sorted(int(i) for i in indices):
+            clip, u = self.clips[i], self.clips[i].utterance
+            votes = table.votes[i].tolist()
+            ratings = [{"rater": r.rater, "labels": list(r.labels), "self_report": r.self_report} for r in u.ratings]
+            yield {
+                "id": u.id,
+                "audio": {"bytes": clip.read(), "path": u.id + clip.suffix},
+                "duration": clip.duration,
+                "speaker": u.speaker,
+                "session": u.session,
+                "corpus": u.corpus,
+                "ratings": [] if masked else ratings,
+                "votes": zeros if masked else votes,
+                "soft_label": zeros if masked else table.soft_label[i].tolist(),
+                "label": -1 if masked else int(table.label[i]),
+                "agreement": nan if masked else float(table.agreement[i]),
+                "entropy": nan if masked else float(entropy[i]),
+                "tier": UNLABELLED_TIER if masked else tier[i],
+                "reference_votes": votes,
+                "reference_soft_label": vote_shares[i].tolist(),
+                "reference_label": int(table.vote_label[i]),
+                "true_distribution": _true_distribution(u, self.policy.classes),
+            }
+
+
+def prepare(
+    corpus: str,
+    root: Path | str,
+    policy: LabelPolicy | str | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    min_duration: float = MIN_DURATION,
+    progress: bool = False,
+    scan_options: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Scan a corpus, check its audio and tally its votes.
+
+    Args:
+        corpus: Name of the corpus module.
+        root: Its folder.
+        policy: Label policy or its name; the corpus' own by default.
+        limit: Look at so many utterances only, chosen by a hash of seed and id, so that all speakers may occur.
+        seed: For `limit`.
+        min_duration: Shortest usable clip in seconds.
+        progress: Show a progress bar while audio is checked.
+        scan_options: Keyword arguments for the corpus' `scan`.
+
+    Raises:
+        ValueError: If corpus or policy do not exist, no utterance is usable, or the policy models raters and cannot.
+    """
+    module = load_corpus(corpus)
+    policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
+    scan: CorpusScan = module.scan(Path(root), **(scan_options or {}))
+    if policy.aggregation != "shares":  # known before an hour of audio is read
+        rater_numbers(policy, scan.ratings())
+        crowd_kit_version()
+    utterances, listed, notes = sorted(scan.utterances, key=lambda u: u.id), list(scan.listed), list(scan.notes)
+    if limit is not None and limit < len(utterances):
+        if limit < 1:
+            raise ValueError(f"limit={limit} must be at least 1 (or None for all).")
+        notes.append(f"limit={limit}: {len(utterances) - limit} labelled utterances were not looked at")
+        chosen = sorted(utterances, key=lambda u: (keyed_hash(seed, "limit", u.id), u.id))[:limit]
+        utterances = sorted(chosen, key=lambda u: u.id)
+
+    clips, conversions = [], Counter[str]()
+    for utterance in _bar(utterances, f"{corpus}: checking audio", progress):
+        audio = inspect_audio(_source(utterance), min_duration)
+        if isinstance(audio, AudioProblem):
+            listed.append(Listed(utterance.id, audio.reason, audio.detail, _where(utterance, root)))
+            continue
+        conversions.update(audio.conversions)
+        if audio.conversions:
+            logger.info("%s: %s", utterance.id, audio.detail)
+        clips.append(Clip(utterance, audio.duration, len(audio.data), audio.suffix, bool(audio.conversions)))
+    if not clips:
+        raise ValueError(
+            f"{corpus}: no usable utterance below {root}; {len(listed)} listed, the first: {listed[:3]}. Check --root."
+        )
+    notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
+
+    ratings = rating_arrays([clip.utterance for clip in clips])
+    groups = np.unique([getattr(clip.utterance, module.GROUP) for clip in clips], return_inverse=True)[1]
+    table = tally(policy, replace(ratings, group=groups))
+    notes += _aggregation_notes(policy, ratings, table)
+    listed += _without_label(policy, ratings, table, clips, root)
+    count_in = len(utterances) + len(scan.listed)
+    prepared = Prepared(module, policy, clips, table, listed, count_in, notes, dict(conversions))
+    if prepared.kept + len(listed) != count_in:
+        raise RuntimeError(f"{corpus}: {count_in} in, {prepared.kept} kept and {len(listed)} listed do not add up.")
+    if hasattr(module, "compare") and limit is None:
+        # Published counts are of labels, so of all labelled utterances, with usable audio or without.
+        notes += module.compare(scan, tally(policy.with_(aggregation="shares"), scan.ratings()))
+    return prepared
+
+
+def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:
+    """What a model of the raters made of the votes, in a sentence; none for shares."""
+    if policy.aggregation == "shares":
+        return []
+    voted, before, after = table.votes.sum(axis=1) > 0, table.vote_label, table.label
+    given, taken = (before < 0) & (after >= 0), (before >= 0) & (after < 0)
+    other = (before >= 0) & (after >= 0) & (before != after)
+    return [
+        f"label and soft_label are by {policy.aggregation} (crowd-kit {crowd_kit_version()}) over {voted.sum()}"
+        f" utterances with votes and {len(ratings.raters)} raters; of the votes' consensus labels {other.sum()} became"
+        f" another class and {taken.sum()} none, {given.sum()} utterances without one got one; a soft label holds"
+        f" {table.entropy[voted].mean():.3f} bit on average, the votes'"
+        f" {entropy_bits(table.vote_shares)[voted].mean():.3f}"
+    ]
+
+
+def _without_label(
+    policy: LabelPolicy, ratings: RatingArrays, table: VoteTable, clips: list[Clip], root: Path | str
+) -> list[Listed]:
+    """Utterances that the policy does not keep, each with the reason."""
+    gone = np.flatnonzero(~table.kept)
+    if len(gone) == 0:
+        return []
+    winner = _winners(policy, ratings)
+    listed = []
+    for i in gone:
+        votes = {c: float(v) for c, v in zip(policy.classes, table.votes[i], strict=True) if v}
+        counted = ", ".join(f"{name} {value:g}" for name, value in votes.items()) or "none"
+        if winner[i]:
+            reason, detail = "outside_classes", f"consensus {winner[i]!r}; votes for the classes: {counted}"
+        elif not votes:
+            reason, detail = "no_votes", f"votes outside the classes: {table.outside[i]:g}"
+        else:
+            reason, detail = "no_consensus", f"votes: {counted}; outside the classes: {table.outside[i]:g}"
+        utterance = clips[int(i)].utterance
+        listed.append(Listed(utterance.id, reason, detail, _where(utterance, root)))
+    return listed
+
+
+def _winners(policy: LabelPolicy, ratings: RatingArrays) -> list[str]:
+    """Per utterance the left-out raw label that is its consensus, or ""."""
+    left_out = tuple(raw for raw, target in policy.class_map.items() if target is None)
+    if not left_out or policy.agreement_over != "all":
+        return [""] * ratings.n_utterances
+    # The same rule with every left-out label as a class of its own; the prefix keeps names apart.
+    names = {raw: f"left out: {raw}" for raw in left_out}
+    wider = policy.with_(
+        aggregation="shares",
+        classes=(*policy.classes, *names.values()),
+        class_map={raw: target or names[raw] for raw, target in policy.class_map.items()},
+    )
+    first = len(policy.classes)
+    return [left_out[label - first] if label >= first else "" for label in tally(wider, ratings).label]
+
+
+def _true_distribution(utterance: Utterance, classes: tuple[str, ...]) -> list[float]:
+    """`extra["true_distribution"]` of a simulated utterance (shares, or class -> share); zeros elsewhere."""
+    truth = utterance.extra.get("true_distribution")
+    if truth is None:
+        return [0.0] * len(classes)
+    shares = [float(truth.get(c, 0.0)) for c in classes] if isinstance(truth, Mapping) else [float(p) for p in truth]
+    if len(shares) != len(classes):
+        raise ValueError(f"{utterance.id}: true_distribution has {len(shares)} shares, the classes are {classes}.")
+    return shares
+
+
+def _source(utterance: Utterance) -> bytes | Path:
+    source = utterance.audio_path if utterance.audio_bytes is None else utterance.audio_bytes
+    if source is None:
+        raise ValueError(f"{utterance.id}: the corpus parser gave neither audio_path nor audio_bytes.")
+    return source
+
+
+def _where(utterance: Utterance, root: Path | str) -> str:
+    """Path below the root: a published list must not hold the builder's own folders."""
+    path = utterance.audio_path
+    if path is None:
+        return ""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _bar(items: list[Utterance], text: str, progress: bool) -> Iterable[Utterance]:
+    if not progress:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, desc=text, unit="clip")

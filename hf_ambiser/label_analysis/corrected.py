@@ -1,0 +1,138 @@
+"""How good the labels are that a method gave to ambiguous utterances: agreement with raters, distance from truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.metrics.distribution import js_divergence
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.reference import read_reference
+from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
+
+
+# Shares of the uniform distribution that raw votes are mixed with: correction that needs no learning.
+SMOOTHING = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True)
+class EpochAgreement:
+    """Shares of ambiguous utterances (with a consensus) whose label equals the raters', after one epoch.
+
+    `class_shares` and `rater_shares` are the shares of each class among the prototypes' labels and the raters'.
+    """
+
+    epoch: int
+    n: int
+    prototype: float
+    classifier: float
+    class_shares: tuple[float, ...]
+    rater_shares: tuple[float, ...]
+
+
+def pseudo_label_agreement(run: Path, last: bool = False) -> list[EpochAgreement]:
+    """IPR's Figure 3: agreement of prototype-assigned and of classifier labels with the raters', epoch by epoch.
+
+    Only utterances that were labelled by the method (weight or soft label not yet zero) and have a consensus count.
+    With `last` only the last epoch is read.
+    """
+    epochs, rows = trajectory_epochs(run)[-1 if last else 0 :], []
+    if not epochs:
+        return []
+    reference = read_reference(run)
+    for epoch in epochs:
+        table = read_trajectory(run, epoch)
+        if "soft_label" not in table:
+            return []
+        label = np.array([reference["reference_label"][reference["row"][i]] for i in table["id"]])
+        seen = (table["soft_label"].sum(axis=1) > 0) & (label >= 0)
+        if seen.any():
+            nearest = table["soft_label"][seen].argmax(axis=1)
+            k, n = table["soft_label"].shape[1], int(seen.sum())
+            rows.append(
+                EpochAgreement(
+                    epoch,
+                    n,
+                    float((nearest == label[seen]).mean()),
+                    float((table["classifier_label"][seen] == label[seen]).mean()),
+                    tuple((np.bincount(nearest, minlength=k) / n).tolist()),
+                    tuple((np.bincount(label[seen], minlength=k) / n).tolist()),
+                )
+            )
+    return rows
+
+
+def distance_from_truth(run: Path) -> dict[str, float | int]:
+    """On a simulated corpus: mean JS (bit) between the true distribution and what is believed of ambiguous utterances.
+
+    Returns:
+        `n`; `votes`: raw vote shares; `votes_smoothed` and `smoothing`: shares mixed with uniform, at the amount that
+        serves them best on these very utterances (so they have the advantage); `method`: the method's soft label after
+        the last epoch; `uniform`.
+
+    Raises:
+        ValueError: If the corpus has no true distribution or the method no soft labels.
+    """
+    truth, votes, method = _beliefs(run)
+    k = truth.shape[1]
+    smoothed = {share: _mean_js(truth, (1 - share) * votes + share / k) for share in SMOOTHING}
+    best = min(smoothed, key=lambda share: smoothed[share])
+    return {
+        "n": len(truth),
+        "votes": _mean_js(truth, votes),
+        "votes_smoothed": smoothed[best],
+        "smoothing": best,
+        "method": _mean_js(truth, method),
+        "uniform": _mean_js(truth, np.full_like(truth, 1 / k)),
+    }
+
+
+def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[float, float]:
+    """Mean JS (bit) of the method's soft labels from the truth, had prototypes been given other temperatures.
+
+    A softmax at temperature T is, up to scale, its own power T'/T at temperature T', so the saved labels suffice. (The
+    prototypes themselves stay those of the run: its temperature also enters Eq. 4.)
+
+    Raises:
+        ValueError: As `distance_from_truth`.
+    """
+    truth, _, method = _beliefs(run)
+    trained = json.loads((RunFolder(run).model / "config.json").read_text())["prototype_temperature"]
+    logarithm = np.log(method.clip(1e-30))
+    distances = {}
+    for temperature in temperatures:
+        scaled = logarithm * trained / temperature
+        distances[temperature] = _mean_js(truth, soft_labels(np.exp(scaled - scaled.max(axis=1, keepdims=True))))
+    return distances
+
+
+def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, vote shares and the method's soft labels `(n, K)` of the utterances whose label it made or changed."""
+    reference = read_reference(run)
+    epochs = trajectory_epochs(run)
+    table = read_trajectory(run, epochs[-1]) if epochs else {}
+    if not table:
+        raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")
+    # What the method says of them apart from what it trains on, as IPR does, or else the label it trains on.
+    given = table.get("soft_label", table["target"])
+    rows = np.array([reference["row"][i] for i in table["id"]])
+    truth = reference["true_distribution"][rows]
+    if not (truth.sum(axis=1) > 0).any():
+        raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
+    seen = (given.sum(axis=1) > 0) & (given != table["observed"]).any(axis=1)
+    if not seen.any():
+        raise ValueError(
+            f"{run}: no label was corrected by epoch {epochs[-1]}: its method does not, or it ended in the warm-up."
+        )
+    # Rows stored as float32 sum to 1 only nearly, so all are made to.
+    parts = (truth[seen], reference["reference_votes"][rows][seen], given[seen])
+    return soft_labels(parts[0]), soft_labels(parts[1]), soft_labels(parts[2])
+
+
+def _mean_js(p: np.ndarray, q: np.ndarray) -> float:
+    return float(js_divergence(p, q).mean())

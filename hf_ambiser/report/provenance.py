@@ -1,0 +1,101 @@
+"""What the runs of a report were made with, and the raw numbers of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_ambiser.metrics.display import COLUMNS
+from hf_ambiser.report.groups import Group
+from hf_ambiser.report.results import number
+from hf_ambiser.report.table import Entry, Table
+from hf_ambiser.run_folder.finished import FinishedRun
+
+
+def origin_table(cells: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
+    """One row for each environment that runs were made in, and warnings where it is more than one or not committed."""
+    made: dict[str, list[FinishedRun]] = {}
+    for cell in cells:
+        made.setdefault(json.dumps(cell.results["environment"], sort_keys=True), []).append(cell)
+    rows: list[list[Entry | str]] = []
+    environments = [json.loads(text) for text in made]
+    for environment, runs in zip(environments, made.values(), strict=True):
+        versions = {"python": environment.get("python"), **environment.get("versions", {})}
+        rows.append(
+            [
+                number(len(runs)),
+                str(environment.get("commit") or "not known")[:12],
+                "changed" if environment.get("dirty") else "as committed",
+                ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+                _machine(environment),
+            ]
+        )
+    warnings = []
+    for name, what in (
+        ("commit", "commits of this package"),
+        ("versions", "versions of packages"),
+        ("python", "Pythons"),
+    ):
+        values = {json.dumps(environment.get(name), sort_keys=True) for environment in environments}
+        if len(values) > 1:
+            warnings.append(
+                f"The runs were made with {len(values)} different {what}: differences may come from there."
+            )
+    dirty = sum(len(runs) for e, runs in zip(environments, made.values(), strict=True) if e.get("dirty"))
+    if dirty:
+        warnings.append(f"{dirty} of {len(cells)} runs were made with code that was not committed.")
+    return Table("origin", ["runs", "commit", "code", "versions", "machine"], rows), warnings
+
+
+def _machine(environment: dict) -> str:
+    return ", ".join(
+        [
+            str(environment.get("machine") or "not known"),
+            f"{environment.get('threads', '?')} threads",
+            str(environment.get("accelerator") or "no accelerator"),
+        ]
+    )
+
+
+def data_table(groups: Sequence[Group]) -> Table:
+    """Which data each group's runs were made from, by fingerprint."""
+    rows: list[list[Entry | str]] = []
+    for group in groups:
+        data = group.first.data
+        marks = ", ".join(f"{c.fold or '-'}: {c.data['split_fingerprint']}" for c in group.one_a_fold()[:12])
+        more = f" ... ({len(group.folds)} folds)" if len(group.folds) > 12 else ""
+        row = [
+            group.name,
+            str(data["protocol"]),
+            str(data["content"]),
+            f"{data['policy']} {data['policy_fingerprint']}",
+        ]
+        rows.append([*row, marks + more, number(len(group.cells))])
+    return Table("data", ["runs of", "protocol", "content", "policy", "fold: splits", "runs"], rows)
+
+
+def cells_table(groups: Sequence[Group], folder: Path) -> Table:
+    """Every run and split with its figures: what all other tables are made of."""
+    rows: list[list[Entry | str]] = []
+    for group in groups:
+        for cell in group.cells:
+            for split in cell.splits:
+                values = [cell.figure(split, figure) for figure in COLUMNS]
+                figures = [
+                    Entry(shown.text(v), parts={} if v is None else {"": v * shown.factor})
+                    for v, shown in zip(values, COLUMNS.values(), strict=True)
+                ]
+                where = cell.folder.relative_to(folder) if cell.folder.is_relative_to(folder) else cell.folder
+                commit = str(cell.results["environment"].get("commit"))
+                row: list[Entry | str] = [
+                    group.name,
+                    cell.system,
+                    cell.fold or "-",
+                    str(cell.seed),
+                    split,
+                    number(cell.scores(split)["n"]),
+                ]
+                rows.append([*row, *figures, str(cell.data["split_fingerprint"]), commit, str(where)])
+    heads = ["runs of", "system", "fold", "seed", "split", "clips", *(s.title for s in COLUMNS.values())]
+    return Table("runs", [*heads, "split fingerprint", "commit", "folder"], rows)

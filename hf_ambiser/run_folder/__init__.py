@@ -1,0 +1,1 @@
+"""The contract on disk: what a run writes, and what a card, a report or another run reads. No package imports."""

@@ -1,0 +1,40 @@
+"""Columns of numbers on disk: Parquet files that a person can open, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_ambiser.run_folder.layout import whole
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]]) -> Path:
+    """Write `(N,)` and `(N, K)` columns; a row of an `(N, K)` column is a list of K."""
+    arrays = {name: _array(values) for name, values in columns.items()}
+    with whole(path) as part:
+        pq.write_table(pa.table(arrays), part)
+    return path
+
+
+def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Inverse of `write_columns`; with `names` only those columns, as far as the file has them."""
+    with pq.ParquetFile(path) as file:
+        table = file.read(None if names is None else [name for name in file.schema_arrow.names if name in names])
+    return {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(flat or [np.zeros(0)]).reshape(-1, column.type.list_size)
+
+
+def _array(values: np.ndarray | Sequence[str]) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values)

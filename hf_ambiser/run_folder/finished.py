@@ -1,0 +1,179 @@
+"""The one reader of a finished run: for cards, reports, pushes and whoever compares runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
+from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, read_predictions
+
+
+_IDENTITY = ("system", "seed", "data", "scores", "environment")
+_DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One finished run. What it is, is read from its files, never from the names of its folders."""
+
+    folder: Path
+    results: dict[str, Any] = field(repr=False, hash=False, compare=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> FinishedRun:
+        """The run in a folder.
+
+        Raises:
+            ValueError: If it is no run folder or the run never finished; if `results.json` cannot be read, or does
+                not say what the run was.
+        """
+        run = RunFolder(folder)
+        if not (run.is_begun or run.is_finished):
+            what = f"is no run folder: it holds no {run.arguments.name}" if run.path.exists() else "is not there"
+            raise ValueError(f"{folder} {what}. Give the output_dir of a training run.")
+        if not run.is_finished:
+            raise ValueError(
+                f"the run in {folder} never finished: it has no {run.results.name}. Start its training command again;"
+                " it goes on where it stopped."
+            )
+        try:
+            results = run.read_results()
+            missing = [name for name in _IDENTITY if name not in results]
+            missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{run.results} is not the results of a run ({error}); delete that folder and run it again."
+            ) from None
+        if missing:
+            raise ValueError(
+                f"{run.results} does not say {', '.join(missing)}: an older version made it. Run it again."
+            )
+        return cls(Path(folder), results)
+
+    @property
+    def files(self) -> RunFolder:
+        """Its files, by name."""
+        return RunFolder(self.folder)
+
+    @property
+    def system(self) -> str:
+        """Its row in tables."""
+        return str(self.results["system"])
+
+    @property
+    def seed(self) -> int:
+        """Its training seed."""
+        return int(self.results["seed"])
+
+    @property
+    def fold(self) -> str | None:
+        """Which fold of its split family was held out; None where the family has no folds."""
+        fold = self.results["data"]["fold"]
+        return None if fold is None else str(fold)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it was trained on, as in `data.json`: corpus, protocol, fingerprints, counts."""
+        return self.results["data"]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their index."""
+        return list(self.data["classes"])
+
+    @property
+    def splits(self) -> list[str]:
+        """The test splits it was scored on."""
+        return list(self.results["scores"])
+
+    def scores(self, split: str, part: str = "all") -> dict[str, Any]:
+        """All figures of one split, see `metrics.evaluate_predictions`."""
+        return self.results["scores"][split][part]
+
+    def figure(self, split: str, name: str, part: str = "all") -> float | None:
+        """One figure of one split; None where it has no value."""
+        return self.scores(split, part)[name]
+
+    def predictions(self, split: str) -> dict[str, np.ndarray]:
+        """The answer to each utterance, see `write_predictions`, without the embeddings.
+
+        Raises:
+            ValueError: If the predictions are not there any more.
+        """
+        return read_predictions(self._predictions(split), WITHOUT_EMBEDDING)
+
+    def embedding(self, split: str) -> dict[str, np.ndarray]:
+        """`id`, `consensus` and, in runs that kept them, `embedding (N, D)`.
+
+        Raises:
+            ValueError: If the predictions are not there any more.
+        """
+        return read_predictions(self._predictions(split), ("id", "consensus", "embedding"))
+
+    def has_predictions(self, split: str) -> bool:
+        """Whether the predictions on a split are still there."""
+        return self.files.predictions_of(split).is_file()
+
+    def _predictions(self, split: str) -> Path:
+        path = self.files.predictions_of(split)
+        if not path.is_file():
+            raise ValueError(f"{self.folder} has results but no {path.relative_to(self.folder)}; run it again.")
+        return path
+
+    @property
+    def dataset(self) -> str:
+        """The folder of the data set, as it was given to the run; "" where that is not known."""
+        return str(self.arguments.get("dataset", ""))
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """What was given to the run."""
+        return self.files.read_arguments()
+
+    @cached_property
+    def adapter(self) -> dict[str, Any] | None:
+        """`adapter_config.json` of a LoRA run; None for a whole model."""
+        path = self.files.model / "adapter_config.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    @property
+    def base_model(self) -> Path | None:
+        """Folder of the model that an adapter belongs to; None for a whole model."""
+        return self.files.base_model if self.adapter is not None else None
+
+    @property
+    def model_config(self) -> Path:
+        """`config.json` of the model, or of the model that an adapter belongs to; it may have been deleted."""
+        return (self.base_model or self.files.model) / "config.json"
+
+
+def find_runs(folder: Path, skip: frozenset[str] = frozenset()) -> tuple[list[FinishedRun], list[Path]]:
+    """Finished runs below a folder (or the folder itself), and folders of runs that were begun and not finished.
+
+    Args:
+        folder: Where to look.
+        skip: Names of folders in which no run is looked for.
+
+    Raises:
+        ValueError: If there is no such folder, or a run's results cannot be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}; give one with run folders below it.")
+    skipped = skip | {part.name for part in RunFolder(folder).parts}
+    runs, unfinished = [], []
+    for path, folders, _ in os.walk(folder):
+        run = RunFolder(path)
+        if run.is_finished:
+            runs.append(FinishedRun.read(run.path))
+        elif run.is_begun:
+            unfinished.append(run.path)
+        inside = run.is_finished or run.is_begun
+        folders[:] = [] if inside else sorted(f for f in folders if f not in skipped and not f.startswith(CHECKPOINT))
+    return runs, unfinished

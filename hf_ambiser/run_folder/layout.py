@@ -1,0 +1,168 @@
+"""The names of a run's files, and how they are written: whole or not at all.
+
+A run folder holds, in the order in which a run writes them:
+
+    arguments.yaml      the fields that were given to the run
+    data.json           which data it learns from: fingerprints, protocol, counts
+    environment.json    versions, commit and machine
+    reference.parquet   what the raters said of its training utterances; no trainer opens it
+    base_model/         LoRA runs only: the model that the adapter belongs to
+    checkpoint-<step>/  what a stopped run goes on from
+    trajectory/         the label of every training utterance after each epoch
+    predictions/        the answer to every test utterance, one file a split
+    model/              the trained model with its code, feature extractor, card and figures
+    results.json        every figure; written last, so a folder that has it is a finished run
+    train.log           what a study's process printed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+# Names that published copies of these files have, too.
+ARGUMENTS, RESULTS, FIGURES, CARD = "arguments.yaml", "results.json", "figures", "README.md"
+CHECKPOINT = "checkpoint-"
+
+
+@contextmanager
+def whole(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; when the block ends without an error, that file becomes `path`.
+
+    Args:
+        path: File or folder that is to be there whole or not at all. Its folder is made.
+        shared: Whether other processes may write the same file at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f"{path.name}.part")
+    yield part
+    os.replace(part, path)
+
+
+def write_whole(path: Path, text: str, shared: bool = False, sync: bool = False) -> Path:
+    """Write a text as UTF-8, whole or not at all.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+        shared: As in `whole`.
+        sync: Whether to wait until the disk has it, so that not even a power cut leaves half of it.
+    """
+    with whole(path, shared) as part, part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        if sync:
+            stream.flush()
+            os.fsync(stream.fileno())
+    return path
+
+
+class RunFolder:
+    """The files of one run. Nothing is read or made until it is asked for.
+
+    Args:
+        path: The run's `output_dir`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.arguments = self.path / ARGUMENTS
+        self.data = self.path / "data.json"
+        self.environment = self.path / "environment.json"
+        self.reference = self.path / "reference.parquet"
+        self.base_model = self.path / "base_model"
+        self.trajectory = self.path / "trajectory"
+        self.predictions = self.path / "predictions"
+        self.model = self.path / "model"
+        self.card = self.model / CARD
+        self.figures = self.model / FIGURES
+        self.results = self.path / RESULTS
+        self.log = self.path / "train.log"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has written its arguments here."""
+        return self.arguments.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run has written its results here, which it does last."""
+        return self.results.is_file()
+
+    @property
+    def parts(self) -> list[Path]:
+        """Folders inside a run folder: no other run folder is looked for in them."""
+        return [self.base_model, self.trajectory, self.predictions, self.model]
+
+    @property
+    def recorded(self) -> list[Path]:
+        """All files that a card can be written from again, as far as they are there: everything but weights."""
+        single = [self.arguments, self.data, self.environment, self.results, self.reference]
+        single.append(self.model / "config.json")
+        return sorted(
+            path
+            for path in (*single, *self.predictions.glob("*.parquet"), *self.trajectory.glob("*"))
+            if path.is_file()
+        )
+
+    def predictions_of(self, split: str) -> Path:
+        """The predictions on one test split."""
+        return self.predictions / f"{split}.parquet"
+
+    def labels_after(self, epoch: int) -> Path:
+        """The label trajectory's table of one epoch (1, 2, ...)."""
+        return self.trajectory / f"epoch_{epoch:04d}.parquet"
+
+    def tensors_after(self, epoch: int) -> Path:
+        """What else a method keeps of one epoch (1, 2, ...), for example prototypes."""
+        return self.trajectory / f"epoch_{epoch:04d}.safetensors"
+
+    def epochs(self) -> list[int]:
+        """The epochs (1, 2, ...) of the label trajectory, as far as they are written."""
+        return sorted(int(path.stem.removeprefix("epoch_")) for path in self.trajectory.glob("epoch_*.parquet"))
+
+    def sibling(self, system: str) -> RunFolder:
+        """The run of another system on the same fold and seed, where a study has it (`<system>/<fold>/<seed>`)."""
+        return RunFolder(self.path.parent.parent.parent / system / self.path.parent.name / self.path.name)
+
+    def write_arguments(self, given: Mapping[str, Any]) -> None:
+        """Write the fields that were given to the run."""
+        write_whole(self.arguments, yaml.safe_dump(dict(given), sort_keys=False))
+
+    def read_arguments(self) -> dict[str, Any]:
+        """The fields that were given to the run; empty where the file is not there."""
+        return dict(yaml.safe_load(self.arguments.read_text()) or {}) if self.is_begun else {}
+
+    def write_data(self, data: Mapping[str, Any]) -> None:
+        """Write down which data the run learns from."""
+        write_whole(self.data, json.dumps(data, indent=1))
+
+    def read_data(self) -> dict[str, Any] | None:
+        """Which data the run learns from; None where the file is not there."""
+        return json.loads(self.data.read_text()) if self.data.is_file() else None
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write down versions, commit and machine."""
+        write_whole(self.environment, json.dumps(environment, indent=1))
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions, commit and machine, as they were when the run began or last went on."""
+        return json.loads(self.environment.read_text())
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write the results; from then on the run is finished."""
+        write_whole(self.results, json.dumps(results, indent=1))
+
+    def read_results(self) -> dict[str, Any]:
+        """The content of `results.json`.
+
+        Raises:
+            FileNotFoundError: If the run is not finished.
+        """
+        return json.loads(self.results.read_text())

@@ -1,0 +1,51 @@
+"""The answers of a run to the utterances of one test split, beside what the raters said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.run_folder.columns import read_columns, write_columns
+
+
+WITHOUT_EMBEDDING = ("id", "speaker", "probabilities", "votes", "consensus")
+
+
+def write_predictions(
+    path: Path,
+    ids: Sequence[str],
+    speakers: Sequence[str],
+    probabilities: np.ndarray,
+    votes: np.ndarray,
+    consensus: np.ndarray,
+    embedding: np.ndarray | None = None,
+) -> Path:
+    """Write one row an utterance.
+
+    Args:
+        path: Parquet file, as `RunFolder.predictions_of` names it.
+        ids: N names.
+        speakers: N names.
+        probabilities: `(N, K)`, each row sums to 1.
+        votes: `(N, K)` counts.
+        consensus: `(N,)` class of the raters' consensus, or -1.
+        embedding: `(N, D)`, stored as float32; None where it is not kept.
+    """
+    columns: dict[str, Any] = {
+        "id": list(ids),
+        "speaker": list(speakers),
+        "probabilities": probabilities,
+        "votes": votes,
+        "consensus": consensus,
+    }
+    if embedding is not None:
+        columns["embedding"] = np.asarray(embedding, dtype=np.float32)
+    return write_columns(path, columns)
+
+
+def read_predictions(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Inverse of `write_predictions`; with `names` only these columns, as far as the file has them."""
+    return read_columns(path, names)

@@ -1,0 +1,33 @@
+"""What the raters said of a run's training utterances: the answer sheet, which no trainer opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_ambiser.run_folder.layout import RunFolder, whole
+
+
+COLUMNS = ("id", "reference_votes", "reference_label", "true_distribution")
+
+
+def write_reference(run: Path, table: pa.Table) -> Path:
+    """Write the columns `COLUMNS`, one row a training utterance or a segment of one."""
+    path = RunFolder(run).reference
+    with whole(path) as part:
+        pq.write_table(table, part)
+    return path
+
+
+def read_reference(run: Path) -> dict[str, np.ndarray]:
+    """What the raters said of the training utterances: columns of `reference.parquet`, and `row`: id -> row."""
+    table = pq.read_table(RunFolder(run).reference).to_pydict()
+    return {
+        "reference_votes": np.array(table["reference_votes"], dtype=np.float64),
+        "reference_label": np.array(table["reference_label"]),
+        "true_distribution": np.array(table["true_distribution"], dtype=np.float64),
+        "row": {i: n for n, i in enumerate(table["id"])},  # type: ignore[dict-item]
+    }

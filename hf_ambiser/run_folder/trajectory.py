@@ -1,0 +1,60 @@
+"""The label trajectory: what every training utterance's label was after each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from hf_ambiser.run_folder.columns import read_columns, write_columns
+from hf_ambiser.run_folder.layout import RunFolder, whole
+
+
+def write_trajectory(
+    run: Path, epoch: int, columns: Mapping[str, np.ndarray | Sequence[str]], tensors: Mapping[str, np.ndarray]
+) -> Path:
+    """Write the labels after one epoch: one row an utterance.
+
+    Args:
+        run: The run folder.
+        epoch: The epoch that has ended, from 1.
+        columns: `id (N,)`; `observed (N, K)`, what the raters said (zeros where the label was not given);
+            `target (N, K)`, what was trained on last; `weight (N,)`, how much it counted; and the method's own.
+        tensors: What else the method keeps of an epoch; written beside the table, and nothing where it is empty.
+    """
+    folder = RunFolder(run)
+    if tensors:
+        with whole(folder.tensors_after(epoch)) as part:
+            save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, part)
+    return write_columns(folder.labels_after(epoch), columns)
+
+
+def trajectory_epochs(run: Path) -> list[int]:
+    """Epochs (1, 2, ...) that have been written."""
+    return RunFolder(run).epochs()
+
+
+def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """Columns of one epoch: `id (N,)`, `observed (N, K)`, `target (N, K)`, `weight (N,)` and the method's own.
+
+    Raises:
+        FileNotFoundError: If that epoch was not written.
+    """
+    path = RunFolder(run).labels_after(epoch)
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has no label trajectory for epoch {epoch}; it has {trajectory_epochs(run)}.")
+    return read_columns(path)
+
+
+def read_last(run: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Columns and tensors of the last epoch that was written; two empty ones where none was."""
+    epochs = trajectory_epochs(run)
+    return (read_trajectory(run, epochs[-1]), read_tensors(run, epochs[-1])) if epochs else ({}, {})
+
+
+def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """The method's other tensors of one epoch; empty where it has none."""
+    path = RunFolder(run).tensors_after(epoch)
+    return load_file(path) if path.is_file() else {}

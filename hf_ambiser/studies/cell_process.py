@@ -1,0 +1,25 @@
+"""What a cell's process does: one ordinary run. Importing this module imports all that a run needs."""
+
+from __future__ import annotations
+
+import torch
+from transformers.utils import logging
+
+from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.run import run
+from hf_ambiser.studies.cells import Cell
+
+
+for _name in available_methods():
+    load_method(_name)
+
+
+def train(cell: Cell, threads: int) -> None:
+    """Train and score a cell, or go on where it was stopped."""
+    import datasets
+
+    torch.set_num_threads(threads)
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    run(RunArguments.from_mapping(cell.fields))

@@ -1,0 +1,159 @@
+"""The cells of a plan: system x data x fold x seed, each one ordinary run folder below `OUT/cells`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.splits import SplitError, split_family
+from hf_ambiser.methods import load_method
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.runs.arguments import nearest
+from hf_ambiser.studies.plan import Plan, PlanError, PlannedData
+
+
+CELLS, RUNNER = "cells", ".runner"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be.
+
+    Args:
+        system: Row of the table.
+        dataset_config: Fold or split.
+        seed: Its seed.
+        out: The study's folder.
+        key: Its run folder below `out/cells`, and what it is called.
+        fields: Everything `RunArguments.from_mapping` takes.
+        after: Fields that name another system, and the key of that system's cell of the same data and seed, which must
+            be finished first.
+    """
+
+    system: str
+    dataset_config: str
+    seed: int
+    out: Path
+    key: str
+    fields: dict[str, Any]
+    after: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out / CELLS / self.key
+
+    @property
+    def attempts(self) -> Path:
+        """Where the attempts at it are written down."""
+        return self.out / RUNNER / self.key
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run wrote its results, which it does last."""
+        return RunFolder(self.folder).is_finished
+
+    @property
+    def waits_for(self) -> list[tuple[str, str]]:
+        """What of `after` is not finished."""
+        return [(name, key) for name, key in self.after if not RunFolder(self.out / CELLS / key).is_finished]
+
+
+def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
+    """All cells of the systems that exist, seed by seed, so that a study that is cut short has whole seeds.
+
+    Args:
+        plan: The plan.
+        configs: Of each of the plan's data sets, the configs as `chosen_configs` gives them.
+        out: The study's folder.
+
+    Raises:
+        PlanError: If two cells would share a folder.
+    """
+    cells = []
+    systems = [system for system in plan.systems if not system.missing]
+    present = {system.name for system in systems}
+    for seed in plan.seeds:
+        for data, names in zip(plan.datasets, configs, strict=True):
+            for config in names:
+                for system in systems:
+                    key = _key(data, system.name, config, seed)
+                    after = tuple(
+                        (name, _key(data, system.fields[name], config, seed))
+                        for name in load_method(str(system.fields["method"])).arguments_class.of_system
+                        if system.fields.get(name) in present
+                    )
+                    fields = {
+                        **system.fields,
+                        "system": system.name,
+                        "dataset": data.dataset,
+                        "dataset_config": config,
+                        "seed": seed,
+                        "output_dir": str(out / CELLS / key),
+                        "disable_tqdm": True,
+                    }
+                    cells.append(Cell(system.name, config, seed, out, key, fields, after))
+    keys = [cell.key for cell in cells]
+    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if twice:
+        raise PlanError(f"two cells would share the folder {twice[0]}: give the data sets of the plan a `name` each.")
+    return cells
+
+
+def _key(data: PlannedData, system: str, config: str, seed: int) -> str:
+    return "/".join(filter(None, (data.name, system, config, f"seed-{seed}")))
+
+
+def chosen_configs(data: PlannedData) -> list[str]:
+    """The configs of a built data set that a plan asks for, families replaced by their folds.
+
+    Raises:
+        PlanError: If the data set is not there, or has no such config or fold.
+    """
+    try:
+        there = list(read_dataset_info(data.dataset)["configs"])
+    except FileNotFoundError as error:
+        hint = f" The plan says: {data.build}" if data.build else ""
+        raise PlanError(f"{error}.{hint}") from error
+    return choose(data, there, "it")
+
+
+def choose(data: PlannedData, there: Sequence[str], source: str) -> list[str]:
+    """Of the configs that are `there`, those that a plan asks for, in order."""
+    chosen: list[str] = []
+    families = sorted({split_family(config)[0] for config in there})
+    for wanted in data.configs:
+        try:
+            split_family(wanted)
+        except SplitError as error:
+            raise PlanError(f"dataset {data.dataset!r}: {error}") from error
+        found = [config for config in there if wanted in (config, split_family(config)[0])]
+        if not found:
+            raise PlanError(
+                f"dataset {data.dataset!r} has no config {wanted!r}{nearest(wanted, families)}; {source} has"
+                f" {families}. Build it with --configs {wanted}."
+            )
+        chosen += [config for config in found if config not in chosen]
+    if data.folds is None:
+        return chosen
+    folds = [split_family(config)[1] for config in chosen]
+    missing = [fold for fold in data.folds if fold not in folds]
+    if missing:
+        raise PlanError(f"dataset {data.dataset!r}: there is no fold {missing[0]!r}; there are {folds}.")
+    return [config for config, fold in zip(chosen, folds, strict=True) if fold in data.folds]
+
+
+def share(cells: Sequence[Cell], which: str) -> list[Cell]:
+    """Part i of n of the cells (`i/n`, from 1), every n-th, so that parts are of like size and kind.
+
+    Raises:
+        PlanError: If `which` is not of that form.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", which)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise PlanError(f"--cells {which} must be i/n with i from 1 to n, for example 1/4.")
+    return list(cells[int(match[1]) - 1 :: int(match[2])])

@@ -1,0 +1,133 @@
+"""What a run costs on this machine: measured optimiser steps and evaluation batches, times their number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.studies.cells import Cell
+from hf_ambiser.studies.progress import duration
+from hf_ambiser.training.trainer import AmbiSERTrainer
+
+
+_WARM, _STEPS = 2, 3  # steps that fill caches, and steps that are timed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one run, and how they came about; 0 where they could not be measured."""
+
+    seconds: float
+    words: str
+
+
+def measure(cells: Mapping[str, Cell], jobs: int) -> dict[str, Cost]:
+    """Cost of a cell of each system, on the share of this machine's cores that it would have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    try:
+        return {name: _cost(cell) for name, cell in tqdm(cells.items(), desc="measuring", unit="system")}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cost(cell: Cell) -> Cost:
+    from hf_ambiser.runs.run import prepare
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        try:
+            # Another cell's network or labels, which may not be there yet, cost nothing in a step.
+            fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
+            arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
+            trainer, tests = prepare(arguments)
+        except (ValueError, OSError) as error:
+            return Cost(0.0, f"time not measured ({' '.join(str(error).split())})")
+        opening = time.perf_counter() - start
+        total, words = 0.0, []
+        for ambiguous, epochs in _phases(trainer).items():
+            trainer.takes_ambiguous = lambda epoch, now=ambiguous: now  # type: ignore
+            seconds = median(timed_steps(trainer, _WARM, _STEPS))
+            per_epoch = math.ceil(len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps)
+            steps = round(epochs * per_epoch)
+            total += steps * seconds
+            words.append(f"{steps} steps of {1000 * seconds:.0f} ms" + (" with ambiguous clips" if ambiguous else ""))
+        evaluations: list[tuple[Any, int]] = [(test, 1) for test in tests.values()]
+        if trainer.eval_dataset is not None:
+            evaluations.append((trainer.eval_dataset, math.ceil(_epochs(trainer))))
+        batches = sum(n * math.ceil(len(data) / trainer.args.eval_batch_size) for data, n in evaluations)
+        if evaluations:
+            seconds = _timed_evaluation(trainer, evaluations[0][0])
+            total += batches * seconds
+            words.append(f"{batches} evaluation batches of {1000 * seconds:.0f} ms")
+        return Cost(total + opening, f"{duration(total + opening)} ({', '.join(words)}, {opening:.1f} s to open)")
+
+
+def _epochs(trainer: AmbiSERTrainer) -> float:
+    args = trainer.args
+    if args.max_steps > 0:
+        return args.max_steps * args.gradient_accumulation_steps / len(trainer.get_train_dataloader())
+    return args.num_train_epochs
+
+
+def _phases(trainer: AmbiSERTrainer) -> dict[bool, float]:
+    """Epochs without and with ambiguous clips: a warm-up's steps cost less."""
+    left, phases = _epochs(trainer), dict[bool, float]()
+    for epoch in range(math.ceil(left)):
+        taken = trainer.takes_ambiguous(epoch)
+        phases[taken] = phases.get(taken, 0.0) + min(1.0, left - epoch)
+    return phases
+
+
+def timed_steps(trainer: AmbiSERTrainer, warm: int, steps: int) -> list[float]:
+    """Seconds of each of `steps` optimiser steps of a prepared trainer, after `warm` that fill caches.
+
+    The trainer's model is changed by them.
+    """
+    model: Any = trainer.model
+    optimizer, batches, taken = trainer.create_optimizer(), _for_ever(trainer), []
+    trainer.current_gradient_accumulation_steps = n = trainer.args.gradient_accumulation_steps
+    model.train()
+    for _ in range(warm + steps):
+        start = time.perf_counter()
+        samples, _ = trainer.get_batch_samples(itertools.islice(batches, n), n, trainer.args.device)
+        for inputs in samples:
+            trainer.training_step(model, inputs)
+        optimizer.step()
+        trainer.step_taken()
+        optimizer.zero_grad()
+        _wait(trainer)
+        taken.append(time.perf_counter() - start)
+    return taken[warm:]
+
+
+def _for_ever(trainer: AmbiSERTrainer) -> Iterator[Any]:
+    return itertools.chain.from_iterable(trainer.get_train_dataloader() for _ in itertools.count())
+
+
+def _timed_evaluation(trainer: AmbiSERTrainer, data: Any) -> float:
+    """Seconds of one evaluation batch, the second one: the first fills caches."""
+    model: Any = trainer.model
+    seconds = 0.0
+    for inputs in itertools.islice(trainer.get_eval_dataloader(data), 2):
+        start = time.perf_counter()
+        trainer.prediction_step(model, inputs, prediction_loss_only=False)
+        _wait(trainer)
+        seconds = time.perf_counter() - start
+    return seconds
+
+
+def _wait(trainer: AmbiSERTrainer) -> None:
+    if trainer.args.device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,244 @@
+"""Waveform augmentation for contrastive learning and training: noise, gain, reverberation, pitch, or a mixture.
+
+IPR (section 2.3) makes the second view of an ambiguous utterance "through a mixing method ... adding noise, changing
+volume, adding reverberation, and changing pitch"; no ranges are given there, those of `AugmentConfig` are this
+project's choice.
+
+What is drawn depends on `(seed, epoch, key)` and on nothing else: not on the batch, the worker, the rank or the order,
+and no global random state is read or moved. A run resumed in mid-epoch therefore sees the same clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.training.augment_ops import (
+    COLOURS,
+    add_noise,
+    apply_gain,
+    noise_pool,
+    reverberate,
+    shift_pitch,
+    take_noise,
+)
+
+
+Array = np.ndarray
+OPERATIONS = (
+    "pitch",
+    "reverberation",
+    "noise",
+    "gain",
+)  # in the order in which they are applied: voice, room, microphone
+KINDS = ("mixed", *OPERATIONS)
+_LARGEST = 1e12  # squares summed in float32 must not overflow
+_TAPS = 9  # two-tap filters in a room response: 512 echoes
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Which augmentations, how often and how strong. Ranges are (low, high), drawn uniformly.
+
+    Args:
+        kind: One augmentation, always applied, or "mixed": each with its own probability, and at least one.
+        noise_probability: Chance of noise in a mixture, 0..1.
+        gain_probability: Chance of gain; a model that normalises its input does not see the gain by itself.
+        reverberation_probability: Chance of reverberation.
+        pitch_probability: Chance of a pitch shift.
+        snr_db: Signal-to-noise ratio over the whole clip, dB.
+        noise_colours: Drawn from with equal chance: "white", "pink" (1/f), "brown" (1/f^2).
+        gain_db: Gain, dB. Nothing is clipped: samples may pass 1.
+        t60_s: Reverberation time (-60 dB), seconds.
+        wet: Level of the echoes beside the direct sound, 0..1.
+        semitones: Pitch shift, -12..12. It moves formants too; larger shifts can change the emotion heard.
+        sampling_rate: Hz.
+    """
+
+    kind: str = "mixed"
+    noise_probability: float = 0.5
+    gain_probability: float = 0.5
+    reverberation_probability: float = 0.5
+    pitch_probability: float = 0.5
+    snr_db: tuple[float, float] = (10.0, 30.0)
+    noise_colours: tuple[str, ...] = ("white", "pink", "brown")
+    gain_db: tuple[float, float] = (-6.0, 6.0)
+    t60_s: tuple[float, float] = (0.1, 0.5)
+    wet: tuple[float, float] = (0.1, 0.4)
+    semitones: tuple[float, float] = (-2.0, 2.0)
+    sampling_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; allowed are {KINDS}.")
+        chances = {f"{name}_probability": getattr(self, f"{name}_probability") for name in OPERATIONS}
+        for name, value in chances.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; allowed is 0..1.")
+        if self.kind == "mixed" and not any(chances.values()):
+            raise ValueError(
+                "All probabilities are 0, but a mixture holds at least one; to train without, use no Augmenter."
+            )
+        limits = {
+            "snr_db": (-100, 200),
+            "gain_db": (-100, 100),
+            "t60_s": (0.01, 10),
+            "wet": (0, 1),
+            "semitones": (-12, 12),
+        }
+        for name, (lowest, highest) in limits.items():
+            pair = getattr(self, name)
+            if len(pair) != 2 or not lowest <= pair[0] <= pair[1] <= highest:
+                raise ValueError(
+                    f"{name} is {pair}; allowed is (low, high) with {lowest} <= low <= high <= {highest}."
+                )
+        if not self.noise_colours or not set(self.noise_colours) <= set(COLOURS):
+            raise ValueError(f"noise_colours is {self.noise_colours}; allowed is one or more of {tuple(COLOURS)}.")
+        if self.sampling_rate < 1000:
+            raise ValueError(f"sampling_rate is {self.sampling_rate}; allowed is 1000 Hz or more.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AugmentConfig:
+        """From plain values (YAML, JSON); lists become tuples. Raises ValueError on a name that is no field."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"AugmentConfig has no field {unknown}; allowed are {[f.name for f in fields(cls)]}.")
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for logs and cards."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class AugmentPlan:
+    """What was drawn for one clip; None where an augmentation is left out.
+
+    Args:
+        semitones: Pitch shift.
+        t60_s: Reverberation time.
+        wet: Level of the echoes.
+        echoes: `(2, m)` uniform numbers that place the echoes and give their signs.
+        snr_db: Signal-to-noise ratio.
+        colour: Of the noise.
+        offset: Where in the pool of noise to start, in [0, 1).
+        gain_db: Gain.
+    """
+
+    semitones: float | None = None
+    t60_s: float | None = None
+    wet: float = 0.0
+    echoes: Array | None = None
+    snr_db: float | None = None
+    colour: str = "white"
+    offset: float = 0.0
+    gain_db: float | None = None
+
+
+class Augmenter:
+    """Callable `(waveform, seed, epoch, key) -> waveform` of the same length; see the module's docstring."""
+
+    def __init__(self, config: AugmentConfig | Mapping[str, Any] | None = None) -> None:
+        if config is None or isinstance(config, Mapping):
+            config = AugmentConfig.from_dict(config or {})
+        self.config = config
+
+    def __call__(self, waveform: Array, seed: int, epoch: int, key: int | str) -> Array:
+        """Augment one clip.
+
+        Args:
+            waveform: `(T,)` floating point, T >= 1. It is not changed.
+            seed: The run's seed; it also keys the pool of noise.
+            epoch: Epoch, so that every epoch draws anew.
+            key: The utterance's id or index; `3` and `"3"` are two keys.
+
+        Returns:
+            `(T,)` float32, finite. A silent clip stays silent.
+
+        Raises:
+            ValueError: Not a one-dimensional, non-empty, finite floating-point array.
+        """
+        return self.apply(waveform, self.draw(seed, epoch, key), seed)
+
+    def draw(self, seed: int, epoch: int, key: int | str) -> AugmentPlan:
+        """What `(seed, epoch, key)` asks for."""
+        config = self.config
+        # A fixed number of draws, whatever is applied: changing one probability leaves all other draws as they were.
+        u = _generator(seed, epoch, key).random(12 + 2 * _TAPS)
+
+        def between(limits: tuple[float, float], at: float) -> float:
+            return float(limits[0] + (limits[1] - limits[0]) * at)
+
+        chosen = self._choose(u[:4], float(u[4]))
+        colours = config.noise_colours
+        return AugmentPlan(
+            semitones=between(config.semitones, u[5]) if "pitch" in chosen else None,
+            t60_s=between(config.t60_s, u[6]) if "reverberation" in chosen else None,
+            wet=between(config.wet, u[7]),
+            echoes=u[12:].reshape(2, _TAPS),
+            snr_db=between(config.snr_db, u[8]) if "noise" in chosen else None,
+            colour=colours[int(u[9] * len(colours))],
+            offset=float(u[10]),
+            gain_db=between(config.gain_db, u[11]) if "gain" in chosen else None,
+        )
+
+    def _choose(self, chances: Array, fallback: float) -> list[str]:
+        """The operations to apply; where a mixture came out empty, one, in proportion to the probabilities."""
+        if self.config.kind != "mixed":
+            return [self.config.kind]
+        probability = [getattr(self.config, f"{name}_probability") for name in OPERATIONS]
+        chosen = [name for name, p, chance in zip(OPERATIONS, probability, chances, strict=True) if chance < p]
+        if chosen:
+            return chosen
+        bounds = np.cumsum(probability)
+        return [OPERATIONS[int(np.searchsorted(bounds, fallback * bounds[-1], side="right"))]]
+
+    def apply(self, waveform: Array, plan: AugmentPlan, seed: int) -> Array:
+        """Carry out a plan; arguments, result and errors as in `__call__`."""
+        out = _check(waveform)
+        rate = self.config.sampling_rate
+        if plan.semitones is not None:
+            out = shift_pitch(out, plan.semitones, rate)
+        if plan.t60_s is not None and plan.echoes is not None:
+            t60 = plan.t60_s * rate
+            signs = np.where(plan.echoes[1] < 0.5, -1.0, 1.0)
+            out = reverberate(out, echo_delays(t60, plan.echoes[0]), signs.tolist(), t60, plan.wet)
+        if plan.snr_db is not None:
+            pool = noise_pool(plan.colour, seed, rate)
+            out = add_noise(out, take_noise(pool, int(plan.offset * len(pool)), len(out)), plan.snr_db)
+        if plan.gain_db is not None:
+            out = apply_gain(out, plan.gain_db)
+        return out.copy() if np.may_share_memory(out, waveform) else out
+
+
+def echo_delays(t60: float, uniform: Array) -> list[int]:
+    """Delays in samples whose sums fill 0..`t60`: its half, quarter, eighth ..., each up to 20 % off by `uniform`."""
+    spread = 0.8 + 0.4 * np.asarray(uniform)
+    return [max(1, int(t60 * 0.5 ** (i + 1) * s)) for i, s in enumerate(spread)]
+
+
+def _check(waveform: Array) -> Array:
+    array = np.asarray(waveform)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(
+            f"waveform has shape {array.shape}; allowed is (samples,) with at least one: mix channels first."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"waveform is {array.dtype}; allowed is floating point, -1..1: divide int16 by 32768.")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    largest = max(float(array.max()), -float(array.min()))
+    if not largest < _LARGEST:  # NaN included
+        raise ValueError(f"waveform has an extreme of {largest}; allowed are finite samples below {_LARGEST:g}.")
+    return array
+
+
+def _generator(seed: int, epoch: int, key: int | str) -> np.random.Generator:
+    name = key if isinstance(key, str) else index(key)
+    digest = hashlib.blake2b(repr((index(seed), index(epoch), name)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

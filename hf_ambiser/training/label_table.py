@@ -1,0 +1,84 @@
+"""What training believes of every training utterance: its target and its weight, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class LabelTable:
+    """Targets and weights of N training utterances, changed by a method while it trains.
+
+    `observed` is what the data say and never changes; the columns are what the method has made of it. All columns are
+    float32 or int64 whatever precision the model trains in, and are saved with every checkpoint.
+
+    Args:
+        ids: N utterance ids; row n is utterance `ids[n]`.
+        observed: `(N, K)` targets from the annotators; rows of zeros for unlabelled utterances.
+    """
+
+    def __init__(self, ids: Sequence[str], observed: Tensor) -> None:
+        if len(ids) != len(observed):
+            raise ValueError(f"label table: {len(ids)} ids for {len(observed)} rows of targets.")
+        if len(set(ids)) != len(ids):
+            repeated = next(i for i in ids if list(ids).count(i) > 1)
+            raise ValueError(f"label table: utterance {repeated!r} stands in the training data twice.")
+        self.ids = list(ids)
+        self.observed = observed.float()
+        self.columns: dict[str, Tensor] = {
+            "target": self.observed.clone(),
+            "weight": (self.observed.sum(dim=1) > 0).float(),
+        }
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add_column(self, name: str, values: Tensor) -> None:
+        """A further `(N, ...)` column of the method's own, float32 or int64."""
+        if values.dtype not in (torch.float32, torch.int64):
+            raise ValueError(f"label table: column {name!r} has dtype {values.dtype}; use float32 or int64.")
+        if len(values) != len(self):
+            raise ValueError(f"label table: column {name!r} has {len(values)} rows, the table {len(self)}.")
+        self.columns[name] = values
+
+    def write(self, index: Tensor, **values: Tensor) -> None:
+        """Set rows `index` `(M,)` of the named columns to `(M, ...)` values; indices must not repeat."""
+        for name, rows in values.items():
+            column = self.columns[name]
+            column[index.to(column.device)] = rows.to(column.device, column.dtype)
+
+    def to(self, device: torch.device | str) -> LabelTable:
+        """Move everything to a device, in place."""
+        self.observed = self.observed.to(device)
+        self.columns = {name: column.to(device) for name, column in self.columns.items()}
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray | list[str]]:
+        """A copy for the label trajectory: `id`, `observed (N, K)` and all columns, on the CPU."""
+        columns = {"observed": self.observed, **self.columns}
+        return {"id": self.ids, **{name: tensor.detach().cpu().numpy() for name, tensor in columns.items()}}
+
+    def state(self) -> dict[str, Tensor]:
+        """The columns, to be saved."""
+        return dict(self.columns)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave.
+
+        Raises:
+            ValueError: If columns or shapes are not this table's, as when resuming on other data.
+        """
+        if set(state) != set(self.columns):
+            raise ValueError(f"label table: the saved state has columns {sorted(state)}, not {sorted(self.columns)}.")
+        for name, values in state.items():
+            column = self.columns[name]
+            if values.shape != column.shape:
+                raise ValueError(
+                    f"label table: saved column {name!r} has shape {tuple(values.shape)}, this run needs"
+                    f" {tuple(column.shape)}: it was saved on other training data. Start a new run folder."
+                )
+        for name, values in state.items():
+            self.columns[name].copy_(values)

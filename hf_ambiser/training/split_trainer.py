@@ -1,0 +1,95 @@
+"""A Trainer of transformers that takes the splits of a built data set as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+from transformers import Trainer
+
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.arguments import AmbiSERTrainingArguments
+from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
+from hf_ambiser.training.preparation import evaluation_set, is_split, training_set
+from hf_ambiser.training.validation import ValidationMetrics
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class SplitTrainer(Trainer):
+    """Prepares splits for training and scoring; see `AmbiSERTrainer` for the arguments.
+
+    `data_collator`, `processing_class` and, for splits, `compute_metrics` are set here.
+    """
+
+    args: AmbiSERTrainingArguments
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: AmbiSERTrainingArguments,
+        train_dataset: TrainingSet | Dataset | None,
+        eval_dataset: EvaluationSet | Dataset | None,
+        feature_extractor: Any,
+        ambiguous_dataset: Dataset | None,
+        **kwargs: Any,
+    ) -> None:
+        if is_split(train_dataset) or is_split(eval_dataset):
+            feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
+            kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
+            how: Any = (type(self), args, model, feature_extractor)
+            # The other ranks find what the first one has computed.
+            with args.main_process_first(desc="data sets and features"):
+                if is_split(train_dataset):
+                    train_dataset = training_set(cast(Any, train_dataset), ambiguous_dataset, *how)
+                if is_split(eval_dataset):
+                    eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
+        if eval_dataset is None:
+            args.eval_strategy = "no"
+        self.collate = ClipCollator(feature_extractor)
+        self.training_metrics: dict[str, float] = {}
+        super().__init__(
+            model=cast(Any, model),
+            args=args,
+            data_collator=self.collate,
+            train_dataset=cast(Any, train_dataset),
+            eval_dataset=cast(Any, eval_dataset),
+            processing_class=feature_extractor,
+            **kwargs,
+        )
+
+    def bare_model(self) -> Any:
+        """The model without the wrappers of accelerate and peft."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def evaluation_set(self, split: EvaluationSet | Dataset) -> EvaluationSet:
+        """A split as this trainer scores it: whole utterances, with its own feature extractor."""
+        if not is_split(split):
+            return cast(EvaluationSet, split)
+        how: Any = (type(self), self.args, self.bare_model(), self.processing_class)
+        with self.args.main_process_first(desc="data sets and features"):
+            return evaluation_set(cast(Any, split), *how)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's; with `resume_from_checkpoint=True` it goes on from the newest checkpoint that is whole."""
+        if resume_from_checkpoint is True:
+            last = checkpoints.last_complete(Path(str(self.args.output_dir)))
+            resume_from_checkpoint = None if last is None else str(last)
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self.training_metrics = dict(output.metrics)
+        return output
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As the Trainer's; `eval_dataset` may be a split as `load_split` gives it."""
+        if is_split(eval_dataset):
+            eval_dataset = self.evaluation_set(eval_dataset)
+        return super().evaluate(eval_dataset, *args, **kwargs)
+
+    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's; `test_dataset` may be a split as `load_split` gives it."""
+        return super().predict(self.evaluation_set(test_dataset), *args, **kwargs)  # type: ignore[arg-type]

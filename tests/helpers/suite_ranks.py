@@ -1,0 +1,63 @@
+"""Run by `torchrun`: cases on two ranks, as they are and resumed, and faults that only ranks can show.
+
+    torchrun --nproc_per_node 2 suite_ranks.py FOLDER CASE ... [faults]
+
+Writes FOLDER/<as_is or fault>/<case>/rank<i> and FOLDER/resumed/<case>/{whole,stopped}.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch.distributed as dist
+from torch import Tensor
+from transformers import TrainingArguments
+
+import hf_ambiser.methods.ipr.trainer as ipr
+import hf_ambiser.training.trainer as base
+from helpers.suite_checks import interrupted_runs, local_mean
+from helpers.suite_methods import cannot, run, settings
+from hf_ambiser.training.distributed import gather_with_gradient, rank
+
+
+HALF = {"per_device_train_batch_size": 4}
+
+
+def gather_detached(tensor: Tensor) -> tuple[Tensor, int]:
+    bank, start = gather_with_gradient(tensor)
+    return bank.detach(), start
+
+
+FAULTS = {
+    # Each rank keeps to itself what it saw.
+    "gather": mock.patch.object(base, "gather_rows", dict),
+    # Contrast with clips of the other rank gives no gradient to them.
+    "gradient_gather": mock.patch.object(ipr, "gather_with_gradient", gather_detached),
+    # Losses are means over this rank's rows.
+    "local_mean": mock.patch.object(base.AmbiSERTrainer, "effective_mean", local_mean),
+}
+
+
+def train(folder: Path, case: str) -> None:
+    run(case, folder / "run", **settings(case, "ranks", **HALF)).save(folder / f"rank{rank()}")
+
+
+def main(folder: Path, cases: list[str], faults: bool) -> None:
+    assert TrainingArguments(output_dir=str(folder), use_cpu=True).device.type == "cpu"  # starts the process group
+    for case in cases:
+        if not cannot(case, "ranks"):
+            train(folder / "as_is" / case, case)
+        if not cannot(case, "resume"):
+            interrupted_runs(case, folder / "resumed" / case, stops=(3, 6), arguments=HALF)
+    for name, fault in FAULTS.items() if faults else ():
+        with fault:
+            train(folder / name / "ipr", "ipr")
+    # Without this a rank may abort at exit, after all work is done.
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [arg for arg in sys.argv[2:] if arg != "faults"], faults="faults" in sys.argv)
