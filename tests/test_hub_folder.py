@@ -27,6 +27,7 @@ from hf_ambiser.models import (
 
 FOLDER = Path(hub_folder.__file__).parent
 COPIED = {
+    "bfloat16_layers.py",
     "configuration_logmel.py",
     "configuration_prototype.py",
     "configuration_waveform.py",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from .bfloat16_layers import guard_bfloat16
 from .configuration_logmel import LogMelConfig
 from .configuration_waveform import WaveformClassifierConfig
 from .feature_extractor import encoder_feature_extractor
@@ -69,6 +70,7 @@ class WaveformClassifier(PreTrainedModel):
         # The dtype of the whole model, not the one that the encoder's own checkpoint was once saved in.
         encoder = AutoModel.from_config(config.encoder_config, dtype=torch.get_default_dtype())
         repair_padding(encoder)
+        guard_bfloat16(encoder)
         return encoder
 
     @classmethod
