@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from hf_ambiser.models import LogMelConfig, load_family
-from hf_ambiser.run_folder.layout import whole
 from hf_ambiser.runs.arguments import nearest
+from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.model_arguments import ModelArguments
 
@@ -18,8 +18,7 @@ from hf_ambiser.training.model_arguments import ModelArguments
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
     """Model and feature extractor: a pretrained encoder or one from scratch, frozen in part, or with LoRA.
 
-    With LoRA the model without adapter is saved to `base`: an adapter is worth nothing without the very head and
-    encoder it was trained on, and those are nowhere else.
+    With LoRA the model without adapter is saved to `base`.
 
     Raises:
         ValueError: If a field is not one of the configuration's, or there is no such encoder.
@@ -54,10 +53,8 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     elif arguments.freeze == "encoder":
         model.freeze_encoder()
     if arguments.lora:
-        if not base.is_dir() and rank() == 0:
-            with whole(base) as part:  # a save cut short must not pass for the base model
-                model.save_pretrained(part)
-                extractor.save_pretrained(part)
+        if rank() == 0:
+            save_base(model, extractor, base)
         return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
 

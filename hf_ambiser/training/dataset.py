@@ -210,6 +210,7 @@ class EvaluationSet(TorchDataset):
     `votes (N, K)` are the raters' counts and `consensus (N,)` their consensus class or -1; both come from the
     `reference_*` columns, so an unlabelled split can be scored too. `agreement (N,)` tells clear from ambiguous clips.
     With `segment_seconds`, N counts the segments of the clips (see `ClipStore`), each with its clip's answer.
+    `sources` says from which split of a built data set they are.
     """
 
     def __init__(
@@ -219,6 +220,7 @@ class EvaluationSet(TorchDataset):
         cache_gb: float = 0.5,
         segment_seconds: float | None = None,
     ) -> None:
+        self.sources = sources_of(dataset)
         self._store = ClipStore(dataset, max_seconds, cache_gb, segment_seconds)
         rows = self._store.clip
         self.ids: Sequence[str] = self._store.names(dataset["id"])
