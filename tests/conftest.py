@@ -68,12 +68,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory):
-    """Every method, and planted faults, trained once by two processes; the folder of their traces."""
-    from helpers.suite_methods import METHODS, two_rank_runs
+# Files in the order of how long they take, for whoever is given the longest one last makes all others wait.
+_LONGEST = ("two_ranks", "every_method", "killed_runs", "push", "planted_faults", "python_first", "slc", "meta", "run")
 
-    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"), *METHODS, "faults")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; within a file the order stays."""
+    order = {f"test_{name}": place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -2,7 +2,8 @@
 
 Methods are found by listing. A property is a function of `suite_checks.py` or `suite_loads.py`; the conditions are
 those of `suite_methods.BASE`: float32 on a CPU, no dropout, masking or layer drop unless a property is about them.
-Each method runs everything once; of a method's variants "learns" and "loads" are run, the rest is marked slow.
+Each method runs everything once; of a method's variants "learns" and "loads" are run, the rest is marked slow. The two
+properties that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
 """
 
 from __future__ import annotations
@@ -13,28 +14,20 @@ from dataclasses import fields
 import pytest
 from helpers import suite_loads
 from helpers.suite_checks import (
-    assert_same_run_folder,
     check_accumulation,
     check_checkpointing,
     check_learns,
     check_precision,
-    check_ranks,
     check_resume,
     check_skipped,
     check_unread,
 )
-from helpers.suite_methods import METHODS, PROPERTIES, VARIANTS, cannot, killed_runs, two_rank_runs
+from helpers.suite_methods import METHODS, PROPERTIES, VARIANTS, needs
 
 from hf_ambiser.methods import load_method
 
 
 EVERY = [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS)]
-
-
-def needs(case: str, prop: str) -> None:
-    reason = cannot(case, prop)
-    if reason:
-        pytest.skip(f"{case} declares that it cannot have '{prop}': {reason}")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,62 +124,6 @@ def test_adapter_loads_where_the_package_is_missing(case, elsewhere):
 def test_accumulation_changes_nothing(case, encoder, tmp_path):
     needs(case, "accumulation")
     check_accumulation(case, tmp_path, encoder=encoder)
-
-
-@pytest.mark.parametrize("case", METHODS)
-def test_two_ranks_equal_one_process(case, two_ranks, tmp_path):
-    needs(case, "ranks")
-    check_ranks(case, tmp_path, two_ranks)
-
-
-@pytest.mark.parametrize("case", METHODS)
-def test_two_ranks_resume_exactly(case, two_ranks):
-    needs(case, "resume")
-    folder = two_ranks / "resumed" / case
-    assert_same_run_folder(folder / "stopped", folder / "whole")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", VARIANTS)
-def test_variants_on_two_ranks(case, tmp_path):
-    two_rank_runs(tmp_path, case)
-    if not cannot(case, "ranks"):
-        check_ranks(case, tmp_path / "one", tmp_path)
-    if not cannot(case, "resume"):
-        folder = tmp_path / "resumed" / case
-        assert_same_run_folder(folder / "stopped", folder / "whole")
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """Two processes in which every method is trained, killed many times, and finished."""
-    return killed_runs(tmp_path_factory.mktemp("killed"), *(case for case in METHODS if not cannot(case, "resume")))
-
-
-def check_killed(case, folder):
-    from helpers.suite_kill import read_attempts
-
-    attempts = read_attempts(folder / case)
-    *killed, last = attempts["planted"]
-    assert all(attempt["killed"] for attempt in killed) and last["status"] == 0, attempts["planted"]
-    for kind in ("planted", "random"):
-        left = [attempt["last"] for attempt in attempts[kind]]
-        assert left == sorted(left), f"a whole checkpoint was lost: {left}"
-        assert any(attempt["killed"] for attempt in attempts[kind])
-        assert_same_run_folder(folder / case / kind, folder / case / "whole")
-
-
-@pytest.mark.parametrize("case", METHODS)
-def test_killed_at_any_moment_and_resumed_is_bit_equal(case, killed):
-    needs(case, "resume")
-    check_killed(case, killed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", VARIANTS)
-def test_variants_killed_and_resumed(case, tmp_path):
-    needs(case, "resume")
-    check_killed(case, killed_runs(tmp_path, case))
 
 
 @pytest.mark.parametrize("case", EVERY)

@@ -62,16 +62,16 @@ def test_without_opensmile_the_error_says_what_to_do(monkeypatch):
         opensmile_features(np.zeros(800, np.float32))
 
 
+@pytest.mark.opensmile
 @pytest.mark.parametrize("samples", [1, 400, 559, 560, 8000])
 def test_same_frames_as_ours(samples):
-    pytest.importorskip("opensmile")
     wave = utterance()[:samples]
     features = opensmile_features(wave)
     assert features.shape == tuple(Acoustic32FeatureExtractor().extract(wave).shape) and np.isfinite(features).all()
 
 
+@pytest.mark.opensmile
 def test_agrees_on_made_speech():
-    pytest.importorskip("opensmile")
     # openSMILE reads 16-bit samples.
     figures = compare([(np.round(utterance(seed) * 32768) / 32768).astype(np.float32) for seed in range(4)])
     assert min(value for name, value in figures.items() if name.startswith("mfcc")) > 0.9999
@@ -79,10 +79,9 @@ def test_agrees_on_made_speech():
     assert figures["f0 where both voiced"] > 0.99 and figures["f0 within 20 % where both voiced"] > 0.99
 
 
-@pytest.mark.slow
+@pytest.mark.opensmile
 @pytest.mark.skipif("CREMA_D_ROOT" not in os.environ, reason="CREMA_D_ROOT is not set")
 def test_agrees_on_crema_d():
-    pytest.importorskip("opensmile")
     import soundfile
 
     paths = sorted(Path(os.environ["CREMA_D_ROOT"]).rglob("*.flac")) or sorted(

@@ -1,7 +1,7 @@
 """The shared suite catches what it is there to catch: each test plants one fault and sees the property break.
 
-That the properties hold without the fault is `test_every_method.py`. Faults that only ranks show are planted by
-`suite_ranks.py`. A fault is planted in the method in which it can show at all, IPR where state is needed.
+That the properties hold without the fault is `test_every_method.py`. Faults that only ranks show are planted in
+`test_two_ranks.py`. A fault is planted in the method in which it can show at all, IPR where state is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from helpers.suite_checks import (
     check_checkpointing,
     check_learns,
     check_precision,
-    check_ranks,
     check_resume,
     check_skipped,
     check_unread,
@@ -103,15 +102,6 @@ def test_an_undeclared_exception(tmp_path, monkeypatch):
     monkeypatch.setattr(IPRTrainer, "exceptions", {})
     with caught("differs|instead of"):
         check_accumulation("ipr", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [("gather", "not bit-equal"), ("gradient_gather", "differs|instead of"), ("local_mean", "differs|instead of")],
-)
-def test_ranks_that_do_not_share(fault, words, two_ranks, tmp_path):
-    with caught(words):
-        check_ranks("ipr", tmp_path, two_ranks, fault)
 
 
 # ---- resuming ------------------------------------------------------------------------------------------------------

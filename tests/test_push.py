@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.hub_client import ROOT, commands
+from helpers.hub_client import HubClient
 from helpers.hub_endpoint import HubEndpoint
 from helpers.made_run import built, fields
 
@@ -43,32 +40,10 @@ def hub() -> Iterator[HubEndpoint]:
         yield endpoint
 
 
-class Client:
-    """The process that pushes."""
-
-    def __init__(self, hub: HubEndpoint, finished: Path, home: Path) -> None:
-        self.hub, self.pid = hub, 0
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "helpers" / "suite_push.py"), str(finished)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=str(ROOT)),
-        )  # fmt: skip
-        hub.on_kill = lambda: os.kill(self.pid, signal.SIGKILL)
-
-    def push(self, repo: str) -> int:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(f"{repo}\n")
-        self.process.stdin.flush()
-        self.pid = int(self.process.stdout.readline().split()[1])
-        return int(self.process.stdout.readline().split()[1])
-
-
 @pytest.fixture(scope="module")
-def client(hub, finished, tmp_path_factory) -> Iterator[Client]:
-    client = Client(hub, finished, tmp_path_factory.mktemp("home"))
-    yield client
-    client.process.stdin.close()  # type: ignore[union-attr]
-    assert client.process.wait(timeout=20) == 0
+def client(hub, finished, tmp_path_factory) -> Iterator[HubClient]:
+    with HubClient(hub, tmp_path_factory.mktemp("home"), finished) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -79,23 +54,26 @@ def requests(client, hub, finished) -> list[tuple[str, str]]:
     return list(hub.requests)
 
 
-def expected(finished: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def expected(finished) -> dict[str, bytes]:
     """What is to be published, the card apart."""
     files = publication(read_facts(finished)).files
     return {name: v if isinstance(v, bytes) else v.read_bytes() for name, v in files.items()}
 
 
-def assert_whole_at_every_moment(hub: HubEndpoint, repo: str, finished: Path) -> None:
+def assert_whole_at_every_moment(hub: HubEndpoint, repo: str, expected: dict[str, bytes]) -> None:
     """Whoever looked, whenever, saw nothing or everything."""
     first, *later = hub.history(repo, "model")
     assert set(first.files) <= {GIT}
     for commit in later:
         files = {name: content for name, content in commit.files.items() if name not in (GIT, "README.md")}
-        assert files == expected(finished) and b"hf_ambiser:card" in commit.files["README.md"]
+        assert files == expected and b"hf_ambiser:card" in commit.files["README.md"]
 
 
-def test_an_undisturbed_push_is_one_commit_with_everything_and_a_tag_that_its_card_pins(requests, hub, finished):
-    assert_whole_at_every_moment(hub, "me/whole", finished)
+def test_an_undisturbed_push_is_one_commit_with_everything_and_a_tag_that_its_card_pins(
+    requests, hub, finished, expected
+):
+    assert_whole_at_every_moment(hub, "me/whole", expected)
     assert len(hub.history("me/whole", "model")) == 2
     files = hub.files("me/whole")
     (tag, commit), *others = hub.tags("me/whole").items()
@@ -119,29 +97,29 @@ def test_the_same_push_again_changes_nothing(client, requests, hub):
 
 
 @pytest.mark.parametrize("how", [503, "drop_after", *(pytest.param(h, marks=pytest.mark.slow) for h in (429, "drop"))])
-def test_a_failure_at_any_request_is_survived_by_the_push_itself(client, requests, hub, finished, how):
+def test_a_failure_at_any_request_is_survived_by_the_push_itself(client, requests, hub, expected, how):
     for at, request in enumerate(requests):
         repo = f"me/passing-{how}-{at}"
         hub.reset_log()
         hub.fail(at=at, how=how)
         assert client.push(repo) == 0, (request, how)
         assert hub.failed, f"request {at} was never made"
-        assert_whole_at_every_moment(hub, repo, finished)
+        assert_whole_at_every_moment(hub, repo, expected)
         assert len(hub.history(repo, "model")) == 2, f"a second commit after {how} at {request}"
         assert list(hub.tags(repo).values()) == [hub.history(repo, "model")[-1].oid]
 
 
 @pytest.mark.parametrize("how", ["kill", "kill_after"])
-def test_killed_at_any_request_the_same_push_again_finishes(client, requests, hub, finished, how):
+def test_killed_at_any_request_the_same_push_again_finishes(client, requests, hub, expected, how):
     for at, request in enumerate(requests):
         repo = f"me/killed-{how}-{at}"
         hub.reset_log()
         hub.fail(at=at, how=how)
         assert client.push(repo) == -signal.SIGKILL, (request, how)
         if at or how == "kill_after":
-            assert_whole_at_every_moment(hub, repo, finished)
+            assert_whole_at_every_moment(hub, repo, expected)
         assert client.push(repo) == 0, (request, how)
-        assert_whole_at_every_moment(hub, repo, finished)
+        assert_whole_at_every_moment(hub, repo, expected)
         assert len(hub.history(repo, "model")) == 2
         assert list(hub.tags(repo).values()) == [hub.history(repo, "model")[-1].oid]
 
@@ -152,14 +130,12 @@ def one_line(capsys) -> str:
     return line
 
 
-def test_what_the_hub_refuses_is_one_line(finished, hub, tmp_path):
+def test_what_the_hub_refuses_is_one_line(client, finished, hub):
     hub.reset_log()
     hub.store.create("me/public", private=False)
     hub.fail(when=lambda method, path: "/never/" in path and "/commit/" in path, how=503, times=100)
     push = ["hf-ambiser", "push", str(finished)]
-    answers = commands(
-        hub,
-        tmp_path,
+    answers = client.commands(
         [*push, "me/public", "--private"],
         [*push, "them/not-mine"],
         [*push, "me/never"],
@@ -199,10 +175,10 @@ def test_offline_and_without_a_token_it_says_so(finished, capsys, monkeypatch):
     assert "there is no token of the Hub" in one_line(capsys)
 
 
-def test_a_dry_run_needs_neither_token_nor_network_and_lists_every_file(finished, capsys):
+def test_a_dry_run_needs_neither_token_nor_network_and_lists_every_file(finished, expected, capsys):
     assert main(["push", str(finished), "me/x", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert all(f"  {name}\n" in said for name in [*expected(finished), "README.md"])
+    assert all(f"  {name}\n" in said for name in [*expected, "README.md"])
     assert "Nothing was sent" in said
 
 
@@ -231,12 +207,12 @@ def test_the_trainers_own_push_is_refused(tmp_path):
         trainer().push_to_hub()
 
 
-def test_somebody_elses_model_is_not_written_over(finished, hub, tmp_path):
+def test_somebody_elses_model_is_not_written_over(client, finished, hub):
     hub.reset_log()
     hub.store.create("me/taken").put({"README.md": b"# Mine\n", "model.safetensors": b"weights", "notes.txt": b"x"})
     hub.store.create("me/announced").put({"README.md": b"# Coming soon\n"})
     push = ["hf-ambiser", "push", str(finished)]
-    answers = commands(hub, tmp_path, [*push, "me/taken"], [*push, "me/announced"])
+    answers = client.commands([*push, "me/taken"], [*push, "me/announced"])
     assert [status for status, _, _ in answers] == [2, 0]
     assert "holds files that hf_ambiser did not put there (model.safetensors" in answers[0][2]
     assert hub.files("me/taken")["model.safetensors"] == b"weights"
@@ -245,7 +221,7 @@ def test_somebody_elses_model_is_not_written_over(finished, hub, tmp_path):
     assert "# Coming soon" in card and "## Limits and risks" in card
 
 
-def test_a_card_edited_on_the_hub_stays_and_edits_on_both_sides_are_asked_about(finished, hub, tmp_path):
+def test_a_card_edited_on_the_hub_stays_and_edits_on_both_sides_are_asked_about(client, finished, hub, tmp_path):
     import shutil
 
     hub.reset_log()
@@ -256,38 +232,38 @@ def test_a_card_edited_on_the_hub_stays_and_edits_on_both_sides_are_asked_about(
     def card() -> str:
         return hub.files("me/edited")["README.md"].decode()
 
-    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    assert [status for status, _, _ in client.commands(push)] == [0]
     files = hub.files("me/edited")
     there = card().replace("license: unknown", "license: mit").replace("## Results", "## Results, by Bo")
     files["README.md"] = there.encode()
     hub.store.get("me/edited").put(files)
-    (status, out, _), *_ = commands(hub, tmp_path, push)
+    (status, out, _), *_ = client.commands(push)
     assert status == 0 and card() == there and "header: license" in out
     path = here / "model" / "README.md"
     path.write_text(path.read_text().replace("## Data", "## Data, by Anna"))
-    answers = commands(hub, tmp_path, push, [*push, "--card", "hub"])
+    answers = client.commands(push, [*push, "--card", "hub"])
     assert [status for status, _, _ in answers] == [2, 0]
     assert "section data" in answers[0][2] and "section results" in answers[0][2] and "--card local" in answers[0][2]
     assert "by Bo" in card() and "by Anna" not in card()
-    assert [status for status, _, _ in commands(hub, tmp_path, [*push, "--card", "local"])] == [0]
+    assert [status for status, _, _ in client.commands([*push, "--card", "local"])] == [0]
     assert "by Anna" in card() and "by Bo" not in card() and "license: unknown" in card()
 
 
-def test_what_an_earlier_push_left_is_deleted_and_what_others_put_there_stays(finished, hub, tmp_path):
+def test_what_an_earlier_push_left_is_deleted_and_what_others_put_there_stays(client, finished, hub, tmp_path):
     import shutil
 
     hub.reset_log()
     here = tmp_path / "run"
     shutil.copytree(finished, here)
     push = ["hf-ambiser", "push", str(here), "me/renewed"]
-    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    assert [status for status, _, _ in client.commands(push)] == [0]
     files = hub.files("me/renewed")
     hub.store.get("me/renewed").put(
         {**files, "figures/old.png": b"x", "model-00001-of-00002.safetensors": b"x", "notes.txt": b"n"}
     )
     results = json.loads((here / "results.json").read_text())
     (here / "results.json").write_text(json.dumps({**results, "parameters": 1}))
-    assert [status for status, _, _ in commands(hub, tmp_path, push)] == [0]
+    assert [status for status, _, _ in client.commands(push)] == [0]
     after = hub.files("me/renewed")
     assert set(after) == {*files, "notes.txt"} and json.loads(after["results.json"])["parameters"] == 1
     assert len(hub.tags("me/renewed")) == 2  # the former content can still be asked for

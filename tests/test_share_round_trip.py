@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.hub_client import ROOT, commands
+from helpers.hub_client import ROOT, HubClient
 from helpers.hub_endpoint import HubEndpoint
 from helpers.made_data import _wav2vec2
 from helpers.made_run import built, fields
@@ -99,24 +99,22 @@ def runs(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def hub(runs) -> Iterator[HubEndpoint]:
     with HubEndpoint() as endpoint:
-        home = runs / "home"
-        answers = commands(
-            endpoint,
-            home,
-            ["hf-ambiser", "push", str(runs / "run"), "me/model"],
-            ["hf-ambiser", "push", str(runs / "lora"), "me/adapter", "--private"],
-            ["hf-ambiser", "push", str(runs / "dataset"), "me/data"],
-            [
-                "train.py",
-                "--config",
-                str(runs / "run" / "arguments.yaml"),
-                "--push_to_hub",
-                "--hub_model_id",
-                "me/trained",
-            ],
-            [*build(runs), "--push_to_hub", "me/built", "--private"],
-            [*build(runs), "--push_to_hub", "me/other", "--seed", "1"],
-        )
+        with HubClient(endpoint, runs / "home") as client:
+            answers = client.commands(
+                ["hf-ambiser", "push", str(runs / "run"), "me/model"],
+                ["hf-ambiser", "push", str(runs / "lora"), "me/adapter", "--private"],
+                ["hf-ambiser", "push", str(runs / "dataset"), "me/data"],
+                [
+                    "train.py",
+                    "--config",
+                    str(runs / "run" / "arguments.yaml"),
+                    "--push_to_hub",
+                    "--hub_model_id",
+                    "me/trained",
+                ],
+                [*build(runs), "--push_to_hub", "me/built", "--private"],
+                [*build(runs), "--push_to_hub", "me/other", "--seed", "1"],
+            )
         assert [status for status, _, _ in answers] == [0, 0, 0, 0, 0, 2], [err[-600:] for _, _, err in answers]
         assert "built in another way" in answers[-1][2] and "seed" in answers[-1][2]
         evil(endpoint)

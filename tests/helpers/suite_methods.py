@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -78,6 +79,13 @@ def cannot(case: str, prop: str) -> str | None:
     """Why a case cannot have a property under any arguments, if it says so."""
     reason, holds_with = load_method(case.partition(":")[0]).exceptions.get(prop, ("", {}))
     return reason if holds_with is None else None
+
+
+def needs(case: str, prop: str) -> None:
+    """Skip a test of a property that a case says it cannot have."""
+    reason = cannot(case, prop)
+    if reason:
+        pytest.skip(f"{case} declares that it cannot have '{prop}': {reason}")
 
 
 def declared_exceptions() -> list[str]:
