@@ -120,7 +120,7 @@ def posterior(
     elif block is None:
         raise AggregationError(
             f"aggregation={aggregation!r} within='group' needs to know each utterance's group, which these ratings do"
-            " not say. Build a data set (dataset_scripts/), or use within='corpus'."
+            " not say. Build a data set (`hf-ambiser build`), or use within='corpus'."
         )
     for one in np.unique(block[utterance]):
         rows = block[utterance] == one
