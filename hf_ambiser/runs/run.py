@@ -15,8 +15,8 @@ import pyarrow as pa
 from transformers import set_seed
 
 from hf_ambiser.cards import write_card
-from hf_ambiser.data.card import REPLACED
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.split_source import SplitSource
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
@@ -246,7 +246,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
-        **({REPLACED: info[REPLACED]} if REPLACED in info else {}),
+        **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
     }
 
 
