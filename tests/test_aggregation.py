@@ -15,9 +15,10 @@ from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.simulated import Annotators, SimulationOptions
 from hf_ambiser.data.simulated.corpus import utterance_id
+from hf_ambiser.labels import aggregation
 from hf_ambiser.labels.aggregation import AggregationError, posterior
 from hf_ambiser.labels.policies import LabelPolicy, available_policies, get_policy
-from hf_ambiser.labels.votes import RatingArrays, aggregation, entropy_bits, soft_labels, tally
+from hf_ambiser.labels.votes import RatingArrays, entropy_bits, soft_labels, tally
 
 
 pytest.importorskip("crowdkit", reason="crowd-kit is not installed")
