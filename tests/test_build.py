@@ -317,7 +317,7 @@ def test_an_existing_folder_is_replaced_only_when_asked(root, tmp_path):
 
 
 def test_loading_errors_list_what_there_is(built, tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist.*dataset_scripts"):
+    with pytest.raises(FileNotFoundError, match="does not exist.*hf-ambiser build"):
         load_split(tmp_path / "none", "ipr-strict", "d1")
     with pytest.raises(FileNotFoundError, match="holds no build_report.json"):
         read_dataset_info(tmp_path)

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,20 +16,20 @@ from helpers.made_run import TINY
 from helpers.scripts import load_script
 from sklearn.metrics import roc_auc_score
 
-from hf_ambiser.data import build_cli
+from hf_ambiser import cli
 from hf_ambiser.data.card import REPLACED
 from hf_ambiser.label_analysis.noise_recovery import auroc, found_among_lowest, restored_labels
 from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import gain_table, kept_epoch, labels_table, on_replaced_labels, side_by_side, text
 from hf_ambiser.run_folder.columns import write_columns
+from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.studies import dispatch
 from hf_ambiser.studies.plan import PlanError, read_plan
 
 
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
-ROOT = Path(__file__).parent.parent
-PLANS = [ROOT / "train_scripts" / "configs" / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]
+PLANS = [SHIPPED / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]
 #            replaced -----  kept ----------------  ambiguous
 RATERS = [0, 1, 2, 3, 0, 0, 1, 1, 2, -1, 3]
 GIVEN = [1, 0, 1, 0, 0, 0, 1, 1, 2, 2]
@@ -201,9 +200,8 @@ def here(monkeypatch):
 
 def give(words: list[str]):
     """A build command, in this process."""
-    builds = "replace_labels" not in words[1]
-    main = partial(build_cli.main, "simulated") if builds else load_script(words[1]).main
-    return SimpleNamespace(returncode=main(words[2:]))
+    assert words[1:3] == ["-m", "hf_ambiser.cli"]
+    return SimpleNamespace(returncode=cli.main(words[3:]))
 
 
 def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, capsys):
@@ -225,8 +223,8 @@ def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, caps
 
 def tiny_plan(folder: Path) -> Path:
     build = (
-        "python dataset_scripts/simulated.py --root corpus --out base --n-utterances 60 --configs slc-strict"
-        " --no-progress && python dataset_scripts/replace_labels.py --dataset base --how confusion --share 0.4"
+        "hf-ambiser build simulated --root corpus --out base --n-utterances 60 --configs slc-strict"
+        " --no-progress && hf-ambiser add-label-noise --dataset base --how confusion --share 0.4"
         " --no-progress --out noisy"
     )
     systems = {name: {"method": method} for name, method in (("attention", "hard_vote"), ("soft_vote", "soft_vote"))}
@@ -290,7 +288,7 @@ def test_the_plans_build_what_they_read(path, tmp_path, monkeypatch):
     assert [words[words.index("--out") + 1] for words in given][1:] == [data.dataset for data in plan.datasets]
     asked = {
         f"{words[words.index('--how') + 1]}-{100 * float(words[words.index('--share') + 1]):.0f}"
-        for words in given if words[1].endswith("replace_labels.py")
+        for words in given if words[3] == "add-label-noise"
     }  # fmt: skip
     assert (
         asked

@@ -8,19 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.made_run import built
-from helpers.scripts import load_script
 
 from hf_ambiser.data import load_split, read_dataset_info
 from hf_ambiser.data.card import REPLACED, describe_replaced
 from hf_ambiser.data.label_noise import Replacement, confusion, new_labels, replace_labels
+from hf_ambiser.data.label_noise_cli import main
 from hf_ambiser.data.push import dataset_publication
 
 
 CHANGED = ("label", "votes", "soft_label", "ratings")
-
-
-def script():
-    return load_script("dataset_scripts/replace_labels.py")
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +125,11 @@ def test_report_and_card_say_how_many_of_which_class_became_which(source, noisy)
 
 
 def test_the_same_command_keeps_what_is_there_and_another_one_is_refused(source, noisy, tmp_path, capsys):
-    main = script().main
     arguments = ["--dataset", str(source), "--how", "confusion", "--share", "0.4", "--no-progress", "--out"]
     before = (noisy / "README.md").stat().st_mtime_ns
     assert main([*arguments, str(noisy)]) == 0 and "(was there)" in capsys.readouterr().out
     assert main([*arguments, str(noisy), "--seed", "1"]) == 2
-    assert re.fullmatch(r"replace_labels.py: .*\(seed differ\).*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"add_label_noise.py: .*\(seed differ\).*\n", capsys.readouterr().err)
     assert main([*arguments, str(source)]) == 2 and "labels are the raters'" in capsys.readouterr().err
     assert (noisy / "README.md").stat().st_mtime_ns == before
     again = made(source, tmp_path / "again", how="confusion")

@@ -120,7 +120,7 @@ def decode(data: bytes) -> np.ndarray:
     if rate != SAMPLING_RATE or samples.shape[1] != 1:
         raise ValueError(
             f"audio has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
-            " set with dataset_scripts/, or convert the audio with hf_ambiser.data.audio.inspect_audio first."
+            " set with `hf-ambiser build`, or convert the audio with hf_ambiser.data.audio.inspect_audio first."
         )
     return np.ascontiguousarray(samples[:, 0])
 

@@ -32,7 +32,7 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
     if not path.is_file():
         what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
         raise FileNotFoundError(
-            f"{dataset_dir} {what}, so it is not a built data set. Build one: python dataset_scripts/<corpus>.py"
+            f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
             f" --root RELEASE --out {dataset_dir}"
         )
     return json.loads(path.read_text(encoding="utf-8"))

@@ -57,9 +57,7 @@ def restored_labels(run: Path, data: Mapping[str, Any], epoch: int | None = None
             about how many were replaced.
     """
     if REPLACED not in data:
-        raise ValueError(
-            f"{run} was not trained on replaced labels; make some with dataset_scripts/replace_labels.py."
-        )
+        raise ValueError(f"{run} was not trained on replaced labels; make some with `hf-ambiser add-label-noise`.")
     epochs = trajectory_epochs(run)
     if not epochs:
         raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")

@@ -122,7 +122,7 @@ def posterior(
     elif block is None:
         raise AggregationError(
             f"aggregation={aggregation!r} within='group' needs to know each utterance's group, but these ratings have"
-            " group=None. Set RatingArrays.group, build a data set (dataset_scripts/), or use within='corpus'."
+            " group=None. Set RatingArrays.group, build a data set (`hf-ambiser build`), or use within='corpus'."
         )
     for one in np.unique(block[utterance]):
         rows = block[utterance] == one

@@ -50,7 +50,7 @@ def on_replaced_labels(groups: Sequence[Group]) -> list[Group]:
     chosen = [group for group in groups if REPLACED in group.first.data]
     if not chosen:
         raise ValueError(
-            "no run here was trained on replaced labels; make such data with dataset_scripts/replace_labels.py."
+            "no run here was trained on replaced labels; make such data with `hf-ambiser add-label-noise`."
         )
 
     def key(group: Group) -> tuple[str, ...]:

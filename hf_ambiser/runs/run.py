@@ -32,7 +32,7 @@ from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.dataset import EvaluationSet, describe
 from hf_ambiser.training.distributed import rank
-from hf_ambiser.training.preparation import frames_once, test_sets
+from hf_ambiser.training.preparation import frames_once
 from hf_ambiser.training.trainer import AmbiSERTrainer
 from hf_ambiser.training.validation import score
 
@@ -97,7 +97,7 @@ def save_run(
     given = dict(given_by(trainer, tests) if given is None else given)
     check_folder(Path(str(trainer.args.output_dir)), given)
     begin(trainer, given)
-    return finish(trainer, test_sets(tests, trainer), system or trainer.name)
+    return finish(trainer, trainer.test_sets(tests), system or trainer.name)
 
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
@@ -118,7 +118,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         validation = _load(data, data.validation_split, add) if data.validation_split else None
         tests = {name: _load(data, name, add) for name in data.test_splits}
     trainer = method(model, training, labelled, validation, feature_extractor=extractor, ambiguous_dataset=ambiguous)
-    return trainer, test_sets(tests, trainer)
+    return trainer, trainer.test_sets(tests)
 
 
 def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
