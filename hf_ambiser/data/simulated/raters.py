@@ -1,13 +1,13 @@
-"""Simulated annotators: each has a confusion matrix and a reliability, and rates some of the utterances.
+"""Simulated raters: each has a confusion matrix and a reliability, and rates some of the utterances.
 
-One rating of utterance `i` with distribution `p_i` by annotator `r`: a perceived class is drawn from `p_i` (what this
-listener hears in an ambiguous clip), then a reported class from row `perceived` of
+Rater `r` rates utterance `i` with distribution `p_i` in two steps. First a perceived class is drawn from `p_i` (what
+this listener hears in an ambiguous utterance), then a reported class from row `perceived` of
 
     M_r = reliability_r * C_r + (1 - reliability_r) * 1 s_r^T
 
-where `C_r` confuses classes (happiness with neutral more than with anger) and `s_r` is what the annotator answers
-without listening. So the expected vote shares are `p_i @ M_r`: noise in the manner of Dawid and Skene (1979) on top of
-true ambiguity, and the two can be told apart because both are known.
+where `C_r` confuses classes (happiness with neutral more than with anger) and `s_r` holds the answers that the rater
+gives without listening. So the expected vote shares are `p_i @ M_r`: noise as in Dawid and Skene (1979) on top of true
+ambiguity. Both are known, so they can be separated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_ambiser.data.simulated.keys import RATER_STREAM, generator, hash_names, 
 from hf_ambiser.data.simulated.ratings import SimulatedRatings
 
 
-# How often two classes are taken for each other, relative to 1 for a pair that is not named here.
+# How often raters confuse two classes; a pair that is not named here has 1.
 KINSHIP: dict[frozenset[str], float] = {
     frozenset({"happiness", "neutral"}): 5.0,
     frozenset({"sadness", "neutral"}): 5.0,
@@ -32,25 +32,25 @@ KINSHIP: dict[frozenset[str], float] = {
     frozenset({"fear", "surprise"}): 4.0,
     frozenset({"happiness", "surprise"}): 4.0,
 }
-# Streams of the keyed draws of one (seed, utterance, rater).
+# The streams of keyed draws for one (seed, utterance, rater).
 _ASSIGN, _PERCEIVE, _REPORT, _WHETHER_SECOND, _PERCEIVE_SECOND, _REPORT_SECOND = range(6)
 _PAIRS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Annotators:
-    """A pool of R annotators of K classes.
+class Raters:
+    """A pool of R raters for K classes.
 
     Args:
         classes: K class names.
-        names: R annotator names; a rating is keyed by the name, so a pool in another order answers the same.
-        confusion: (R, K, K), row = perceived class, column = reported class, rows sum to 1.
-        reliability: (R,) in [0, 1], share of the answers that listening decides.
-        spam: (R, K), what the other answers are drawn from, rows sum to 1.
-        second_label: (R,) in [0, 1], how often a second label is tried for (it is dropped where it repeats the first).
+        names: R names. A rating depends on the rater's name, so a pool in another order gives the same ratings.
+        confusion: (R, K, K), row = perceived class, column = reported class; rows sum to 1.
+        reliability: (R,) in [0, 1], share of the answers that depend on listening.
+        spam: (R, K), distribution of the other answers; rows sum to 1.
+        second_label: (R,) in [0, 1], how often a second label is drawn (it is dropped if it repeats the first).
 
     Raises:
-        ValueError: a shape, or a value outside its range; the message names it.
+        ValueError: If a shape is wrong or a value is out of range; the message names it.
     """
 
     classes: tuple[str, ...]
@@ -61,14 +61,14 @@ class Annotators:
     second_label: np.ndarray
 
     def __post_init__(self) -> None:
-        """Check the pool."""
+        """Check shapes and ranges."""
         r, k = len(self.names), len(self.classes)
         if r == 0 or len(set(self.names)) != r:
-            raise ValueError(f"names: {list(self.names)[:8]} must be at least one annotator, each named once.")
+            raise ValueError(f"names: {list(self.names)[:8]} must be at least one rater, each named once.")
         for name, shape in (("confusion", (r, k, k)), ("reliability", (r,)), ("spam", (r, k)), ("second_label", (r,))):
             value = np.asarray(getattr(self, name), dtype=np.float64)
             if value.shape != shape:
-                raise ValueError(f"{name}: shape {value.shape} must be {shape} ({r} annotators, {k} classes).")
+                raise ValueError(f"{name}: shape {value.shape} must be {shape} ({r} raters, {k} classes).")
             if not ((value >= 0) & (value <= 1)).all():
                 raise ValueError(f"{name}: values must lie in [0, 1]; found {value.min()} to {value.max()}.")
             if value.ndim > 1 and not np.allclose(value.sum(axis=-1), 1.0, atol=1e-6):
@@ -88,17 +88,20 @@ class Annotators:
         reliability: float = 0.9,
         spammers: float = 0.1,
         second_label: float = 0.0,
-    ) -> Annotators:
-        """Draw a pool; annotator `r` depends on `(seed, r)` and not on `n_raters`.
+    ) -> Raters:
+        """Draw a pool; rater `r` depends on `(seed, r)`, but not on `n_raters`.
 
         Args:
-            classes: class names.
+            classes: K class names.
             n_raters: R.
-            seed: pool seed.
-            confusion: mean share of perceived classes reported as another one.
-            reliability: mean reliability of the annotators who do listen.
-            spammers: probability that an annotator hardly listens (mean reliability 0.1).
-            second_label: probability of a second label.
+            seed: Seed of the pool.
+            confusion: Mean share of perceived classes that are reported as another class.
+            reliability: Mean reliability of the raters who listen.
+            spammers: Probability that a rater hardly listens (mean reliability 0.1).
+            second_label: Probability of a second label.
+
+        Raises:
+            ValueError: If there is no rater, or if a probability or share is outside [0, 1].
         """
         if n_raters < 1:
             raise ValueError(f"n_raters: {n_raters} must be at least 1.")
@@ -123,7 +126,7 @@ class Annotators:
                 matrix[k, k] = 1.0 - matrix[k].sum()
             matrices.append(matrix)
             spam.append(rng.dirichlet(np.full(len(classes), 0.8)))
-            # Drawn last, so that changing `spammers` leaves everything else about an annotator as it is.
+            # Drawn last, so that changing `spammers` leaves everything else about a rater unchanged.
             listens, careless = _beta(rng, reliability), _beta(rng, 0.1)
             reliabilities.append(careless if rng.random() < spammers else listens)
         return cls(
@@ -137,12 +140,12 @@ class Annotators:
 
     @property
     def response(self) -> np.ndarray:
-        """(R, K, K): row = perceived class, column = reported class, spam included (`M_r` above)."""
+        """`M_r` of the module's docstring, (R, K, K): row = perceived class, column = reported class."""
         reliability = self.reliability[:, None, None]
         return reliability * self.confusion + (1.0 - reliability) * self.spam[:, None, :]
 
     def expected(self, distributions: np.ndarray) -> np.ndarray:
-        """Expected vote shares (N, K) of the whole pool for true distributions (N, K)."""
+        """Compute the expected vote shares (N, K) of the whole pool for true distributions (N, K)."""
         return np.asarray(distributions, dtype=np.float64) @ self.response.mean(axis=0)
 
     def rate(
@@ -154,17 +157,17 @@ class Annotators:
     ) -> SimulatedRatings:
         """Rate N utterances.
 
-        Every draw is keyed by (seed, utterance id, annotator name): other utterances, their order and their number
-        change nothing. Which annotators rate an utterance is keyed alike.
+        Every draw depends only on (seed, utterance id, rater's name), also the choice of the raters. So other
+        utterances, their order and their number do not change a rating.
 
         Args:
-            distributions: (N, K) true distributions, rows sum to 1.
-            ids: N utterance ids, each once.
-            votes_per_utterance: how many different annotators rate each utterance, one number or N of them.
-            seed: rating seed.
+            distributions: (N, K) true distributions; rows sum to 1.
+            ids: N different utterance ids.
+            votes_per_utterance: Number of different raters for each utterance: one number, or N of them.
+            seed: Seed of the ratings.
 
         Raises:
-            ValueError: distributions, ids or votes that do not fit; the message names the utterance.
+            ValueError: If distributions, ids or numbers of votes do not fit; the message names what is wrong.
         """
         p = self._checked(distributions, ids)
         votes = np.broadcast_to(np.asarray(votes_per_utterance), (len(ids),))
@@ -173,7 +176,7 @@ class Annotators:
         if len(votes) and not (votes.min() >= 0 and votes.max() <= len(self.names)):
             raise ValueError(
                 f"votes_per_utterance: {votes.min()} to {votes.max()} must lie in 0..{len(self.names)}, the number of"
-                " annotators: nobody rates a clip twice. Draw more annotators or ask for fewer votes."
+                " raters, because nobody rates an utterance twice. Draw more raters or ask for fewer votes."
             )
         keys, rater_keys = hash_names(ids), hash_names(self.names)
         pairs = [self._assign(keys, rater_keys, votes, s, seed) for s in self._slices(len(ids))]
@@ -204,7 +207,7 @@ class Annotators:
                 f"distributions: shape {p.shape} must be {(len(ids), len(self.classes))} for {self.classes}."
             )
         if len(set(ids)) != len(ids):
-            raise ValueError("ids: every utterance must be named once; the same id would get the same ratings.")
+            raise ValueError("ids: every utterance must be named once, because equal ids would get equal ratings.")
         bad = ~(np.isfinite(p) & (p >= 0)).all(axis=1) | ~(np.abs(p.sum(axis=1) - 1.0) < 1e-4)
         if bad.any():
             i = int(np.argmax(bad))
@@ -220,7 +223,7 @@ class Annotators:
     def _assign(
         self, keys: np.ndarray, rater_keys: np.ndarray, votes: np.ndarray, rows: slice, seed: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Give each utterance to the annotators with the lowest keyed numbers."""
+        """Give each utterance to the raters with the lowest keyed numbers."""
         number = keyed_uniform(seed, _ASSIGN, keys[rows, None], rater_keys[None, :])
         order = np.argsort(number, axis=1, kind="stable")
         rank = np.empty_like(order)
@@ -230,7 +233,7 @@ class Annotators:
 
 
 def kinship(classes: Sequence[str]) -> np.ndarray:
-    """Relative weights (K, K) of taking one class for another; zero diagonal, 1 for a pair not in `KINSHIP`."""
+    """Compute how often classes are confused, (K, K), from `KINSHIP` (other pairs: 1); rows sum to 1, diagonal 0."""
     weights = np.array([[KINSHIP.get(frozenset({a, b}), 1.0) for b in classes] for a in classes])
     np.fill_diagonal(weights, 0.0)
     return weights / weights.sum(axis=1, keepdims=True)
@@ -243,6 +246,6 @@ def _beta(rng: np.random.Generator, mean: float, concentration: float = 20.0) ->
 
 
 def _categorical(probabilities: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """One class a row (V,) by inverting the cumulative sum of (V, K); never a class of probability 0."""
+    """Draw one class per row, (V,), by inverting the cumulative sum of (V, K); never a class of probability 0."""
     cumulative = np.cumsum(probabilities, axis=1)
     return (cumulative[:, :-1] <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1)
