@@ -7,7 +7,8 @@ in which language), `LANGUAGE` (its ISO code, None where nobody speaks), `TERMS`
 `REDISTRIBUTABLE` (whether a data set built from it may be public). It may have `LICENSE_ID` (the Hub's identifier),
 `compare(scan, table) -> list[str]` (its counts beside the published ones), `published(config) -> (SplitInput, str)`
 (utterances in published numbers, for the sizes of splits without the corpus), and, for its command line,
-`add_arguments(parser)` and `prepare(root, args)`, which is called before the scan.
+`add_arguments(parser)` and `prepare(root, args)`, which is called before the scan. A corpus that is generated has
+`generate(root, **options)`, which `build` calls where the folder is not there yet.
 """
 
 from __future__ import annotations
