@@ -20,11 +20,11 @@ _COLUMNS = (
     "runs",
 )
 NOTE = (
-    "GFLOPs: for one utterance; a multiply-add counts 2; matrix products, convolutions, attention and recurrent"
-    " layers are counted, Fourier transforms and element-wise work are not. Extractor: feature extraction and the copy to the"
-    " device; forward: the model, front end included; mean (standard deviation) over runs after warm-up. Fastest: the"
-    " fastest forward pass; trust this one on a machine that also does other work. RTF: (extractor + forward) / (length"
-    " x batch), from the means, as are utterances/s. Memory: peak (above the loaded model before its first run)"
+    "GFLOPs: for one utterance; a multiply-add counts 2; matrix products, convolutions, attention and recurrent layers"
+    " count, Fourier transforms and element-wise work do not. Extractor: feature extraction and the copy to device;"
+    " forward: the model, front end included; mean (standard deviation) over runs after warm-up. Fastest: the fastest"
+    " forward pass; trust this one on a machine that also does other work. RTF: (extractor + forward) / (length x"
+    " batch), from the means, as are utterances/s. Memory: peak (above the loaded model before its first run)"
 )
 _OF = {
     "the process, resident": "of the process, resident, with Python and torch",

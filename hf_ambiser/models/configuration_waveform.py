@@ -19,7 +19,8 @@ class WaveformClassifierConfig(PreTrainedConfig):
     Args:
         encoder_config: Configuration of the encoder: None for the default `LogMelConfig`, a configuration, or its
             dictionary with `model_type`. It is copied.
-        **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: Fields of `PreTrainedConfig`, among them `id2label` (`label2id` follows from it) or `num_labels`
+            (K classes).
 
     Raises:
         ValueError: If `encoder_config` names no known encoder.
@@ -41,6 +42,8 @@ class WaveformClassifierConfig(PreTrainedConfig):
             "AutoModel": self.model_class,
             "AutoModelForAudioClassification": self.model_class,
         }
+        if kwargs.get("id2label") and not kwargs.get("label2id"):
+            kwargs["label2id"] = {label: int(index) for index, label in kwargs["id2label"].items()}
         super().__init__(**kwargs)
 
     def describe_frames(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from accelerate.state import AcceleratorState
+
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.models import family_of
 from hf_ambiser.training.trainer import AmbiSERTrainer
@@ -77,7 +79,11 @@ def _own(differences: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changed(args: Any) -> dict[str, Any]:
     """Return the training arguments that differ from their defaults, as plain values."""
+    # To make arguments resets the state that the trainer's accelerator shares with all others. The trainer still needs
+    # it to score the test splits, so it is put back.
+    shared = dict(AcceleratorState._shared_state)
     defaults = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu)
+    AcceleratorState._shared_state.update(shared)
     changed = {}
     for field in fields(args):
         value = getattr(args, field.name)

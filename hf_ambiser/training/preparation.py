@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
@@ -14,7 +14,15 @@ from hf_ambiser.training.frames import FRAMES, with_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_ambiser.training.trainer import AmbiSERTrainer
+
+class Method(Protocol):
+    """What a trainer class says of the data that its method needs."""
+
+    name: str
+    target: str
+    needs_ambiguous: bool
+    ambiguous_target: str | None
+    needs_augmented: bool
 
 
 def is_split(data: Any) -> bool:
@@ -22,7 +30,7 @@ def is_split(data: Any) -> bool:
     return hasattr(data, "column_names")
 
 
-def frames_once(method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
+def frames_once(method: Method, args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
     """Return a function that adds the frames of a slow feature extractor to a split, or None.
 
     Frames are computed once for all epochs and runs. The answer is None, and every epoch reads waveforms, if the
@@ -39,7 +47,7 @@ def segment_seconds(model: Any) -> float | None:
 
 
 def training_set(
-    labelled: Dataset, ambiguous: Dataset | None, method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any
+    labelled: Dataset, ambiguous: Dataset | None, method: Method, args: Any, model: Any, extractor: Any
 ) -> TrainingSet:
     """Return the training set of a method.
 
@@ -78,22 +86,9 @@ def training_set(
     return made
 
 
-def evaluation_set(
-    split: Dataset, method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any
-) -> EvaluationSet:
+def evaluation_set(split: Dataset, method: Method, args: Any, model: Any, extractor: Any) -> EvaluationSet:
     """Return a split as a model is scored on it: whole utterances."""
     return EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
-
-
-def test_sets(splits: Mapping[str, Any], trainer: AmbiSERTrainer) -> dict[str, EvaluationSet]:
-    """Return splits as a trainer scores them; a model with segments is scored on those, too (`<split>_segments`)."""
-    sets = {name: trainer.evaluation_set(split) for name, split in splits.items()}
-    size = segment_seconds(trainer.bare_model())
-    for name, split in splits.items() if size else ():
-        segments = EvaluationSet(split, trainer.args.max_seconds, segment_seconds=size)
-        if len(segments) > len(sets[name]):
-            sets[f"{name}_segments"] = segments
-    return sets
 
 
 def _with(split: Any, add: Callable[[Any], Any] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
-from hf_ambiser.training.preparation import evaluation_set, is_split, training_set
+from hf_ambiser.training.preparation import evaluation_set, is_split, segment_seconds, training_set
 from hf_ambiser.training.validation import ValidationMetrics
 
 
@@ -74,6 +75,19 @@ class SplitTrainer(Trainer):
         how: Any = (type(self), self.args, self.bare_model(), self.processing_class)
         with self.args.main_process_first(desc="data sets and features"):
             return evaluation_set(cast(Any, split), *how)
+
+    def test_sets(self, splits: Mapping[str, Any]) -> dict[str, EvaluationSet]:
+        """Splits as this trainer scores them; of a model that answers piece by piece, its pieces too.
+
+        Pieces of the split `d3` are named `d3_segments`. They are left out where no utterance is longer than a piece.
+        """
+        sets = {name: self.evaluation_set(split) for name, split in splits.items()}
+        size = segment_seconds(self.bare_model())
+        for name, split in splits.items() if size else ():
+            pieces = EvaluationSet(split, self.args.max_seconds, segment_seconds=size)
+            if len(pieces) > len(sets[name]):
+                sets[f"{name}_segments"] = pieces
+        return sets
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does; `resume_from_checkpoint=True` resumes from the newest complete checkpoint."""

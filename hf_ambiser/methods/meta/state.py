@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 # A step multiplies w by at most e, so that nothing overflows: the gradient has no bound when w is close to 0.
@@ -112,9 +111,3 @@ def balanced(weight: Tensor, classes: Tensor, began: Tensor) -> Tensor:
     counts = torch.bincount(classes, minlength=len(began)).clamp(min=1)
     mean = torch.zeros_like(began, dtype=torch.float64).index_add(0, classes, 1 / weight.double()) / counts
     return (weight * (mean * began)[classes]).float()
-
-
-def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
-    """Return Figure 3, `(K, K)`: of each class's utterances (row), the share whose top class now is each (column)."""
-    pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()
-    return pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)
