@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.cards.facts import Facts
+from hf_ambiser.metrics.display import SCORES
 from hf_ambiser.plotting.axes import new_axes, save
 
 
 # Logged figure -> (its name, its colour).
-_VALIDATION = {"eval_ua": ("validation UA", "tab:blue"), "eval_js": ("validation JS (bit)", "tab:red")}
+_VALIDATION = {
+    f"eval_{name}": (f"validation {SCORES[name].stored_title}", colour)
+    for name, colour in (("ua", "tab:blue"), ("js", "tab:red"))
+}
 
 
 def draw_figures(facts: Facts) -> dict[str, str]:

@@ -124,7 +124,9 @@ def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
             if means:
                 axis.plot(*np.array(means).T, color=colour(0), marker="o", markersize=4, linewidth=1.6)
         r = spread(group.systems[system], partial(figure_of, split, "entropy_pearson")).t
-        axis.set_title(literal(system) + (f"  (r {r.mean:.2f})" if r else ""), fontsize=10)
+        axis.set_title(
+            literal(system) + (f"  (r {COLUMNS['entropy_pearson'].text(r.mean)})" if r else ""), fontsize=10
+        )
         axis.set(xlim=(-0.06 * highest, 1.05 * highest), ylim=(-0.03 * highest, 1.05 * highest))
         grid(axis)
     figure.supxlabel("entropy of the votes (bit)", fontsize=9)
