@@ -1,4 +1,4 @@
-"""The training command, `python -m hf_ambiser.train`; `train_scripts/train.py` is the same."""
+"""The training command: `hf-ambiser train`; for several processes `accelerate launch -m hf_ambiser.train`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hf_ambiser.runs.push import push_run
 from hf_ambiser.runs.run import run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Train and score one run; a mistake in the arguments is one line on standard error and exit status 2."""
     try:
-        arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv)
+        arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
         sharing = arguments.sharing
         if sharing.push_to_hub:
             check_access(str(sharing.hub_model_id))  # before hours of training, not after
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sharing.push_to_hub:
                 _push(arguments)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"train.py: {error}\n")
+        sys.stderr.write(f"{prog}: {error}\n")
         return 2
     if dist.is_initialized():
         # Without this a rank may abort at exit, after all work is done.

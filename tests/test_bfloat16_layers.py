@@ -12,7 +12,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from made_data import tiny_config, tiny_model
+from helpers.made_data import tiny_config, tiny_model
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint

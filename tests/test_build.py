@@ -67,7 +67,7 @@ def test_counts_add_up_and_ties_are_listed_but_available(built, cache):
 
 def test_load_dataset_gives_back_features_and_rows(built, root, cache):
     prepared = prepare("crema_d", root)
-    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.clips)))}
+    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.utterances)))}
     seen = Counter()
     for name in datasets.get_dataset_split_names(str(built.out), "ipr-strict"):
         part = datasets.load_dataset(str(built.out), "ipr-strict", split=name, cache_dir=str(cache))
@@ -98,7 +98,7 @@ def test_d2_is_masked_and_reveal_brings_the_labels_back(built, root, cache):
     shown = load_split(built.out, "ipr-strict", "d2", reveal=True, cache_dir=cache)
     assert shown.features == d2.features and shown["id"] == d2["id"] and shown["audio"] == d2["audio"]
     prepared = prepare("crema_d", root)
-    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.clips)))}
+    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.utterances)))}
     for row in shown:
         want = expected[row["id"]]
         assert row["votes"] == want["votes"] == row["reference_votes"] and row["label"] == want["label"]
@@ -317,7 +317,7 @@ def test_an_existing_folder_is_replaced_only_when_asked(root, tmp_path):
 
 
 def test_loading_errors_list_what_there_is(built, tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist.*dataset_scripts"):
+    with pytest.raises(FileNotFoundError, match="does not exist.*hf-ambiser build"):
         load_split(tmp_path / "none", "ipr-strict", "d1")
     with pytest.raises(FileNotFoundError, match="holds no build_report.json"):
         read_dataset_info(tmp_path)

@@ -83,7 +83,7 @@ def transcribed_step(first: Any, second: Any, trainer: Any, batch: list[int], ra
 
 @pytest.mark.parametrize("cut", [(8, 1), (2, 4)])
 def test_two_epochs_are_the_literal_transcription(cut, tmp_path, monkeypatch):
-    monkeypatch.setattr("suite_methods.load_method", lambda name: Recorded)
+    monkeypatch.setattr("helpers.suite_methods.load_method", lambda name: Recorded)
     chosen = dict(forget_rate=0.5, ramp_epochs=1, num_train_epochs=2, learning_rate=0.05)
     size = dict(per_device_train_batch_size=cut[0], gradient_accumulation_steps=cut[1])
     trainer = make_trainer("co_teaching", tmp_path, **{**BASE, **chosen, **size})

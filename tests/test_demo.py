@@ -111,7 +111,7 @@ def test_a_demo_too_small_to_split_is_one_line(tmp_path, capsys, quiet):
 
 def test_a_command_there_is_not_and_help(capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main(["train"])
+        cli.main(["trian"])
     assert end.value.code == 2 and "demo" in capsys.readouterr().err
     with pytest.raises(SystemExit) as end:
         cli.main(["--help"])

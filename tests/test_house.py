@@ -1,221 +1,315 @@
-"""The rules of the house that a machine can hold: who may import whom, file sizes, no printing."""
+"""The rules of the house that a machine can hold and ruff does not: who may import whom, whose names stand where.
+
+Each rule is one test, which lists every place that breaks it. Each rule also has examples: what it must see, and what
+it must let pass.
+"""
+
+from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.package_imports import PACKAGE, SOURCES, cycles, imports, room_of
+
+from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
+from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "hf_ambiser"
-FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
-NUMPY_ONLY = (
-    "hf_ambiser/labels/aggregation.py",
-    "hf_ambiser/labels/votes.py",
-    "hf_ambiser/labels/policies.py",
-    "hf_ambiser/metrics",
-)
-LABELS = [f"hf_ambiser.{name}" for name in ("aggregation", "label_policies", "labels")]
-RUN = [f"hf_ambiser.{name}" for name in ("cards", "cli", "demo", "report", "runs", "train")]
+# A room is a folder or a file at the top of the package. What each may import of the others, from the ground up.
+ROOMS = {
+    "labels": "",
+    "models": "",
+    "run_folder": "",
+    "hub": "",
+    "metrics": "labels",
+    "plotting": "run_folder",
+    "evaluate_module": "labels metrics",
+    "data": "labels metrics hub",
+    "label_analysis": "labels metrics run_folder data",
+    "training": "labels metrics run_folder data models",
+    "methods": "labels metrics run_folder data models training label_analysis plotting",
+    "cards": "labels metrics run_folder data models training label_analysis plotting hub methods",
+    # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
+    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan",
+    "runs": "labels metrics run_folder data models training label_analysis plotting hub methods cards",
+    "studies": "labels metrics run_folder data models training label_analysis plotting hub methods cards runs",
+    "benchmark": "labels metrics run_folder data models training plotting hub methods runs",
+    # What a user starts stands on top of all rooms, and no room knows it.
+    "train": "*",
+    "demo": "*",
+    "cli": "* train demo",
+    "hf_ambiser": "*",
+}
+ENTRIES = ("train", "demo", "cli", "hf_ambiser")
+# What these import of libraries, besides Python's own.
+LIBRARIES = {
+    "hf_ambiser/models/": ("torch", "transformers"),  # these files travel to the Hub
+    "hf_ambiser/labels/": ("numpy", "scipy"),
+    "hf_ambiser/metrics/": ("numpy", "scipy"),
+    "hf_ambiser/training/losses.py": ("torch",),
+    "hf_ambiser/training/schedules.py": ("torch",),
+}
+# Models of raters come from crowd-kit, which an installation may lack.
+CROWD = ("hf_ambiser/labels/aggregation.py", ("crowdkit", "pandas"))
+WITHOUT_TRANSFORMERS = ("labels", "metrics", "run_folder", "hub", "plotting", "data", "label_analysis")
+# What a training machine may lack, or what is slow to import.
 HEAVY = ("datasets", "evaluate", "matplotlib", "torchaudio", "peft", "sklearn")
-
-
-class Import:
-    """One imported module, absolute (`hf_ambiser.data.splits`), and where it stands."""
-
-    def __init__(self, name: str, line: int, late: bool, checking: bool, relative: str | None = None) -> None:
-        self.name, self.line, self.late, self.checking, self.relative = name, line, late, checking, relative
-        self.top = name.split(".")[0]
-
-    def within(self, *packages: str) -> bool:
-        return any(self.name == p or self.name.startswith(p + ".") for p in packages)
-
-
-def imports(file: str, source: str) -> list[Import]:
-    """All imports of a file; `late` inside a function, `checking` under `if TYPE_CHECKING`."""
-    package = file.removesuffix(".py").split("/")[:-1]
-    found: list[Import] = []
-
-    def visit(node: ast.AST, late: bool, checking: bool) -> None:
-        if isinstance(node, ast.Import):
-            found.extend(Import(alias.name, node.lineno, late, checking) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                base = package[: len(package) - node.level + 1] + ([node.module] if node.module else [])
-                dots = "." * node.level + (node.module or "")
-                found.append(Import(".".join(base), node.lineno, late, checking, dots))
-            else:
-                # `from hf_ambiser import checkpoints` imports hf_ambiser.training.checkpoints.
-                submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-                known = [s for s in submodules if s.replace(".", "/") + ".py" in FILES or _is_package(s)]
-                names = known if len(known) == len(submodules) else [node.module or "", *known]
-                found.extend(Import(name, node.lineno, late, checking) for name in names)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            late = True
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.body:
-                visit(child, late, True)
-            for child in node.orelse:
-                visit(child, late, checking)
-            return
-        for child in ast.iter_child_nodes(node):
-            visit(child, late, checking)
-
-    visit(ast.parse(source), False, False)
-    return found
-
-
-def _is_package(name: str) -> bool:
-    return name.replace(".", "/") + "/__init__.py" in FILES
-
-
-def violations(file: str, source: str) -> list[str]:
-    """What of the import direction a file breaks."""
-    broken = []
-
-    def check(allowed: bool, imported: Import, rule: str) -> None:
-        if not allowed:
-            broken.append(f"{file}:{imported.line} imports {imported.relative or imported.name}: {rule}")
-
-    stem = file.removeprefix("hf_ambiser/")
-    for i in imports(file, source):
-        library = i.top in sys.stdlib_module_names or i.top == "__future__"
-        check(
-            i.top not in ("dataset_scripts", "train_scripts", "tests", "conftest", "made_data"),
-            i,
-            "scripts and tests import the package, never the reverse",
-        )
-        if stem.startswith("models/"):
-            sibling = i.relative is not None and i.relative.startswith(".") and i.relative[1:].isidentifier()
-            check(
-                library or i.top in ("torch", "transformers") or sibling,
-                i,
-                "models/ imports torch, transformers and `from .sibling import Name` only",
-            )
-            continue
-        check(i.relative is None, i, "outside models/ imports are absolute")
-        if file.startswith(NUMPY_ONLY):
-            mine = i.top == "hf_ambiser" and f"{i.name.replace('.', '/')}.py".startswith(NUMPY_ONLY)
-            # Models of raters come from crowd-kit, which an installation may lack.
-            crowd = stem == "aggregation.py" and i.late and i.top in ("crowdkit", "pandas")
-            check(library or i.top in ("numpy", "scipy") or mine or crowd, i, "labels and metrics are numpy only")
-        if stem in ("losses.py", "schedules.py"):
-            check(library or i.top == "torch", i, "losses and schedules are functions of tensors and numbers")
-        if stem.startswith("data/"):
-            inside = i.within("hf_ambiser.data", "hf_ambiser.hub", *LABELS)
-            check(i.top != "hf_ambiser" or inside, i, "data -> labels, hub")
-            check(i.top != "transformers" or i.checking, i, "data knows no transformers")
-        if stem.startswith("hub/"):
-            check(
-                i.top != "hf_ambiser" or i.within("hf_ambiser.hub"),
-                i,
-                "hub knows files and cards, not what is in them",
-            )
-        if stem.startswith("methods/"):
-            own = stem.split("/")[1]
-            method = i.name.split(".")[2] if i.name.startswith("hf_ambiser.methods.") else own
-            check(method == own, i, "a method never imports another one")
-            check(not i.within(*RUN), i, "a method knows the trainer, not the run")
-        if stem in ("trainer.py", "training_arguments.py", "label_table.py", "trajectory.py", "distributed.py"):
-            check(not i.within("hf_ambiser.methods"), i, "what methods build on does not know them")
-    return broken
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_imports_go_one_way(file):
-    assert violations(file, FILES[file].read_text()) == []
-
-
-@pytest.mark.parametrize(
-    "file,source,words",
-    [
-        ("hf_ambiser/models/a.py", "import numpy", "models/"),
-        ("hf_ambiser/models/a.py", "from hf_ambiser.training.losses import x", "models/"),
-        ("hf_ambiser/models/a.py", "from . import b", "models/"),
-        ("hf_ambiser/models/a.py", "from ..labels import b", "models/"),
-        ("hf_ambiser/models/a.py", "from .sub.b import c", "models/"),
-        ("hf_ambiser/models/a.py", "def f():\n    import hf_ambiser", "models/"),
-        ("hf_ambiser/labels/votes.py", "import torch", "numpy only"),
-        ("hf_ambiser/labels/policies.py", "from hf_ambiser.data.schema import x", "numpy only"),
-        ("hf_ambiser/labels/aggregation.py", "import pandas", "numpy only"),
-        ("hf_ambiser/labels/votes.py", "def f():\n    import crowdkit", "numpy only"),
-        ("hf_ambiser/metrics/more.py", "def f():\n    import transformers", "numpy only"),
-        ("hf_ambiser/metrics/__init__.py", "from hf_ambiser.training.losses import x", "numpy only"),
-        ("hf_ambiser/training/losses.py", "from transformers import x", "losses"),
-        ("hf_ambiser/training/losses.py", "from hf_ambiser.training.label_table import x", "losses"),
-        ("hf_ambiser/data/a.py", "from hf_ambiser.training.trainer import x", "data -> labels"),
-        ("hf_ambiser/hub/a.py", "from hf_ambiser.runs.run import x", "hub knows files"),
-        ("hf_ambiser/data/a.py", "from hf_ambiser import models", "data -> labels"),
-        ("hf_ambiser/data/splits/a.py", "def f():\n    from hf_ambiser.methods import x", "data -> labels"),
-        ("hf_ambiser/data/a.py", "from transformers import x", "no transformers"),
-        ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.methods.self_training import x", "another"),
-        ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.runs.arguments import x", "not the run"),
-        ("hf_ambiser/training/trainer.py", "from hf_ambiser.methods.ipr import x", "does not know them"),
-        ("hf_ambiser/report.py", "from train_scripts import train", "never the reverse"),
-        ("hf_ambiser/report.py", "from .scoring import x", "absolute"),
-    ],
-)
-def test_a_broken_rule_is_seen(file, source, words):
-    (broken,) = violations(file, source)
-    assert words in broken and file in broken
-
-
-@pytest.mark.parametrize(
-    "file,source",
-    [
-        ("hf_ambiser/models/a.py", "import torch.nn\nfrom transformers.utils import x\nfrom .b import C\nimport math"),
-        (
-            "hf_ambiser/metrics/more.py",
-            "import numpy as np\nfrom scipy import stats\nfrom hf_ambiser.labels.votes import x",
-        ),
-        ("hf_ambiser/labels/aggregation.py", "import numpy\ndef f():\n    from crowdkit.aggregation import MACE"),
-        ("hf_ambiser/data/a.py", "import torch\nfrom hf_ambiser.labels.policies import x\nimport hf_ambiser.data.b"),
-        (
-            "hf_ambiser/methods/ipr/a.py",
-            "from hf_ambiser.training.trainer import x\nfrom hf_ambiser.methods.ipr.b import y",
-        ),
-        (
-            "hf_ambiser/training/trainer.py",
-            "from hf_ambiser import checkpoints\nfrom hf_ambiser.training.losses import x",
-        ),
-    ],
-)
-def test_what_is_allowed_is_not_called_broken(file, source):
-    assert violations(file, source) == []
-
-
 # An `evaluate` module and a `datasets` builder are those libraries' own kinds of file.
-NEEDS_ITS_LIBRARY = {"hf_ambiser/evaluate_module/ambiser_metrics.py", "hf_ambiser/data/builder.py"}
+NEEDS_ITS_LIBRARY = ("hf_ambiser/evaluate_module/ambiser_metrics.py", "hf_ambiser/data/builder.py")
+LONGEST = 400
 
 
-@pytest.mark.parametrize("file", sorted(set(FILES) - NEEDS_ITS_LIBRARY))
-def test_what_a_training_machine_may_lack_is_imported_late(file):
-    early = [i for i in imports(file, FILES[file].read_text()) if i.top in HEAVY and not (i.late or i.checking)]
-    assert [f"{file}:{i.line} {i.name}" for i in early] == []
+# ---- the rules: what of a file breaks each one, as (line, what stands there) ---------------------------------------
+
+Found = Iterator[tuple[int, str]]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_file_is_longer_than_400_lines(file):
-    assert len(FILES[file].read_text().splitlines()) <= 400
+def _rooms(file: str, source: str) -> Found:
+    own = room_of(file)
+    if own not in ROOMS:
+        yield 1, f"is in a room of which ROOMS in {Path(__file__).name} does not say what it may import: {own}"
+        return
+    below = [room for room in ROOMS if room not in ENTRIES]
+    allowed = [room for word in ROOMS[own].split() for room in (below if word == "*" else [word])]
+    for i in imports(file, source):
+        if i.ours and i.room != own and not any(i.within(f"hf_ambiser.{name}") for name in allowed):
+            yield i.line, f"imports {i.name}; {own} may import {', '.join(allowed) or 'no other room'}"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file != "hf_ambiser/cli.py"])
-def test_the_library_does_not_print(file):
-    calls = [n for n in ast.walk(ast.parse(FILES[file].read_text())) if isinstance(n, ast.Call)]
-    assert [f"{file}:{c.lineno}" for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"] == []
+def _methods(file: str, source: str) -> Found:
+    own = file.split("/")[2] if file.startswith("hf_ambiser/methods/") else None
+    for i in imports(file, source) if own else ():
+        if i.within("hf_ambiser.methods") and i.name.count(".") > 1 and i.name.split(".")[2] != own:
+            yield i.line, f"imports {i.name}, another method"
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_file_says_what_it_holds(file):
-    source = FILES[file].read_text()
-    assert not source.strip() or ast.get_docstring(ast.parse(source)), f"{file} has no docstring"
+def _libraries(file: str, source: str) -> Found:
+    allowed = next((tops for place, tops in LIBRARIES.items() if file.startswith(place)), None)
+    for i in imports(file, source) if allowed is not None else ():
+        crowd = file == CROWD[0] and i.late and i.top in CROWD[1]
+        if not (i.ours or i.top in sys.stdlib_module_names or i.top in allowed or crowd):
+            yield i.line, f"imports {i.name}; it may import {', '.join(allowed)} and Python's own library"
+
+
+def _no_transformers(file: str, source: str) -> Found:
+    for i in imports(file, source) if room_of(file) in WITHOUT_TRANSFORMERS else ():
+        if i.top == "transformers" and not i.checking:
+            yield i.line, f"imports {i.name}"
+
+
+def _late(file: str, source: str) -> Found:
+    for i in imports(file, source) if file not in NEEDS_ITS_LIBRARY else ():
+        if i.top in HEAVY and not (i.late or i.checking):
+            yield i.line, f"imports {i.name} outside a function"
+
+
+def _style(file: str, source: str) -> Found:
+    models = file.startswith("hf_ambiser/models/")
+    for i in imports(file, source):
+        sibling = i.relative is not None and i.relative.startswith(".") and i.relative[1:].isidentifier()
+        if i.relative is not None and not (models and sibling):
+            yield i.line, f"imports {i.relative}"
+        elif models and i.ours and not sibling:
+            yield i.line, f"imports {i.name}"
+
+
+def _never_up(file: str, source: str) -> Found:
+    for i in imports(file, source):
+        if i.top in ("dataset_scripts", "train_scripts", "model_cards", "tests", "helpers", "conftest"):
+            yield i.line, f"imports {i.name}"
+
+
+def _length(file: str, source: str) -> Found:
+    if (n := len(source.splitlines())) > LONGEST:
+        yield n, f"is the last line; {LONGEST} are allowed"
+
+
+# Two of its files have names that other folders have, too.
+_PARTS = {path.name for path in vars(RunFolder("run")).values()} - {"run", "README.md", "figures"}
+_PATH_CALLS = ("joinpath", "join", "open", "glob", "rglob", "iglob", "with_name", "Path", "PurePath", "startswith")
+
+
+def _run_folder(file: str, source: str) -> Found:
+    if file.startswith("hf_ambiser/run_folder/"):
+        return
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            parts = [node.left, node.right]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in _PATH_CALLS:
+            parts = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+        elif isinstance(node, ast.Assign | ast.Compare):
+            # A name with a dot is a file's; `model` and the like may be any word.
+            parts = [value for value in ast.walk(node) if isinstance(value, ast.Constant) and "." in str(value.value)]
+        else:
+            continue
+        for part in parts:
+            # Of `f"checkpoint-{step}"` the text before the braces.
+            text = part.values[0] if isinstance(part, ast.JoinedStr) and part.values else part
+            words = text.value.split("/") if isinstance(text, ast.Constant) and isinstance(text.value, str) else ()
+            yield from (
+                (node.lineno, f"spells {word!r}") for word in words if word in _PARTS or word.startswith(CHECKPOINT)
+            )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, and examples (file, source) that break it and that keep it."""
+
+    breaks: Callable[[str, str], Found]
+    broken: tuple[tuple[str, str], ...]
+    kept: tuple[tuple[str, str], ...] = ()
+
+    def offenders(self, sources: dict[str, str]) -> list[str]:
+        """`file:line what stands there`, for every place that breaks it."""
+        found = {
+            f"{file}:{line} {what}" for file, source in sources.items() for line, what in self.breaks(file, source)
+        }
+        return sorted(found)
+
+
+RULES = {
+    "a room imports what stands below it": Rule(
+        _rooms,
+        (
+            ("hf_ambiser/labels/a.py", "from hf_ambiser.data.schema import x"),
+            ("hf_ambiser/metrics/a.py", "from hf_ambiser.training.losses import x"),
+            ("hf_ambiser/run_folder/a.py", "from hf_ambiser.labels.votes import x"),
+            ("hf_ambiser/hub/a.py", "from hf_ambiser.runs.run import x"),
+            ("hf_ambiser/plotting/a.py", "from hf_ambiser.report.table import x"),
+            ("hf_ambiser/data/a.py", "from hf_ambiser import models"),
+            ("hf_ambiser/data/splits/a.py", "def f():\n    from hf_ambiser.methods import x"),
+            ("hf_ambiser/training/a.py", "from hf_ambiser.methods.ipr import x"),
+            ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.runs.arguments import x"),
+            ("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.cards.facts import x"),
+            ("hf_ambiser/cards/a.py", "def f():\n    from hf_ambiser.runs.push import x"),
+            ("hf_ambiser/report/a.py", "from hf_ambiser import runs"),
+            ("hf_ambiser/report/a.py", "from hf_ambiser.studies.cells import x"),
+            ("hf_ambiser/runs/a.py", "from hf_ambiser.studies import plan"),
+            ("hf_ambiser/runs/a.py", "from ..cli import main"),
+            ("hf_ambiser/demo.py", "import hf_ambiser.cli"),
+            ("hf_ambiser/runs/a.py", "from hf_ambiser import load_split"),
+            ("hf_ambiser/a_new_room/a.py", ""),
+        ),
+        (
+            ("hf_ambiser/metrics/a.py", "from hf_ambiser.labels.votes import x\nfrom hf_ambiser.metrics import y"),
+            ("hf_ambiser/data/a.py", "import torch\nimport hf_ambiser.data.schema\nfrom hf_ambiser.hub import push"),
+            ("hf_ambiser/report/a.py", "from hf_ambiser.studies.plan import x\nfrom hf_ambiser.studies import plan"),
+            ("hf_ambiser/cli.py", "def f():\n    from hf_ambiser.demo import x\n    from hf_ambiser import runs"),
+        ),
+    ),
+    "a method imports no other method": Rule(
+        _methods,
+        (("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.methods.self_training import x"),),
+        (("hf_ambiser/methods/ipr/a.py", "from hf_ambiser.methods.ipr.prototypes import y"),),
+    ),
+    "some files import few libraries": Rule(
+        _libraries,
+        (
+            ("hf_ambiser/models/a.py", "import numpy"),
+            ("hf_ambiser/labels/votes.py", "import torch"),
+            ("hf_ambiser/labels/aggregation.py", "import pandas"),
+            ("hf_ambiser/labels/votes.py", "def f():\n    import crowdkit"),
+            ("hf_ambiser/metrics/a.py", "def f():\n    import transformers"),
+            ("hf_ambiser/training/losses.py", "from transformers import x"),
+        ),
+        (
+            ("hf_ambiser/models/a.py", "import math\nimport torch.nn\nfrom transformers.utils import x"),
+            ("hf_ambiser/metrics/a.py", "import numpy as np\nfrom scipy import stats"),
+            ("hf_ambiser/labels/aggregation.py", "def f():\n    from crowdkit.aggregation import MACE"),
+        ),
+    ),
+    "labels, figures and files on disk need no transformers": Rule(
+        _no_transformers,
+        (
+            ("hf_ambiser/hub/a.py", "from transformers import x"),
+            ("hf_ambiser/plotting/a.py", "def f():\n    import transformers.utils"),
+        ),
+        (("hf_ambiser/data/a.py", "if TYPE_CHECKING:\n    from transformers import x"),),
+    ),
+    "what a training machine may lack is imported late": Rule(
+        _late,
+        (("hf_ambiser/report/a.py", "import matplotlib.pyplot as plt"), ("hf_ambiser/data/a.py", "import datasets")),
+        (("hf_ambiser/report/a.py", "def f():\n    import sklearn"),),
+    ),
+    "models/ says `from .sibling import Name`, and all others import absolutely": Rule(
+        _style,
+        (
+            ("hf_ambiser/models/a.py", "from . import b"),
+            ("hf_ambiser/models/a.py", "from ..labels import b"),
+            ("hf_ambiser/models/a.py", "from .sub.b import c"),
+            ("hf_ambiser/models/a.py", "def f():\n    import hf_ambiser"),
+            ("hf_ambiser/report/a.py", "from .table import x"),
+        ),
+        (("hf_ambiser/models/a.py", "from .b import C"),),
+    ),
+    "scripts and tests import the package, never the reverse": Rule(
+        _never_up, (("hf_ambiser/report/a.py", "from train_scripts import train"),)
+    ),
+    "files are short": Rule(
+        _length, (("hf_ambiser/a.py", "\n" * (LONGEST + 1)),), (("hf_ambiser/a.py", "\n" * LONGEST),)
+    ),
+    "only run_folder/ spells the names of a run's files": Rule(
+        _run_folder,
+        (
+            ("hf_ambiser/report/a.py", 'x = run / "predictions" / name'),
+            ("hf_ambiser/report/a.py", 'x = run.joinpath("model")'),
+            ("hf_ambiser/report/a.py", 'x = open(f"{run}/x") or run.glob("trajectory/*.parquet")'),
+            ("hf_ambiser/studies/a.py", 'x = folder / f"checkpoint-{step}"'),
+            ("hf_ambiser/studies/a.py", 'found = path.name == "results.json"'),
+            ("hf_ambiser/studies/a.py", 'RESULTS = "results.json"'),
+        ),
+        (
+            ("hf_ambiser/report/a.py", '"""Reads predictions."""\nx = {"base_model": 1}["base_model"]'),
+            ("hf_ambiser/report/a.py", 'kind = "model"\nraise ValueError("there is no results.json; run it again.")'),
+            ("hf_ambiser/report/a.py", 'x = run / "figures" / "model.safetensors"'),
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_package_keeps_the_rule(rule):
+    assert RULES[rule].offenders(SOURCES) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_broken_rule_is_seen(rule):
+    seen = [RULES[rule].offenders({file: source}) for file, source in RULES[rule].broken]
+    assert all(file in found[0] for (file, _), found in zip(RULES[rule].broken, seen, strict=True)), seen
+    assert [found for found in seen if len(found) != 1] == []
+    assert RULES[rule].offenders(dict(RULES[rule].kept)) == []
+    for file, source in RULES[rule].kept:
+        assert RULES[rule].offenders({file: source}) == []
+
+
+# ---- rules about the package as a whole ----------------------------------------------------------------------------
+
+
+def test_rooms_import_each_other_in_no_circle():
+    assert cycles(SOURCES) == []
+
+
+def test_a_circle_is_seen_with_its_lines():
+    circle = {
+        "hf_ambiser/cards/a.py": "from hf_ambiser.runs.push import x",
+        "hf_ambiser/runs/b.py": "def f():\n    from hf_ambiser.report import y",
+        "hf_ambiser/report/c.py": "import os\nimport hf_ambiser.cards",
+        "hf_ambiser/demo.py": "from hf_ambiser.runs.run import run",
+    }
+    assert cycles(circle) == [
+        "cards -> runs: hf_ambiser/cards/a.py:1",
+        "report -> cards: hf_ambiser/report/c.py:2",
+        "runs -> report: hf_ambiser/runs/b.py:2",
+    ]
 
 
 def test_every_method_is_a_folder_with_its_trainer():
-    from hf_ambiser.methods import available_methods, load_method
-    from hf_ambiser.training.trainer import AmbiSERTrainer
-
     folders = sorted(p.name for p in (PACKAGE / "methods").iterdir() if p.is_dir() and not p.name.startswith("_"))
     assert available_methods() == folders
     for name in folders:

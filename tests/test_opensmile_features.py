@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from helpers.made_voice import utterance
 
-from hf_ambiser.data import opensmile_features as module
 from hf_ambiser.models.feature_extraction_acoustic32 import FEATURE_NAMES, Acoustic32FeatureExtractor
+from hf_ambiser.training import opensmile_features as module
 from hf_ambiser.training.opensmile_features import OpenSmileError, opensmile_features
 
 

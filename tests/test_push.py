@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.hub_client import commands
+from helpers.hub_client import ROOT, commands
 from helpers.hub_endpoint import HubEndpoint
 from helpers.made_run import built, fields
 
@@ -27,7 +27,6 @@ from hf_ambiser.runs.run import run
 
 
 torch.set_num_threads(1)
-HERE = Path(__file__).parent
 GIT = ".gitattributes"  # the Hub's own first commit
 
 
@@ -50,9 +49,9 @@ class Client:
     def __init__(self, hub: HubEndpoint, finished: Path, home: Path) -> None:
         self.hub, self.pid = hub, 0
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "suite_push.py"), str(finished)],
+            [sys.executable, str(ROOT / "tests" / "helpers" / "suite_push.py"), str(finished)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=str(HERE.parent)),
+            env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=str(ROOT)),
         )  # fmt: skip
         hub.on_kill = lambda: os.kill(self.pid, signal.SIGKILL)
 

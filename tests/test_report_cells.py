@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,10 +14,11 @@ from hf_ambiser.report.planned import read_planned
 from hf_ambiser.report.results import check_splits
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.studies.plan import read_plan
 
 
-PAPERS = Path(__file__).parent.parent / "train_scripts" / "configs" / "papers"
+PAPERS = SHIPPED / "papers"
 
 
 def groups(folder, order=()):

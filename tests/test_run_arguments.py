@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.runs.arguments import RunArguments, given_fields, read_config
+from hf_ambiser.runs.arguments import RunArguments, given_fields
+from hf_ambiser.runs.config_files import SHIPPED, read_config
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.model_arguments import ModelArguments
 
 
-FILES = sorted((Path(__file__).parent.parent / "train_scripts" / "configs").rglob("*.yaml"))
+FILES = sorted(SHIPPED.rglob("*.yaml"))
 # Plans have tests of their own (test_cross_validate.py); some configs are of methods that are to come.
 CONFIGS = [path for path in FILES if read_config(path).get("method") in available_methods()]
 LINES = """\

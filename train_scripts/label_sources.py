@@ -98,7 +98,7 @@ def measure(options: SimulationOptions, within: str) -> tuple[np.ndarray, dict[s
     k = len(options.classes)
     truth = np.array([options.mixture.draw(k, options.seed, i)[0] for i in range(options.n_utterances)])
     ids = [utterance_id(i) for i in range(options.n_utterances)]
-    rated = options.annotators().rate(truth, ids, options.votes_per_utterance, options.seed)
+    rated = options.raters().rate(truth, ids, options.votes_per_utterance, options.seed)
     ratings = rated.arrays(group=np.arange(options.n_utterances) % options.n_speakers)
     shares = tally(get_policy("simulated-4"), ratings).soft_label
     mixed = {amount: (1 - amount) * shares + amount / k for amount in (FIXED, *AMOUNTS)}

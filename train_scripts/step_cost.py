@@ -1,7 +1,7 @@
 """What a method's own work costs: its share of a training step on this machine, one thread.
 
 python train_scripts/step_cost.py --dataset data/crema_d    # IPR: the augmentation of ambiguous clips
-python train_scripts/step_cost.py --config train_scripts/configs/crema_d/meta.yaml --dataset data/crema_d --epoch 1
+python train_scripts/step_cost.py --config crema_d/meta --dataset data/crema_d --epoch 1
 
 Trains some steps as they are in an epoch (meta's epochs 1, 3, ... are those of labels and weights) and times, inside
 them, augmentation, and what a method observes and updates of labels and weights.
@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from hf_ambiser.runs.arguments import RunArguments, read_config
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.config_files import read_config
 from hf_ambiser.runs.run import prepare
 from hf_ambiser.studies.step_time import timed_steps
 
@@ -45,7 +46,7 @@ class Stopwatch:
 def main() -> int:
     """Time and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("train_scripts/configs/crema_d/ipr.yaml"))
+    parser.add_argument("--config", default="crema_d/ipr", help="file, or name (default: %(default)s)")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--dataset_config", help="(default: as the config says)")
     parser.add_argument("--epoch", type=int, default=0, help="in which the steps are (default: %(default)s)")

@@ -11,7 +11,7 @@ import numpy as np
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
-from hf_ambiser.data.card import REPLACED, describe_replaced
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.metrics.display import describe_scores
 from hf_ambiser.run_folder.layout import FIGURES
 
@@ -154,7 +154,7 @@ def data(facts: Facts) -> str:
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
         "classes": ", ".join(facts.classes),
         "labels": _labels(d.get("aggregation", "shares")),
-        **({"replaced labels": describe_replaced(d[REPLACED])} if REPLACED in d else {}),
+        **({"label noise": describe_label_noise(d[LABEL_NOISE])} if LABEL_NOISE in d else {}),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
         "content": f"`{d['content']}`",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
-import yaml
-from transformers import HfArgumentParser
-
 from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.runs.arguments_parser import HELP, arguments_parser
+from hf_ambiser.runs.config_files import read_config
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.model_arguments import ModelArguments
@@ -75,26 +72,38 @@ class RunArguments:
         return cls(given["method"], given.get("system", given["method"]), data, model, training, sharing, given)
 
     @classmethod
-    def from_command_line(cls, argv: Sequence[str]) -> RunArguments:
-        """From `--config FILE` and `--field value` pairs, which override the file."""
+    def from_command_line(cls, argv: Sequence[str], prog: str = "train.py") -> RunArguments:
+        """From `--config NAME_OR_FILE` and `--field value` pairs, which override the file.
+
+        `--help` needs no method: it prints the package's own fields, `--help-all` those of the Trainer too.
+
+        Args:
+            argv: The words of the command line.
+            prog: Name of the command, for its help.
+
+        Raises:
+            ValueError: In one line: what is wrong with a word, a file or a field.
+            SystemExit: After the help, with status 0.
+        """
         argv = list(argv)
         values: dict[str, Any] = {}
-        while (path := _take(argv, "--config", "a file")) is not None:
-            values |= read_config(Path(path))
+        while (name := _take(argv, "--config", "a file")) is not None:
+            values |= read_config(name)
         while (method := _take(argv, "--method", f"one of {available_methods()}")) is not None:
             values["method"] = method
         while (system := _take(argv, "--system", "a name")) is not None:
             values["system"] = system
-        if "method" not in values:
+        asks_for_help = not set(HELP).isdisjoint(argv)
+        if "method" not in values and not asks_for_help:
             raise ValueError(f"give --config FILE, or --method with one of {available_methods()}.")
-        arguments_class = load_method(values["method"]).arguments_class
-        kinds: Any = [DataArguments, ModelArguments, arguments_class]
-        parser = HfArgumentParser(kinds, allow_abbrev=False)
+        method = values.get("method")
+        arguments_class = AmbiSERTrainingArguments if method is None else load_method(method).arguments_class
+        parser = arguments_parser(method, arguments_class, SharingArguments, prog, "--help-all" in argv)
         # One line for a mistake, not argparse's page of every argument there is.
         parser.error = _raise  # type: ignore[method-assign]
-        # Only what stands on the command line may override the file, so defaults are taken out of the parser.
-        for action in parser._actions:
-            action.default = None if action.dest != "help" else action.default
+        if not asks_for_help:
+            # Only what stands on the command line may override the file, so defaults are taken out of the parser.
+            parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([]))))
         given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
         return cls.from_mapping({**values, **given})
 
@@ -147,25 +156,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'seed'?)`, or nothing where no known name is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A YAML file of flat fields.
-
-    Raises:
-        ValueError: If the file is missing or is not a mapping.
-    """
-    if not path.is_file():
-        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-        near = sorted(str(p.relative_to(folder)) for p in itertools.islice(folder.glob("**/*.yaml"), 50))
-        raise ValueError(f"there is no config file {path}; below {folder} are {near}.")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold `field: value` lines, not {type(values).__name__}.")
-    return values
 
 
 def _take(argv: list[str], option: str, what: str) -> str | None:

@@ -22,11 +22,13 @@ def describe_environment() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
+    # An installed package may lie inside somebody else's repository, whose commit says nothing about it.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
     return {
         "python": platform.python_version(),
         "versions": versions,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _git("rev-parse", "HEAD") if ours else None,
+        "dirty": ours and bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -15,8 +15,8 @@ import pyarrow as pa
 from transformers import set_seed
 
 from hf_ambiser.cards import write_card
-from hf_ambiser.data.card import REPLACED
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.split_source import SplitSource
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
@@ -32,7 +32,7 @@ from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.dataset import EvaluationSet, describe
 from hf_ambiser.training.distributed import rank
-from hf_ambiser.training.preparation import frames_once, test_sets
+from hf_ambiser.training.preparation import frames_once
 from hf_ambiser.training.trainer import AmbiSERTrainer
 from hf_ambiser.training.validation import score
 
@@ -97,7 +97,7 @@ def save_run(
     given = dict(given_by(trainer, tests) if given is None else given)
     check_folder(Path(str(trainer.args.output_dir)), given)
     begin(trainer, given)
-    return finish(trainer, test_sets(tests, trainer), system or trainer.name)
+    return finish(trainer, trainer.test_sets(tests), system or trainer.name)
 
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
@@ -118,7 +118,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
         validation = _load(data, data.validation_split, add) if data.validation_split else None
         tests = {name: _load(data, name, add) for name in data.test_splits}
     trainer = method(model, training, labelled, validation, feature_extractor=extractor, ambiguous_dataset=ambiguous)
-    return trainer, test_sets(tests, trainer)
+    return trainer, trainer.test_sets(tests)
 
 
 def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
@@ -246,7 +246,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
-        **({REPLACED: info[REPLACED]} if REPLACED in info else {}),
+        **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.run_folder.predictions import write_predictions
-from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
 
@@ -68,7 +68,7 @@ def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batc
     import torch
     from tqdm import tqdm
 
-    collate = ClipCollator(feature_extractor)
+    collate = UtteranceCollator(feature_extractor)
     order = np.argsort(data.durations, kind="stable")
     logits = np.zeros((len(data), model.config.num_labels), dtype=np.float32)
     device = next(model.parameters()).device

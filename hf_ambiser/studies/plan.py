@@ -3,14 +3,14 @@
 ```yaml
 name: crema_d_study
 datasets:
-  - dataset: data/crema_d_folds        # what a dataset script made, from where the command is given
+  - dataset: data/crema_d_folds        # what `hf-ambiser build` made, from where the command is given
     configs: [ipr-strict-kfold5]       # a config, or a family that stands for all of its folds
     folds: all                         # or some: [0, 1]
 seeds: [0, 1, 2]
 shared: {num_train_epochs: 10}         # fields of every run, over those of its config file
 systems:
-  baseline: {config: baseline.yaml}    # from where this file is; further fields are the system's own
-  ipr: {config: ipr.yaml, mu: 0.3}
+  baseline: {config: baseline.yaml}    # from where this file is, or a shipped one's name (crema_d/ipr)
+  ipr: {config: ipr.yaml, mu: 0.3}     # further fields are the system's own
   swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
   in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
 ```
@@ -36,7 +36,8 @@ import yaml
 
 from hf_ambiser.methods import available_methods
 from hf_ambiser.models import available_families
-from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest, read_config
+from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest
+from hf_ambiser.runs.config_files import find_config, read_config
 
 
 _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
@@ -110,13 +111,14 @@ class Plan:
         }
 
 
-def read_plan(path: Path) -> Plan:
-    """Read and check a plan.
+def read_plan(given: Path | str) -> Plan:
+    """Read and check a plan, by its path or the name of a shipped one.
 
     Raises:
         PlanError: In one line: a key that does not exist (and the nearest that does), a config file that is not there,
             two systems of one name, a value of the wrong kind.
     """
+    path = find_config(given)
     text = read_config(path)
     try:
         _known(text, _PLAN, "the plan")
@@ -170,7 +172,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
         own = dict(_mapping(entry, where))
         config, sweep = own.pop("config", None), own.pop("sweep", {})
         _not_set(own, where)
-        fields = {} if config is None else read_config(base / _text(config, f"{where}: config"))
+        fields = {} if config is None else read_config(_text(config, f"{where}: config"), base)
         fields = {k: v for k, v in {**fields, **shared, **own}.items() if k not in SET_BY_PLAN}
         for swept in _points(sweep, where):
             point = ",".join(f"{k}={_plain(v)}" for k, v in swept.items())

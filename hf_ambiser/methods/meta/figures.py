@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from hf_ambiser.methods.meta.state import moved_labels
+from hf_ambiser.label_analysis.changed_labels import class_moves
 from hf_ambiser.plotting.axes import new_axes, save
 from hf_ambiser.run_folder.trajectory import read_last
 
@@ -21,8 +20,7 @@ def share_moved(run: Path) -> np.ndarray | None:
     table, _ = read_last(run)
     if "label_logits" not in table:
         return None
-    before, after = (torch.as_tensor(table[name]).argmax(dim=1) for name in ("observed", "label_logits"))
-    return moved_labels(before, after, table["observed"].shape[1]).numpy()
+    return class_moves(table["observed"], table["label_logits"])
 
 
 @dataclass(frozen=True)

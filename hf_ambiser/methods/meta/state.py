@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 # A step multiplies w by at most e, so that no number overflows where w is close to 0 and its gradient without bound.
@@ -111,9 +110,3 @@ def balanced(weight: Tensor, classes: Tensor, began: Tensor) -> Tensor:
     counts = torch.bincount(classes, minlength=len(began)).clamp(min=1)
     mean = torch.zeros_like(began, dtype=torch.float64).index_add(0, classes, 1 / weight.double()) / counts
     return (weight * (mean * began)[classes]).float()
-
-
-def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
-    """Figure 3: `(K, K)` share of each class's utterances (row) whose largest label now is another's or its own."""
-    pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()
-    return pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.label_analysis.changed_labels import changed_labels
 from hf_ambiser.labels.votes import entropy_bits, soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.plotting.axes import new_axes, save
@@ -15,11 +16,12 @@ from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 def read_corrected(run: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """Votes' shares and corrected labels `(n, K)` of the ambiguous utterances at an epoch's end.
 
-    They are those whose label changed or is not one class alone, which clear utterances' labels are.
+    The label of a clear utterance is one class alone and is never corrected, so the ambiguous utterances are those
+    whose label changed or is shared among classes.
     """
     table = read_trajectory(run, epoch)
     votes, label = soft_labels(table["observed"]), soft_labels(table["target"])
-    ambiguous = (votes.max(axis=1) < 1) | (np.abs(votes - label).max(axis=1) > 0)
+    ambiguous = (votes.max(axis=1) < 1) | changed_labels(label, votes)
     return votes[ambiguous], label[ambiguous]
 
 
