@@ -419,3 +419,17 @@ def test_another_build_in_a_folder_of_the_same_name_is_not_answered_from_the_cac
         "crema_d", root, tmp_path / "b" / "same_name", "crema-d-6", ["slc-paper"], overwrite=True, **OPTIONS
     )
     assert load_split(rebuilt.out, "slc-paper", "clear", cache_dir=cache).features["label"].num_classes == 6
+
+
+def test_a_corpus_that_is_generated_is_generated_where_it_is_not_there(tmp_path):
+    small = {"n_utterances": 12, "n_speakers": 4}
+    options = {"configs": ["slc-strict"], "progress": False}
+    report = build("simulated", tmp_path / "corpus", tmp_path / "a", generate_options=small, **options)
+    assert report.content["counts"]["in"] == 12
+    # A folder that is there is read as it is.
+    votes = (tmp_path / "corpus" / "votes.csv").read_bytes()
+    again = build("simulated", tmp_path / "corpus", tmp_path / "b", **options)
+    assert again.content["content"] == report.content["content"]
+    assert (tmp_path / "corpus" / "votes.csv").read_bytes() == votes
+    with pytest.raises(ValueError, match="'crema_d' is not generated"):
+        build("crema_d", tmp_path, tmp_path / "c", generate_options=small)

@@ -1,10 +1,11 @@
-"""Do learned labels and weights find labels that are wrong? A study on labels replaced on purpose, and its tables.
+"""Do learned labels and weights find noisy labels? A study on label noise that was added on purpose, and its tables.
 
 python train_scripts/label_noise.py --plan label_noise/simulated --jobs 2
 
-builds the plan's data sets (by their `build` commands; what is there is kept), runs its cells as
-`cross_validate.py` does, and prints the tables. Stopped in any way, the same command goes on. `--study FOLDER` instead
-of `--plan` only reads what is finished. Exit status: 0, 1 if a cell failed, 2 if something is to be put right.
+builds the plan's data sets (by their `build` commands; a data set that is there is kept), runs its cells as
+`cross_validate.py` does, and prints the tables. After any interruption the same command goes on. `--study FOLDER`
+instead of `--plan` only reads the finished runs. Exit status: 0; 1 if a cell failed; 2 if you have to put something
+right.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, help="the study's folder of --plan (default: runs/<name of the plan>)")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: %(default)s)")
     parser.add_argument("--split", default="test_clear", help="clean test split (default: %(default)s)")
-    parser.add_argument("--baseline", default="attention", help="system that others gain over (default: %(default)s)")
-    parser.add_argument("--of", help="system that is compared with each other one, clip by clip as well")
+    parser.add_argument(
+        "--baseline", default="attention", help="system that gains are differences to (default: %(default)s)"
+    )
+    parser.add_argument("--reference", help="system to compare with each other one, over utterances as well")
     parser.add_argument("--out", type=Path, help="Markdown file to write the tables to as well")
     args = parser.parse_args(argv)
     study, status = args.study, 0
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells, unfinished = find(study)
         planned = read_planned(study, cells)  # written by the runner, so that an old study keeps its plan's order
         order = planned.systems if planned else []
-        tables = text(group(cells, order), args.split, args.baseline, args.of)
+        tables = text(group(cells, order), args.split, args.baseline, args.reference)
         if unfinished:
             tables += f"\n{len(unfinished)} runs below {study.name} are not finished and not in these tables.\n"
         print(tables)

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
+from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
@@ -78,6 +80,7 @@ def build(
     progress: bool = True,
     overwrite: bool = False,
     scan_options: Mapping[str, Any] | None = None,
+    generate_options: Mapping[str, Any] | None = None,
     **split_options: Any,
 ) -> BuildReport:
     """Build the data set of one corpus in `out`, ready for `load_dataset(out, config)`.
@@ -87,7 +90,8 @@ def build(
 
     Args:
         corpus_name: A name from `corpora.available_corpora()`.
-        root: Folder of the corpus release.
+        root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
+            does not exist.
         out: Folder to make.
         policy: Label policy or its name; by default the corpus' own.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
@@ -98,6 +102,8 @@ def build(
         progress: Show progress bars.
         overwrite: Replace an earlier build in `out`.
         scan_options: Keyword arguments for the corpus' `scan`.
+        generate_options: How a corpus is generated, e.g. `{"n_utterances": 200}`; see `SimulationOptions`. A folder
+            with a corpus of the same options is used as it is.
 
     Raises:
         FileExistsError: If `out` holds something else, or a build and `overwrite` is False.
@@ -112,6 +118,7 @@ def build(
     options = options or SplitOptions(**split_options)
     out = Path(out).absolute()
     check_target(out, overwrite)
+    _generate(load_corpus(corpus_name), Path(root), generate_options)
     prepared = prepare(
         corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
         scan_options=scan_options,
@@ -140,6 +147,15 @@ def build(
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     move_into_place(partial, out)
     return BuildReport(out, report)
+
+
+def _generate(corpus: ModuleType, root: Path, options: Mapping[str, Any] | None) -> None:
+    """Generate a corpus that is not downloaded, where it is not there yet or options are given."""
+    if not hasattr(corpus, "generate"):
+        if options:
+            raise ValueError(f"corpus {corpus.NAME!r} is not generated: leave generate_options={options} out.")
+    elif options or not root.exists():
+        corpus.generate(root, **(options or {}))
 
 
 def content_digest(folder: Path) -> str:

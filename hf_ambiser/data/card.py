@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
 
@@ -25,9 +24,6 @@ _MODELLED = {
 }
 
 
-REPLACED = "replaced_labels"  # key in the build report of a data set with replaced labels (`data.label_noise`)
-
-
 def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revision: str = "") -> Card:
     """Make the card from the content of `build_report.json` and the constants of the corpus module.
 
@@ -39,12 +35,13 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
     """
     home = f"[{corpus.NAME}]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else corpus.NAME
     citation = ["", "```bibtex", corpus.CITATION.strip(), "```"] if corpus.CITATION else []
+    noisy = LABEL_NOISE in report
     sections = {
         "summary": [
             f"# {corpus.NAME}: raters' votes kept",
             "",
             f"Built by hf_ambiser from {home}: {corpus.SPEECH}.",
-            *(["", f"**Made for experiments.** {describe_replaced(report[REPLACED])}"] if REPLACED in report else []),
+            *(["", f"**Made for experiments.** {describe_label_noise(report[LABEL_NOISE])}"] if noisy else []),
         ],
         "use": _use(report, address, revision),
         "policy": _policy(report),
@@ -54,35 +51,6 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
     }
     return Card(_header(report, corpus), {name: "\n".join(lines).strip() for name, lines in sections.items()})
-
-
-def describe_replaced(replaced: Mapping[str, Any]) -> str:
-    """Describe in a few sentences which labels were replaced on purpose: where, how many, and by which class.
-
-    Args:
-        replaced: `replaced_labels` of a build report or of a run's data.
-    """
-    share = f"{replaced['share']:.0%}, seed {replaced['seed']}"
-    where = " and ".join(f"{c['replaced']} of the {c['labels']} of {name}" for name, c in replaced["counts"].items())
-    how = {
-        "uniform": "by another class, all equally likely",
-        "confusion": "by another class, as often as raters give it to utterances of the old class",
-    }
-    pairs: Counter[tuple[str, str]] = Counter()
-    for counts in replaced["counts"].values():
-        pairs.update({(old, new): n for old, row in counts["from_to"].items() for new, n in row.items()})
-    moved = ", ".join(f"{old} to {new} {n}" for (old, new), n in pairs.items())
-    never = replaced["without_confusion"]
-    rest = (
-        f" No rater gave another class to an utterance of {', '.join(never)}, so all others are equally likely there."
-        if never
-        else ""
-    )
-    return (
-        f"Labels were replaced on purpose: {where} ({share}), {how[replaced['how']]} ({moved})."
-        " In `votes` and `soft_label` the entries of the old and the new class changed places; `ratings` are empty in"
-        f" these splits. `reference_*` and all other splits hold the raters' own labels.{rest}"
-    )
 
 
 def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:

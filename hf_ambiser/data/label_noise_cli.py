@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.data.card import REPLACED, describe_replaced
-from hf_ambiser.data.label_noise import HOW, Replacement, replace_labels
+from hf_ambiser.data.label_noise import HOW, LabelNoise, add_label_noise
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "add_label_noise.py") -> int:
-    """Make the noisy data set and say what was replaced; a mistake is one line on stderr and exit status 2."""
+    """Make the noisy data set and say which noise it has; a mistake is one line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Make a data set in which a known share of the training labels is wrong, from one that is built."
@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "add_label_noise.py") ->
     parser.add_argument("--no-progress", action="store_true")
     args = parser.parse_args(argv)
     try:
-        replacement = Replacement(args.config, tuple(args.splits), args.how, args.share, args.seed)
-        made = replace_labels(args.dataset, args.out, replacement, progress=not args.no_progress)
-        replaced = read_dataset_info(args.out)[REPLACED]
+        noise = LabelNoise(args.config, tuple(args.splits), args.how, args.share, args.seed)
+        made = add_label_noise(args.dataset, args.out, noise, progress=not args.no_progress)
+        added = read_dataset_info(args.out)[LABEL_NOISE]
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{prog}: {error}\n")
         return 2
-    sys.stdout.write(f"{args.out}{'' if made else ' (was there)'}: {describe_replaced(replaced)}\n")
+    sys.stdout.write(f"{args.out}{'' if made else ' (was there)'}: {describe_label_noise(added)}\n")
     return 0

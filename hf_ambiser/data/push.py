@@ -15,7 +15,7 @@ from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, pus
 _OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}")
 
 
-def push_dataset(folder: Path, repo_id: str, options: PushOptions | None = None) -> Pushed:
+def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None = None) -> Pushed:
     """Publish a data set that `build()` made; `hub.push.push` lists more errors.
 
     Raises:

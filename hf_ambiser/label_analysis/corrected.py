@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.label_analysis.changed_labels import changed_labels, labels_of
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.run_folder.layout import RunFolder
@@ -118,13 +119,12 @@ def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     table = read_trajectory(run, epochs[-1]) if epochs else {}
     if not table:
         raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")
-    # What the method says of them apart from what it trains on, as IPR does, or else the label it trains on.
-    given = table.get("soft_label", table["target"])
+    given = labels_of(table)
     rows = np.array([reference["row"][i] for i in table["id"]])
     truth = reference["true_distribution"][rows]
     if not (truth.sum(axis=1) > 0).any():
         raise ValueError(f"{run}: this corpus has no true distribution; only a simulated one has.")
-    seen = (given.sum(axis=1) > 0) & (given != table["observed"]).any(axis=1)
+    seen = changed_labels(given, table["observed"])
     if not seen.any():
         raise ValueError(
             f"{run}: no label was corrected by epoch {epochs[-1]}: its method does not, or it ended in the warm-up."

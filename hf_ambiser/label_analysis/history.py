@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hf_ambiser.label_analysis.changed_labels import changed_labels, labels_of
 from hf_ambiser.labels.votes import entropy_bits, soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -94,7 +95,8 @@ def label_history(
         consensus = reference["reference_label"][place_of]
         for place, epoch in enumerate(epochs):
             table = read_trajectory(cell.folder, epoch)
-            label, made = made_labels(table)
+            label = labels_of(table)
+            made = changed_labels(label, table["observed"])
             hidden = made & (table["observed"].sum(axis=1) == 0)
             known = hidden & (consensus >= 0)
             rows.append(
@@ -119,14 +121,6 @@ def label_history(
     if not len(last):
         return None
     return History(runs, len(votes), _clips(ids, sums, last, answer, votes, most))
-
-
-def made_labels(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels `(N, K)` of one epoch of a trajectory, and whether the method made them `(N,)`."""
-    target = table["target"].astype(np.float64)
-    soft = table.get("soft_label", np.zeros_like(target))
-    label = np.where(soft.sum(axis=1, keepdims=True) > 0, soft, target)
-    return label, (label.sum(axis=1) > 0) & ~np.isclose(label, table["observed"], atol=1e-6).all(axis=1)
 
 
 def _added(total: np.ndarray, n: int, index: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.data.card import REPLACED, describe_replaced
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.run_folder.finished import FinishedRun, find_runs
 from hf_ambiser.run_folder.layout import RESULTS
 
@@ -81,7 +81,7 @@ class Group:
         return (
             f"Corpus {data['corpus']} (content `{data['content']}`), {self.family}, protocol **{data['protocol']}**,"
             f" policy {policy}, {splits}."
-        ) + (f" {describe_replaced(data[REPLACED])}" if REPLACED in data else "")
+        ) + (f" {describe_label_noise(data[LABEL_NOISE])}" if LABEL_NOISE in data else "")
 
 
 def _key(cell: FinishedRun) -> tuple[str, ...]:

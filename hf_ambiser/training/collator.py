@@ -1,4 +1,4 @@
-"""From decoded clips to one padded batch."""
+"""The collator: it makes one padded batch of decoded utterances."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 
-# What a row of a training batch is. Ambiguous rows and their augmented copies stand in the same order.
+# The role of a row of a training batch. Ambiguous rows and their augmented copies have the same order.
 LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
 
 
 @dataclass
 class Clip:
-    """One row of a batch: a waveform (or frames made of it), the row of the label table it belongs to, its role."""
+    """One row of a batch: a waveform (or frames of it), its row of the label table, its role."""
 
     waveform: np.ndarray
     index: int
@@ -27,24 +27,24 @@ class Clip:
 
 
 @dataclass
-class ClipCollator:
+class UtteranceCollator:
     """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
 
-    Gives what the feature extractor makes of the clips (mostly `input_values (B, T)` float32 and `attention_mask
+    The batch holds the output of the feature extractor (mostly `input_values (B, T)` float32 and `attention_mask
     (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
 
     Args:
-        feature_extractor: A `SequenceFeatureExtractor` for raw audio, the one saved with the model, so that training
-            and inference prepare audio alike.
+        feature_extractor: A `SequenceFeatureExtractor` for raw audio. It is the one saved with the model, so that
+            training and inference prepare audio in the same way.
     """
 
     feature_extractor: Any
 
     def __call__(self, items: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
-        """One padded batch of all clips of all items."""
+        """Return one padded batch of all rows of all items."""
         clips = sorted((clip for item in items for clip in item), key=lambda clip: clip.role)
         waveforms, options = [clip.waveform for clip in clips], {"padding": True, "return_attention_mask": True}
-        if waveforms[0].ndim == 2:  # frames that the extractor made before
+        if waveforms[0].ndim == 2:  # frames, which the extractor has already made
             padded = self.feature_extractor.collate(waveforms, **options, return_tensors="np")
         else:
             rate = self.feature_extractor.sampling_rate

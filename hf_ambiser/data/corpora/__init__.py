@@ -15,7 +15,8 @@ It may also have:
 - `published(config) -> (SplitInput, str)` (as many utterances as published, to compute split sizes without the
   corpus);
 - `labels_published(classes)` (a paper's counts per speaker);
-- `add_arguments(parser)` and `prepare(root, args)` for its command line; `prepare` is called before the scan.
+- `add_arguments(parser)` and `prepare(root, args)` for its command line; `prepare` is called before the scan;
+- `generate(root, **options)`, if it is generated and not downloaded; `build` calls it where the folder does not exist.
 """
 
 from __future__ import annotations
