@@ -10,9 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import yaml
-
-from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.arguments import given_fields
 from hf_ambiser.runs.run import check_folder
 from hf_ambiser.studies.attempts import STALE
@@ -21,6 +18,7 @@ from hf_ambiser.studies.cells import Cell, chosen_configs, expand, share
 from hf_ambiser.studies.dispatch import Dispatcher, Outcome
 from hf_ambiser.studies.dry_run import describe
 from hf_ambiser.studies.plan import Plan, read_plan
+from hf_ambiser.studies.plan_file import PlanFile
 from hf_ambiser.studies.progress import StudyBar
 
 
@@ -54,7 +52,7 @@ def _run(plan: Plan, out: Path, which: str | None, jobs: int) -> int:
     cells = expand(plan, [chosen_configs(data) for data in plan.datasets], out)
     if which:
         cells = share(cells, which)
-    write_plan(plan, out)
+    PlanFile(out).write(plan.resolved())
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
     before = signal.signal(signal.SIGTERM, _stop)  # what schedulers send when time is up
@@ -65,11 +63,6 @@ def _run(plan: Plan, out: Path, which: str | None, jobs: int) -> int:
     outcome.failed |= foreign
     sys.stdout.write(_summary(plan, out, outcome))
     return 1 if outcome.failed else 0
-
-
-def write_plan(plan: Plan, out: Path) -> None:
-    """`OUT/plan.yaml`, whole or not at all, also where several runners write it at once."""
-    write_whole(out / "plan.yaml", yaml.safe_dump(plan.resolved(), sort_keys=False, allow_unicode=True), shared=True)
 
 
 def _foreign(cell: Cell) -> str:
