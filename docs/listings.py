@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -124,18 +123,13 @@ def reasons() -> str:
 
 
 def configs() -> str:
-    """Every config and plan that ships with the package, with the first sentence of its comment."""
+    """Every config and plan that ships with the package, with the first line of its comment."""
     rows = []
     for name in available_configs():
         text = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
-        comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(_is_comment, text.splitlines()))
         kind = "plan" if re.search(r"^systems:", text, re.MULTILINE) else "config"
-        rows.append((f"`{name}`", kind, re.split(r"\.(?: |$)", comment)[0]))
+        rows.append((f"`{name}`", kind, text.splitlines()[0].removeprefix("#")))
     return table(("name", "kind", "what it is"), rows)
-
-
-def _is_comment(line: str) -> bool:
-    return line.startswith("#")
 
 
 def commands() -> str:

@@ -210,9 +210,9 @@ def test_a_run_that_never_finished_is_refused(finished, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "arguments.yaml").write_text("method: ipr\n")
     assert main(["push", str(tmp_path / "run"), "me/x"]) == 2
-    assert "never finished" in one_line(capsys)
+    assert "is not finished" in one_line(capsys)
     assert main(["push", str(tmp_path / "nothing"), "me/x"]) == 2
-    assert "is not there" in one_line(capsys)
+    assert "does not exist" in one_line(capsys)
 
 
 def test_the_trainers_own_push_is_refused(tmp_path):

@@ -308,7 +308,8 @@ def _title(study: Study) -> str:
 
 def _draw(found: Found, raters: list[int], alphas: list[float], out: Path, study: Study) -> None:
     """Corrected (solid) and smoothed (dashed) labels' distance over alpha, one colour a number of raters."""
-    from hf_ambiser.plotting.axes import new_axes, save
+    from hf_ambiser.plotting.axes import new_axes
+    from hf_ambiser.plotting.figure import save
 
     x = "alpha: share of the prediction (solid) or of the uniform distribution (dashed)"
     figure, axes = new_axes(x, _title(study))

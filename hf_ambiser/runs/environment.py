@@ -1,4 +1,4 @@
-"""What a result was made with: versions, commit, machine."""
+"""The environment of a result: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "p
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, the package's git commit and whether it was changed, processor, threads and accelerator."""
+    """Return versions, the package's git commit and whether it was changed, processor, threads and accelerator."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
@@ -36,7 +36,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the package's own folder; None outside a checkout."""
+    """Return the output of a git command in the package's own folder; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)

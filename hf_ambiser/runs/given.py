@@ -1,4 +1,4 @@
-"""The arguments of a trainer that was made in Python, as its card and its run folder show them."""
+"""Reads the arguments of a trainer that was made in Python, for its card and its run folder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hf_ambiser.models import family_of
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
-# Which of these a run was started with is found out from the trainer's own data and model.
+# These fields of a configuration are not shown: they follow from the data and the model itself.
 _NAMES_OF_CLASSES = ("id2label", "label2id", "num_labels", "model_type", "transformers_version", "architectures")
 
 
 def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields for `RunArguments.from_mapping` that describe a trainer: method, data, model, and changed arguments.
+    """Return fields for `RunArguments.from_mapping` that describe a trainer: method, data, model, changed arguments.
 
     Args:
         trainer: A trainer on splits of `load_split`.
@@ -43,7 +43,7 @@ def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any
 
 
 def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
-    """Family, encoder, changed fields, what is frozen and the adapter, as far as a model still shows them."""
+    """Return family, encoder, changed fields, frozen part and adapter, as far as the model shows them."""
     model = trainer.bare_model()
     found: dict[str, Any] = {}
     family = family_of(model.config)
@@ -73,14 +73,14 @@ def _adapter(trainer: AmbiSERTrainer) -> Any:
 
 
 def _own(differences: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a configuration's differences from its defaults, those that a user gives."""
+    """Return those differences of a configuration from its defaults that a user gives."""
     return {k: v for k, v in differences.items() if k not in _NAMES_OF_CLASSES and not k.startswith("_")}
 
 
 def _changed(args: Any) -> dict[str, Any]:
-    """Training arguments that differ from their defaults, as plain values."""
-    # Making arguments resets the state that the trainer's accelerator shares with all others; the trainer still needs
-    # it, to score the test splits.
+    """Return the training arguments that differ from their defaults, as plain values."""
+    # To make arguments resets the state that the trainer's accelerator shares with all others. The trainer still needs
+    # it to score the test splits, so it is put back.
     shared = dict(AcceleratorState._shared_state)
     defaults = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu)
     AcceleratorState._shared_state.update(shared)
