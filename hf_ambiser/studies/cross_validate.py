@@ -1,4 +1,4 @@
-"""A study run from its plan: cells, what is written about them, what became of them."""
+"""Running a study from its plan, and the summary of its cells."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
     PlanFile(out).write(plan.resolved())
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
-    before = signal.signal(signal.SIGTERM, _stop)  # what schedulers send when time is up
+    before = signal.signal(signal.SIGTERM, _stop)  # schedulers send it when time is up
     try:
         outcome = Dispatcher(cells, train, jobs, bar=StudyBar(cells, jobs, STALE)).run()
     finally:
@@ -52,7 +52,7 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
 
 
 def _foreign(cell: Cell) -> str:
-    """Why a cell's folder is not this cell's, or ""."""
+    """Return the reason why a cell's folder belongs to another run, or ""."""
     try:
         check_folder(cell.folder, given_fields(cell.fields))
     except ValueError as error:
