@@ -55,7 +55,7 @@ def test_what_is_no_run_is_not_taken_for_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text,words", [("{", "not the results"), ("[]", "not the results"), ("{}", "does not say system")]
+    "text,words", [("{", "does not hold the results"), ("[]", "does not hold the results"), ("{}", "lacks system")]
 )
 def test_results_that_cannot_be_used_are_one_line(tmp_path, text, words):
     (tmp_path / "results.json").write_text(text)

@@ -8,11 +8,11 @@ from itertools import product
 
 from hf_ambiser.metrics.display import COLUMNS, COMPARED, QUOTED, Shown, quoted_figure
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.planned import Quoted
 from hf_ambiser.report.results import number, spread_entry
 from hf_ambiser.report.statistics import Difference, over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.studies.plan_file import Quoted
 
 
 PROTOCOLS = ("paper", "strict")
