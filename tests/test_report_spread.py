@@ -148,7 +148,7 @@ def test_the_bootstrap_draws_speakers_of_all_folds_as_a_literal_one_does(study, 
     assert [result.low, result.high] == pytest.approx(np.percentile(differences, [2.5, 97.5]).tolist())
     below, above = sum(d <= 0 for d in differences), sum(d >= 0 for d in differences)
     assert result.p == pytest.approx(min(1, 2 * (1 + min(below, above)) / 41))
-    assert result.n_clusters == 12 and result.n_clips == len(used)
+    assert result.n_clusters == 12 and result.n_utterances == len(used)
 
 
 def test_what_cannot_be_compared_over_clips_says_why(study, tmp_path):

@@ -13,7 +13,6 @@ from sklearn import metrics as sk
 from hf_ambiser.metrics.display import COLUMNS, QUOTED, one_line, quoted_figure
 from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.paper_tables import protocols_table, quoted_table
-from hf_ambiser.report.planned import Quoted
 from hf_ambiser.report.results import (
     apart_table,
     baselines_table,
@@ -24,6 +23,7 @@ from hf_ambiser.report.results import (
 )
 from hf_ambiser.report.statistics import over_clips, over_folds
 from hf_ambiser.report.table import Entry, Table, file_name
+from hf_ambiser.studies.plan_file import Quoted
 
 
 def only_group(folder):

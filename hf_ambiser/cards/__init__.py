@@ -30,7 +30,7 @@ def model_card(facts: Facts, figures: dict[str, str], address: Address, base: Ad
     return Card(metadata(facts), sections(facts, figures, address, base))
 
 
-def write_card(run: Path) -> tuple[Path, list[str]]:
+def write_card(run: Path | str) -> tuple[Path, list[str]]:
     """Write `run/model/README.md` and the figures beside it; a human's edits are kept.
 
     Returns:
@@ -39,7 +39,7 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
     Raises:
         ValueError: If the run is not finished, or the card that is there cannot be read.
     """
-    facts = read_facts(run)
+    facts = read_facts(Path(run))
     path = facts.files.card
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     base = Address(_from_here(facts.run.base_model)) if facts.run.base_model else None

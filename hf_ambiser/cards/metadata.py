@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hf_ambiser.cards.facts import Facts
+from hf_ambiser.metrics.display import SCORES
 
 
 # Our figure -> (the Hub's metric type, its name in the header).
-METRICS = {
-    "wa": ("accuracy", "WA (accuracy)"),
-    "ua": ("recall", "UA (mean recall of the classes)"),
-    "macro_f1": ("f1", "macro-F1"),
-    "js": ("js_divergence", "JS divergence from the raters' votes (bit)"),
-    "brier": ("brier_score", "Brier score against the raters' votes"),
-    "ece": ("expected_calibration_error", "ECE"),
-}
+METRICS = {name: shown.on_hub for name, shown in SCORES.items() if shown.on_hub is not None}
 # The Hub keeps apart what differs in its split, so clear and ambiguous clips are splits of their own there.
 PARTS = {"all": "", "clear": " (clear clips)", "ambiguous": " (ambiguous clips)"}
 

@@ -12,7 +12,7 @@ from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
-from hf_ambiser.metrics.display import describe_scores
+from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores
 from hf_ambiser.run_folder.layout import FIGURES
 
 
@@ -45,6 +45,7 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
 def summary(facts: Facts) -> str:
     """What the model does, and the one line of figures somebody in a hurry reads."""
     classes = ", ".join(facts.classes)
+    wa, ua, js = (SCORES[name] for name in COMPARED)
     lines = [
         f"# {model_name(facts)}",
         "",
@@ -52,16 +53,16 @@ def summary(facts: Facts) -> str:
         " votes, not one true emotion. Trained with hf_ambiser, which keeps annotators' disagreement instead of voting"
         " it away.",
         "",
-        "| test split | clips | WA | UA | JS from the votes (bit) | majority class: WA / UA | one rater: WA / UA |",
+        f"| test split | clips | {wa.name} | {ua.name} | {js.name} from the votes ({js.unit})"
+        f" | majority class: {wa.name} / {ua.name} | one rater: {wa.name} / {ua.name} |",
         "|---|---|---|---|---|---|---|",
     ]
     for split, scores in facts.results["scores"].items():
         s = scores["all"]
         others = [s["majority_baseline"], s["rater_ceiling"]]
-        beside = " | ".join(f"{percent(other['wa'])} / {percent(other['ua'])}" for other in others)
-        lines.append(
-            f"| {split} | {s['n']} | {percent(s['wa'])} | {percent(s['ua'])} | {number(s['js'])} | {beside} |"
-        )
+        beside = " | ".join(f"{wa.with_unit(other['wa'])} / {ua.with_unit(other['ua'])}" for other in others)
+        own = f"{wa.with_unit(s['wa'])} | {ua.with_unit(s['ua'])} | {js.text(s['js'], none='-')}"
+        lines.append(f"| {split} | {s['n']} | {own} | {beside} |")
     return "\n".join(lines)
 
 
@@ -214,10 +215,11 @@ def speaker_spread(facts: Facts, split: str) -> str:
     right = (table["probabilities"].argmax(axis=1) == table["consensus"])[labelled]
     speakers = table["speaker"][labelled]
     shares = sorted((float(right[speakers == name].mean()), int((speakers == name).sum())) for name in set(speakers))
-    low, high = shares[0], shares[-1]
+    low, high, wa = shares[0], shares[-1], SCORES["wa"]
     return (
-        f"WA over its {len(shares)} speakers: from {percent(low[0])} ({low[1]} clips) to {percent(high[0])}"
-        f" ({high[1]} clips), median {percent(float(np.median([share for share, _ in shares])))}."
+        f"{wa.name} over its {len(shares)} speakers: from {wa.with_unit(low[0])} ({low[1]} clips) to"
+        f" {wa.with_unit(high[0])} ({high[1]} clips), median"
+        f" {wa.with_unit(float(np.median([share for share, _ in shares])))}."
     )
 
 
@@ -272,16 +274,6 @@ def argument_table(arguments: dict[str, Any]) -> list[str]:
 def images(captions: dict[str, str]) -> list[str]:
     """Markdown images with their captions, each after an empty line."""
     return [line for name, text in captions.items() for line in ("", f"![{text}]({FIGURES}/{name})", "", f"*{text}*")]
-
-
-def percent(value: float | None) -> str:
-    """A share as per cent with one digit, or `-`."""
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Three digits, or `-`."""
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _method_figures(facts: Facts, figures: dict[str, str]) -> set[str]:

@@ -15,7 +15,7 @@ from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, pus
 _OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}")
 
 
-def push_dataset(folder: Path, repo_id: str, options: PushOptions | None = None) -> Pushed:
+def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None = None) -> Pushed:
     """Publish a data set that `build()` made; `hub.push.push` lists more errors.
 
     Raises:
@@ -37,7 +37,7 @@ def dataset_publication(folder: Path) -> Publication:
     if name not in available_corpora():
         raise PushError(
             f"{folder} was built from {name!r}, whose licence this package does not know; it knows"
-            f" {available_corpora()}. Add corpora/{name}.py first."
+            f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     corpus = load_corpus(name)
     paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hf_ambiser.plotting.colours import colour
-from hf_ambiser.plotting.panels import literal, panels, save
+from hf_ambiser.plotting.figure import save
+from hf_ambiser.plotting.panels import literal, panels
 from hf_ambiser.report.groups import Group
 from hf_ambiser.run_folder.finished import FinishedRun
 

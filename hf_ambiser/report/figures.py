@@ -17,7 +17,10 @@ from hf_ambiser.label_analysis.history import Epochs, History
 from hf_ambiser.labels.votes import entropy_bits, soft_labels
 from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.plotting.colours import colour
-from hf_ambiser.plotting.panels import grid, legend, literal, panels, save
+from hf_ambiser.plotting.confusion import draw_confusion
+from hf_ambiser.plotting.figure import save
+from hf_ambiser.plotting.panels import grid, legend, literal, panels
+from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.paper_tables import figure_of
 from hf_ambiser.report.statistics import spread
@@ -45,16 +48,7 @@ def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Pat
     figure, axes = panels(len(names), width=2.7, height=2.7)
     classes = [literal(name) for name in group.classes]
     for axis, system in zip(axes, names, strict=False):
-        counts = _counts(group.systems[system], split)
-        rows = counts.sum(axis=1, keepdims=True)
-        share = np.divide(100 * counts, rows, out=np.full_like(counts, np.nan), where=rows > 0)
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-        for (t, p), value in np.ndenumerate(share):
-            if np.isfinite(value):
-                ink = "white" if value > 55 else "black"
-                axis.text(p, t, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=9)
-        axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
-        axis.set_yticks(range(len(classes)), classes, fontsize=8)
+        draw_confusion(axis, _counts(group.systems[system], split), classes, size=8)
         axis.set_title(literal(system), fontsize=10)
     figure.supxlabel("answer of the model", fontsize=9)
     figure.supylabel("consensus of the raters, % of its clips", fontsize=9)
@@ -78,14 +72,13 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
     for axis, kind, label in zip(
         axes, ("label", "votes"), ("share that equals the consensus", "share of votes for the answer"), strict=False
     ):
-        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+        curves = []
         for system in drawn(group, of, MOST_LINES):
-            i = list(group.systems).index(system)
-            confidence, accuracy, n = _bins(group.systems[system], split, kind)
-            seen = n >= 5
-            axis.plot(confidence[seen], accuracy[seen], color=colour(i), linewidth=1.4, label=literal(system))
-            axis.scatter(confidence[seen], accuracy[seen], s=90 * n[seen] / n.sum() + 6, color=colour(i))
-        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (largest probability)", ylabel=label, aspect="equal")
+            confidence, outcome, n = _bins(group.systems[system], split, kind)
+            seen, ink = n >= 5, colour(list(group.systems).index(system))
+            curves.append(ReliabilityCurve(literal(system), ink, confidence[seen], outcome[seen], n[seen]))
+        draw_reliability(axis, curves, label, by_size=True)
+        axis.set_aspect("equal")
         grid(axis)
     legend(figure, axes[0])
     return save(figure, out)
@@ -124,7 +117,9 @@ def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
             if means:
                 axis.plot(*np.array(means).T, color=colour(0), marker="o", markersize=4, linewidth=1.6)
         r = spread(group.systems[system], partial(figure_of, split, "entropy_pearson")).t
-        axis.set_title(literal(system) + (f"  (r {r.mean:.2f})" if r else ""), fontsize=10)
+        axis.set_title(
+            literal(system) + (f"  (r {COLUMNS['entropy_pearson'].text(r.mean)})" if r else ""), fontsize=10
+        )
         axis.set(xlim=(-0.06 * highest, 1.05 * highest), ylim=(-0.03 * highest, 1.05 * highest))
         grid(axis)
     figure.supxlabel("entropy of the votes (bit)", fontsize=9)

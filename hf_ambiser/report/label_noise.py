@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.label_analysis.noise_recovery import NoiseRecovery, noise_recovery
-from hf_ambiser.metrics.display import COLUMNS, Shown
+from hf_ambiser.metrics.display import COLUMNS, RECOVERY
 from hf_ambiser.metrics.significance import holm
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import comparison_table, number, p_entry, spread_entry, t_entry
@@ -17,14 +17,6 @@ from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
-RECOVERY = {
-    "correction_rate": Shown("correction rate %", 1, 100),
-    "corruption_rate": Shown("corruption rate %", 1, 100),
-    "label_accuracy": Shown("label accuracy %", 1, 100),
-    "auroc": Shown("AUROC", 3),
-    "auroc_within_class": Shown("AUROC within a class", 3),
-    "precision_at_k": Shown("precision at k %", 1, 100),
-}
 _RECOVERY_NOTE = (
     "mean (sd) over seeds. Correction rate: share of noisy labels whose target's top class is the raters' consensus."
     " Corruption rate: share of clean labels whose target's top class is not the raters' consensus any more. Label"

@@ -10,6 +10,7 @@ from importlib import resources
 import numpy as np
 
 from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.plotting.colours import colour
 from hf_ambiser.report.document import Section, contents, page_sections
 from hf_ambiser.report.utterance_audio import MOST_BYTES, Audio
@@ -122,14 +123,14 @@ def _card(card: ClipCard, audio: Audio) -> str:
         shown["corrected label"] = card.label
     if card.prediction is not None:
         shown["answer, held out" if card.held_out else "answer, training"] = card.prediction
-    player = ""
+    far, player = COLUMNS["js"].with_unit(card.distance), ""
     if heard:
         source = base64.b64encode(heard.data).decode()
         name = html.escape(f"clip {card.id}")
         player = f'<audio controls preload="none" aria-label="{name}" src="data:audio/flac;base64,{source}"></audio>'
     return f"""<article class="clip" {attributes}>
 <h4>{html.escape(card.id)}</h4>
-<p class="about">{html.escape(card.kind)} by {card.distance:.3f} bit &middot; {html.escape(" · ".join(about))}</p>
+<p class="about">{html.escape(card.kind)} by {far} &middot; {html.escape(" · ".join(about))}</p>
 {player}
 {_bars(shown, card.classes)}
 {_strip(card.over_epochs)}

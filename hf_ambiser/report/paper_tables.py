@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
-from hf_ambiser.metrics.display import COLUMNS, QUOTED, Shown, quoted_figure
+from hf_ambiser.metrics.display import COLUMNS, COMPARED, QUOTED, Shown, quoted_figure
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.planned import Quoted
 from hf_ambiser.report.results import number, spread_entry
 from hf_ambiser.report.statistics import Difference, over_folds, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.studies.plan_file import Quoted
 
 
 PROTOCOLS = ("paper", "strict")
-GAP = ("wa", "ua", "js")
 
 
 def figure_of(split: str, name: str, cell: FinishedRun) -> float | None:
@@ -44,7 +43,7 @@ def protocols_table(paper: Group, strict: Group, splits: Sequence[str]) -> Table
             if not all(split in cell.splits for cell in (*a, *b)):
                 continue
             row: list[Entry | str] = [system, split]
-            for figure in GAP:
+            for figure in COMPARED:
                 shown, value = COLUMNS[figure], partial(figure_of, split, figure)
                 row += [spread_entry(spread(cells, value), shown) for cells in (a, b)]
                 row.append(_gap(over_folds(a, b, value), shown))
@@ -52,7 +51,7 @@ def protocols_table(paper: Group, strict: Group, splits: Sequence[str]) -> Table
     if not rows:
         return None
     heads = ["system", "split"]
-    for figure in GAP:
+    for figure in COMPARED:
         heads += [f"{COLUMNS[figure].title} {protocol}" for protocol in (*PROTOCOLS, "gap")]
     note = (
         "Protocol paper lets speakers (or, as in the paper, the test clips themselves) stand on two sides; strict does"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.results import number
+from hf_ambiser.report.results import number, value_entry
 from hf_ambiser.report.table import Entry, Table
 from hf_ambiser.run_folder.finished import FinishedRun
 
@@ -81,11 +81,7 @@ def cells_table(groups: Sequence[Group], folder: Path) -> Table:
     for group in groups:
         for cell in group.cells:
             for split in cell.splits:
-                values = [cell.figure(split, figure) for figure in COLUMNS]
-                figures = [
-                    Entry(shown.text(v), parts={} if v is None else {"": v * shown.factor})
-                    for v, shown in zip(values, COLUMNS.values(), strict=True)
-                ]
+                figures = [value_entry(cell.figure(split, name), shown) for name, shown in COLUMNS.items()]
                 where = cell.folder.relative_to(folder) if cell.folder.is_relative_to(folder) else cell.folder
                 commit = str(cell.results["environment"].get("commit"))
                 row: list[Entry | str] = [

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hf_ambiser.label_analysis.corrected import EpochAgreement, pseudo_label_agreement
+from hf_ambiser.metrics.display import AGREEMENT
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.results import number
+from hf_ambiser.report.results import number, value_entry
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
@@ -27,16 +28,14 @@ def labels_given_table(group: Group) -> Table | None:
         raters = np.mean([row.rater_shares for row in last], axis=0)
         classes = zip(group.classes, shares, raters, strict=True)
         mix = ", ".join(f"{name} {100 * a:.0f} ({100 * b:.0f})" for name, a, b in classes)
-        agreement = [
-            100 * float(np.mean([getattr(row, kind) for row in last])) for kind in ("prototype", "classifier")
-        ]
+        agreement = {kind: float(np.mean([getattr(row, kind) for row in last])) for kind in AGREEMENT}
         parts = {f"{name} given": 100 * float(a) for name, a in zip(group.classes, shares, strict=True)}
         parts |= {f"{name} raters": 100 * float(b) for name, b in zip(group.classes, raters, strict=True)}
-        shown = [Entry(f"{value:.1f}", parts={"": value}) for value in agreement]
-        rows.append([system, number(len(last)), *shown, Entry(mix, parts=parts)])
+        agree = [value_entry(value, AGREEMENT[kind]) for kind, value in agreement.items()]
+        rows.append([system, number(len(last)), *agree, Entry(mix, parts=parts)])
     if not rows:
         return None
-    heads = ["labels given to unlabelled clips", "runs", "prototypes agree %", "classifier agrees %"]
+    heads = ["labels given to unlabelled clips", "runs", *(shown.title for shown in AGREEMENT.values())]
     heads.append("share of each class % (the raters')")
     note = "After the last epoch; agreement with the raters' consensus, which training never saw. Mean over runs."
     return Table(file_name(group.name, "labels_given"), heads, rows, note)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from hf_ambiser.metrics.display import COLUMNS, Shown
+from hf_ambiser.metrics.display import APART, COLUMNS, OF_BASELINES, PER_CLASS, Shown
 from hf_ambiser.metrics.significance import TResult, holm
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.statistics import PAIRED, Spread, over_clips, over_folds, spread
@@ -70,6 +70,11 @@ def number(value: int) -> Entry:
     return Entry(str(value), parts={"": value})
 
 
+def value_entry(value: float | None, shown: Shown) -> Entry:
+    """A single value of a figure."""
+    return Entry(shown.text(value), parts={} if value is None else {"": value * shown.factor})
+
+
 def counts_line(group: Group, split: str) -> str:
     """`187 clips (anger 30, ...)`, over all folds."""
     scores = [cell.scores(split) for cell in group.one_a_fold() if split in cell.splits]
@@ -82,7 +87,6 @@ def counts_line(group: Group, split: str) -> str:
 
 def baselines_table(group: Group, split: str) -> Table:
     """The majority class and one rater against the others, mean over folds."""
-    figures = ("wa", "ua", "macro_f1", "js")
     cells = [cell for cell in group.one_a_fold() if split in cell.splits]
     rows: list[list[Entry | str]] = []
     for title, key in (
@@ -90,14 +94,13 @@ def baselines_table(group: Group, split: str) -> Table:
         ("one rater against the others", "rater_ceiling"),
     ):
         row: list[Entry | str] = [title]
-        for figure in figures:
+        for figure in OF_BASELINES:
             values = [v for cell in cells if (v := cell.scores(split)[key].get(figure)) is not None]
             mean = float(np.mean(values)) if values else None
-            shown = COLUMNS[figure]
-            row.append(Entry(shown.text(mean), parts={} if mean is None else {"": mean * shown.factor}))
+            row.append(value_entry(mean, COLUMNS[figure]))
         rows.append(row)
     note = f"Mean over {len(cells)} folds." if len(cells) > 1 else ""
-    return Table(_file(group, split, "baselines"), ["", *(COLUMNS[f].title for f in figures)], rows, note)
+    return Table(_file(group, split, "baselines"), ["", *(COLUMNS[f].title for f in OF_BASELINES)], rows, note)
 
 
 def comparison_table(
@@ -185,14 +188,15 @@ def per_class_table(group: Group, split: str) -> Table:
     for system, cells in group.systems.items():
         row: list[Entry | str] = [system]
         for name in group.classes:
-            found = {f: spread(cells, partial(_of_class, split, name, f)) for f in ("precision", "recall", "f1")}
-            means = {f: None if values.t is None else 100 * values.t.mean for f, values in found.items()}
-            text = " / ".join("-" if mean is None else f"{mean:.0f}" for mean in means.values())
-            row.append(Entry(text, parts=means))
+            found = {f: spread(cells, partial(_of_class, split, name, f)) for f in PER_CLASS}
+            means = {f: None if values.t is None else values.t.mean for f, values in found.items()}
+            text = " / ".join(PER_CLASS[f].text(mean, none="-") for f, mean in means.items())
+            scaled = {f: None if mean is None else mean * PER_CLASS[f].factor for f, mean in means.items()}
+            row.append(Entry(text, parts=scaled))
             lost += found["precision"].n_undefined
         rows.append(row)
     never = f" Left out: {lost} times a class that a run never answers, so that it has no precision." if lost else ""
-    heads = ["precision / recall / F1 %", *group.classes]
+    heads = [" / ".join(shown.name for shown in PER_CLASS.values()) + " %", *group.classes]
     return Table(_file(group, split, "per_class"), heads, rows, f"Means over folds of the means over seeds.{never}")
 
 
@@ -202,7 +206,6 @@ def _of_class(split: str, name: str, figure: str, cell: FinishedRun) -> float | 
 
 def apart_table(group: Group, split: str) -> Table | None:
     """Clear and ambiguous clips apart; None where the split holds only one kind."""
-    figures = ("wa", "ua", "js", "brier", "entropy_pearson")
     cells = [cell for cell in group.one_a_fold() if split in cell.splits]
     counts = {part: sum(cell.scores(split, part)["n"] for cell in cells) for part in ("clear", "ambiguous")}
     if not all(counts.values()):
@@ -210,9 +213,9 @@ def apart_table(group: Group, split: str) -> Table | None:
     rows: list[list[Entry | str]] = []
     for system, runs in group.systems.items():
         for part, n in counts.items():
-            found = [spread_entry(spread(runs, partial(_figure, split, f, part)), COLUMNS[f]) for f in figures]
+            found = [spread_entry(spread(runs, partial(_figure, split, f, part)), COLUMNS[f]) for f in APART]
             rows.append([system, part, number(n), *found])
-    heads = ["system", "clips", "n", *(COLUMNS[f].title for f in figures)]
+    heads = ["system", "clips", "n", *(COLUMNS[f].title for f in APART)]
     return Table(_file(group, split, "clear_and_ambiguous"), heads, rows)
 
 

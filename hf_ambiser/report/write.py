@@ -44,7 +44,11 @@ _LISTED = 20
 
 
 def write_report(
-    folder: Path, of: str | None = None, splits: Sequence[str] | None = None, html: bool = True, progress: bool = True
+    folder: Path | str,
+    of: str | None = None,
+    splits: Sequence[str] | None = None,
+    html: bool = True,
+    progress: bool = True,
 ) -> str:
     """Read all runs below a folder and write `folder/report/`: `report.md`, tables, figures and `report.html`.
 
@@ -61,6 +65,7 @@ def write_report(
     Raises:
         ValueError: In one line: no finished run, runs of one row from different data, an unknown system or split.
     """
+    folder = Path(folder)
     cells, unfinished = find(folder)
     planned = read_planned(folder, cells)
     groups = group(cells, planned.systems if planned else ())

@@ -54,7 +54,7 @@ def find_config(given: Path | str, beside: Path = Path()) -> Path:
 def _near(name: str, names: list[str]) -> str:
     """` (did you mean 'crema_d/ipr'?)`, or nothing where no shipped name is near."""
     # A longer path to a shipped file; else what is written alike, or has the same last part.
-    near = [one for one in names if name.endswith(f"/{one}")] or [
+    near = [one for one in names if f"/{name}".endswith(f"/{one}")] or [
         *difflib.get_close_matches(name, names, n=3, cutoff=0.75),
         *(one for one in names if one.split("/")[-1] == name.split("/")[-1]),
     ]

@@ -28,7 +28,9 @@ _WEIGHTS = ("config.json", "model*.safetensors", "model.safetensors.index.json",
 _ADAPTER = ("adapter_model.safetensors", "preprocessor_config.json")
 
 
-def push_run(run: Path, repo_id: str, options: PushOptions | None = None, base: str | None = None) -> list[Pushed]:
+def push_run(
+    run: Path | str, repo_id: str, options: PushOptions | None = None, base: str | None = None
+) -> list[Pushed]:
     """Publish a finished run; see `hub.push.push` for further errors.
 
     Args:

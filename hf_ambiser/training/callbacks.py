@@ -8,6 +8,13 @@ from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
+from hf_ambiser.metrics.display import SCORES, stored
+
+
+# Logged figure -> its name on the bar.
+_ON_THE_BAR = {"loss": "loss", "eval_ua": f"validation {SCORES['ua'].name}"}
+_ON_THE_BAR |= {f"eval_{name}": SCORES[name].name for name in ("wa", "js")}
+
 
 class StateCallback(TrainerCallback):
     """Tells an `AmbiSERTrainer` when a step was taken and when an epoch begins and ends."""
@@ -55,8 +62,7 @@ class OneBar(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Show the last loss and the last validation figures."""
-        names = {"loss": "loss", "eval_ua": "validation UA", "eval_wa": "WA", "eval_js": "JS"}
-        self.shown |= {names[name]: f"{value:.3f}" for name, value in (logs or {}).items() if name in names}
+        self.shown |= {_ON_THE_BAR[name]: stored(value) for name, value in (logs or {}).items() if name in _ON_THE_BAR}
         if self.bar is not None:
             self.bar.set_postfix(self.shown)
 

@@ -11,10 +11,7 @@ from transformers import EvalPrediction
 from hf_ambiser.data.splits import CLEAR_AGREEMENT
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics import evaluate_predictions
-
-
-# These are shown after every epoch; the end of a run computes all figures.
-HEADLINES = ("wa", "ua", "macro_f1", "js", "kl", "brier", "entropy_pearson", "ece")
+from hf_ambiser.metrics.display import HEADLINES
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

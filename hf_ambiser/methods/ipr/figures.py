@@ -6,7 +6,8 @@ import itertools
 from pathlib import Path
 
 from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
-from hf_ambiser.plotting.axes import mark_warmup, new_axes, save
+from hf_ambiser.plotting.axes import mark_warmup, new_axes
+from hf_ambiser.plotting.figure import save
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hf_ambiser.label_analysis.changed_labels import class_moves
-from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.plotting.axes import new_axes
+from hf_ambiser.plotting.confusion import draw_shares
+from hf_ambiser.plotting.figure import save
 from hf_ambiser.run_folder.trajectory import read_last
 
 
@@ -58,13 +60,7 @@ def plot_moved_labels(shares: np.ndarray, out: Path, classes: list[str]) -> Path
     """Draw Figure 3 as a heat map of `(K, K)` shares."""
     figure, axes = new_axes("learnt label", "label of the data", size=(5.2, 4.4))
     axes.grid(False)
-    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
-    for i, row in enumerate(shares):
-        for j, share in enumerate(row):
-            axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color="white" if share > 0.5 else "black")
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    figure.colorbar(image, label="% of the row")
+    figure.colorbar(draw_shares(axes, shares, classes, classes), label="% of the row")
     return save(figure, out)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from hf_ambiser.label_analysis.changed_labels import changed_labels
 from hf_ambiser.labels.votes import entropy_bits, soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
-from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.plotting.axes import new_axes
+from hf_ambiser.plotting.figure import save
 from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
 
