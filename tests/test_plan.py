@@ -97,7 +97,7 @@ def test_families_and_folds_are_chosen_from_what_was_built():
     for configs, folds, words in (
         (("ipr-strict-kfold5",), None, r"no config 'ipr-strict-kfold5' \(did you mean 'ipr-strict-kfold3'\?\)"),
         (("ipr-strikt",), None, "'ipr-strikt' is not one of"),
-        (("ipr-strict-kfold3",), ("3",), r"no fold '3'; there are \['0', '1', '2'\]"),
+        (("ipr-strict-kfold3",), ("3",), r"no fold '3'; choose from \['0', '1', '2'\]"),
     ):
         with pytest.raises(PlanError, match=words):
             choose(PlannedData("d", configs, folds), there, "it")

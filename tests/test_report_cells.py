@@ -69,7 +69,7 @@ def test_results_of_an_older_version_are_named(tmp_path):
     results = json.loads(path.read_text())
     del results["system"], results["data"]["fold"]
     path.write_text(json.dumps(results))
-    with pytest.raises(ValueError, match=r"does not say system, data.fold: an older version"):
+    with pytest.raises(ValueError, match=r"lacks system, data.fold: an older version"):
         find(tmp_path)
 
 
