@@ -16,7 +16,7 @@ LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
 
 
 @dataclass
-class Clip:
+class Example:
     """One row of a batch: a waveform (or frames made of it), the row of the label table it belongs to, its role."""
 
     waveform: np.ndarray
@@ -28,7 +28,7 @@ class Clip:
 
 @dataclass
 class ClipCollator:
-    """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
+    """Flattens items (lists of `Example`) into one batch: labelled rows first, then ambiguous, then augmented ones.
 
     Gives what the feature extractor makes of the clips (mostly `input_values (B, T)` float32 and `attention_mask
     (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
@@ -40,7 +40,7 @@ class ClipCollator:
 
     feature_extractor: Any
 
-    def __call__(self, items: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
+    def __call__(self, items: Sequence[Sequence[Example]]) -> dict[str, Tensor]:
         """One padded batch of all clips of all items."""
         clips = sorted((clip for item in items for clip in item), key=lambda clip: clip.role)
         waveforms, options = [clip.waveform for clip in clips], {"padding": True, "return_attention_mask": True}
