@@ -62,7 +62,7 @@ def _report(argv: Sequence[str], prog: str) -> int:
     )
     report.add_argument("folder", type=Path, help="holds run folders, at any depth; FOLDER/report is written")
     report.add_argument(
-        "--of", metavar="SYSTEM", help="that the others are compared with (default: ipr, or the first)"
+        "--reference", metavar="SYSTEM", help="system that the others are compared with (default: ipr, or the first)"
     )
     report.add_argument("--splits", nargs="+", metavar="SPLIT", help="test splits (default: all)")
     report.add_argument("--no-html", action="store_true", help="write no report.html")
@@ -70,7 +70,7 @@ def _report(argv: Sequence[str], prog: str) -> int:
 
     from hf_ambiser.report.write import FOLDER, write_report
 
-    print(write_report(args.folder, args.of, args.splits, html=not args.no_html))
+    print(write_report(args.folder, args.reference, args.splits, html=not args.no_html))
     out = args.folder / FOLDER
     page = "" if args.no_html else f"; to look at and listen to: {out / 'report.html'}"
     print(f"report: {out / 'report.md'}, its tables as CSV and LaTeX beside it{page}", file=sys.stderr)

@@ -13,7 +13,7 @@ from hf_ambiser.data.audio import decode
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import soft_labels
-from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
 from hf_ambiser.training.frames import FRAMES, read_frames
 from hf_ambiser.training.sampler import StepKey
 
@@ -182,15 +182,15 @@ class TrainingSet(TorchDataset):
     def __len__(self) -> int:
         return self.n_labelled
 
-    def __getitem__(self, key: StepKey) -> list[Clip]:
-        clips = [Clip(self._labelled[key.labelled], key.labelled, LABELLED)]
+    def __getitem__(self, key: StepKey) -> list[Example]:
+        clips = [Example(self._labelled[key.labelled], key.labelled, LABELLED)]
         for j in key.ambiguous:
             assert self._ambiguous is not None  # else the sampler draws none
             row, waveform = self.n_labelled + j, self._ambiguous[j]
-            clips.append(Clip(waveform, row, AMBIGUOUS))
+            clips.append(Example(waveform, row, AMBIGUOUS))
             if self._augment is not None:
                 copy = self._augment(waveform, seed=self._seed, epoch=key.epoch, key=self.ids[row])
-                clips.append(Clip(copy, row, AUGMENTED))
+                clips.append(Example(copy, row, AUGMENTED))
         return clips
 
 
@@ -245,8 +245,8 @@ class EvaluationSet(TorchDataset):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> list[Clip]:
-        return [Clip(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
+    def __getitem__(self, i: int) -> list[Example]:
+        return [Example(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
 
 
 def describe(training: TrainingSet) -> dict[str, Any]:
