@@ -35,7 +35,7 @@ ROOMS = {
     "methods": "labels metrics run_folder data models training label_analysis plotting",
     "cards": "labels metrics run_folder data models training label_analysis plotting hub methods",
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
-    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan",
+    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan_file",
     "runs": "labels metrics run_folder data models training label_analysis plotting hub methods cards",
     "studies": "labels metrics run_folder data models training label_analysis plotting hub methods cards runs",
     "benchmark": "labels metrics run_folder data models training plotting hub methods runs",

@@ -212,7 +212,7 @@ class EvaluationSet(TorchDataset):
     `votes (N, K)` are the raters' votes and `consensus (N,)` their consensus class or -1. Both come from the
     `reference_*` columns, so a split with hidden labels can be scored, too. `agreement (N,)` separates clear from
     ambiguous utterances. With `segment_seconds`, N counts segments (see `UtteranceStore`), which have the votes of
-    their utterance.
+    their utterance. `sources` says from which split of a built data set the utterances are.
     """
 
     def __init__(
@@ -222,6 +222,7 @@ class EvaluationSet(TorchDataset):
         cache_gb: float = 0.5,
         segment_seconds: float | None = None,
     ) -> None:
+        self.sources = sources_of(dataset)
         self._store = UtteranceStore(dataset, max_seconds, cache_gb, segment_seconds)
         rows = self._store.utterance
         self.ids: Sequence[str] = self._store.names(dataset["id"])
