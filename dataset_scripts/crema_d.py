@@ -1,8 +1,6 @@
-"""Build the data set of CREMA-D.
+"""Build the data set of CREMA-D: `hf-ambiser build crema_d`.
 
-    python dataset_scripts/crema_d.py --root RELEASE --out FOLDER
-
-`--help` lists the other options.
+python dataset_scripts/crema_d.py --root RELEASE --out FOLDER
 """
 
 import sys

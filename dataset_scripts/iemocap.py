@@ -1,8 +1,6 @@
-"""Build the data set of IEMOCAP.
+"""Build the data set of IEMOCAP: `hf-ambiser build iemocap`.
 
-    python dataset_scripts/iemocap.py --root RELEASE --out FOLDER
-
-`--help` lists the other options.
+python dataset_scripts/iemocap.py --root RELEASE --out FOLDER
 """
 
 import sys

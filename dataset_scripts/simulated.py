@@ -1,8 +1,6 @@
-"""Build the data set of the simulated corpus.
+"""Build the data set of the simulated corpus: `hf-ambiser build simulated`.
 
-    python dataset_scripts/simulated.py --root RELEASE --out FOLDER
-
-`--help` lists the other options.
+python dataset_scripts/simulated.py --root RELEASE --out FOLDER
 """
 
 import sys

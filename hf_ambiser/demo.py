@@ -1,4 +1,4 @@
-"""The main job on a corpus that needs no download: simulate, split, train four systems, compare, draw."""
+"""The demo, on a corpus that needs no download: simulate, split, train four systems, compare, draw."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from hf_ambiser.runs.run import run
 
 
 CONFIG = "ipr-strict"
-TEST = "d3"  # the held-out speakers' most ambiguous clips
+TEST = "d3"  # the held-out speakers' most ambiguous utterances
 
-# The systems of IPR's Table 3. All share encoder, schedule and seed; only what the table varies differs.
+# The systems of IPR's Table 3. They share encoder, schedule and seed, and differ only in what the table varies.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "baseline": {"method": "hard_vote"},
     "baseline_plus": {"method": "self_training", "warmup_epochs": 3},
@@ -48,13 +48,13 @@ _SHARED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the demo writes, and how large it is.
+    """A demo: where it writes, and how large it is.
 
     Args:
-        out: Folder; a demo that was stopped goes on in it.
-        n_utterances: Simulated clips.
-        seed: Of corpus and training.
-        say: Where its words go.
+        out: Folder; a demo that was stopped resumes in it.
+        n_utterances: Number of simulated utterances.
+        seed: Seed of corpus and training.
+        say: Function that prints its messages.
     """
 
     out: Path
@@ -73,11 +73,11 @@ class Demo:
         return self.out / "dataset"
 
     def run(self) -> Path:
-        """All of it; the path of the results table."""
+        """Run the whole demo and return the path of the results table."""
         start = time.monotonic()
         self.check_size()
-        self.say(f"1/4 Simulating {self.n_utterances} clips with known true emotion distributions: {self.corpus}")
-        with tqdm(total=self.n_utterances, unit="clip") as bar:
+        self.say(f"1/4 Simulating {self.n_utterances} utterances with known true emotion distributions: {self.corpus}")
+        with tqdm(total=self.n_utterances, unit="utterance") as bar:
             simulated.generate(
                 self.corpus, n_utterances=self.n_utterances, n_speakers=20, seed=self.seed, progress=bar.update
             )
@@ -96,21 +96,21 @@ class Demo:
         return table
 
     def check_size(self) -> None:
-        """Refuse to go on in a folder whose data set has another size: its runs would be shown as this one's."""
+        """Refuse a folder whose data set has another size, because its runs would be shown as those of this demo."""
         if (self.dataset / "build_report.json").is_file():
             there = read_dataset_info(self.dataset)["counts"]["in"]
             if there != self.n_utterances:
                 raise ValueError(
-                    f"{self.out} holds a demo of {there} clips, not {self.n_utterances}. Give another --out, or"
-                    f" --n-utterances {there} to go on with it."
+                    f"{self.out} holds a demo of {there} utterances, not {self.n_utterances}. Give another --out, or"
+                    f" --n-utterances {there} to resume it."
                 )
 
     def folder(self, system: str) -> Path:
-        """Run folder of one system."""
+        """Return the run folder of one system."""
         return self.out / "runs" / system / str(self.seed)
 
     def arguments(self, system: str) -> RunArguments:
-        """What is trained."""
+        """Return the arguments of one system's run."""
         fields = {
             **_SHARED,
             **SYSTEMS[system],
@@ -122,13 +122,13 @@ class Demo:
         return RunArguments.from_mapping(fields)
 
     def write_results(self) -> Path:
-        """The comparison, the distance of corrected labels from the truth, and the paper's two figures."""
+        """Write the comparison, the distance of corrected labels from the truth, and the paper's two figures."""
         ipr = self.folder("ipr")
         classes = read_dataset_info(self.dataset)["classes"]
         plot_prototype_similarity(ipr, self.out / "figures" / "prototype_similarity.png", classes)
         plot_pseudo_label_agreement(ipr, self.out / "figures" / "pseudo_label_agreement.png")
         report = write_report(self.out / "runs", splits=[TEST])
-        # The report's figures lie beside the report.
+        # The report's links to figures are relative to the report's own folder.
         report = report.replace("](figures/", f"](runs/{FOLDER}/figures/")
         text = report + truth_table(distance_from_truth(ipr))
         path = self.out / "results.md"
@@ -136,7 +136,7 @@ class Demo:
         return path
 
     def farewell(self, table: Path, seconds: float) -> str:
-        """Where everything is and what to do next."""
+        """Return a text that says where everything is and what to do next."""
         ipr = RunFolder(self.folder("ipr"))
         return "\n".join(
             [
@@ -152,18 +152,18 @@ class Demo:
                 "  from transformers import pipeline; import hf_ambiser",
                 f"  pipeline('audio-classification', '{ipr.model}')(waveform_at_16_kHz)",
                 f"share it: hf-ambiser push {ipr.path} your-account/ipr-demo --dry-run",
-                "or train on real speech: README.md, section 'On real speech'.",
+                "or train on real speech: hf-ambiser build crema_d --help, then hf-ambiser configs.",
             ]
         )
 
 
 def truth_table(distance: dict[str, float | int]) -> str:
-    """Markdown: how far each belief about ambiguous clips is from the truth."""
+    """Return a Markdown table: how far each label of the ambiguous utterances is from the truth."""
     rows = [
         ("raters' votes", distance["votes"]),
-        (f"votes, {distance['smoothing']:.0%} mixed with uniform (best amount)", distance["votes_smoothed"]),
+        (f"votes, {distance['smoothing']:.0%} mixed with uniform (best share)", distance["votes_smoothed"]),
         ("IPR's soft label", distance["method"]),
         ("uniform", distance["uniform"]),
     ]
-    lines = [f"| belief about the {distance['n']} unlabelled clips | JS from the truth (bit) |", "|---|---|"]
+    lines = [f"| label of the {distance['n']} unlabelled utterances | JS from the truth (bit) |", "|---|---|"]
     return "\n" + "\n".join([*lines, *(f"| {name} | {value:.3f} |" for name, value in rows)]) + "\n"

@@ -1,4 +1,4 @@
-"""The training command, `python -m hf_ambiser.train`; `train_scripts/train.py` is the same."""
+"""The training command: `hf-ambiser train`; for several processes `accelerate launch -m hf_ambiser.train`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hf_ambiser.runs.push import push_run
 from hf_ambiser.runs.run import run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train and score one run; a mistake in the arguments is one line on standard error and exit status 2."""
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Train and score one run. A mistake in the arguments gives one line on standard error and exit status 2."""
     try:
-        arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv)
+        arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
         sharing = arguments.sharing
         if sharing.push_to_hub:
             check_access(str(sharing.hub_model_id))  # before hours of training, not after
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sharing.push_to_hub:
                 _push(arguments)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"train.py: {error}\n")
+        sys.stderr.write(f"{prog}: {error}\n")
         return 2
     if dist.is_initialized():
-        # Without this a rank may abort at exit, after all work is done.
+        # Without this a rank may abort when it exits, after all work is done.
         dist.barrier()
         dist.destroy_process_group()
     return 0
@@ -44,7 +44,7 @@ def _say(text: str) -> None:
 
 
 def _push(arguments: RunArguments) -> None:
-    """Publish the finished run; a failure leaves the run as it is, and `hf-ambiser push` goes on."""
+    """Publish the finished run. If that fails, the run stays as it is, and `hf-ambiser push` can go on."""
     options = PushOptions(private=bool(arguments.sharing.hub_private_repo), say=_say)
     folder, repo_id = Path(str(arguments.training.output_dir)), str(arguments.sharing.hub_model_id)
     pushed = push_run(folder, repo_id, options)

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.loading import load_split, read_dataset_info
-from hf_ambiser.data.simulated import Annotators, SimulationOptions
+from hf_ambiser.data.simulated import Raters, SimulationOptions
 from hf_ambiser.data.simulated.corpus import utterance_id
 from hf_ambiser.labels import aggregation
 from hf_ambiser.labels.aggregation import AggregationError, posterior
@@ -378,7 +378,7 @@ def test_raters_without_a_name_are_refused_where_they_are_modelled():
 def test_simulated_ratings_say_whose_they_are():
     options = SimulationOptions(n_utterances=40, second_label=0.5)
     truth = np.array([options.mixture.draw(4, 0, i)[0] for i in range(40)])
-    pool: Annotators = options.annotators()
+    pool: Raters = options.raters()
     rated = pool.rate(truth, [utterance_id(i) for i in range(40)], 3, 0)
     named = [[(r.labels, False, r.rater) for r in ratings] for ratings in rated.lists()]
     policy = get_policy("simulated-4", aggregation="dawid_skene", multi_label="each")
@@ -472,7 +472,7 @@ def test_the_table_of_label_sources(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(
         label_sources, "SOURCES", {k: v for k, v in label_sources.SOURCES.items() if k not in ("glad", "mace")}
     )
-    asked = ["--clips", "100", "--raters", "1", "5", "--seeds", "1", "--out", str(tmp_path / "table.md")]
+    asked = ["--utterances", "100", "--raters", "1", "5", "--seeds", "1", "--out", str(tmp_path / "table.md")]
     assert label_sources.main(asked) == 0
     out = capsys.readouterr().out
     assert (tmp_path / "table.md").read_text() == out
@@ -492,9 +492,9 @@ def test_the_table_of_label_sources(monkeypatch, capsys, tmp_path):
     truth, labels, _ = label_sources.measure(options, "corpus")
     counted = tally(
         get_policy("simulated-4"),
-        options.annotators().rate(truth, [utterance_id(i) for i in range(100)], 5, 1).arrays(),
+        options.raters().rate(truth, [utterance_id(i) for i in range(100)], 5, 1).arrays(),
     )
     assert (labels["shares"] == counted.soft_label).all()
-    assert label_sources.main(["--clips", "0"]) == 2
+    assert label_sources.main(["--utterances", "0"]) == 2
     assert "n_utterances: 0" in capsys.readouterr().err
     sys.modules.pop("label_sources")

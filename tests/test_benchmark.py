@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 from helpers.made_run import TINY
-from helpers.scripts import load_script
 from torch import nn
 from transformers import Wav2Vec2Config
 
 from hf_ambiser.benchmark import grid as benchmark
+from hf_ambiser.benchmark.benchmark_cli import main
 from hf_ambiser.benchmark.grid import Case, load, run_benchmark
 from hf_ambiser.benchmark.inference_cost import PeakMemory, count_flops, measure, noise, prepare, timed
 from hf_ambiser.benchmark.table import aligned, describe
@@ -25,11 +25,6 @@ TINY_WAV2VEC2 = {
     "intermediate_size": 24, "conv_dim": [8, 8], "conv_kernel": [10, 3], "conv_stride": [5, 4], "conv_bias": False,
     "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_script("train_scripts/benchmark.py")
 
 
 def tiny_case(**changes):
@@ -196,7 +191,7 @@ def test_a_benchmark_goes_on_where_it_was_stopped(here, tmp_path):
     with pytest.raises(ValueError, match=r"another environment \(commit differ\).*another --out"):
         run_benchmark(cases, out, fake)
     out.write_text("[]")
-    with pytest.raises(ValueError, match="is no benchmark's JSON; give another --out"):
+    with pytest.raises(ValueError, match="is not the JSON of a benchmark; give another --out"):
         run_benchmark(cases, out, fake)
     assert here == [1, 2, 2]
 
@@ -214,14 +209,14 @@ def test_the_table_stands_in_columns():
     assert aligned(["a"], [["bcd"]]) == "|   a |\n|----:|\n| bcd |"
 
 
-def test_from_a_model_folder_to_json(script, tmp_path, capsys):
+def test_from_a_model_folder_to_json(tmp_path, capsys):
     config = PrototypeConfig(encoder_config={"model_type": "ambiser_logmel", **TINY}, num_labels=4)
     model = PrototypeForAudioClassification(config)
     for saved in (model, model.make_feature_extractor()):
         saved.save_pretrained(tmp_path / "run" / "model")
     out = tmp_path / "table.json"
     argv = [str(tmp_path / "run"), "--lengths", "0.3", "--batch_sizes", "2", "--runs", "3", "--threads", "1"]
-    assert script.main([*argv, "--device", "cpu", "--out", str(out)]) == 0
+    assert main([*argv, "--device", "cpu", "--out", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["case"]["batch_size"] == 2 and row["runs"] == 3 and row["threads"] == 1
     assert row["parameters"] == model.num_parameters()
@@ -263,7 +258,7 @@ def test_a_model_that_cannot_be_is_named(arguments, words):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ValueError, match="cannot be loaded: it is no folder with a trained model"):
+    with pytest.raises(ValueError, match="cannot be loaded: it is neither a folder with a trained model"):
         load(Case(1, model=str(tmp_path / "none")))
 
 
@@ -282,8 +277,8 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         (["--out", "no/such/table.json"], "there is no folder .*; make it first"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(script, argv, words, capsys):
-    assert script.main(argv) == 2
+def test_a_mistake_is_one_line_and_status_2(argv, words, capsys):
+    assert main(argv) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("benchmark.py: ") and len(said.err.splitlines()) == 1
     assert re.search(words, said.err)

@@ -67,7 +67,7 @@ def test_counts_add_up_and_ties_are_listed_but_available(built, cache):
 
 def test_load_dataset_gives_back_features_and_rows(built, root, cache):
     prepared = prepare("crema_d", root)
-    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.clips)))}
+    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.utterances)))}
     seen = Counter()
     for name in datasets.get_dataset_split_names(str(built.out), "ipr-strict"):
         part = datasets.load_dataset(str(built.out), "ipr-strict", split=name, cache_dir=str(cache))
@@ -98,7 +98,7 @@ def test_d2_is_masked_and_reveal_brings_the_labels_back(built, root, cache):
     shown = load_split(built.out, "ipr-strict", "d2", reveal=True, cache_dir=cache)
     assert shown.features == d2.features and shown["id"] == d2["id"] and shown["audio"] == d2["audio"]
     prepared = prepare("crema_d", root)
-    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.clips)))}
+    expected = {row["id"]: row for row in prepared.rows(range(len(prepared.utterances)))}
     for row in shown:
         want = expected[row["id"]]
         assert row["votes"] == want["votes"] == row["reference_votes"] and row["label"] == want["label"]
@@ -317,7 +317,7 @@ def test_an_existing_folder_is_replaced_only_when_asked(root, tmp_path):
 
 
 def test_loading_errors_list_what_there_is(built, tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist.*dataset_scripts"):
+    with pytest.raises(FileNotFoundError, match="does not exist.*hf-ambiser build"):
         load_split(tmp_path / "none", "ipr-strict", "d1")
     with pytest.raises(FileNotFoundError, match="holds no build_report.json"):
         read_dataset_info(tmp_path)
@@ -419,3 +419,17 @@ def test_another_build_in_a_folder_of_the_same_name_is_not_answered_from_the_cac
         "crema_d", root, tmp_path / "b" / "same_name", "crema-d-6", ["slc-paper"], overwrite=True, **OPTIONS
     )
     assert load_split(rebuilt.out, "slc-paper", "clear", cache_dir=cache).features["label"].num_classes == 6
+
+
+def test_a_corpus_that_is_generated_is_generated_where_it_is_not_there(tmp_path):
+    small = {"n_utterances": 12, "n_speakers": 4}
+    options = {"configs": ["slc-strict"], "progress": False}
+    report = build("simulated", tmp_path / "corpus", tmp_path / "a", generate_options=small, **options)
+    assert report.content["counts"]["in"] == 12
+    # A folder that is there is read as it is.
+    votes = (tmp_path / "corpus" / "votes.csv").read_bytes()
+    again = build("simulated", tmp_path / "corpus", tmp_path / "b", **options)
+    assert again.content["content"] == report.content["content"]
+    assert (tmp_path / "corpus" / "votes.csv").read_bytes() == votes
+    with pytest.raises(ValueError, match="'crema_d' is not generated"):
+        build("crema_d", tmp_path, tmp_path / "c", generate_options=small)

@@ -18,17 +18,17 @@ from helpers.made_run import built, fields
 from hf_ambiser.data.corpora.iemocap.published_counts import IPR_SIZES, META_TABLE_1, SLC_TABLE_2
 from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.runs.run import run
-from hf_ambiser.studies import cross_validate, dispatch, dry_run
+from hf_ambiser.studies import dispatch, dry_run, study_cli
 from hf_ambiser.studies.attempts import Attempts
 from hf_ambiser.studies.plan import SET_BY_PLAN, read_plan
 
 
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
-CONFIGS = Path(__file__).parent.parent / "train_scripts" / "configs"
-PLANS = sorted(path for path in CONFIGS.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
-PAPERS = sorted((CONFIGS / "papers").glob("*.yaml"))
+PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
+PAPERS = sorted((SHIPPED / "papers").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def plan(folder: Path, dataset: Path, **changes) -> Path:
 
 def command(path: Path, out: Path, *more: str) -> int:
     # Two at a time, so one thread each: with another number of threads sums differ in their last bits.
-    return cross_validate.main(["--plan", str(path), "--out", str(out), "--jobs", "2", *more])
+    return study_cli.main(["--plan", str(path), "--out", str(out), "--jobs", "2", *more])
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_the_papers_plans_dry_run_without_the_corpus_on_published_sizes(path, tm
 
 @pytest.mark.parametrize("table", ["slc_table_7", "slc_table_9"])
 def test_the_papers_averages_are_those_of_its_folds(table):
-    paper = yaml.safe_load((CONFIGS / "papers" / f"{table}.yaml").read_text())["paper"]
+    paper = yaml.safe_load((SHIPPED / "papers" / f"{table}.yaml").read_text())["paper"]
     for number in paper["numbers"]:
         folds = paper["folds"][number["system"]][number["figure"]]
         assert len(folds) == 10

@@ -208,7 +208,7 @@ def test_a_cell_begins_after_the_one_whose_network_it_needs(tmp_path):
 
 def test_a_cell_whose_source_failed_or_is_in_another_part_is_a_failure_that_says_so(tmp_path):
     failed = run(chained(tmp_path / "failed", failures=1)).failed
-    assert failed["second/fold/seed-0"] == ("network='first': first/fold/seed-0, which it begins with, failed")
+    assert failed["second/fold/seed-0"] == ("network='first': its starting cell first/fold/seed-0 failed")
     second, first = chained(tmp_path / "parts")
     assert "is not finished; run it first" in run([second]).failed[second.key]
     assert len(run([first]).finished) == len(run([second]).finished) == 1

@@ -1,8 +1,7 @@
-"""What runs made of labels replaced on purpose: figures by hand on made runs, and the whole way on a tiny corpus."""
+"""What runs made of label noise: figures by hand on made runs, and the whole way on a tiny corpus."""
 
 import json
 import multiprocessing
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,32 +16,32 @@ from helpers.made_run import TINY
 from helpers.scripts import load_script
 from sklearn.metrics import roc_auc_score
 
-from hf_ambiser.data import build_cli
-from hf_ambiser.data.card import REPLACED
-from hf_ambiser.label_analysis.noise_recovery import auroc, found_among_lowest, restored_labels
+from hf_ambiser import cli
+from hf_ambiser.data.noise_record import LABEL_NOISE
+from hf_ambiser.label_analysis.noise_recovery import auroc, noise_recovery, precision_at_k
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.label_noise import gain_table, kept_epoch, labels_table, on_replaced_labels, side_by_side, text
+from hf_ambiser.report.label_noise import gain_table, groups_with_noise, kept_epoch, recovery_table, side_by_side, text
 from hf_ambiser.run_folder.columns import write_columns
+from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.studies import dispatch
 from hf_ambiser.studies.plan import PlanError, read_plan
 
 
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
-ROOT = Path(__file__).parent.parent
-PLANS = [ROOT / "train_scripts" / "configs" / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]
-#            replaced -----  kept ----------------  ambiguous
+PLANS = [SHIPPED / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]
+#         noisy -----  clean ---------------  ambiguous
 RATERS = [0, 1, 2, 3, 0, 0, 1, 1, 2, -1, 3]
 GIVEN = [1, 0, 1, 0, 0, 0, 1, 1, 2, 2]
-TARGET = [0, 1, 1, 2, 0, 1, 1, 1, 2, 2, 0]  # two of four restored, one of five broken
+TARGET = [0, 1, 1, 2, 0, 1, 1, 1, 2, 2, 0]  # two of four corrected, one of five corrupted
 WEIGHT = [1, 2, 3, 2, 2, 3, 4, 1, 5, 9, 0]
-# Kept weights: 2 3 4 1 5. A replaced 1 is below four and ties one; a 2 (twice) below three, a 3 below two, tying one.
+# Clean weights: 2 3 4 1 5. A noisy 1 is below four and ties one; a 2 (twice) below three, a 3 below two, tying one.
 AUROC = (4.5 + 3.5 + 3.5 + 2.5) / 20
-# Given 0: replaced 2, 2 against kept 2, 3; given 1: replaced 1, 3 against kept 4, 1; given 2 has no replaced label.
+# Given 0: noisy 2, 2 against clean 2, 3; given 1: noisy 1, 3 against clean 4, 1; given 2 has no noisy label.
 WITHIN = (1.5 + 1.5 + 1.5 + 1) / 8
 
 
-def replaced(how: str = "uniform", share: float = 0.4, n: int = 4) -> dict:
+def noise(how: str = "uniform", share: float = 0.4, n: int = 4) -> dict:
     counts = {"clear": {"labels": 10, "replaced": n, "from_to": {}}}
     return {
         "config": "slc-strict", "splits": ["clear"], "how": how, "share": share, "seed": 0, "source_content": "c0",
@@ -51,7 +50,7 @@ def replaced(how: str = "uniform", share: float = 0.4, n: int = 4) -> dict:
 
 
 def made(folder: Path, system: str, seed: int, how: str = "uniform", target=TARGET, **more) -> Path:
-    data = {"labelled": 10, "train_splits": ["clear"], "content": f"content-{how}", REPLACED: replaced(how), **more}
+    data = {"labelled": 10, "train_splits": ["clear"], "content": f"content-{how}", LABEL_NOISE: noise(how), **more}
     run = made_cell(
         folder / how / system / str(seed),
         system,
@@ -82,12 +81,13 @@ def data_of(run: Path) -> dict:
     return json.loads((run / "results.json").read_text())["data"]
 
 
-def test_restored_broken_and_auroc_by_hand(tmp_path):
+def test_correction_corruption_and_auroc_by_hand(tmp_path):
     run = made(tmp_path, "labels", 0)
-    found = restored_labels(run, data_of(run))
-    assert (found.n_replaced, found.n_kept) == (4, 5)  # one clip has no consensus, one is not labelled
-    assert found.restored == 2 / 4 and found.broken == 1 / 5 and found.right == pytest.approx(6 / 9)
-    assert found.auroc == pytest.approx(AUROC) and found.auroc_within == pytest.approx(WITHIN)
+    found = noise_recovery(run, data_of(run))
+    assert (found.n_noisy, found.n_clean) == (4, 5)  # one utterance has no consensus, one is not labelled
+    assert (found.correction_rate, found.corruption_rate) == (2 / 4, 1 / 5)
+    assert found.label_accuracy == pytest.approx(6 / 9)
+    assert found.auroc == pytest.approx(AUROC) and found.auroc_within_class == pytest.approx(WITHIN)
 
 
 def test_labels_in_the_epoch_of_the_network_that_was_kept(tmp_path):
@@ -100,24 +100,24 @@ def test_labels_in_the_epoch_of_the_network_that_was_kept(tmp_path):
     (run / "results.json").write_text(json.dumps(results))
     cells, _ = find(tmp_path)
     assert [kept_epoch(cell) for cell in cells if cell.system == "labels"] == [1]
-    groups = on_replaced_labels(group(cells))
-    last, then = (labels_table(groups, kept).entries[1] for kept in (False, True))
-    assert (last[5].text, then[5].text) == ("50.0", "0.0")  # after epoch 1 nothing was restored yet
+    groups = groups_with_noise(group(cells))
+    last, then = (recovery_table(groups, kept).entries[1] for kept in (False, True))
+    assert (last[5].text, then[5].text) == ("50.0", "0.0")  # after epoch 1 nothing was corrected yet
     said = text(groups, "test_clear", "attention", None)
-    assert "the validation's best:" in said and "which is not the last" in said
+    assert "the best on validation:" in said and "which is not the last" in said
 
 
-def test_found_is_precision_among_the_lowest_weights_equal_ones_drawn_by_lot():
-    replaced = np.array([True, True, False, False, False])
-    assert found_among_lowest(np.array([1.0, 5, 2, 3, 4]), replaced) == 1 / 2
-    assert found_among_lowest(np.array([1.0, 2, 2, 2, 4]), replaced) == pytest.approx((1 + 1 / 3) / 2)
-    assert found_among_lowest(np.ones(5), replaced) == pytest.approx(2 / 5)
-    assert found_among_lowest(np.ones(2), np.zeros(2, dtype=bool)) is None
+def test_precision_at_k_is_among_the_lowest_weights_equal_ones_drawn_by_lot():
+    noisy = np.array([True, True, False, False, False])
+    assert precision_at_k(np.array([1.0, 5, 2, 3, 4]), noisy) == 1 / 2
+    assert precision_at_k(np.array([1.0, 2, 2, 2, 4]), noisy) == pytest.approx((1 + 1 / 3) / 2)
+    assert precision_at_k(np.ones(5), noisy) == pytest.approx(2 / 5)
+    assert precision_at_k(np.ones(2), np.zeros(2, dtype=bool)) is None
     rng = np.random.default_rng(0)
     weight, wrong = rng.integers(0, 4, 30).astype(float), rng.random(30) < 0.4
     m = int(wrong.sum())
     draws = [wrong[np.lexsort((rng.random(30), weight))[:m]].mean() for _ in range(4000)]
-    assert found_among_lowest(weight, wrong) == pytest.approx(np.mean(draws), abs=0.01)
+    assert precision_at_k(weight, wrong) == pytest.approx(np.mean(draws), abs=0.01)
 
 
 def test_auroc_is_scikit_learns_and_one_half_where_weights_tell_nothing():
@@ -139,16 +139,16 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(tmp_path):
     run = made(tmp_path, "labels", 0)
     data = data_of(run)
     for changed, words in (
-        ({**data, REPLACED: replaced(n=3)}, "4 labels differ from the raters', but 3 were replaced in clear"),
-        ({k: v for k, v in data.items() if k != REPLACED}, "was not trained on replaced labels"),
+        ({**data, LABEL_NOISE: noise(n=3)}, "4 labels differ from the raters', but 3 are noisy in clear"),
+        ({k: v for k, v in data.items() if k != LABEL_NOISE}, "was not trained on label noise"),
     ):
         with pytest.raises(ValueError, match=words) as error:
-            restored_labels(run, changed)
+            noise_recovery(run, changed)
         assert "\n" not in str(error.value)
     for path in (run / "trajectory").iterdir():
         path.unlink()
     with pytest.raises(ValueError, match="has no label trajectory"):
-        restored_labels(run, data)
+        noise_recovery(run, data)
 
 
 @pytest.fixture(scope="module")
@@ -158,21 +158,21 @@ def study(tmp_path_factory) -> Path:
         for seed in range(3):
             made(folder, "attention", seed, how, target=[*GIVEN, 0])
             made(folder, "labels", seed, how)
-    made_cell(folder / "clean", "attention", 0, family="slc-strict")  # no replaced labels: in no table
+    made_cell(folder / "clean", "attention", 0, family="slc-strict")  # no label noise: in no table
     return folder
 
 
 def test_tables_hold_every_data_set_and_system_with_differences_over_seeds(study):
     cells, _ = find(study)
-    groups = on_replaced_labels(group(cells))
-    table = labels_table(groups)
+    groups = groups_with_noise(group(cells))
+    table = recovery_table(groups)
     assert [[e.text for e in row[:5]] for row in table.entries] == [
         ["made", f"{how} 40 %", "4 of 9", system, "3"]
         for how in ("confusion", "uniform")
         for system in ("attention", "labels")
     ]
     assert [e.parts["mean"] for e in table.entries[1][5:8]] == pytest.approx([50, 20, 100 * 6 / 9])
-    assert table.entries[0][5].text.startswith("0.0 ")  # the baseline restores nothing
+    assert table.entries[0][5].text.startswith("0.0 ")  # the baseline corrects nothing
     gain = gain_table(groups, "test_clear", "attention")
     for row, how in ((gain.entries[1], "confusion"), (gain.entries[3], "uniform")):
         ua = {
@@ -184,8 +184,8 @@ def test_tables_hold_every_data_set_and_system_with_differences_over_seeds(study
         assert row[5].parts["difference"] == pytest.approx(100 * np.mean(differences))
         assert row[2].text == "labels" and row[6].parts[""] == row[7].parts[""]  # one comparison: Holm changes nothing
     assert gain.entries[0][5].text == "-" and "paired t over seeds" in gain.note
-    beside = side_by_side(table, ["broken %", "restored %"])
-    assert beside.columns == ["broken % / restored %", "made, confusion 40 %", "made, uniform 40 %"]
+    beside = side_by_side(table, ["corruption rate %", "correction rate %"])
+    assert beside.columns == ["corruption rate % / correction rate %", "made, confusion 40 %", "made, uniform 40 %"]
     assert [row[0].text for row in beside.entries] == ["attention", "labels"]
     assert beside.entries[1][2].text == "20.0 (0.0) / 50.0 (0.0)"
     assert side_by_side(gain, [gain.columns[5]]).entries[1][1].text.endswith("]")
@@ -201,22 +201,21 @@ def here(monkeypatch):
 
 def give(words: list[str]):
     """A build command, in this process."""
-    builds = "replace_labels" not in words[1]
-    main = partial(build_cli.main, "simulated") if builds else load_script(words[1]).main
-    return SimpleNamespace(returncode=main(words[2:]))
+    assert words[1:3] == ["-m", "hf_ambiser.cli"]
+    return SimpleNamespace(returncode=cli.main(words[3:]))
 
 
 def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, capsys):
     main = load_script("train_scripts/label_noise.py").main
-    assert main(["--study", str(study), "--of", "labels", "--out", str(tmp_path / "tables.md")]) == 0
+    assert main(["--study", str(study), "--reference", "labels", "--out", str(tmp_path / "tables.md")]) == 0
     said = capsys.readouterr().out
     assert (tmp_path / "tables.md").read_text().strip() == said.strip()
-    assert "### made, confusion 40 %: UA % on test_clear of labels" in said and "bootstrap over clips" in said
-    assert "Labels were replaced on purpose" in said
+    assert "### made, confusion 40 %: UA % on test_clear of labels" in said and "bootstrap over utterances" in said
+    assert "Label noise was added on purpose" in said
     for more, words in (
         (["--split", "d4"], "was not scored on 'd4'"),
         (["--baseline", "base"], "no finished run of the system 'base' (baseline)"),
-        (["--of", "other"], "no finished run of the system 'other' (of)"),
+        (["--reference", "other"], "no finished run of the system 'other' (reference)"),
     ):
         assert main(["--study", str(study), *more]) == 2
         error = capsys.readouterr().err
@@ -225,8 +224,8 @@ def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, caps
 
 def tiny_plan(folder: Path) -> Path:
     build = (
-        "python dataset_scripts/simulated.py --root corpus --out base --n-utterances 60 --configs slc-strict"
-        " --no-progress && python dataset_scripts/replace_labels.py --dataset base --how confusion --share 0.4"
+        "hf-ambiser build simulated --root corpus --out base --n-utterances 60 --configs slc-strict"
+        " --no-progress && hf-ambiser add-label-noise --dataset base --how confusion --share 0.4"
         " --no-progress --out noisy"
     )
     systems = {name: {"method": method} for name, method in (("attention", "hard_vote"), ("soft_vote", "soft_vote"))}
@@ -257,12 +256,12 @@ def test_one_command_builds_runs_and_tells_and_a_second_one_runs_nothing(tmp_pat
     for path in results:
         run = json.loads(path.read_text())
         there = json.loads(Path("noisy/build_report.json").read_text())
-        assert run["data"][REPLACED] == there[REPLACED] and run["data"]["content"] == there["content"]
-        assert "Labels were replaced on purpose" in (path.parent / "model" / "README.md").read_text()
-        found = restored_labels(path.parent, run["data"])  # these methods believe what they are given
+        assert run["data"][LABEL_NOISE] == there[LABEL_NOISE] and run["data"]["content"] == there["content"]
+        assert "Label noise was added on purpose" in (path.parent / "model" / "README.md").read_text()
+        found = noise_recovery(path.parent, run["data"])  # these methods believe what they are given
         assert (
-            found.restored == found.broken == 0.0
-            and found.n_replaced == there[REPLACED]["counts"]["clear"]["replaced"]
+            found.correction_rate == found.corruption_rate == 0.0
+            and found.n_noisy == there[LABEL_NOISE]["counts"]["clear"]["replaced"]
         )
         assert found.auroc == 0.5
     assert "| simulated, confusion 40 % |" in said and "| attention | 0.0 / 0.0 / 60.0 |" in said
@@ -290,7 +289,7 @@ def test_the_plans_build_what_they_read(path, tmp_path, monkeypatch):
     assert [words[words.index("--out") + 1] for words in given][1:] == [data.dataset for data in plan.datasets]
     asked = {
         f"{words[words.index('--how') + 1]}-{100 * float(words[words.index('--share') + 1]):.0f}"
-        for words in given if words[1].endswith("replace_labels.py")
+        for words in given if words[3] == "add-label-noise"
     }  # fmt: skip
     assert (
         asked

@@ -1,4 +1,4 @@
-"""The toy that meta's default rates are from: at these rates labels and weights find replaced labels."""
+"""The toy that meta's default rates are from: at these rates labels and weights find noisy labels."""
 
 from helpers.scripts import load_script
 
@@ -6,11 +6,12 @@ from helpers.scripts import load_script
 rates = load_script("train_scripts/meta_rates.py")
 
 
-def test_default_rates_restore_labels_and_tell_them_and_nothing_learnt_does_not():
-    _, restored, broken, told = rates.tried(rates.Setting(), seed=0, rounds=15)
-    assert (restored, broken) == (0, 0) and told < 0.5  # rare classes begin with a low w, and get most wrong labels
-    _, restored, broken, _ = rates.tried(rates.Setting(label_rate=1), seed=0, rounds=15)
-    assert restored > 0.8 and broken < 0.1
+def test_default_rates_correct_labels_and_tell_them_and_nothing_learnt_does_not():
+    _, correction, corruption, told = rates.tried(rates.Setting(), seed=0, rounds=15)
+    assert (correction, corruption) == (0, 0)
+    assert told < 0.5  # rare classes begin with a low w, and get most noisy labels
+    _, correction, corruption, _ = rates.tried(rates.Setting(label_rate=1), seed=0, rounds=15)
+    assert correction > 0.8 and corruption < 0.1
     assert rates.tried(rates.Setting(weight_rate=0.1), seed=0, rounds=15)[3] > 0.9
 
 

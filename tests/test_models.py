@@ -29,7 +29,9 @@ from hf_ambiser.models import (
     LogMelModel,
     PrototypeConfig,
     PrototypeForAudioClassification,
+    available_families,
     default_feature_extractor,
+    load_family,
     register,
     valid_frames,
 )
@@ -519,3 +521,9 @@ def test_other_encoders_are_repaired_with_one_warning(caplog):
     warnings = [r.getMessage() for r in caplog.records if "unispeech" in r.getMessage()]
     assert len(warnings) == 1
     assert difference_alone_or_padded(model, clips((4000, 16000))) < 1e-5
+
+
+@pytest.mark.parametrize("family", available_families())
+def test_names_of_classes_say_their_numbers_too(family):
+    config = load_family(family).config_class(id2label={0: "calm", 1: "loud"})
+    assert config.label2id == {"calm": 0, "loud": 1} and config.num_labels == 2

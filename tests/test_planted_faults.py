@@ -33,7 +33,7 @@ from hf_ambiser.methods.ipr import IPRTrainer
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.callbacks import StateCallback
-from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import TrainingSet
 from hf_ambiser.training.label_table import LabelTable
 from hf_ambiser.training.sampler import StepSampler
@@ -48,13 +48,13 @@ def caught(words: str):
 
 
 def test_padding_that_counts_as_speech(tmp_path, monkeypatch):
-    collate = ClipCollator.__call__
+    collate = UtteranceCollator.__call__
 
     def padded(self, items):
         batch = collate(self, items)
         return batch | {"attention_mask": torch.ones_like(batch["attention_mask"])}
 
-    monkeypatch.setattr(ClipCollator, "__call__", padded)
+    monkeypatch.setattr(UtteranceCollator, "__call__", padded)
     with caught("differs by|instead of"):
         check_accumulation("hard_vote", tmp_path)
 

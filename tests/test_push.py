@@ -186,9 +186,9 @@ def test_a_run_that_never_finished_is_refused(finished, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "arguments.yaml").write_text("method: ipr\n")
     assert main(["push", str(tmp_path / "run"), "me/x"]) == 2
-    assert "never finished" in one_line(capsys)
+    assert "is not finished" in one_line(capsys)
     assert main(["push", str(tmp_path / "nothing"), "me/x"]) == 2
-    assert "is not there" in one_line(capsys)
+    assert "does not exist" in one_line(capsys)
 
 
 def test_the_trainers_own_push_is_refused(tmp_path):
@@ -283,4 +283,4 @@ def test_a_corpus_that_may_not_be_passed_on_goes_into_no_public_repository(finis
     capsys.readouterr()
     (folder / "build_report.json").write_text(json.dumps({**report, "corpus": "unheard_of"}))
     assert main(["push", str(folder), "me/x", "--dry-run", "--private"]) == 2
-    assert "whose licence is unknown here" in one_line(capsys)
+    assert "whose licence this package does not know" in one_line(capsys)

@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.runs.arguments import RunArguments, given_fields, read_config
+from hf_ambiser.runs.arguments import RunArguments, given_fields
+from hf_ambiser.runs.config_files import SHIPPED, read_config
+from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.model_arguments import ModelArguments
 
 
-FILES = sorted((Path(__file__).parent.parent / "train_scripts" / "configs").rglob("*.yaml"))
+FILES = sorted(SHIPPED.rglob("*.yaml"))
 # Plans have tests of their own (test_cross_validate.py); some configs are of methods that are to come.
 CONFIGS = [path for path in FILES if read_config(path).get("method") in available_methods()]
 LINES = """\
@@ -176,6 +179,44 @@ def test_a_mistake_is_named_with_what_is_allowed(values, words, tmp_path):
 )
 def test_a_mistake_on_the_command_line_is_one_line(argv, words):
     refused(words, lambda: RunArguments.from_command_line(argv))
+
+
+def shown(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        RunArguments.from_command_line(argv, "hf-ambiser train")
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_needs_no_method_and_shows_our_own_fields_in_groups_with_their_defaults(capsys):
+    text = shown(capsys, "--help")
+    assert text.startswith("usage: hf-ambiser train ")
+    titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["options:", "run:", "data:", "model:", "training:", "sharing:"]
+    assert "--train_splits VALUE [VALUE ...]" in text and "(default: ['d1'])" in text
+    assert "--class_weights VALUE" in text and "--max_grad_norm VALUE" in text
+    assert "--gamma" not in text and "--learning_rate VALUE" not in text and "--hub_token" not in text
+    assert "--length_grouping [VALUE]" in text and "--no_length_grouping" not in text
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_help_of_a_method_shows_its_own_fields_and_help_all_every_field_once(method, capsys):
+    arguments_class = load_method(method).arguments_class
+    of_all = {field.name for field in dataclasses.fields(AmbiSERTrainingArguments)}
+    own = {field.name for field in dataclasses.fields(arguments_class)} - of_all
+    text = shown(capsys, "-h", "--method", method)
+    lines = text.partition(f"\nmethod {method}:\n")[2].partition("\nsharing:\n")[0]
+    assert [name for name in own if f"--{name} " not in lines] == []
+    everything = shown(capsys, f"--method={method}", "--help-all")
+    kinds = (DataArguments, ModelArguments, arguments_class)
+    for field in [field for kind in kinds for field in dataclasses.fields(kind) if field.init]:
+        assert len(re.findall(rf"^  --{field.name} ", everything, re.MULTILINE)) == 1, field.name
+
+
+def test_help_shows_the_method_of_a_config_and_a_wrong_method_is_still_one_line(config, capsys):
+    assert "\nmethod ipr:\n" in shown(capsys, "--config", str(config), "--help")
+    assert "\nmethod meta:\n" in shown(capsys, "--config", "crema_d/meta", "--help")
+    refused(["no method 'irp'"], lambda: RunArguments.from_command_line(["--method", "irp", "--help"]))
 
 
 def test_a_wrong_path_names_the_files_beside_it(config, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
-from hf_ambiser.data.simulated import Annotators, DirichletMixture, SimulationOptions, rerate, utterance_samples
+from hf_ambiser.data.simulated import DirichletMixture, Raters, SimulationOptions, rerate, utterance_samples
 from hf_ambiser.data.simulated.corpus import encode, utterance_id
 from hf_ambiser.data.simulated.keys import VOICE_STREAM, generator, hash_names, keyed_uniform
 from hf_ambiser.data.simulated.settings import EMOTIONS, PARAMETERS, draw_speaker, mix_settings, setting_table
@@ -255,11 +255,11 @@ def test_a_simple_classifier_beats_chance_on_new_speakers_and_is_not_perfect():
     assert 0.5 < accuracy < 0.9
 
 
-# Annotators
+# Raters
 
 
 def test_votes_follow_p_times_confusion_written_out():
-    pool = Annotators.draw(CLASSES, 5, seed=2, confusion=0.3, reliability=0.8, spammers=0.4)
+    pool = Raters.draw(CLASSES, 5, seed=2, confusion=0.3, reliability=0.8, spammers=0.4)
     p = np.array([0.5, 0.1, 0.1, 0.3])
     n = 20000
     ratings = pool.rate(np.tile(p, (n, 1)), [f"u{i}" for i in range(n)], 5, seed=1)
@@ -278,7 +278,7 @@ def test_votes_follow_p_times_confusion_written_out():
 
 
 def test_each_utterance_follows_its_own_distribution():
-    pool = Annotators(CLASSES, ("a",), np.eye(4)[None], np.ones(1), np.full((1, 4), 0.25), np.zeros(1))
+    pool = Raters(CLASSES, ("a",), np.eye(4)[None], np.ones(1), np.full((1, 4), 0.25), np.zeros(1))
     rows = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0.5, 0.5, 0]], dtype=float)
     which = np.arange(30000) % 3
     labels = pool.rate(rows[which], [str(i) for i in range(30000)], 1, seed=0).label
@@ -287,7 +287,7 @@ def test_each_utterance_follows_its_own_distribution():
 
 
 def test_ratings_do_not_depend_on_other_utterances_their_order_or_the_pools_order():
-    pool = Annotators.draw(CLASSES, 8, seed=0, second_label=0.3)
+    pool = Raters.draw(CLASSES, 8, seed=0, second_label=0.3)
     rng = np.random.default_rng(0)
     p, ids = rng.dirichlet(np.ones(4), size=50), [f"clip{i}" for i in range(50)]
     full = dict(zip(ids, pool.rate(p, ids, 3, seed=4).lists(), strict=True))
@@ -295,7 +295,7 @@ def test_ratings_do_not_depend_on_other_utterances_their_order_or_the_pools_orde
     part = pool.rate(p[some], [ids[i] for i in some], 3, seed=4).lists()
     assert part == [full[ids[i]] for i in some]
     order = rng.permutation(8)
-    turned = Annotators(
+    turned = Raters(
         CLASSES,
         tuple(pool.names[i] for i in order),
         pool.confusion[order],
@@ -309,7 +309,7 @@ def test_ratings_do_not_depend_on_other_utterances_their_order_or_the_pools_orde
 
 
 def test_different_raters_as_often_as_asked_and_all_of_them_alike():
-    pool = Annotators.draw(CLASSES, 9, seed=0)
+    pool = Raters.draw(CLASSES, 9, seed=0)
     n = 3000
     votes = np.arange(n) % 5
     lists = pool.rate(np.full((n, 4), 0.25), [f"u{i}" for i in range(n)], votes, seed=0).lists()
@@ -319,23 +319,23 @@ def test_different_raters_as_often_as_asked_and_all_of_them_alike():
     assert len(counts) == 9 and np.abs(counts / counts.mean() - 1).max() < 0.15
 
 
-def test_more_annotators_leave_the_first_ones_as_they_were():
-    few, many = (Annotators.draw(CLASSES, n, seed=3) for n in (3, 10))
+def test_more_raters_leave_the_first_ones_as_they_were():
+    few, many = (Raters.draw(CLASSES, n, seed=3) for n in (3, 10))
     assert np.array_equal(few.response, many.response[:3])
 
 
 def test_confusions_are_class_dependent_and_follow_the_dials():
-    pool = Annotators.draw(CLASSES, 400, seed=0, confusion=0.2, reliability=0.9, spammers=0.25)
+    pool = Raters.draw(CLASSES, 400, seed=0, confusion=0.2, reliability=0.9, spammers=0.25)
     mean = pool.confusion.mean(axis=0)
     assert mean[1, 3] > 2 * mean[1, 0] and mean[2, 3] > 2 * mean[2, 0]
     assert abs(1 - np.trace(mean) / 4 - 0.2) < 0.02
     assert abs((pool.reliability < 0.4).mean() - 0.25) < 0.07
-    perfect = Annotators.draw(CLASSES, 4, seed=0, confusion=0, reliability=1, spammers=0)
+    perfect = Raters.draw(CLASSES, 4, seed=0, confusion=0, reliability=1, spammers=0)
     assert np.array_equal(perfect.response, np.tile(np.eye(4), (4, 1, 1)))
 
 
 def test_second_labels_differ_from_the_first_and_count_in_the_tally():
-    pool = Annotators.draw(CLASSES, 6, seed=0, second_label=0.5)
+    pool = Raters.draw(CLASSES, 6, seed=0, second_label=0.5)
     n = 500
     ratings = pool.rate(np.full((n, 4), 0.25), [f"u{i}" for i in range(n)], 4, seed=0)
     assert 0.25 < (ratings.second >= 0).mean() < 0.5  # half of them try, a quarter of those repeats the first
@@ -358,7 +358,7 @@ def test_keyed_numbers_are_uniform_and_uncorrelated():
 
 
 def test_bad_ratings_requests_name_what_is_wrong():
-    pool = Annotators.draw(CLASSES, 3, seed=0)
+    pool = Raters.draw(CLASSES, 3, seed=0)
     with pytest.raises(ValueError, match="first b"):
         pool.rate(np.array([[1, 0, 0, 0], [0.6, 0.6, 0, 0]]), ["a", "b"], 1, 0)
     with pytest.raises(ValueError, match="shape"):
@@ -381,7 +381,7 @@ def test_scan_reads_back_what_was_generated(corpus):
     assert (found.listed, found.notes, found.count_in) == ([], [], 12)
     assert [u.id for u in found.utterances] == [utterance_id(i) for i in range(12)]
     p = np.array([options.mixture.draw(4, 7, i)[0] for i in range(12)])
-    expected = options.annotators().rate(p, [u.id for u in found.utterances], 3, 7).lists()
+    expected = options.raters().rate(p, [u.id for u in found.utterances], 3, 7).lists()
     for index, u in enumerate(found.utterances):
         assert u.extra["true_distribution"] == dict(zip(CLASSES, p[index].tolist(), strict=True))
         assert u.ratings == expected[index]
@@ -499,7 +499,7 @@ def test_rerate_keeps_audio_and_ids_and_stores_the_source_distribution():
     policy = get_policy("iemocap-4")
     scan = real_corpus()
     before = [dataclasses.replace(u) for u in scan.utterances]
-    new = rerate(scan, Annotators.draw(policy.classes, 6, seed=0), policy, seed=1)
+    new = rerate(scan, Raters.draw(policy.classes, 6, seed=0), policy, seed=1)
     assert [u.id for u in new.utterances] == ["a01", "a02", "a04"]
     assert [(i.id, i.reason) for i in new.listed] == [("a05", "label_without_audio"), ("a03", "no_votes")]
     assert new.count_in == len(new.utterances) + len(new.listed) == 5
@@ -515,9 +515,9 @@ def test_rerate_keeps_audio_and_ids_and_stores_the_source_distribution():
     assert tally(policy, new.ratings()).votes.sum() == 8
 
 
-def test_rerate_by_perfect_annotators_gives_the_distribution_back():
+def test_rerate_by_perfect_raters_gives_the_distribution_back():
     policy = get_policy("iemocap-4")
-    perfect = Annotators.draw(policy.classes, 3000, seed=0, confusion=0, reliability=1, spammers=0)
+    perfect = Raters.draw(policy.classes, 3000, seed=0, confusion=0, reliability=1, spammers=0)
     wanted = {"a01": [0.2, 0.3, 0.5, 0.0], "a04": {"sadness": 1.0}, "b99": [1, 0, 0, 0]}
     new = rerate(real_corpus(), perfect, policy, distribution_of=wanted, votes_per_utterance=3000, seed=0)
     assert [u.id for u in new.utterances] == ["a01", "a04"] and len(new.listed) == 3
@@ -529,11 +529,11 @@ def test_rerate_by_perfect_annotators_gives_the_distribution_back():
     with pytest.raises(ValueError, match="boredom"):
         rerate(real_corpus(), perfect, policy, distribution_of=lambda u: {"boredom": 1.0})
     with pytest.raises(ValueError, match="must be those of policy"):
-        rerate(real_corpus(), Annotators.draw(("anger", "neutral"), 2, seed=0), policy)
+        rerate(real_corpus(), Raters.draw(("anger", "neutral"), 2, seed=0), policy)
 
 
-def test_rerate_says_when_there_are_too_few_annotators():
+def test_rerate_says_when_there_are_too_few_raters():
     policy = get_policy("iemocap-4")
-    new = rerate(real_corpus(), Annotators.draw(policy.classes, 2, seed=0), policy)
+    new = rerate(real_corpus(), Raters.draw(policy.classes, 2, seed=0), policy)
     assert [len(u.ratings) for u in new.utterances] == [2, 2, 2]
     assert any("2 utterances had more ratings" in note for note in new.notes)

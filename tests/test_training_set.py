@@ -12,8 +12,8 @@ from helpers.made_data import CLASSES, extractor, made_split, tiny_model
 
 from hf_ambiser.data.audio import decode
 from hf_ambiser.training.augment import Augmenter
-from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip, ClipCollator
-from hf_ambiser.training.dataset import ClipStore, EvaluationSet, TrainingSet, describe
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example, UtteranceCollator
+from hf_ambiser.training.dataset import EvaluationSet, TrainingSet, UtteranceStore, describe
 from hf_ambiser.training.sampler import StepKey
 
 
@@ -35,7 +35,7 @@ def with_columns(split, **columns):
     return split
 
 
-def same(x: list[Clip], y: list[Clip]) -> bool:
+def same(x: list[Example], y: list[Example]) -> bool:
     return len(x) == len(y) and all(
         (a.index, a.role) == (b.index, b.role) and np.array_equal(a.waveform, b.waveform)
         for a, b in zip(x, y, strict=True)
@@ -163,7 +163,7 @@ def test_splits_put_together_are_read_like_one():
 
 def test_cached_clips_are_the_decoded_ones():
     total = sum(wave(A, i).nbytes for i in range(9))
-    stores = [ClipStore(A, cache_gb=gb) for gb in (1.0, 0.0, total / 2 / 1e9)]
+    stores = [UtteranceStore(A, cache_gb=gb) for gb in (1.0, 0.0, total / 2 / 1e9)]
     for _ in range(3):
         for i in range(9):
             for store in stores:
@@ -202,14 +202,14 @@ def test_a_clip_of_exactly_the_limit_is_neither_cut_nor_counted(samples):
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, samples).astype(np.float32)
     soundfile.write(stream, sound, 16000, format="FLAC", subtype="PCM_16")
     split = with_columns(A.select([0]), audio=[{"bytes": stream.getvalue(), "path": "x"}], duration=[samples / 16000])
-    store = ClipStore(split, max_seconds=samples / 16000)
+    store = UtteranceStore(split, max_seconds=samples / 16000)
     assert len(store[0]) == samples and store.n_cut == 0
-    shorter = ClipStore(split, max_seconds=(samples - 16) / 16000)
+    shorter = UtteranceStore(split, max_seconds=(samples - 16) / 16000)
     assert len(shorter[0]) == samples - 16 and shorter.n_cut == 1
 
 
 def test_the_memory_of_what_was_cut_away_is_given_back():
-    store = ClipStore(A, max_seconds=0.1)
+    store = UtteranceStore(A, max_seconds=0.1)
     cut = store[0]
     assert len(cut) == 1600
     assert cut.base is None or cut.base.nbytes == cut.nbytes
@@ -235,10 +235,10 @@ def test_clips_are_scored_against_the_raters_answer_also_where_labels_are_hidden
 
 @pytest.mark.parametrize("seconds", [0.1, 0.25, 10.0])
 def test_segments_are_the_clip_cut_from_its_start(seconds):
-    store, size = ClipStore(A, segment_seconds=seconds), round(seconds * 16000)
+    store, size = UtteranceStore(A, segment_seconds=seconds), round(seconds * 16000)
     assert len(store) == sum(-(-len(wave(A, i)) // size) for i in range(len(A)))
     for i in range(len(A)):
-        pieces = [store[j] for j in np.flatnonzero(store.clip == i)]
+        pieces = [store[j] for j in np.flatnonzero(store.utterance == i)]
         np.testing.assert_array_equal(np.concatenate(pieces), wave(A, i))
         assert all(len(piece) == size for piece in pieces[:-1]) and 0 < len(pieces[-1]) <= size
     np.testing.assert_allclose(store.durations, [len(store[j]) / 16000 for j in range(len(store))], atol=1e-6)
@@ -249,14 +249,14 @@ def test_a_clip_of_whole_segments_has_no_empty_one(samples, n):
     stream = io.BytesIO()
     soundfile.write(stream, np.full(samples, 0.1, np.float32), 16000, format="FLAC", subtype="PCM_16")
     split = with_columns(A.select([0]), audio=[{"bytes": stream.getvalue(), "path": "x"}], duration=[samples / 16000])
-    assert len(ClipStore(split, segment_seconds=0.1)) == n
+    assert len(UtteranceStore(split, segment_seconds=0.1)) == n
 
 
 def test_a_clip_is_cut_at_its_limit_before_it_is_cut_into_segments():
-    store = ClipStore(A, max_seconds=0.3, segment_seconds=0.2)
+    store = UtteranceStore(A, max_seconds=0.3, segment_seconds=0.2)
     assert store.n_cut == sum(len(wave(A, i)) > 4800 for i in range(len(A)))
     for i in range(len(A)):
-        pieces = [store[j] for j in np.flatnonzero(store.clip == i)]
+        pieces = [store[j] for j in np.flatnonzero(store.utterance == i)]
         np.testing.assert_array_equal(np.concatenate(pieces), wave(A, i)[:4800])
 
 
@@ -297,7 +297,7 @@ def test_votes_of_ambiguous_utterances_are_read_where_a_method_says_so_and_the_v
 
 def test_a_batch_holds_labelled_then_ambiguous_then_augmented_rows_padded_at_the_end():
     data = TrainingSet(A, B, augment=Augmenter())
-    collate = ClipCollator(extractor(tiny_model()))
+    collate = UtteranceCollator(extractor(tiny_model()))
     items = [data[StepKey(0, 7, (4, 1))], data[StepKey(0, 2, ())], data[StepKey(0, 5, (3,))]]
     batch = collate(items)
     assert set(batch) == {"input_values", "attention_mask", "index", "role"}
@@ -316,7 +316,7 @@ def test_a_batch_holds_labelled_then_ambiguous_then_augmented_rows_padded_at_the
 
 def test_a_batch_to_be_scored_has_votes_and_consensus():
     data = EvaluationSet(A)
-    batch = ClipCollator(extractor(tiny_model()))([data[3], data[0]])
+    batch = UtteranceCollator(extractor(tiny_model()))([data[3], data[0]])
     assert batch["votes"].tolist() == [A[3]["reference_votes"], A[0]["reference_votes"]]
     assert batch["consensus"].tolist() == [A[3]["label"], A[0]["label"]] and batch["votes"].dtype == torch.float32
     assert batch["votes"].shape == (2, len(CLASSES))

@@ -1,18 +1,15 @@
-"""Run a study: systems x folds x seeds, as a plan file says; each cell one ordinary run folder below --out.
+"""Run a study, systems x folds x seeds, as a plan says: `hf-ambiser study`.
 
-python train_scripts/cross_validate.py --plan train_scripts/configs/crema_d/study.yaml --out runs/study --jobs 2
-
-The same command again goes on where a study was stopped, however it was stopped: finished cells are never run again,
-half-finished ones go on, failed ones are tried again. Any number of such commands, on one machine or on several that
-share the folder, may work on one study at a time; `--cells i/n` takes a fixed part, for job arrays. `--dry-run` shows
-what would be run, and how long it would take.
-
-Exit status: 0, 1 if a cell failed, 2 if the plan cannot be run.
+python train_scripts/cross_validate.py --plan crema_d/study --jobs 2
 """
 
 import sys
+from pathlib import Path
 
-from hf_ambiser.studies.cross_validate import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
+
+from hf_ambiser.studies.study_cli import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Do learned labels and weights find labels that are wrong? A study on labels replaced on purpose, and its tables.
+"""Do learned labels and weights find noisy labels? A study on label noise that was added on purpose, and its tables.
 
-python train_scripts/label_noise.py --plan train_scripts/configs/label_noise/simulated.yaml --jobs 2
+python train_scripts/label_noise.py --plan label_noise/simulated --jobs 2
 
-builds the plan's data sets (by their `build` commands; what is there is kept), runs its cells as
-`cross_validate.py` does, and prints the tables. Stopped in any way, the same command goes on. `--study FOLDER` instead
-of `--plan` only reads what is finished. Exit status: 0, 1 if a cell failed, 2 if something is to be put right.
+builds the plan's data sets (by their `build` commands; a data set that is there is kept), runs its cells as
+`cross_validate.py` does, and prints the tables. After any interruption the same command goes on. `--study FOLDER`
+instead of `--plan` only reads the finished runs. Exit status: 0; 1 if a cell failed; 2 if you have to put something
+right.
 """
 
 from __future__ import annotations
@@ -23,25 +24,27 @@ from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import text
 from hf_ambiser.report.planned import read_planned
 from hf_ambiser.run_folder.layout import write_whole
-from hf_ambiser.studies import cross_validate
+from hf_ambiser.studies import study_cli
 from hf_ambiser.studies.plan import Plan, PlanError, read_plan
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-KEEPS_WHAT_IS_THERE = "replace_labels.py"
+KEEPS_WHAT_IS_THERE = ("add-label-noise", "dataset_scripts/add_label_noise.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, run and print; a mistake is one line on standard error and exit status 2."""
+    """Build, run and print. A mistake gives one line on standard error and exit status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--plan", type=Path, help="YAML file of a study; its data sets are built and its cells run")
+    what.add_argument("--plan", help="YAML file, or name, of a study; its data sets are built and its cells run")
     what.add_argument("--study", type=Path, help="a study's folder, only to be read")
     parser.add_argument("--runs", type=Path, help="the study's folder of --plan (default: runs/<name of the plan>)")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: %(default)s)")
     parser.add_argument("--split", default="test_clear", help="clean test split (default: %(default)s)")
-    parser.add_argument("--baseline", default="attention", help="system that others gain over (default: %(default)s)")
-    parser.add_argument("--of", help="system that is compared with each other one, clip by clip as well")
+    parser.add_argument(
+        "--baseline", default="attention", help="system that gains are differences to (default: %(default)s)"
+    )
+    parser.add_argument("--reference", help="system to compare with each other one, over utterances as well")
     parser.add_argument("--out", type=Path, help="Markdown file to write the tables to as well")
     args = parser.parse_args(argv)
     study, status = args.study, 0
@@ -50,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             plan = read_plan(args.plan)
             study = args.runs or Path("runs") / plan.name
             build_data(plan)
-            status = cross_validate.main(["--plan", str(args.plan), "--out", str(study), "--jobs", str(args.jobs)])
+            status = study_cli.main(["--plan", args.plan, "--out", str(study), "--jobs", str(args.jobs)])
             if status not in (0, 1):
                 return status
         cells, unfinished = find(study)
         planned = read_planned(study, cells)  # written by the runner, so that an old study keeps its plan's order
         order = planned.systems if planned else []
-        tables = text(group(cells, order), args.split, args.baseline, args.of)
+        tables = text(group(cells, order), args.split, args.baseline, args.reference)
         if unfinished:
             tables += f"\n{len(unfinished)} runs below {study.name} are not finished and not in these tables.\n"
         print(tables)
@@ -69,30 +72,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_data(plan: Plan) -> None:
-    """Give the `build` commands of a plan's data sets, `python dataset_scripts/... && ...`, one after the other.
+    """Run the `build` commands of a plan's data sets (`hf-ambiser build ... && ...`) one after the other.
 
     A data set that is there is not built again.
 
     Raises:
-        PlanError: If a command is no dataset script's, needs a variable that is not set, or fails.
+        PlanError: If a command makes no data set, needs a variable that is not set, or fails.
     """
     for command in dict.fromkeys(c.strip() for data in plan.datasets for c in data.build.split("&&") if c.strip()):
         words = shlex.split(os.path.expandvars(command))
         unset = re.search(r"\$\w+", " ".join(words))
         if unset:
             raise PlanError(f"the environment variable {unset[0][1:]} is not set; the plan's build command needs it.")
-        if (
-            len(words) < 2
-            or words[0] != "python"
-            or not words[1].startswith("dataset_scripts/")
-            or "--out" not in words
-        ):
-            raise PlanError(f"build command {command!r} is not `python dataset_scripts/... --out FOLDER`.")
+        if words[0] == "hf-ambiser" and words[1:2] in (["build"], ["add-label-noise"]):
+            program = ["-m", "hf_ambiser.cli", words[1]]
+        elif words[0] == "python" and words[1:2] and words[1].startswith("dataset_scripts/"):
+            program = [str(REPOSITORY / words[1])]
+        else:
+            program = []
+        if not program or "--out" not in words[:-1]:
+            raise PlanError(
+                f"build command {command!r} is not `python dataset_scripts/... --out FOLDER`, nor `hf-ambiser build"
+                " CORPUS ... --out FOLDER`, nor `hf-ambiser add-label-noise ... --out FOLDER`."
+            )
         out = Path(words[words.index("--out") + 1])
-        if (out / REPORT).is_file() and not words[1].endswith(KEEPS_WHAT_IS_THERE):
+        if (out / REPORT).is_file() and words[1] not in KEEPS_WHAT_IS_THERE:
             continue
         print(f"building {out}", file=sys.stderr)
-        if subprocess.run([sys.executable, str(REPOSITORY / words[1]), *words[2:]]).returncode:
+        if subprocess.run([sys.executable, *program, *words[2:]]).returncode:
             raise PlanError(f"building {out} failed, see above: {command}")
 
 

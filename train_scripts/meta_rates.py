@@ -1,12 +1,11 @@
-"""Which rates of meta's labels and weights do something? A toy problem of half a minute, where its defaults are from.
+"""Which learning rates of meta's labels and weights have an effect? A toy problem of half a minute gave the defaults.
 
 python train_scripts/meta_rates.py
 
-1200 points of four Gaussian classes in the proportions of Fujioka et al.'s Table 1, 30 % of their labels replaced by
-any other class; a network of one hidden layer, 15 alternations. Uses the method's own steps
-(`methods/meta/state.py`). Prints, as means over seeds: UA on other points with their right labels, the share of
-replaced labels that learnt labels restore and of right ones that they break, and how well w tells replaced from kept
-labels (AUROC).
+1200 points of four Gaussian classes in the proportions of Fujioka et al.'s Table 1, with uniform label noise at a rate
+of 30 %; a network of one hidden layer, 15 alternations. Uses the method's own steps (`methods/meta/state.py`). Prints,
+as means over seeds: UA on other points with clean labels, the correction rate and the corruption rate of the learnt
+labels, and how well w tells noisy from clean labels (AUROC).
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from hf_ambiser.report.table import Table  # noqa: E402
 
 
 COUNTS = (150, 290, 460, 300)
-DIMENSIONS, SPREAD, REPLACED = 12, 0.9, 0.3
+DIMENSIONS, SPREAD, NOISE_RATE = 12, 0.9, 0.3
 ROUNDS, BATCH, HIDDEN, NETWORK_RATE = 15, 32, 128, 1e-3
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is learnt, and how fast; a rate of None: not at all."""
+    """The learning rates of labels and weights; None: they are not learnt."""
 
     label_rate: float | None = None
     weight_rate: float | None = None
@@ -73,15 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # the layers are so small that threads only wait for each other
     rows = []
     for setting in tqdm(SETTINGS, unit="setting"):
-        ua, restored, broken, told = np.mean([tried(setting, seed, args.rounds) for seed in args.seeds], axis=0)
+        ua, correction, corruption, told = np.mean([tried(setting, seed, args.rounds) for seed in args.seeds], axis=0)
         learnt = " + ".join(name for name, rate in _rates(setting).items() if rate is not None) or "nothing"
         rates = ", ".join(f"{rate:g}" for rate in _rates(setting).values() if rate is not None)
-        ours = [f"{100 * restored:.0f}", f"{100 * broken:.1f}"] if setting.label_rate is not None else ["-", "-"]
+        ours = [f"{100 * correction:.0f}", f"{100 * corruption:.1f}"] if setting.label_rate is not None else ["-", "-"]
         told_text = f"{told:.2f}" if setting.weight_rate is not None else "-"
         how = "Adam" if setting.optimizer == "adam" else "SGD"
         scale = f"{setting.label_scale:g}" if setting.label_rate is not None else ""
         rows.append([learnt, rates, scale, how if rates else "", f"{100 * ua:.1f}", *ours, told_text])
-    heads = ["learnt", "rates", "label_scale", "optimiser", "UA %", "restored %", "broken %", "AUROC of w"]
+    heads = [
+        "learnt",
+        "rates",
+        "label_scale",
+        "optimiser",
+        "UA %",
+        "correction rate %",
+        "corruption rate %",
+        "AUROC of w",
+    ]
     print(Table("meta_rates", heads, rows, f"Means over {len(args.seeds)} seeds.").markdown())
     return 0
 
@@ -91,15 +99,15 @@ def _rates(setting: Setting) -> dict[str, float | None]:
 
 
 def tried(setting: Setting, seed: int, rounds: int) -> tuple[float, float, float, float]:
-    """UA, share restored, share broken, AUROC of w, each of 1."""
+    """Return UA, correction rate, corruption rate and AUROC of w, each between 0 and 1."""
     rng = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     k, right = len(COUNTS), torch.repeat_interleave(torch.arange(len(COUNTS)), torch.tensor(COUNTS))
     n, centre = len(right), SPREAD * torch.randn(k, DIMENSIONS, generator=rng)
     train, test = (centre[right] + torch.randn(n, DIMENSIONS, generator=rng) for _ in range(2))
-    replaced = torch.rand(n, generator=rng) < REPLACED
+    noisy = torch.rand(n, generator=rng) < NOISE_RATE
     other = (right + 1 + torch.randint(0, k - 1, (n,), generator=rng)) % k
-    given = F.one_hot(torch.where(replaced, other, right), k).float()
+    given = F.one_hot(torch.where(noisy, other, right), k).float()
     network = nn.Sequential(nn.Linear(DIMENSIONS, HIDDEN), nn.ReLU(), nn.Dropout(0.5), nn.Linear(HIDDEN, k))
     optimizer = torch.optim.Adam(network.parameters(), NETWORK_RATE)
     table = _start(setting, given)
@@ -117,10 +125,10 @@ def tried(setting: Setting, seed: int, rounds: int) -> tuple[float, float, float
         answer = network(test).argmax(dim=1)
     ua = float(torch.stack([(answer[right == c] == c).float().mean() for c in range(k)]).mean())
     now = _target(setting, table, given).argmax(dim=1)
-    restored, broken = (now == right)[replaced].float().mean(), (now != right)[~replaced].float().mean()
-    told = auroc(table["w"].numpy(), replaced.numpy())
-    assert told is not None  # there are replaced and kept labels
-    return ua, float(restored), float(broken), told
+    correction, corruption = (now == right)[noisy].float().mean(), (now != right)[~noisy].float().mean()
+    told = auroc(table["w"].numpy(), noisy.numpy())
+    assert told is not None  # there are noisy and clean labels
+    return ua, float(correction), float(corruption), told
 
 
 def _start(setting: Setting, given: Tensor) -> dict[str, Tensor]:
@@ -134,7 +142,7 @@ def _target(setting: Setting, table: dict[str, Tensor], given: Tensor) -> Tensor
 
 
 def _learn(setting: Setting, table: dict[str, Tensor], target: Tensor, log_probability: Tensor, turn: int) -> None:
-    """One label epoch, all rows at once: each has one step in it anyway."""
+    """Take one label epoch with all rows at once, because each row has one step in it anyway."""
     of_labels, of_log_weight = gradients(target, table["w"], log_probability)
     rows, steps = RowOptimizer(setting.optimizer), torch.full((len(target),), turn)
     if setting.label_rate is not None:

@@ -1,13 +1,15 @@
-"""Train and score one run.
+"""Train and score one run: `hf-ambiser train`, for `accelerate launch`.
 
-accelerate launch train_scripts/train.py --config train_scripts/configs/crema_d/ipr.yaml [--field value ...]
-
-The run folder is `--output_dir`; a run that was stopped goes on when the same command is given again.
+accelerate launch train_scripts/train.py --config crema_d/ipr [--field value ...]
 """
 
 import sys
+from pathlib import Path
 
-from hf_ambiser.train import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
+
+from hf_ambiser.train import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What inference costs: FLOPs, latency, real-time factor and peak memory."""
+"""The cost of inference: FLOPs, latency, real-time factor and peak memory."""

@@ -23,21 +23,21 @@ from hf_ambiser.training.model_arguments import ModelArguments
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CLASSES = [f"class {i}" for i in range(4)]  # of a model that is made here
+_CLASSES = [f"class {i}" for i in range(4)]  # classes of a model that is made here
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a model, a length and a batch size, and how they are measured.
+    """One row of the table: a model, a length and a batch size, and how they are measured.
 
     Args:
-        length: Seconds of a clip.
-        batch_size: Clips at a time, all equally long.
-        model: Folder of a run or a model, or a Hub name; "" for a new one.
-        arguments: The new one's family, encoder and fields; its weights are random, which speed does not depend on.
-        device: As torch names it.
-        dtype: Of weights, one of `DTYPES`.
-        threads: Of torch, on the CPU; None for its own choice.
+        length: Length of an utterance in seconds.
+        batch_size: Number of utterances in a batch, all of this length.
+        model: Folder of a run or a model, or a Hub name; "" for a new model.
+        arguments: Family, encoder and fields of a new model. Its weights are random, which does not affect speed.
+        device: Name of the device, as in torch.
+        dtype: Type of the weights, one of `DTYPES`.
+        threads: Number of torch's threads on the CPU; None: torch chooses.
         runs: See `measure`.
         warmup: See `measure`.
         max_seconds: See `measure`.
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The model in a few words."""
+        """A short description of the model."""
         if self.model:
             return self.model
         given = self.arguments
@@ -90,10 +90,10 @@ def _fields(given: Any) -> dict[str, Any]:
 
 
 def load(case: Case) -> tuple[Any, Any]:
-    """Model and feature extractor of a case.
+    """Return the model and feature extractor of a case.
 
     Raises:
-        ValueError: If there is no such model, or a field of its configuration is unknown.
+        ValueError: If there is no such model, or its configuration does not have a field.
     """
     from transformers import AutoFeatureExtractor
 
@@ -108,7 +108,7 @@ def load(case: Case) -> tuple[Any, Any]:
 
 
 def measure_case(case: Case) -> dict[str, Any]:
-    """Load and measure in this process, whose threads are set; see `measure`, and the device's name."""
+    """Load and measure a case in this process, after setting its threads; return `measure`'s result and the device."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -117,13 +117,13 @@ def measure_case(case: Case) -> dict[str, Any]:
         torch.set_num_threads(case.threads)
     device = torch.device(case.device)
     model, extractor = load(case)
-    clips = noise(case.batch_size, case.length, extractor.sampling_rate)
-    found = measure(model, extractor, clips, device, DTYPES[case.dtype], case.runs, case.warmup, case.max_seconds)
+    waveforms = noise(case.batch_size, case.length, extractor.sampling_rate)
+    found = measure(model, extractor, waveforms, device, DTYPES[case.dtype], case.runs, case.warmup, case.max_seconds)
     return {**found, "threads": torch.get_num_threads(), "device": device_name(device)}
 
 
 def device_name(device: torch.device) -> str:
-    """Name of the GPU, or of the processor where Linux tells it."""
+    """Return the name of the GPU, or of the processor if Linux tells it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
@@ -134,17 +134,17 @@ def device_name(device: torch.device) -> str:
 def run_benchmark(
     cases: Sequence[Case], out: Path | None = None, work: Callable[[Case], dict[str, Any]] = measure_case
 ) -> list[dict[str, Any]]:
-    """Measure cases one after another, each in a process of its own, so that none warms another's caches.
+    """Measure cases one after another, each in its own process, so that none warms another's caches.
 
     Args:
-        cases: What to measure.
-        out: JSON file of `environment` and `rows`, whole after every case. Cases that it has from the same
-            environment are not measured again, so a benchmark that was stopped goes on; failed ones are.
-        work: Measures a case; its module is importable by name.
+        cases: Cases to measure.
+        out: JSON file of `environment` and `rows`, written whole after every case. Cases that it already has from the
+            same environment are not measured again, so a stopped benchmark resumes; failed cases are measured again.
+        work: Measures a case; its module must be importable by name.
 
     Returns:
-        A row a case: `case` (its fields), `model` (its name), and what `work` returned; or `error` where the process
-        could not do it (out of memory, for example).
+        One row per case: `case` (its fields), `model` (its name), and the result of `work`, or `error` if the process
+        failed (out of memory, for example).
 
     Raises:
         ValueError: If a model cannot be made or loaded, or `out` was measured in another environment.
@@ -173,21 +173,21 @@ def _earlier(out: Path | None, environment: dict[str, Any]) -> list[dict[str, An
         before = json.loads(out.read_text())
         rows, then = before["rows"], before["environment"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{out} is no benchmark's JSON; give another --out, or delete it.") from None
+        raise ValueError(f"{out} is not the JSON of a benchmark; give another --out, or delete it.") from None
     changed = sorted(k for k in {**then, **environment} if then.get(k) != environment.get(k))
     if changed:
         raise ValueError(
-            f"{out} was measured in another environment ({', '.join(changed)} differ), and rows of both would not"
-            " compare; give another --out, or delete it."
+            f"{out} was measured in another environment ({', '.join(changed)} differ), so its rows could not be"
+            " compared with new ones; give another --out, or delete it."
         )
     return [row for row in rows if "error" not in row]
 
 
 def _in_fresh_process(work: Callable[[Case], dict[str, Any]], case: Case) -> dict[str, Any]:
-    """What `work` returns, or its `error`.
+    """Return the result of `work`, or its `error`.
 
     Raises:
-        ValueError: If `work` raised one, or an OSError.
+        ValueError: If `work` raised a ValueError or an OSError.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

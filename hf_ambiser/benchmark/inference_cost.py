@@ -1,4 +1,4 @@
-"""What one model costs at inference, in this process: FLOPs, seconds, peak memory."""
+"""The cost of one model at inference, measured in this process: FLOPs, seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
-LEAST_RUNS = 3  # so that there is a standard deviation, however long a run takes
+LEAST_RUNS = 3  # enough for a standard deviation, however long a run takes
 _PROC = Path("/proc/self")
 
 
-def noise(clips: int, seconds: float, sampling_rate: int) -> list[np.ndarray]:
-    """`clips` clips of white noise in [-1, 1), float32, each of `round(seconds * sampling_rate)` samples.
+def noise(n: int, seconds: float, sampling_rate: int) -> list[np.ndarray]:
+    """Return `n` waveforms of white noise in [-1, 1), float32, each of `round(seconds * sampling_rate)` samples.
 
     Raises:
-        ValueError: If that is no sample.
+        ValueError: If that is less than one sample.
     """
     samples = round(seconds * sampling_rate)
     if samples < 1:
-        raise ValueError(f"length {seconds} s is no sample at {sampling_rate} Hz; give a longer one.")
-    drawn = np.random.default_rng(0).uniform(-1, 1, (clips, samples)).astype(np.float32)
+        raise ValueError(f"length {seconds} s is less than a sample at {sampling_rate} Hz; give a longer one.")
+    drawn = np.random.default_rng(0).uniform(-1, 1, (n, samples)).astype(np.float32)
     return list(drawn)
 
 
-def prepare(extractor: Any, clips: list[np.ndarray], device: torch.device) -> dict[str, Any]:
-    """What `model(**inputs)` takes, on the device, from waveforms at the feature extractor's sampling rate."""
-    batch = extractor(clips, sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt")
+def prepare(extractor: Any, waveforms: list[np.ndarray], device: torch.device) -> dict[str, Any]:
+    """Return the inputs of the model, on the device, from waveforms at the feature extractor's sampling rate."""
+    batch = extractor(waveforms, sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt")
     return {name: value.to(device) for name, value in batch.items()}
 
 
 def count_flops(model: Any, inputs: dict[str, Any]) -> int:
-    """Floating point operations of `model(**inputs)`, a multiply-add being two.
+    """Count the floating point operations of `model(**inputs)`; a multiply-add counts as two.
 
-    Counted are matrix products, convolutions, attention and recurrent layers. Not counted are Fourier transforms,
-    norms, activations, sums and everything else that works element by element.
+    Matrix products, convolutions, attention and recurrent layers are counted. Fourier transforms, norms, activations,
+    sums and other element-wise work are not.
 
     Args:
-        model: On the CPU: what torch counts depends on which kernel runs, and there it can be chosen.
+        model: On the CPU, where the kernels can be chosen, on which torch's count depends.
         inputs: On the CPU.
     """
-    # The fused attention and the oneDNN recurrent layers of the CPU are unknown to torch's counter, which would take
-    # them for nothing. Written out as matrix products they are counted.
+    # torch's counter does not know the CPU's fused attention and oneDNN recurrent layers and would count 0 for them.
+    # Other kernels write them as matrix products, which are counted.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own switch speaks of Intel GPUs
+        warnings.simplefilter("ignore")  # torch's own switch warns about Intel GPUs
         with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
             with FlopCounterMode(display=False) as counter:
                 model(**inputs)
@@ -61,7 +61,7 @@ def count_flops(model: Any, inputs: dict[str, Any]) -> int:
 
 
 def timed(once: Callable[[], tuple[float, float]], runs: int, seconds: float, least: int) -> list[tuple[float, float]]:
-    """Results of `once`, called `runs` times, or fewer where that would take longer than `seconds`; `least` always."""
+    """Call `once` `runs` times and return its results; stop after `seconds`, but not before `least` calls."""
     start, results = time.perf_counter(), list[tuple[float, float]]()
     while len(results) < runs and (len(results) < least or time.perf_counter() - start < seconds):
         results.append(once())
@@ -69,10 +69,11 @@ def timed(once: Callable[[], tuple[float, float]], runs: int, seconds: float, le
 
 
 class PeakMemory:
-    """The most memory in use since this was made, and how much was in use then. In bytes.
+    """The peak of memory in use since this object was made, and the memory in use at that moment, in bytes.
 
-    On a GPU: what torch's allocator gave out, and what it reserved for that. On the CPU: the resident memory of the
-    whole process (`VmRSS`, `VmHWM` of Linux), whose high-water mark is reset first; None where that cannot be done.
+    On a GPU it is the memory that torch's allocator gave out, and what it reserved for that. On the CPU it is the
+    resident memory of the whole process (`VmRSS`, `VmHWM` of Linux), whose high-water mark is reset first. If it
+    cannot be reset, there is no measurement (None).
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -86,7 +87,7 @@ class PeakMemory:
             self.before = _resident("VmRSS") if _reset_high_water_mark() else None
 
     def read(self) -> dict[str, Any] | None:
-        """`of`, `before`, `peak` and, on a GPU, `reserved`."""
+        """Return `of`, `before`, `peak` and, on a GPU, `reserved`; None if nothing could be measured."""
         if self.device.type == "cuda":
             peak, reserved = torch.cuda.max_memory_allocated(self.device), torch.cuda.max_memory_reserved(self.device)
             return {"of": "torch's CUDA allocator", "before": self.before, "peak": peak, "reserved": reserved}
@@ -113,31 +114,31 @@ def _resident(field: str) -> int:
 def measure(
     model: Any,
     extractor: Any,
-    clips: list[np.ndarray],
+    waveforms: list[np.ndarray],
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     runs: int = 100,
     warmup: int = 5,
     max_seconds: float = 60.0,
 ) -> dict[str, Any]:
-    """Costs of answering one batch. The model is changed: it ends on the CPU in float32.
+    """Measure the cost of one batch. The model is changed: it ends on the CPU in float32.
 
-    A run is the feature extractor (with the copy to the device) and then `model(**inputs)` without gradient, front end
-    included; each is timed with the clock on the wall, after the device has finished.
+    A run is the feature extractor (with the copy to the device), and then `model(**inputs)` without gradient, front
+    end included. Each is timed by wall-clock time, after the device has finished.
 
     Args:
-        model: Any model that takes what its extractor gives.
+        model: Any model that takes the output of its feature extractor.
         extractor: Its feature extractor.
-        clips: Waveforms, one batch of equally long ones.
-        device: Where it runs.
-        dtype: Of weights.
-        runs: How many are timed.
-        warmup: How many go before them, untimed.
-        max_seconds: Runs end early after so long, but not before three; a quarter of it bounds the warm-up.
+        waveforms: One batch of waveforms of equal length.
+        device: The device that it runs on.
+        dtype: Type of the weights.
+        runs: Number of timed runs.
+        warmup: Number of runs before them that are not timed.
+        max_seconds: The runs stop after this time, but not before three; the warm-up stops after a quarter of it.
 
     Returns:
-        `parameters`, `flops_per_clip` (of one clip alone), `extractor_s` and `forward_s` (mean, sd, median, min),
-        `runs`, `rtf`, `clips_per_s`, `memory` (`PeakMemory.read`, over warm-up and runs).
+        `parameters`, `flops_per_clip` (of one utterance alone), `extractor_s` and `forward_s` (mean, sd, median, min),
+        `runs`, `rtf`, `clips_per_s` (utterances per second), `memory` (`PeakMemory.read`, over warm-up and runs).
     """
     model = model.eval().to(device=device, dtype=dtype)
 
@@ -147,7 +148,7 @@ def measure(
 
     def once() -> tuple[float, float]:
         start = time.perf_counter()
-        inputs = prepare(extractor, clips, device)
+        inputs = prepare(extractor, waveforms, device)
         wait()
         ready = time.perf_counter()
         with torch.no_grad():
@@ -161,16 +162,16 @@ def measure(
     peak = memory.read()
     extraction, forward = (_summary(list(part)) for part in zip(*taken, strict=True))
     latency = extraction["mean"] + forward["mean"]
-    seconds = sum(len(clip) for clip in clips) / extractor.sampling_rate
+    seconds = sum(len(waveform) for waveform in waveforms) / extractor.sampling_rate
     model = model.to(device="cpu", dtype=torch.float32)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "flops_per_clip": count_flops(model, prepare(extractor, clips[:1], torch.device("cpu"))),
+        "flops_per_clip": count_flops(model, prepare(extractor, waveforms[:1], torch.device("cpu"))),
         "extractor_s": extraction,
         "forward_s": forward,
         "runs": len(taken),
         "rtf": latency / seconds,
-        "clips_per_s": len(clips) / latency,
+        "clips_per_s": len(waveforms) / latency,
         "memory": peak,
     }
 

@@ -1,4 +1,4 @@
-"""Rows of a benchmark as text: an aligned Markdown table a model, and what its figures are."""
+"""Writes the rows of a benchmark as text: an aligned Markdown table per model, and what its figures mean."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ _MIB = 2**20
 _COLUMNS = (
     "length s",
     "batch",
-    "GFLOPs a clip",
+    "GFLOPs per utterance",
     "extractor ms",
     "forward ms",
     "fastest ms",
     "RTF",
-    "clips/s",
+    "utterances/s",
     "memory MiB",
     "runs",
 )
 NOTE = (
-    "GFLOPs: of one clip, a multiply-add is 2; matrix products, convolutions, attention and recurrent layers, not"
-    " Fourier transforms or element-wise work. Extractor: waveforms to what the model takes, copied to the device;"
-    " forward: the rest, front end included; mean (standard deviation) over runs after warm-up. Fastest: of forward"
-    " passes; the one to trust on a machine that does other work besides. RTF: (extractor + forward) / (length x"
-    " batch), of the means, and so are clips/s. Memory: peak (above the loaded model before its first run)"
+    "GFLOPs: for one utterance; a multiply-add counts 2; matrix products, convolutions, attention and recurrent layers"
+    " count, Fourier transforms and element-wise work do not. Extractor: feature extraction and the copy to device;"
+    " forward: the model, front end included; mean (standard deviation) over runs after warm-up. Fastest: the fastest"
+    " forward pass; trust this one on a machine that also does other work. RTF: (extractor + forward) / (length x"
+    " batch), from the means, as are utterances/s. Memory: peak (above the loaded model before its first run)"
 )
 _OF = {
     "the process, resident": "of the process, resident, with Python and torch",
-    "torch's CUDA allocator": "as torch's CUDA allocator gave it out, and reserved",
+    "torch's CUDA allocator": "allocated by torch's CUDA allocator, and reserved",
     None: "not measured on this system",
 }
 
 
 def describe(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Tables of all rows; rows of one model, device, dtype and number of threads stand in one."""
+    """Write tables of all rows; rows of the same model, device, dtype and number of threads share one table."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(_key(row), []).append(row)
@@ -89,7 +89,7 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns also line up as plain text, flush right."""
+    """Write a Markdown table whose columns are also aligned as plain text, to the right."""
     table = [[cell.replace("|", "\\|") for cell in row] for row in (columns, *rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
     lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in table]

@@ -1,4 +1,4 @@
-"""Model cards: what a run folder knows, written for somebody who has never heard of this package.
+"""Model cards: the content of a run folder, written for somebody who has never heard of this package.
 
 Offline, from the run folder alone. A human's edits survive: see `hf_ambiser.hub.edits`.
 """
@@ -30,7 +30,7 @@ def model_card(facts: Facts, figures: dict[str, str], address: Address, base: Ad
     return Card(metadata(facts), sections(facts, figures, address, base))
 
 
-def write_card(run: Path) -> tuple[Path, list[str]]:
+def write_card(run: Path | str) -> tuple[Path, list[str]]:
     """Write `run/model/README.md` and the figures beside it; a human's edits are kept.
 
     Returns:
@@ -39,7 +39,7 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
     Raises:
         ValueError: If the run is not finished, or the card that is there cannot be read.
     """
-    facts = read_facts(run)
+    facts = read_facts(Path(run))
     path = facts.files.card
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     base = Address(_from_here(facts.run.base_model)) if facts.run.base_model else None
@@ -50,6 +50,6 @@ def write_card(run: Path) -> tuple[Path, list[str]]:
 
 
 def _from_here(folder: Path) -> str:
-    """A folder as somebody who stands here would name it; never a whole path, which tells of this machine."""
+    """A folder relative to the working directory, or its name alone: a whole path would tell about this machine."""
     folder = folder.absolute()
     return folder.relative_to(Path.cwd()).as_posix() if folder.is_relative_to(Path.cwd()) else folder.name

@@ -8,15 +8,26 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.cards.facts import Facts
-from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.metrics.display import SCORES
+from hf_ambiser.plotting.axes import new_axes
+from hf_ambiser.plotting.confusion import draw_confusion
+from hf_ambiser.plotting.figure import new_figure, save
+from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
 
 
 # Logged figure -> (its name, its colour).
-_VALIDATION = {"eval_ua": ("validation UA", "tab:blue"), "eval_js": ("validation JS (bit)", "tab:red")}
+_VALIDATION = {
+    f"eval_{name}": (f"validation {SCORES[name].stored_title}", colour)
+    for name, colour in (("ua", "tab:blue"), ("js", "tab:red"))
+}
 
 
 def draw_figures(facts: Facts) -> dict[str, str]:
-    """Draw all figures into `model/figures/`; file name -> caption, in the order they are shown."""
+    """Draw all figures into `model/figures/`.
+
+    Returns:
+        File name -> caption, in the order in which the card shows them.
+    """
     out = facts.files.figures
     captions = {}
     if _training_curve(facts.results["log"], out / "training_curve.png"):
@@ -31,12 +42,12 @@ def draw_figures(facts: Facts) -> dict[str, str]:
 
 
 def existing_figures(facts: Facts) -> list[Path]:
-    """What `draw_figures` drew."""
+    """The figures that `draw_figures` has drawn."""
     return sorted(facts.files.figures.glob("*.png"))
 
 
 def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:
-    """Loss on the left axis, validation figures on the right; False where nothing was logged."""
+    """Draw the loss on the left axis and validation figures on the right; False if nothing was logged."""
     curves = {name: [(e["epoch"], e[name]) for e in log if name in e] for name in ("loss", *_VALIDATION)}
     if not any(curves.values()):
         return False
@@ -55,35 +66,16 @@ def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:
 
 
 def _confusion_and_calibration(scores: dict[str, Any], classes: list[str], out: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((9, 4))
     left, right = figure.subplots(1, 2)
-    counts = np.array(scores["confusion"], dtype=float)
-    rows = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(100 * counts, rows, out=np.zeros_like(counts), where=rows > 0)
-    left.imshow(shares, vmin=0, vmax=100, cmap="Blues")
-    for i, j in np.ndindex(shares.shape):
-        left.text(
-            j, i, f"{shares[i, j]:.0f}", ha="center", va="center", color="white" if shares[i, j] > 55 else "black"
-        )
-    left.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    left.set_yticks(range(len(classes)), [f"{name} ({int(n)})" for name, n in zip(classes, rows[:, 0], strict=True)])
+    draw_confusion(left, np.array(scores["confusion"], dtype=float), classes, totals=True)
     left.set_xlabel("predicted")
     left.set_ylabel("raters' consensus (clips)")
-    right.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-    for key, label, colour in (("label", "consensus", "tab:blue"), ("votes", "votes", "tab:orange")):
+    curves = []
+    for key, name, colour in (("label", "consensus", "tab:blue"), ("votes", "votes", "tab:orange")):
         bins = [b for b in scores["reliability"][key] if b["n"]]
-        if bins:
-            right.plot(
-                [b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", color=colour, label=label
-            )
-    right.set_xlim(0, 1)
-    right.set_ylim(0, 1)
-    right.set_xlabel("confidence of the answer")
-    right.set_ylabel("share of raters who agree / right answers")
-    right.grid(alpha=0.3)
+        curve = (np.array([b[part] for b in bins]) for part in ("confidence", "accuracy", "n"))
+        curves.append(ReliabilityCurve(name, colour, *curve))
+    draw_reliability(right, curves, "share of raters who agree / right answers")
     right.legend(fontsize=8)
     save(figure, out)

@@ -1,4 +1,4 @@
-"""The card's sections, in their order."""
+"""The sections of a card, in order."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
-from hf_ambiser.data.card import REPLACED, describe_replaced
-from hf_ambiser.metrics.display import describe_scores
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores
 from hf_ambiser.run_folder.layout import FIGURES
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
+    """What the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
 
     name: str
     revision: str = ""
 
     def code(self) -> str:
-        """Arguments of `from_pretrained`."""
+        """The arguments of `from_pretrained`, as code."""
         return f'"{self.name}"' + (f', revision="{self.revision}"' if self.revision else "")
 
 
 def sections(facts: Facts, figures: dict[str, str], address: Address, base: Address | None) -> dict[str, str]:
-    """Section name -> Markdown."""
+    """The Markdown of each section, by name."""
     return {
         "summary": summary(facts),
         "use": use(facts, address, base),
@@ -43,8 +43,9 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
 
 
 def summary(facts: Facts) -> str:
-    """What the model does, and the one line of figures somebody in a hurry reads."""
+    """What the model does, and one line of figures for a reader in a hurry."""
     classes = ", ".join(facts.classes)
+    wa, ua, js = (SCORES[name] for name in COMPARED)
     lines = [
         f"# {model_name(facts)}",
         "",
@@ -52,21 +53,21 @@ def summary(facts: Facts) -> str:
         " votes, not one true emotion. Trained with hf_ambiser, which keeps annotators' disagreement instead of voting"
         " it away.",
         "",
-        "| test split | clips | WA | UA | JS from the votes (bit) | majority class: WA / UA | one rater: WA / UA |",
+        f"| test split | clips | {wa.name} | {ua.name} | {js.name} from the votes ({js.unit})"
+        f" | majority class: {wa.name} / {ua.name} | one rater: {wa.name} / {ua.name} |",
         "|---|---|---|---|---|---|---|",
     ]
     for split, scores in facts.results["scores"].items():
         s = scores["all"]
         others = [s["majority_baseline"], s["rater_ceiling"]]
-        beside = " | ".join(f"{percent(other['wa'])} / {percent(other['ua'])}" for other in others)
-        lines.append(
-            f"| {split} | {s['n']} | {percent(s['wa'])} | {percent(s['ua'])} | {number(s['js'])} | {beside} |"
-        )
+        beside = " | ".join(f"{wa.with_unit(other['wa'])} / {ua.with_unit(other['ua'])}" for other in others)
+        own = f"{wa.with_unit(s['wa'])} | {ua.with_unit(s['ua'])} | {js.text(s['js'], none='-')}"
+        lines.append(f"| {split} | {s['n']} | {own} | {beside} |")
     return "\n".join(lines)
 
 
 def use(facts: Facts, address: Address, base: Address | None) -> str:
-    """Three lines that work as pasted (five for an adapter), and what `trust_remote_code` means."""
+    """Three lines of code that can be pasted and run (five for an adapter), and what `trust_remote_code` means."""
     if base is None:
         needs = "transformers, torch and numpy"
         code = [
@@ -138,7 +139,7 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def data(facts: Facts) -> str:
-    """What it was trained and scored on, by whose labels, and what the corpus' licence forbids."""
+    """The data of training and test, whose labels they have, and what the licence of the corpus forbids."""
     d = facts.data
     given = f"labels of {', '.join(d['train_splits'])}"
     if d["ambiguous_splits"]:
@@ -154,7 +155,7 @@ def data(facts: Facts) -> str:
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
         "classes": ", ".join(facts.classes),
         "labels": _labels(d.get("aggregation", "shares")),
-        **({"replaced labels": describe_replaced(d[REPLACED])} if REPLACED in d else {}),
+        **({"label noise": describe_label_noise(d[LABEL_NOISE])} if LABEL_NOISE in d else {}),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
         "content": f"`{d['content']}`",
@@ -204,7 +205,7 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def speaker_spread(facts: Facts, split: str) -> str:
-    """How much accuracy differs from speaker to speaker; "" where the predictions are gone."""
+    """How much accuracy differs from speaker to speaker; "" if the predictions are gone."""
     if not facts.run.has_predictions(split):
         return ""
     table = facts.run.predictions(split)
@@ -214,15 +215,16 @@ def speaker_spread(facts: Facts, split: str) -> str:
     right = (table["probabilities"].argmax(axis=1) == table["consensus"])[labelled]
     speakers = table["speaker"][labelled]
     shares = sorted((float(right[speakers == name].mean()), int((speakers == name).sum())) for name in set(speakers))
-    low, high = shares[0], shares[-1]
+    low, high, wa = shares[0], shares[-1], SCORES["wa"]
     return (
-        f"WA over its {len(shares)} speakers: from {percent(low[0])} ({low[1]} clips) to {percent(high[0])}"
-        f" ({high[1]} clips), median {percent(float(np.median([share for share, _ in shares])))}."
+        f"{wa.name} over its {len(shares)} speakers: from {wa.with_unit(low[0])} ({low[1]} clips) to"
+        f" {wa.with_unit(high[0])} ({high[1]} clips), median"
+        f" {wa.with_unit(float(np.median([share for share, _ in shares])))}."
     )
 
 
 def training(facts: Facts, figures: dict[str, str]) -> str:
-    """Arguments that differ from their defaults first; then the curve, the other arguments and the machine."""
+    """The arguments that differ from their defaults, the machine, the training curve, and the other arguments."""
     changed, same = facts.arguments()
     environment = facts.results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
@@ -254,7 +256,7 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def citation(facts: Facts) -> str:
-    """Whom to cite: the method's paper and the corpus."""
+    """The works to cite: the method's paper and the corpus."""
     entries = [facts.method.paper.bibtex()] if facts.method.paper else []
     if facts.corpus is not None and facts.corpus.CITATION:
         entries.append(facts.corpus.CITATION.strip())
@@ -272,16 +274,6 @@ def argument_table(arguments: dict[str, Any]) -> list[str]:
 def images(captions: dict[str, str]) -> list[str]:
     """Markdown images with their captions, each after an empty line."""
     return [line for name, text in captions.items() for line in ("", f"![{text}]({FIGURES}/{name})", "", f"*{text}*")]
-
-
-def percent(value: float | None) -> str:
-    """A share as per cent with one digit, or `-`."""
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Three digits, or `-`."""
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _method_figures(facts: Facts, figures: dict[str, str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Corpora to data sets: scan, check, tally, split, write, load."""
+"""From a corpus release to a data set on disk, and back: scan, check, tally, split, write, load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-# Late: `datasets` is not on every machine that trains, and building needs more than loading does.
+# Imported on first use: some machines that train have no `datasets`, and building needs more packages than loading.
 _HOME = {
     "AmbiguousSpeech": "builder",
     "AmbiguousSpeechConfig": "builder",

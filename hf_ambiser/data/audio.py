@@ -1,8 +1,8 @@
-"""Reading and checking audio: what is listed, what is converted, what is left exactly as it came.
+"""Check and convert the audio of utterances; `corpus_rows` uses it to build data sets.
 
-A clip that is already 16 kHz mono keeps its original bytes. Any other is converted (channels averaged, resampled) and
-stored as 16-bit FLAC. A clip that cannot be used comes back as an `AudioProblem` with one of the reasons of
-`schema.REASONS`; nothing is guessed or repaired.
+Audio that is already 16 kHz mono keeps its original bytes. Other audio is converted (channels averaged, resampled) and
+stored as 16-bit FLAC. Audio that cannot be used gives an `AudioProblem` with one of the reasons in `schema.REASONS`;
+nothing is guessed or repaired.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from hf_ambiser.data.schema import SAMPLING_RATE
 
 
-# Below this peak (-80 dB of full scale, about three steps of 16-bit audio) there is no speech, only dither.
+# Audio whose peak is lower (-80 dB of full scale, about three steps of 16-bit audio) holds only dither, no speech.
 SILENCE_PEAK = 1e-4
 MIN_DURATION = 0.1  # seconds
 
@@ -26,7 +26,7 @@ DOWNMIXED = "averaged to mono"
 
 @dataclass(frozen=True)
 class AudioProblem:
-    """Why a clip cannot be used: a key of `schema.REASONS` and the particulars."""
+    """Why the audio of an utterance cannot be used: a key of `schema.REASONS`, and details."""
 
     reason: str
     detail: str
@@ -34,14 +34,14 @@ class AudioProblem:
 
 @dataclass(frozen=True)
 class CheckedAudio:
-    """A usable clip.
+    """The usable audio of one utterance.
 
     Args:
-        data: Encoded bytes to store: the original ones, or 16-bit FLAC when converted.
+        data: Encoded bytes to store: the original bytes, or 16-bit FLAC after a conversion.
         suffix: File ending that fits `data`, with its dot.
         duration: Seconds.
-        conversions: What was done, of `RESAMPLED` and `DOWNMIXED`; empty when the bytes are the original ones.
-        detail: The same in words, e.g. `44100 Hz to 16000 Hz`; empty when nothing was done.
+        conversions: Which of `RESAMPLED` and `DOWNMIXED` were done; empty if the bytes are the original ones.
+        detail: The same in words, e.g. `44100 Hz to 16000 Hz`; empty if nothing was done.
     """
 
     data: bytes
@@ -52,16 +52,19 @@ class CheckedAudio:
 
 
 def inspect_audio(source: bytes | Path | str, min_duration: float = MIN_DURATION) -> CheckedAudio | AudioProblem:
-    """Decode, check and, where needed, convert one clip.
+    """Decode and check the audio of one utterance, and convert it to 16 kHz mono if it has another form.
 
-    Listed: `unreadable_audio` (no such file, or soundfile cannot decode it), `empty_audio` (no sample),
-    `invalid_audio` (NaN or infinity), `silent_audio` (peak under `SILENCE_PEAK` in every channel),
-    `too_short_audio` (under `min_duration` seconds). Converted: more than one channel (averaged), another rate than
-    16 kHz (`torchaudio.functional.resample`).
+    These problems are found: `unreadable_audio` (no such file, or soundfile cannot decode it), `empty_audio` (no
+    sample), `invalid_audio` (NaN or infinity), `silent_audio` (peak under `SILENCE_PEAK` in every channel, or in their
+    mean), `too_short_audio` (under `min_duration` seconds). Several channels are averaged; another sampling rate is
+    changed by `torchaudio.functional.resample`.
 
     Args:
-        source: The encoded file or its path.
-        min_duration: Shortest usable clip in seconds.
+        source: The encoded bytes, or the path of the file.
+        min_duration: Shortest usable duration in seconds.
+
+    Returns:
+        The audio to store, or the first problem that was found.
     """
     import soundfile
 
@@ -106,10 +109,10 @@ def inspect_audio(source: bytes | Path | str, min_duration: float = MIN_DURATION
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Samples `(T,)` float32 in [-1, 1] at 16 kHz of one stored clip (a row's `audio["bytes"]`).
+    """Decode the stored audio of one utterance (a row's `audio["bytes"]`): `(T,)` float32 in [-1, 1] at 16 kHz.
 
     Raises:
-        ValueError: If the clip is not 16 kHz mono, which no built data set holds.
+        ValueError: If the audio is not 16 kHz mono; a built data set holds no such audio.
     """
     import soundfile
 
@@ -117,14 +120,14 @@ def decode(data: bytes) -> np.ndarray:
     if rate != SAMPLING_RATE or samples.shape[1] != 1:
         raise ValueError(
             f"audio has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
-            " set with dataset_scripts/, or convert the clip with hf_ambiser.data.audio.inspect_audio first."
+            " set with `hf-ambiser build`, or convert the audio with hf_ambiser.data.audio.inspect_audio first."
         )
     return np.ascontiguousarray(samples[:, 0])
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """`(T,)` at `rate` Hz to `(T * 16000 / rate,)` float32."""
-    # Late: importing torchaudio beside a torch it was not built for fails, and most corpora need no resampling.
+    """Resample `(T,)` at `rate` Hz to `(T * 16000 / rate,)` float32 at 16 kHz."""
+    # Imported here: torchaudio fails beside a torch that it was not built for, and most corpora do not need it.
     import torch
     from torchaudio.functional import resample as torch_resample
 
@@ -133,7 +136,7 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
-    """Mono `(T,)` at 16 kHz as 16-bit FLAC; values beyond full scale (resampling overshoots) are clipped."""
+    """Encode mono `(T,)` at 16 kHz as 16-bit FLAC; values beyond full scale (resampling overshoots) are cut off."""
     import soundfile
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A corpus release to a data set on disk: Parquet, card, report, list of what is not in it."""
+"""Build a data set on disk from a corpus release: Parquet files, card, report and the list of what is left out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
+from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
@@ -39,13 +41,13 @@ REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did; `content` is `build_report.json`."""
+    """The result of a build; `content` is what `build_report.json` holds."""
 
     out: Path
     content: dict[str, Any]
 
     def summary(self) -> str:
-        """Counts in a few lines, the last one `N in = K kept + L listed`."""
+        """Write the counts in a few lines; the last line is `N in = K kept + L listed`."""
         c = self.content
         lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}), seed {c['seed']}"]
         lines += [f"  {note}" for note in c["notes"]]
@@ -56,7 +58,7 @@ class BuildReport:
             parts = ", ".join(f"{split} {s['rows']}" for split, s in config["splits"].items())
             lines.append(f"  {name} ({config['fingerprint']}): {parts}; in no split {config['unused']}")
             if "d1" in config["splits"]:
-                # A prototype is a mean over these: few are few even where the build goes through.
+                # A prototype is a mean over these utterances, so the user should see if they are few.
                 classes = ", ".join(f"{name} {n}" for name, n in config["splits"]["d1"]["per_class"].items())
                 lines.append(f"    d1 by class: {classes}")
         lines += [f"  listed, {reason}: {n}" for reason, n in c["counts"]["listed_by_reason"].items()]
@@ -78,47 +80,58 @@ def build(
     progress: bool = True,
     overwrite: bool = False,
     scan_options: Mapping[str, Any] | None = None,
+    generate_options: Mapping[str, Any] | None = None,
     **split_options: Any,
 ) -> BuildReport:
-    """Build the data set of one corpus below `out`, ready for `load_dataset(out, config)`.
+    """Build the data set of one corpus in `out`, ready for `load_dataset(out, config)`.
 
-    Everything is written beside `out` first and moved there at the end: a build that is killed leaves no data set that
-    looks whole. The same input gives the same files.
+    All files are first written beside `out` and moved there at the end, so a killed build never leaves an incomplete
+    data set. The same input gives the same files.
 
     Args:
         corpus_name: A name from `corpora.available_corpora()`.
-        root: The corpus release.
+        root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
+            does not exist.
         out: Folder to make.
-        policy: Label policy or its name; the corpus' own by default.
+        policy: Label policy or its name; by default the corpus' own.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
-        options: All split options at once; or give them one by one, e.g. `seed=1, d1_quota="per_class"`.
-        limit: Use so many utterances only.
-        min_duration: Shortest usable clip in seconds.
-        shard_bytes: Upper bound on the audio in one file.
+        options: All split options together. They can also be given one by one, e.g. `seed=1, d1_quota="per_class"`.
+        limit: Use only this many utterances.
+        min_duration: Shortest usable utterance in seconds.
+        shard_bytes: Upper bound on the bytes of audio in one file.
         progress: Show progress bars.
-        overwrite: Replace a former build in `out`.
+        overwrite: Replace an earlier build in `out`.
         scan_options: Keyword arguments for the corpus' `scan`.
+        generate_options: How a corpus is generated, e.g. `{"n_utterances": 200}`; see `SimulationOptions`. A folder
+            with a corpus of the same options is used as it is.
 
     Raises:
-        FileExistsError: If `out` holds something that is not to be replaced.
+        FileExistsError: If `out` holds something else, or a build and `overwrite` is False.
         SplitError: If a split cannot be made.
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or if split options are given in both ways.
     """
     if options is not None and split_options:
-        raise ValueError(f"give split options either as options= or one by one, not both: {sorted(split_options)}.")
+        raise ValueError(
+            f"split options came as options= and one by one ({sorted(split_options)}); allowed is one of the two. Put"
+            " all of them into options=, or leave options= out."
+        )
     options = options or SplitOptions(**split_options)
     out = Path(out).absolute()
     check_target(out, overwrite)
+    _generate(load_corpus(corpus_name), Path(root), generate_options)
     prepared = prepare(
         corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
         scan_options=scan_options,
     )  # fmt: skip
     data = prepared.split_input()
-    # All splits before the first byte: one that cannot be made must not cost the writing of the others.
+    # Make all splits before writing anything: if one cannot be made, no time is lost on writing the others.
     splits = [make_split(data, name, options) for name in expand_configs(configs, data)]
     unsafe = [s.config for s in splits if not re.fullmatch(r"[\w.-]+", s.config)]
     if unsafe:
-        raise ValueError(f"speaker or group names unfit for a config name: {unsafe[:5]}. Use kfold<k> instead.")
+        raise ValueError(
+            f"config names {unsafe[:5]}, made from names of speakers or groups, may hold only letters, digits, '_',"
+            " '.' and '-'. Use kfold<k> instead."
+        )
 
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -136,8 +149,17 @@ def build(
     return BuildReport(out, report)
 
 
+def _generate(corpus: ModuleType, root: Path, options: Mapping[str, Any] | None) -> None:
+    """Generate a corpus that is made on this machine, if `root` does not exist or if options are given."""
+    if not hasattr(corpus, "generate"):
+        if options:
+            raise ValueError(f"corpus {corpus.NAME!r} is not generated: leave generate_options={options} out.")
+    elif options or not root.exists():
+        corpus.generate(root, **(options or {}))
+
+
 def content_digest(folder: Path) -> str:
-    """Twelve hex digits over all Parquet files: what a data set holds, wherever it lies."""
+    """Twelve hex digits over all Parquet files: they identify the content of a data set, wherever it lies."""
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(folder.rglob("*.parquet")):
         digest.update(path.relative_to(folder).as_posix().encode())
@@ -147,23 +169,29 @@ def content_digest(folder: Path) -> str:
 
 
 def merged_card(card: Card, out: Path) -> str:
-    """The card's text; what a human wrote into that of a former build is kept."""
+    """Return the card's text, with the edits that somebody made in the card of an earlier build."""
     former = out / CARD
     return merge(card, former.read_text(encoding="utf-8") if former.is_file() else "", str(former))[0]
 
 
 def check_target(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds something else, or a former build that is not to be replaced."""
+    """Check that `out` may be written.
+
+    Raises:
+        FileExistsError: If it holds something else, or an earlier build and `overwrite` is False.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / REPORT).is_file():
         raise FileExistsError(f"{out} exists and is not a built data set; choose another --out.")
     if not overwrite:
-        raise FileExistsError(f"{out} holds a built data set; choose another --out, or replace it with --overwrite.")
+        raise FileExistsError(
+            f"{out} holds a built data set already; choose another --out, or replace it with --overwrite."
+        )
 
 
 def move_into_place(partial: Path, out: Path) -> None:
-    """Put a folder that is whole where it belongs; what was there goes."""
+    """Move a complete folder to `out` and delete what was there before."""
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
@@ -175,9 +203,9 @@ def move_into_place(partial: Path, out: Path) -> None:
 def _write_parquet(
     prepared: Prepared, splits: list[Split], folder: Path, shard_bytes: int, progress: bool
 ) -> dict[str, dict[str, list[str]]]:
-    """Write all rows; returns config -> split -> glob patterns of its files, relative to the folder.
+    """Write all rows; return config -> split -> glob patterns of its files, relative to the folder.
 
-    A config that is no fold has files of its own. Folds share theirs (`fold_files`).
+    All folds share their files (`shared_audio`); every other config has its own.
     """
     from tqdm import tqdm
 
@@ -197,7 +225,7 @@ def _write_parquet(
             files[split.config][name] = [file for other in repeated for file in files[split.config].get(other, [])]
     with tqdm(total=sum(len(job[2]) for job in jobs), desc="writing", unit="row", disable=not progress) as bar:
         for subfolder, name, rows, masked in jobs:
-            sizes = [prepared.clips[i].nbytes for i in sorted(rows.tolist())]
+            sizes = [prepared.utterances[i].nbytes for i in sorted(rows.tolist())]
             write_shards(prepared.rows(rows, masked), sizes, folder / subfolder, name, columns, shard_bytes)
             bar.update(len(rows))
     return files
@@ -212,7 +240,7 @@ def _report(
     limit: int | None,
 ) -> dict[str, Any]:
     policy, table = prepared.policy, prepared.table
-    durations = np.array([clip.duration for clip in prepared.clips])
+    durations = np.array([utterance.duration for utterance in prepared.utterances])
     configs = {}
     for split in splits:
         parts = {}

@@ -1,4 +1,4 @@
-"""The command line that all of dataset_scripts/ share."""
+"""The command that builds data sets: `hf-ambiser build CORPUS`, and `dataset_scripts/<corpus>.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from hf_ambiser.data.build import REPORT, build
-from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
@@ -26,10 +26,12 @@ from hf_ambiser.labels.policies import (
 )
 
 
-def build_parser(corpus_name: str) -> argparse.ArgumentParser:
-    """Arguments of one corpus' script; a corpus may add its own with `add_arguments(parser)`."""
+def build_parser(corpus_name: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of one corpus. A corpus adds its own arguments with `add_arguments(parser)`."""
     corpus = load_corpus(corpus_name)
-    parser = argparse.ArgumentParser(description=f"Build the data set of {corpus_name} ({corpus.HOMEPAGE}).")
+    parser = argparse.ArgumentParser(
+        prog=prog, description=f"Build the data set of {corpus_name} ({corpus.HOMEPAGE})."
+    )
     parser.add_argument("--root", type=Path, required=True, help="the corpus release")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument(
@@ -73,13 +75,13 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
         default=CLEAR_AGREEMENT,
         help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
     )
-    parser.add_argument("--limit", type=int, help="look at so many utterances only")
-    parser.add_argument("--overwrite", action="store_true", help="replace a former build in --out")
+    parser.add_argument("--limit", type=int, help="use only this many utterances")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier build in --out")
     parser.add_argument("--no-progress", action="store_true")
     parser.add_argument(
         "--push_to_hub",
         metavar="ACCOUNT/NAME",
-        help="push the data set; one that is in --out already is not built again",
+        help="push the data set; if --out holds it already, it is not built again",
     )
     parser.add_argument("--private", action="store_true", help="make the repository private")
     if hasattr(corpus, "add_arguments"):
@@ -88,7 +90,7 @@ def build_parser(corpus_name: str) -> argparse.ArgumentParser:
 
 
 def _option(text: str) -> tuple[str, int | str]:
-    """`iterations=20` as a pair; what is no number stays text."""
+    """Split `iterations=20` into a pair. A value that is no whole number stays text."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -100,7 +102,7 @@ def _told(options: dict[str, int | str]) -> str:
 
 
 def _policy(args: argparse.Namespace) -> LabelPolicy:
-    """The policy named, with what else was asked for changed; its fingerprint says so."""
+    """Return the named policy with the changes that were asked for, which its fingerprint includes."""
     fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
     changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
     if args.aggregation_options:
@@ -110,12 +112,25 @@ def _policy(args: argparse.Namespace) -> LabelPolicy:
     return get_policy(args.policy, **changes)
 
 
-def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
-    """Build from the command line; prints the counts, the last line being `N in = K kept + L listed`.
+def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
+    """Build the corpus that the first word names. The other words are its arguments."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} CORPUS --root RELEASE --out FOLDER [options]",
+        description="Make a data set from a corpus' release: ratings to votes to labels, splits, Parquet, a card.",
+        epilog=f"{prog} CORPUS --help shows the options of a corpus.",
+    )
+    parser.add_argument("corpus", metavar="CORPUS", choices=available_corpora(), help=", ".join(available_corpora()))
+    corpus_name = parser.parse_args(argv[:1]).corpus
+    return main(corpus_name, argv[1:], f"{prog} {corpus_name}")
+
+
+def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Build from the command line and print the counts; the last line is `N in = K kept + L listed`.
 
     What a user can put right (a wrong folder, a split that cannot be made) ends in one line on stderr and status 2.
     """
-    args = build_parser(corpus_name).parse_args(argv)
+    args = build_parser(corpus_name, prog).parse_args(argv)
     corpus = load_corpus(corpus_name)
     try:
         policy = _policy(args)
@@ -142,7 +157,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None) -> int:
             pushed = push_dataset(args.out, args.push_to_hub, PushOptions(private=args.private, say=_say))
             sys.stdout.write(describe(pushed) + "\n")
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"{prog or 'error'}: {error}\n")
         return 2
     return 0
 
@@ -160,7 +175,7 @@ def _options(args: argparse.Namespace) -> SplitOptions:
 
 
 def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy) -> None:
-    """Refuse to push a former build that was asked for in another way.
+    """Refuse to push an earlier build that was made with other arguments.
 
     Raises:
         ValueError: Naming what differs.

@@ -1,4 +1,4 @@
-"""The same rows as `build()`, as a `datasets` builder: for who wants the Hub library's cache rather than a folder.
+"""The rows of `build()` as a `datasets` builder, for users who prefer the cache of `datasets` to a folder.
 
 ```python
 builder = AmbiguousSpeech(config_name="ipr-strict", corpus="crema_d", data_dir=root)
@@ -25,17 +25,17 @@ from hf_ambiser.labels.policies import get_policy
 
 @dataclass
 class AmbiguousSpeechConfig(datasets.BuilderConfig):
-    """One split of one corpus; `name` is the split config (`ipr-strict`), `data_dir` the corpus release.
+    """One split config of one corpus; `name` is the config (`ipr-strict`), `data_dir` the corpus release.
 
     Args:
         corpus: Name of the corpus module.
-        policy: Name of the label policy; the corpus' own by default.
-        seed: See `SplitOptions`, as for the following.
+        policy: Name of the label policy; by default the corpus' own.
+        seed: See `SplitOptions`.
         d1_quota: See `SplitOptions`.
         sizes: See `SplitOptions`.
         min_per_class: See `SplitOptions`.
         clear_threshold: See `SplitOptions`.
-        limit: Use so many utterances only.
+        limit: Use only this many utterances.
     """
 
     name: str = "ipr-strict"
@@ -50,10 +50,10 @@ class AmbiguousSpeechConfig(datasets.BuilderConfig):
 
 
 class AmbiguousSpeech(datasets.GeneratorBasedBuilder):
-    """Rows with votes, soft labels and ambiguity, split as the config's name says.
+    """A builder of rows with votes, soft labels and ambiguity, split as the config's name says.
 
-    The cache knows the options and the folder's name, not the folder's content: after changing the release, prepare
-    with `download_mode="force_redownload"`.
+    The cache of `datasets` depends on the options and the folder's name, but not on the folder's content. So after a
+    change of the release, prepare with `download_mode="force_redownload"`.
     """
 
     VERSION = datasets.Version("1.0.0")
@@ -72,7 +72,7 @@ class AmbiguousSpeech(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         c = self.config
         if not c.data_dir:
-            raise ValueError(f"data_dir is not set: give the folder of the {c.corpus} release as data_dir=...")
+            raise ValueError(f"data_dir is not set: pass the folder of the {c.corpus} release as data_dir=...")
         prepared = prepare(c.corpus, c.data_dir, c.policy, limit=c.limit, seed=c.seed)
         options = SplitOptions(
             seed=c.seed,

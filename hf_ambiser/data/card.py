@@ -1,50 +1,47 @@
-"""The data set's card: README.md with the YAML that makes `load_dataset(folder, config)` work."""
+"""The data set's card: a README.md with the YAML that makes `load_dataset(folder, config)` work."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
 
 
-# What a reader of modelled labels must know, by what the model of the raters was fitted to.
+# What a reader must know about labels from a model of the raters, by the ratings that the model was fitted to.
 _ONE_TRUE_CLASS = (
-    "They are the posterior of a model in which an utterance has one true class and disagreement is error: how sure"
-    " one may be of the class, not how people divide over it. Votes, agreement, tier, the splits and all `reference_*`"
-    " columns are the raters' own and do not depend on it, and scores are against those."
+    "They are the posterior of a model that gives each utterance one true class and takes disagreement for error. It"
+    " says how certain the class is, not how people divide over it. Votes, agreement, tier, the splits and all"
+    " `reference_*` columns come from the raters and do not depend on the model; scores compare with them."
 )
 _MODELLED = {
-    "corpus": f"{_ONE_TRUE_CLASS} The model was fitted to the ratings of all utterances, those of test splits included"
-    " (ratings, never audio): a training label depends a little on how its raters answered test utterances.",
-    "group": f"{_ONE_TRUE_CLASS} The model was fitted to each speaker's (or session's) ratings alone: under a strict"
-    " split no training label depends on an answer about a validation or test utterance.",
+    "corpus": f"{_ONE_TRUE_CLASS} The model was fitted to the ratings of all utterances, also to those of test splits"
+    " (never to audio). So a training label depends a little on how its raters answered test utterances.",
+    "group": f"{_ONE_TRUE_CLASS} The model was fitted to each speaker's (or session's) ratings alone. So under a"
+    " strict split no training label depends on an answer about a validation or test utterance.",
 }
 
 
-REPLACED = "replaced_labels"  # key of a report whose labels are not the raters' (`data.replaced_labels`)
-
-
 def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revision: str = "") -> Card:
-    """The card from `build_report.json`'s content and the corpus module's constants.
+    """Make the card from the content of `build_report.json` and the constants of the corpus module.
 
     Args:
         report: Content of `build_report.json`.
         corpus: The corpus' module.
-        address: What the example loads: a repository, or a local folder.
-        revision: What the example pins; "" for a local folder.
+        address: Repository or local folder that the example loads.
+        revision: Revision that the example pins; "" for a local folder.
     """
     home = f"[{corpus.NAME}]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else corpus.NAME
     citation = ["", "```bibtex", corpus.CITATION.strip(), "```"] if corpus.CITATION else []
+    noisy = LABEL_NOISE in report
     sections = {
         "summary": [
             f"# {corpus.NAME}: raters' votes kept",
             "",
             f"Built by hf_ambiser from {home}: {corpus.SPEECH}.",
-            *(["", f"**Made for experiments.** {describe_replaced(report[REPLACED])}"] if REPLACED in report else []),
+            *(["", f"**Made for experiments.** {describe_label_noise(report[LABEL_NOISE])}"] if noisy else []),
         ],
         "use": _use(report, address, revision),
         "policy": _policy(report),
@@ -54,35 +51,6 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
     }
     return Card(_header(report, corpus), {name: "\n".join(lines).strip() for name, lines in sections.items()})
-
-
-def describe_replaced(replaced: Mapping[str, Any]) -> str:
-    """What was done to labels on purpose, in a few sentences: where, how many, how, of which class to which.
-
-    Args:
-        replaced: `replaced_labels` of a build report or of a run's data.
-    """
-    share = f"{replaced['share']:.0%}, seed {replaced['seed']}"
-    where = " and ".join(f"{c['replaced']} of the {c['labels']} of {name}" for name, c in replaced["counts"].items())
-    how = {
-        "uniform": "by another class, each alike",
-        "confusion": "by another class, as often as raters give it to clips of the old class",
-    }
-    pairs: Counter[tuple[str, str]] = Counter()
-    for counts in replaced["counts"].values():
-        pairs.update({(old, new): n for old, row in counts["from_to"].items() for new, n in row.items()})
-    moved = ", ".join(f"{old} to {new} {n}" for (old, new), n in pairs.items())
-    never = replaced["without_confusion"]
-    rest = (
-        f" No rater gave another class to a clip of {', '.join(never)}: each other class is alike there."
-        if never
-        else ""
-    )
-    return (
-        f"Labels were replaced on purpose: {where} ({share}), {how[replaced['how']]} ({moved})."
-        " The entries of both classes changed places in `votes` and `soft_label`, and `ratings` are empty there;"
-        f" `reference_*` and all other splits are the raters' own.{rest}"
-    )
 
 
 def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:
@@ -95,8 +63,8 @@ def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:
         "configs": [
             {
                 "config_name": name,
-                # `load_dataset` keys its cache by the folder's last name and this YAML, not by path or content:
-                # without a digest here another build in a folder of the same name would give the former's rows.
+                # `load_dataset` keys its cache by the folder's last name and this YAML, not by path or content.
+                # Without this digest, another build in a folder of the same name would load the earlier build's rows.
                 "description": f"protocol {config['protocol']}, content {report['content']}",
                 "data_files": [{"split": s, "path": part["data_files"]} for s, part in config["splits"].items()],
                 **({"default": True} if i == 0 else {}),
@@ -122,7 +90,7 @@ def _use(report: dict[str, Any], address: str, revision: str) -> list[str]:
         'print(rows[0]["votes"], soundfile.read(io.BytesIO(rows[0]["audio"]["bytes"]))[0].shape)',
         "```",
         "",
-        "With `streaming=True` nothing is fetched before it is asked for: `for row in rows`. Nothing in it is code.",
+        "With `streaming=True`, `for row in rows` fetches only the rows it needs. The data set holds no code.",
     ]
 
 
@@ -147,19 +115,19 @@ def _policy(report: dict[str, Any]) -> list[str]:
 def _counts(report: dict[str, Any]) -> list[str]:
     counts, votes = report["counts"], report["votes"]
     lines = [
-        "## What is in, what is not",
+        "## What is kept and what is left out",
         "",
         f"**{counts['in']} in = {counts['kept']} kept + {counts['listed']} listed** (`listed.csv`: id, reason, detail,"
         " source).",
         "",
     ]
     if counts["listed"]:
-        lines += ["| reason | items | meaning |", "|---|---:|---|"]
+        lines += ["| reason | count | meaning |", "|---|---:|---|"]
         lines += [f"| {r} | {n} | {REASONS[r]} |" for r, n in counts["listed_by_reason"].items()] + [""]
     lines += [
-        "Utterances without a consensus label in the policy's classes are listed, for they have none to be scored"
-        " by; those with a vote for one of the classes are all the same available, with their votes and label -1: in"
-        " the `no_consensus` splits (`validation_`, `test_`), or in SLC's ambiguous ones.",
+        "Utterances without a consensus label in the policy's classes are listed, because there is no label to score"
+        " them by. Those with a vote for one of the classes are still available, with their votes and label -1: in the"
+        " `no_consensus` splits (also `validation_` and `test_`), or in SLC's ambiguous splits.",
         "",
         f"Votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} excluded.",
         *[f"- excluded, {reason}: {n:g}" for reason, n in votes["excluded"].items()],
@@ -192,7 +160,7 @@ def _configs(report: dict[str, Any]) -> list[str]:
                 f"| {split}{hidden} | {part['rows']} | {part['hours']:.2f} | {part['speakers']} | {classes} |"
                 f" {part['without_label']} |"
             )
-        lines += ["", f"In no split: {config['unused']} usable clips.", ""]
+        lines += ["", f"In no split: {config['unused']} usable utterances.", ""]
     return lines
 
 
@@ -201,11 +169,11 @@ def _columns() -> list[str]:
         "## Columns",
         "",
         "`audio` is `{bytes, path}`, 16 kHz mono; cast it with `Audio(sampling_rate=16000)` or decode it with"
-        " soundfile. `ratings` are the raters' answers as given. `votes`, `soft_label`, `label` (-1 without),"
-        " `agreement` (top share of votes), `entropy` (of the soft label, bits) and `tier` (clear from an agreement of"
-        " 2/3, moderate from 1/2, else ambiguous; no_consensus) follow from them under the policy. Where labels are"
-        " hidden these are"
-        " zeros, -1, NaN and `unlabelled`; `reference_*` hold the raters' answer everywhere and are for scoring only."
-        " `true_distribution` is known for simulated speech only, zeros elsewhere.",
+        " soundfile. `ratings` are the raters' answers as given. `votes`, `soft_label`, `label` (-1: none),"
+        " `agreement` (top share of votes), `entropy` (of the soft label, in bits) and `tier` (`clear` from an"
+        " agreement of 2/3, `moderate` from 1/2, else `ambiguous`; `no_consensus` without a label) follow from them"
+        " under the policy. In splits with hidden labels they are zeros, -1, NaN and `unlabelled`. `reference_*` hold"
+        " the raters' answer everywhere and are for scoring only. `true_distribution` is known for simulated speech"
+        " only and zeros elsewhere.",
         "",
     ]

@@ -1,7 +1,7 @@
-"""From a corpus folder to data-set rows: scan, check the audio, tally the votes, then stream rows.
+"""Make data-set rows from a corpus folder: scan it, check the audio, count the votes, then stream rows.
 
-Both `build()` and the `AmbiguousSpeech` builder take their rows from here, so there is one definition of a row.
-Audio is read twice, once to check it and once per row written, and never kept: memory does not grow with the corpus.
+Both `build()` and the `AmbiguousSpeech` builder take their rows from here, so a row is defined in one place. Audio is
+read once to check it and once for each row that is written, and is not kept, so memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater
 
 logger = logging.getLogger(__name__)
 
-# The tier of a row whose labels are hidden: the real one would tell how the raters voted.
+# The tier of a row whose labels are hidden, because the real tier would show how the raters voted.
 UNLABELLED_TIER = "unlabelled"
 
 
 @dataclass(frozen=True)
-class Clip:
-    """An utterance whose audio is usable."""
+class UsableUtterance:
+    """An utterance whose audio was checked and can be used."""
 
     utterance: Utterance
     duration: float
@@ -43,7 +43,7 @@ class Clip:
     converted: bool
 
     def read(self) -> bytes:
-        """Bytes to store; a clip that needs converting is converted again, with the same result."""
+        """Return the bytes to store; audio that needs a conversion is converted again, with the same result."""
         source = _source(self.utterance)
         if not self.converted:
             return source if isinstance(source, bytes) else source.read_bytes()
@@ -54,22 +54,22 @@ class Clip:
 
 @dataclass
 class Prepared:
-    """A corpus, read and tallied, ready to be split and written.
+    """A corpus after reading and counting, ready to be split and written.
 
     Args:
-        corpus: Its module.
+        corpus: The corpus' module.
         policy: The label policy.
-        clips: N usable clips, sorted by id.
+        utterances: The N usable utterances, sorted by id.
         table: Their votes.
-        listed: Everything that is not kept, with its reason. `count_in == kept + len(listed)`.
-        count_in: Items that came in (after `limit`).
+        listed: Everything that is not kept, each with its reason. `count_in == kept + len(listed)`.
+        count_in: Number of items that came in (after `limit`).
         notes: Remarks in plain sentences.
-        conversions: What was done to audio, and to how many clips.
+        conversions: Kind of audio conversion -> number of utterances.
     """
 
     corpus: ModuleType
     policy: LabelPolicy
-    clips: list[Clip]
+    utterances: list[UsableUtterance]
     table: VoteTable
     listed: list[Listed]
     count_in: int
@@ -78,15 +78,15 @@ class Prepared:
 
     @property
     def kept(self) -> int:
-        """How many utterances the policy keeps."""
+        """The number of utterances that the policy keeps."""
         return int(self.table.kept.sum())
 
     def split_input(self) -> SplitInput:
-        """The arrays that a split looks at; row i is `clips[i]`.
+        """Return the arrays that a split is made from; row i is `utterances[i]`.
 
-        They are the votes', whatever the aggregation: data sets that differ in it alone have the same splits.
+        They come from the votes under any aggregation, so data sets that differ only in it have the same splits.
         """
-        utterances = [clip.utterance for clip in self.clips]
+        utterances = [usable.utterance for usable in self.utterances]
         return SplitInput(
             id=np.array([u.id for u in utterances], dtype=str),
             speaker=np.array([u.speaker for u in utterances], dtype=str),
@@ -100,24 +100,24 @@ class Prepared:
         )
 
     def rows(self, indices: Iterable[int], masked: bool = False) -> Iterator[dict[str, Any]]:
-        """Rows (`schema.features`) of the clips with these numbers, in order of id, read one at a time.
+        """Read the rows (`schema.features`) of the utterances with these numbers, one at a time, in order of id.
 
         Args:
             indices: Row numbers.
-            masked: Hide the labels: votes and soft label are zeros, the label -1, agreement and entropy NaN, no
-                ratings, tier `unlabelled`. `reference_*` keep them.
+            masked: Hide the labels: votes and soft label become zeros, the label -1, agreement and entropy NaN, the
+                ratings empty and the tier `unlabelled`. `reference_*` keep the raters' answer.
         """
         table = self.table
         entropy, vote_shares, tier = table.entropy, table.vote_shares, tiers(table.vote_label, table.agreement)
         zeros, nan = [0.0] * len(self.policy.classes), float("nan")
         for i in sorted(int(i) for i in indices):
-            clip, u = self.clips[i], self.clips[i].utterance
+            usable, u = self.utterances[i], self.utterances[i].utterance
             votes = table.votes[i].tolist()
             ratings = [{"rater": r.rater, "labels": list(r.labels), "self_report": r.self_report} for r in u.ratings]
             yield {
                 "id": u.id,
-                "audio": {"bytes": clip.read(), "path": u.id + clip.suffix},
-                "duration": clip.duration,
+                "audio": {"bytes": usable.read(), "path": u.id + usable.suffix},
+                "duration": usable.duration,
                 "speaker": u.speaker,
                 "session": u.session,
                 "corpus": u.corpus,
@@ -146,36 +146,37 @@ def prepare(
     progress: bool = False,
     scan_options: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Scan a corpus, check its audio and tally its votes.
+    """Scan a corpus, check its audio and count its votes.
 
     Args:
         corpus: Name of the corpus module.
-        root: Its folder.
-        policy: Label policy or its name; the corpus' own by default.
-        limit: Look at so many utterances only, chosen by a hash of seed and id, so that all speakers may occur.
-        seed: For `limit`.
-        min_duration: Shortest usable clip in seconds.
-        progress: Show a progress bar while audio is checked.
+        root: Folder of the corpus release.
+        policy: Label policy or its name; by default the corpus' own.
+        limit: Use only this many utterances. A hash of seed and id chooses them, so that all speakers may occur.
+        seed: Seed of that choice.
+        min_duration: Shortest usable utterance in seconds.
+        progress: Show a progress bar while the audio is checked.
         scan_options: Keyword arguments for the corpus' `scan`.
 
     Raises:
-        ValueError: If corpus or policy do not exist, no utterance is usable, or the policy models raters and cannot.
+        ValueError: If the corpus or the policy does not exist, if no utterance is usable, or if the policy's model of
+            the raters cannot be used.
     """
     module = load_corpus(corpus)
     policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
     scan: CorpusScan = module.scan(Path(root), **(scan_options or {}))
-    if policy.aggregation != "shares":  # known before an hour of audio is read
+    if policy.aggregation != "shares":  # fail now, and not after an hour of reading audio
         rater_numbers(policy, scan.ratings())
         crowd_kit_version()
     utterances, listed, notes = sorted(scan.utterances, key=lambda u: u.id), list(scan.listed), list(scan.notes)
     if limit is not None and limit < len(utterances):
         if limit < 1:
-            raise ValueError(f"limit={limit} must be at least 1 (or None for all).")
+            raise ValueError(f"limit={limit} must be at least 1, or None to use all utterances.")
         notes.append(f"limit={limit}: {len(utterances) - limit} labelled utterances were not looked at")
         chosen = sorted(utterances, key=lambda u: (keyed_hash(seed, "limit", u.id), u.id))[:limit]
         utterances = sorted(chosen, key=lambda u: u.id)
 
-    clips, conversions = [], Counter[str]()
+    usable, conversions = [], Counter[str]()
     for utterance in _bar(utterances, f"{corpus}: checking audio", progress):
         audio = inspect_audio(_source(utterance), min_duration)
         if isinstance(audio, AudioProblem):
@@ -184,30 +185,37 @@ def prepare(
         conversions.update(audio.conversions)
         if audio.conversions:
             logger.info("%s: %s", utterance.id, audio.detail)
-        clips.append(Clip(utterance, audio.duration, len(audio.data), audio.suffix, bool(audio.conversions)))
-    if not clips:
-        raise ValueError(
-            f"{corpus}: no usable utterance below {root}; {len(listed)} listed, the first: {listed[:3]}. Check --root."
+        usable.append(
+            UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, bool(audio.conversions))
         )
+    if not usable:
+        raise ValueError(
+            f"{corpus}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}. Check"
+            " --root."
+        )
+    # Notes are stored in build_report.json, so their words stay as they are.
     notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
 
-    ratings = rating_arrays([clip.utterance for clip in clips])
-    groups = np.unique([getattr(clip.utterance, module.GROUP) for clip in clips], return_inverse=True)[1]
+    ratings = rating_arrays([one.utterance for one in usable])
+    groups = np.unique([getattr(one.utterance, module.GROUP) for one in usable], return_inverse=True)[1]
     table = tally(policy, replace(ratings, group=groups))
     notes += _aggregation_notes(policy, ratings, table)
-    listed += _without_label(policy, ratings, table, clips, root)
+    listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
-    prepared = Prepared(module, policy, clips, table, listed, count_in, notes, dict(conversions))
+    prepared = Prepared(module, policy, usable, table, listed, count_in, notes, dict(conversions))
     if prepared.kept + len(listed) != count_in:
-        raise RuntimeError(f"{corpus}: {count_in} in, {prepared.kept} kept and {len(listed)} listed do not add up.")
+        raise RuntimeError(
+            f"{corpus}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"
+            " hf_ambiser: please report it."
+        )
     if hasattr(module, "compare") and limit is None:
-        # Published counts are of labels, so of all labelled utterances, with usable audio or without.
+        # The published counts are counts of labels, so the comparison includes utterances without usable audio.
         notes += module.compare(scan, tally(policy.with_(aggregation="shares"), scan.ratings()))
     return prepared
 
 
 def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:
-    """What a model of the raters made of the votes, in a sentence; none for shares."""
+    """Describe in one sentence what a model of the raters did with the votes; return nothing for `shares`."""
     if policy.aggregation == "shares":
         return []
     voted, before, after = table.votes.sum(axis=1) > 0, table.vote_label, table.label
@@ -223,9 +231,9 @@ def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTa
 
 
 def _without_label(
-    policy: LabelPolicy, ratings: RatingArrays, table: VoteTable, clips: list[Clip], root: Path | str
+    policy: LabelPolicy, ratings: RatingArrays, table: VoteTable, usable: list[UsableUtterance], root: Path | str
 ) -> list[Listed]:
-    """Utterances that the policy does not keep, each with the reason."""
+    """List the utterances that the policy does not keep, each with the reason."""
     gone = np.flatnonzero(~table.kept)
     if len(gone) == 0:
         return []
@@ -240,17 +248,17 @@ def _without_label(
             reason, detail = "no_votes", f"votes outside the classes: {table.outside[i]:g}"
         else:
             reason, detail = "no_consensus", f"votes: {counted}; outside the classes: {table.outside[i]:g}"
-        utterance = clips[int(i)].utterance
+        utterance = usable[int(i)].utterance
         listed.append(Listed(utterance.id, reason, detail, _where(utterance, root)))
     return listed
 
 
 def _winners(policy: LabelPolicy, ratings: RatingArrays) -> list[str]:
-    """Per utterance the left-out raw label that is its consensus, or ""."""
+    """For each utterance, return the left-out raw label that is its consensus, or ""."""
     left_out = tuple(raw for raw, target in policy.class_map.items() if target is None)
     if not left_out or policy.agreement_over != "all":
         return [""] * ratings.n_utterances
-    # The same rule with every left-out label as a class of its own; the prefix keeps names apart.
+    # Apply the same rule with every left-out label as a class of its own; the prefix keeps the names different.
     names = {raw: f"left out: {raw}" for raw in left_out}
     wider = policy.with_(
         aggregation="shares",
@@ -262,34 +270,36 @@ def _winners(policy: LabelPolicy, ratings: RatingArrays) -> list[str]:
 
 
 def _true_distribution(utterance: Utterance, classes: tuple[str, ...]) -> list[float]:
-    """`extra["true_distribution"]` of a simulated utterance (shares, or class -> share); zeros elsewhere."""
+    """Read a simulated utterance's `extra["true_distribution"]` (shares, or class -> share); zeros for real speech."""
     truth = utterance.extra.get("true_distribution")
     if truth is None:
         return [0.0] * len(classes)
     shares = [float(truth.get(c, 0.0)) for c in classes] if isinstance(truth, Mapping) else [float(p) for p in truth]
     if len(shares) != len(classes):
-        raise ValueError(f"{utterance.id}: true_distribution has {len(shares)} shares, the classes are {classes}.")
+        raise ValueError(
+            f"{utterance.id}: true_distribution has {len(shares)} shares, it must have one for each of {classes}."
+        )
     return shares
 
 
 def _source(utterance: Utterance) -> bytes | Path:
     source = utterance.audio_path if utterance.audio_bytes is None else utterance.audio_bytes
     if source is None:
-        raise ValueError(f"{utterance.id}: the corpus parser gave neither audio_path nor audio_bytes.")
+        raise ValueError(f"{utterance.id}: the corpus parser gave no audio; it must set audio_path or audio_bytes.")
     return source
 
 
 def _where(utterance: Utterance, root: Path | str) -> str:
-    """Path below the root: a published list must not hold the builder's own folders."""
+    """The path below the root, because a published list must not show the folders of the machine that built it."""
     path = utterance.audio_path
     if path is None:
         return ""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _bar(items: list[Utterance], text: str, progress: bool) -> Iterable[Utterance]:
+def _bar(utterances: list[Utterance], text: str, progress: bool) -> Iterable[Utterance]:
     if not progress:
-        return items
+        return utterances
     from tqdm import tqdm
 
-    return tqdm(items, desc=text, unit="clip")
+    return tqdm(utterances, desc=text, unit="utterance")

@@ -1,4 +1,4 @@
-"""How many utterances of each class every speaker or session of a built data set has."""
+"""Count the utterances per class of every speaker or session in a built data set."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BY = ("speaker", "session")
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Counts of one configuration of a data set.
+    """The counts of one config of a data set.
 
     Args:
-        corpus: Its name.
+        corpus: Name of the corpus.
         classes: Names of the K classes.
-        counts: Speaker (or session) -> `(K + 1,)` utterances with each consensus label, and without one.
+        counts: Speaker (or session) -> `(K + 1,)` numbers of utterances with each consensus label, then without one.
     """
 
     corpus: str
@@ -30,23 +30,23 @@ class LabelCounts:
 
     @property
     def total(self) -> np.ndarray:
-        """`(K + 1,)` of all speakers."""
+        """`(K + 1,)` counts over all speakers (or sessions)."""
         return np.sum(list(self.counts.values()), axis=0)
 
 
 def count_labels(dataset_dir: Path | str, config: str | None = None, by: str = "speaker") -> LabelCounts:
-    """Count the utterances of all splits of a configuration, each once, by the consensus of its raters.
+    """Count the utterances in all splits of a config, each once, by the consensus label of its raters.
 
-    Labels that are hidden from training count as what they are.
+    Labels that are hidden from training count too.
 
     Args:
-        dataset_dir: What `build()` made.
-        config: One of its configurations; by default the first. Each holds those clips that its splits have.
+        dataset_dir: Folder that `build()` made.
+        config: One of its configs; by default the first. Configs may differ in the utterances that their splits hold.
         by: `speaker` or `session`.
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        ValueError: If it has no such configuration, or `by` is something else.
+        ValueError: If it has no such config, or if `by` is something else.
     """
     if by not in BY:
         raise ValueError(f"by={by!r} is not one of {list(BY)}.")
@@ -56,8 +56,8 @@ def count_labels(dataset_dir: Path | str, config: str | None = None, by: str = "
     for split in chosen["splits"]:
         columns = read_split_columns(Path(dataset_dir), chosen, split, ["id", by, "reference_label"]).to_pydict()
         for name, group, label in zip(*columns.values(), strict=True):
-            if name not in seen:  # splits may repeat clips
+            if name not in seen:  # several splits may hold the same utterance
                 seen.add(name)
-                # Without a consensus the label is -1: the last place.
+                # Without a consensus the label is -1, which is the last place.
                 counts.setdefault(str(group), np.zeros(k + 1, dtype=int))[label] += 1
     return LabelCounts(info["corpus"], tuple(info["classes"]), dict(sorted(counts.items())))

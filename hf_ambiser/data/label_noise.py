@@ -1,9 +1,10 @@
-"""A known share of a built data set's labels replaced by wrong ones, to see what a method makes of them.
+"""Label noise at a known rate for a built data set, to see what a method makes of noisy labels.
 
-The result is an ordinary built data set. In the splits named, `label` is another class than the raters', and the
-entries of the old and the new class change places in `votes` and `soft_label`, so that vote shares teach the wrong
-thing too; agreement, entropy and tier stay right by that. `ratings` are emptied there, for they would tell. What is
-scored and compared against, the `reference_*` columns, stays what the raters said, and all other splits are copied.
+The result is an ordinary built data set. In the chosen splits a known share of the labels, the noise rate, is noisy:
+`label` is another class than the raters' consensus, and the entries of the old and the new class change places in
+`votes` and `soft_label`, so that vote shares teach the wrong class too; this keeps agreement, entropy and tier right.
+`ratings` are emptied there because they would give the noise away. The `reference_*` columns, which scores and
+comparisons use, stay the raters' own, and all other splits are copied.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_ambiser.data.build import CARD, LISTED, REPORT, check_target, content_digest, merged_card, move_into_place
-from hf_ambiser.data.card import REPLACED, dataset_card, describe_replaced
+from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns, split_files
+from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
 
@@ -34,16 +36,17 @@ HOW = ("uniform", "confusion")
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """What is replaced.
+class LabelNoise:
+    """The noise to add. The fields are stored by these names in the build report.
 
     Args:
-        config: Of the data set; the only one that the new data set has.
-        splits: Splits of it whose labels are replaced, each by its share.
-        how: `uniform`: each other class alike. `confusion`: another class with the probability that one of the raters
-            gives it to a clip of these splits whose consensus is the old class.
-        share: Of the labels, in (0, 1]; `round(share * n)` of n are replaced.
-        seed: Decides which, and by what. A smaller share's labels are among a larger one's, with the same new class.
+        config: The config of the data set that gets noise; the new data set has only this one.
+        splits: The splits of that config that get noisy labels, each at the same rate.
+        how: `uniform`: every other class is equally likely. `confusion`: another class is as likely as a rater gives
+            it to an utterance of these splits whose consensus is the old class.
+        share: The noise rate, in (0, 1]; `round(share * n)` of n labels become noisy.
+        seed: Decides which labels become noisy and which class each gets. The noisy labels of a lower rate are among
+            those of a higher rate and get the same class there.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -64,53 +67,49 @@ class Replacement:
             raise ValueError("splits is empty: name at least one training split, for example clear.")
         if is_fold(self.config):
             raise ValueError(
-                f"config {self.config!r} is a fold, and folds share their files: a clip's label would change in the"
-                " test split of another fold, too. Give a config without folds, for example slc-strict."
+                f"config {self.config!r} is a fold, and folds share their files: an utterance's label would change in"
+                " the test split of another fold, too. Give a config without folds, for example slc-strict."
             )
 
 
-def replace_labels(source: Path | str, out: Path | str, replacement: Replacement, *, progress: bool = True) -> bool:
-    """Make a built data set with replaced labels from another one.
+def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, progress: bool = True) -> bool:
+    """Make a built data set with noisy labels from another one.
 
     The same arguments give the same files. Everything is written beside `out` and moved there at the end.
 
     Args:
-        source: What `build()` made.
+        source: Folder that `build()` made.
         out: Folder to make.
-        replacement: What is replaced.
-        progress: Show a bar.
+        noise: The noise to add.
+        progress: Whether to show a bar.
 
     Returns:
-        Whether it was made; False if it was there already, made from the same data with the same arguments.
+        True if the data set was made; False if `out` holds it already, made from the same data by the same arguments.
 
     Raises:
         FileExistsError: If `out` holds anything else.
         FileNotFoundError: If `source` is no built data set.
-        ValueError: If labels cannot be replaced so; the message says why.
+        ValueError: If this noise cannot be added to that data set; the message says why.
     """
     source, out = Path(source).absolute(), Path(out).absolute()
     info = read_dataset_info(source)
-    config = dataset_config(info, source, replacement.config)
-    _check_source(source, info, config, replacement)
-    asked = {**asdict(replacement), "splits": list(replacement.splits), "source_content": info["content"]}
+    config = dataset_config(info, source, noise.config)
+    _check_source(source, info, config, noise)
+    asked = {**asdict(noise), "splits": list(noise.splits), "source_content": info["content"]}
     if _is_there(out, asked):
         return False
-    tables = {name: _read(source, config, name) for name in replacement.splits}
+    tables = {name: _read(source, config, name) for name in noise.splits}
     k = len(info["classes"])
     chances = np.ones((k, k)) - np.eye(k)
-    if replacement.how == "confusion":
+    if noise.how == "confusion":
         together = [np.concatenate([t[column] for t in tables.values()]) for column in ("label", "votes")]
         chances = confusion(*together)
-    new = {
-        name: new_labels(t["id"], t["label"], chances, replacement.share, replacement.seed)
-        for name, t in tables.items()
-    }
+    new = {name: noisy_labels(t["id"], t["label"], chances, noise.share, noise.seed) for name, t in tables.items()}
     counts = {name: _counts(tables[name]["label"], labels, info["classes"]) for name, labels in new.items()}
     for name, count in counts.items():
-        if not count["replaced"]:
+        if not count[N_NOISY]:
             raise ValueError(
-                f"share={replacement.share} of the {count['labels']} labels of {name!r} rounds to none; give a larger"
-                " share."
+                f"share={noise.share} of the {count['labels']} labels of {name!r} rounds to none; give a larger share."
             )
     unconfused = [
         name for name, row in zip(info["classes"], chances, strict=True)
@@ -132,7 +131,7 @@ def replace_labels(source: Path | str, out: Path | str, replacement: Replacement
 
 
 def confusion(label: Array, votes: Array) -> Array:
-    """`(K, K)`: of the votes for clips whose consensus is the row's class, those for each *other* class.
+    """Count the votes for each *other* class (column) on utterances whose consensus is the row's class, `(K, K)`.
 
     Rows are counts, not shares. A row of zeros is a class about which no rater disagreed.
 
@@ -146,20 +145,21 @@ def confusion(label: Array, votes: Array) -> Array:
     return counts
 
 
-def new_labels(ids: Sequence[str], label: Array, chances: Array, share: float, seed: int) -> Array:
-    """`(N,)` labels of which `round(share * n)` are another class, n being those that are not -1.
+def noisy_labels(ids: Sequence[str], label: Array, chances: Array, share: float, seed: int) -> Array:
+    """Labels `(N,)` of which `round(share * n)` are another class; n counts the labels that are not -1.
 
-    Which they are, and by what each is replaced, depends on seed, id and the row of `chances` of the old class only.
-    Where that row is zeros, each other class is alike.
+    Which labels become noisy, and which class each gets, depends only on the seed, the id and the row of `chances` of
+    the old class. Where that row is zeros, every other class is equally likely.
 
     Args:
         ids: N ids.
         label: `(N,)` class or -1.
         chances: `(K, K)` how likely each other class is, up to a factor.
-        share: Of the labels.
+        share: The noise rate.
         seed: Key of the hashes.
     """
     labelled = np.flatnonzero(label >= 0).tolist()
+    # The words "replace" and "replace by" are keys of hashes: other words would choose other labels.
     order = sorted(labelled, key=lambda i: (keyed_hash(seed, "replace", ids[i]), ids[i]))
     new = label.copy()
     for i in order[: round(share * len(labelled))]:
@@ -171,30 +171,28 @@ def new_labels(ids: Sequence[str], label: Array, chances: Array, share: float, s
     return new
 
 
-def _check_source(source: Path, info: dict[str, Any], config: dict[str, Any], replacement: Replacement) -> None:
-    if REPLACED in info:
-        raise ValueError(f"{source} has replaced labels already; start from the data set it was made from.")
+def _check_source(source: Path, info: dict[str, Any], config: dict[str, Any], noise: LabelNoise) -> None:
+    if LABEL_NOISE in info:
+        raise ValueError(f"{source} has noisy labels already; start from the data set it was made from.")
     aggregation = info["policy"].get("aggregation", "shares")
     if aggregation != "shares":
         raise ValueError(
-            f"{source}: labels are by {aggregation}, so the raters' are not known to be the right ones. Build it with"
+            f"{source}: labels are by {aggregation}, so the raters' labels are not known to be clean. Build it with"
             " --aggregation shares."
         )
     splits = config["splits"]
-    for name in replacement.splits:
+    for name in noise.splits:
         if name not in splits:
-            raise ValueError(
-                f"{source}, config {replacement.config!r}, has no split {name!r}; it has {sorted(splits)}."
-            )
+            raise ValueError(f"{source}, config {noise.config!r}, has no split {name!r}; it has {sorted(splits)}.")
         if splits[name]["labels_hidden"]:
-            raise ValueError(f"{source}: the labels of {name!r} are hidden, there is none to replace.")
+            raise ValueError(f"{source}: the labels of {name!r} are hidden, so none can be made noisy.")
         shared = [
             other for other, part in splits.items()
-            if other not in replacement.splits and set(part["data_files"]) & set(splits[name]["data_files"])
+            if other not in noise.splits and set(part["data_files"]) & set(splits[name]["data_files"])
         ]  # fmt: skip
         if shared:
             raise ValueError(
-                f"{source}: split {shared[0]!r} repeats clips of {name!r}, whose labels would be replaced."
+                f"{source}: split {shared[0]!r} repeats utterances of {name!r}, which would get noisy labels."
             )
 
 
@@ -202,14 +200,14 @@ def _is_there(out: Path, asked: dict[str, Any]) -> bool:
     check_target(out, overwrite=True)  # a data set may be there, nothing else
     if not (out / REPORT).is_file():
         return False
-    there = read_dataset_info(out).get(REPLACED)
+    there = read_dataset_info(out).get(LABEL_NOISE)
     if there is None:
         raise FileExistsError(f"{out} holds a data set whose labels are the raters'; choose another --out.")
     differs = [name for name, value in asked.items() if there[name] != value]
     if differs:
         raise FileExistsError(
-            f"{out} holds a data set with labels replaced in another way ({', '.join(differs)} differ); choose another"
-            " --out, or delete that folder."
+            f"{out} holds a data set with other label noise ({', '.join(differs)} differ); choose another --out, or"
+            " delete that folder."
         )
     return True
 
@@ -228,7 +226,7 @@ def _counts(old: Array, new: Array, classes: list[str]) -> dict[str, Any]:
     pairs = Counter(zip(old[old != new].tolist(), new[old != new].tolist(), strict=True))
     return {
         "labels": int((old >= 0).sum()),
-        "replaced": int((old != new).sum()),
+        N_NOISY: int((old != new).sum()),
         "from_to": {
             a: {b: pairs[i, j] for j, b in enumerate(classes) if pairs[i, j]}
             for i, a in enumerate(classes)
@@ -238,16 +236,16 @@ def _counts(old: Array, new: Array, classes: list[str]) -> dict[str, Any]:
 
 
 def _report(
-    info: dict[str, Any], config: dict[str, Any], replaced: dict[str, Any], new: dict[str, Array]
+    info: dict[str, Any], config: dict[str, Any], noise: dict[str, Any], new: dict[str, Array]
 ) -> dict[str, Any]:
-    """The report of the data set it is made from, and what was replaced."""
+    """The report of the source data set with the noise that was added."""
     config = copy.deepcopy(config)
     for name, labels in new.items():
         config["splits"][name]["per_class"] = {c: int((labels == i).sum()) for i, c in enumerate(info["classes"])}
-    told = describe_replaced(replaced)
+    told = describe_label_noise(noise)
     config["description"] = f"{config['description']} {told}"
     notes = [*info["notes"], told]
-    return {**info, REPLACED: replaced, "notes": notes, "configs": {replaced["config"]: config}}
+    return {**info, LABEL_NOISE: noise, "notes": notes, "configs": {noise["config"]: config}}
 
 
 def _write(
@@ -257,13 +255,13 @@ def _write(
     labels: dict[str, tuple[Array, Array]],
     progress: bool,
 ) -> None:
-    """All files of the config: those of the splits with new labels rewritten, the others copied."""
+    """Write the files of the splits with new labels again, and copy all other files of the config."""
     from tqdm import tqdm
 
     files = {path: name for name in config["splits"] for path in split_files(source, config, name)}
     files |= {path: name for name in labels for path in split_files(source, config, name)}
     done = dict.fromkeys(labels, 0)
-    for path, name in tqdm(sorted(files.items()), desc="replacing labels", unit="file", disable=not progress):
+    for path, name in tqdm(sorted(files.items()), desc="adding label noise", unit="file", disable=not progress):
         target = partial / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         if name not in labels:

@@ -1,4 +1,4 @@
-"""Opening a built data set: what it is, and its splits."""
+"""Open a built data set: its description and its splits. Training, scoring and reports load their data here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
-    """What `build()` wrote down: `corpus`, `classes`, `policy`, `policy_fingerprint`, `seed`, `counts`, `configs`.
+    """Read `build_report.json`: `corpus`, `classes`, `policy`, `policy_fingerprint`, `seed`, `counts`, `configs` ...
 
-    `configs[name]` holds `protocol`, `fingerprint`, `options`, `description` and `splits[split]` with `rows`,
-    `per_class`, `labels_hidden`.
+    `configs[name]` holds `protocol`, `fingerprint`, `options`, `description` and `splits[split]`; the latter holds
+    `rows`, `per_class`, `labels_hidden` ...
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
@@ -32,17 +32,17 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
     if not path.is_file():
         what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
         raise FileNotFoundError(
-            f"{dataset_dir} {what}, so it is not a built data set. Build one: python dataset_scripts/<corpus>.py"
+            f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
             f" --root RELEASE --out {dataset_dir}"
         )
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
-    """`info["configs"][config]`.
+    """Return `info["configs"][config]`.
 
     Raises:
-        ValueError: If the data set has no such config; the message lists those it has.
+        ValueError: If the data set has no such config; the message lists its configs.
     """
     if config not in info["configs"]:
         raise ValueError(f"{dataset_dir} has no config {config!r}; it has {sorted(info['configs'])}.")
@@ -50,12 +50,12 @@ def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -
 
 
 def split_files(dataset_dir: Path, config: dict[str, Any], split: str) -> list[Path]:
-    """The Parquet files of a split, in order; `config` as `dataset_config` gives it."""
+    """List the Parquet files of a split, in order; `config` comes from `dataset_config`."""
     return [path for pattern in config["splits"][split]["data_files"] for path in sorted(dataset_dir.glob(pattern))]
 
 
 def read_split_columns(dataset_dir: Path, config: dict[str, Any], split: str, columns: Sequence[str]) -> pa.Table:
-    """Columns of a split read where they lie: no audio is touched, and nothing goes into the cache of `datasets`."""
+    """Read columns of a split directly from its files, without the audio and without the cache of `datasets`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -71,22 +71,23 @@ def load_split(
     cache_dir: Path | str | None = None,
     add: Callable[[Dataset], Dataset] | None = None,
 ) -> Dataset:
-    """One split as a `datasets.Dataset` with the columns of `schema.features`.
+    """Load one split as a `datasets.Dataset` with the columns of `schema.features`.
 
     Args:
-        dataset_dir: What `build()` made.
-        config: E.g. `ipr-strict`.
-        split: E.g. `d1`.
-        reveal: Give a split with hidden labels (IPR's d2) its labels, for a supervised baseline: `reference_*` are
-            copied to the label columns, agreement (over the votes for the classes), entropy and tier computed from
-            them. `ratings` stay empty. Other splits are returned as they are.
-        cache_dir: Where `datasets` keeps its copy; its usual cache by default.
-        add: Adds columns; of folds, which share their clips, to all clips at once.
+        dataset_dir: Folder that `build()` made.
+        config: For example `ipr-strict`.
+        split: For example `d1`.
+        reveal: Show the labels of a split that hides them (IPR's d2), for a supervised baseline. The label columns are
+            copied from `reference_*`, and agreement (over the votes for the classes), entropy and tier are computed
+            from them; `ratings` stay empty. A split without hidden labels is returned as it is.
+        cache_dir: Where `datasets` keeps its copy; by default its usual cache.
+        add: A function that adds columns. All folds share their utterances, so for a fold it gets all of them at once.
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        ValueError: If it has no such config or split; the message lists those it has. If hidden labels are to be
-            revealed and the policy models raters: a data set keeps the votes of hidden labels, and not the model's.
+        ValueError: If there is no such config or split; the message lists what there is. Also if `reveal` meets a
+            policy that models raters, because a data set keeps only the votes of hidden labels, not the model's
+            labels.
     """
     from datasets import load_dataset
 
@@ -100,8 +101,8 @@ def load_split(
     aggregation = info["policy"].get("aggregation", "shares")
     if reveal and aggregation != "shares":
         raise ValueError(
-            f"{dataset_dir}: the labels hidden in {split!r} can be revealed as the votes have them only, but this data"
-            f" set's labels are by {aggregation}. Reveal nothing, or build it with --aggregation shares."
+            f"{dataset_dir}: the labels hidden in {split!r} can only be revealed as vote shares, but this data set's"
+            f" labels are by {aggregation}. Use reveal=False, or build the data set with --aggregation shares."
         )
     changes = [*([add] if add else []), *([_revealed] if reveal else [])]
     source = SplitSource(str(dataset_dir), config, split, asked)
@@ -115,7 +116,7 @@ def load_split(
 
 
 def _revealed(dataset: Dataset) -> Dataset:
-    """The label columns replaced from the reference columns; audio is not touched, so nothing large is copied."""
+    """Fill the label columns from the reference columns; the audio is not touched, so nothing large is copied."""
     columns = dataset.select_columns(["reference_votes", "reference_label"]).with_format("numpy")[:]
     votes = np.asarray(columns["reference_votes"], dtype=np.float64).reshape(len(dataset), -1)
     label = np.asarray(columns["reference_label"])

@@ -1,4 +1,4 @@
-"""A built data set as what is published: Parquet files, build report, list of what is not in it, card."""
+"""Publish a built data set on the Hub: Parquet files, build report, the list of what is left out, and the card."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, pus
 _OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}")
 
 
-def push_dataset(folder: Path, repo_id: str, options: PushOptions | None = None) -> Pushed:
-    """Publish what `build()` made; see `hub.push.push` for the errors.
+def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None = None) -> Pushed:
+    """Publish a data set that `build()` made; `hub.push.push` lists more errors.
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        PushError: Also if the corpus' licence forbids to pass it on and the repository is not private.
+        PushError: Also if the corpus' licence forbids passing it on and the repository is not private.
     """
     return push(dataset_publication(Path(folder)), repo_id, options)
 
 
 def dataset_publication(folder: Path) -> Publication:
-    """The files of a built data set.
+    """Collect the files and the card of a built data set.
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        PushError: If this package does not know its corpus, and so not what its licence allows.
+        PushError: If this package does not know the corpus, and so does not know what its licence allows.
     """
     report = read_dataset_info(folder)
     name = report["corpus"]
     if name not in available_corpora():
         raise PushError(
-            f"{folder} was built from {name!r}, whose licence is unknown here; known: {available_corpora()}."
+            f"{folder} was built from {name!r}, whose licence this package does not know; it knows"
+            f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     corpus = load_corpus(name)
     paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED]

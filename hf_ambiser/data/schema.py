@@ -1,4 +1,4 @@
-"""What passes between a corpus parser and the data-set builder, and the columns of a built data set."""
+"""The types that a corpus parser gives to the data-set builder, and the columns of a built data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SAMPLING_RATE = 16000
 
-# Why an item of a corpus is not in the data set. A reason that is not here is a bug, not a new reason.
+# The reasons why something in a corpus is not in the data set. `Listed` refuses any other reason.
 REASONS: dict[str, str] = {
     "unreadable_audio": "the audio file cannot be decoded",
     "empty_audio": "the audio file holds no sample",
@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Rating:
-    """One rater's answer to one utterance: raw labels in the order given; `rater` is None where unknown."""
+    """One rater's answer to one utterance: raw labels in the order given; `rater` is None if it is unknown."""
 
     rater: str | None
     labels: tuple[str, ...]
@@ -44,7 +44,7 @@ class Rating:
 
 @dataclass
 class Utterance:
-    """One labelled clip of a corpus, as its release has it."""
+    """One labelled utterance of a corpus, as it is in the release."""
 
     id: str
     speaker: str
@@ -58,7 +58,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Listed:
-    """One item that came in and is not kept (or not with a label), and why.
+    """Something that came in and is not kept (or is kept without a label), with the reason.
 
     Raises:
         ValueError: If the reason is not one of `REASONS`.
@@ -76,7 +76,7 @@ class Listed:
 
 @dataclass
 class CorpusScan:
-    """What a parser found: `count_in == len(utterances) + len(listed)`; `notes` are remarks on kept utterances."""
+    """What a parser found. `count_in == len(utterances) + len(listed)`; `notes` are remarks on kept utterances."""
 
     corpus: str
     utterances: list[Utterance]
@@ -85,22 +85,22 @@ class CorpusScan:
     count_in: int
 
     def ratings(self) -> RatingArrays:
-        """The ratings of all utterances in the array form `labels.tally` takes."""
+        """Return the ratings of all utterances as the arrays that `labels.votes.tally` takes."""
         return rating_arrays(self.utterances)
 
 
 def rating_arrays(utterances: Sequence[Utterance]) -> RatingArrays:
-    """The ratings of utterances, in their order, in the array form `labels.tally` takes."""
+    """Return the ratings of these utterances, in their order, as the arrays that `labels.votes.tally` takes."""
     return RatingArrays.from_lists([[(r.labels, r.self_report, r.rater) for r in u.ratings] for u in utterances])
 
 
 def features(classes: tuple[str, ...] | list[str]) -> Features:
-    """Columns of a built data set for these K classes.
+    """The columns of a built data set for these K classes.
 
-    `votes`, `soft_label`, `label`, `agreement`, `entropy` and `ratings` are what a trainer may learn from; in an
-    unlabelled split they are empty (zeros, -1, NaN, []). `reference_*` always hold the raters' answer and are for
-    scoring only; they are the votes' where `label` and `soft_label` are by a model of the raters, too. `audio` has the
-    storage type of `datasets.Audio` without needing torchcodec: cast it when wanted.
+    A trainer may learn from `votes`, `soft_label`, `label`, `agreement`, `entropy` and `ratings`; a split with hidden
+    labels has zeros, -1, NaN and [] there. `reference_*` always hold the raters' votes and are for scoring only, also
+    if `label` and `soft_label` come from a model of the raters. `audio` has the storage type of `datasets.Audio`, so
+    it can be cast to that, but it does not need torchcodec.
     """
     from datasets import ClassLabel, Features, List, Value
 

@@ -1,4 +1,4 @@
-"""Rows to Parquet files of bounded size, one row group at a time."""
+"""Write rows to Parquet files of bounded size, one row group at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 SHARD_BYTES = 256 * 2**20
-# Small row groups: what is held in memory while writing, and what streaming has to fetch for a first row.
+# Rows per row group. Few rows keep the memory small while writing, and streaming fetches the first row quickly.
 ROW_GROUP = 64
 
 
@@ -24,17 +24,20 @@ def write_shards(
     features: Features,
     shard_bytes: int = SHARD_BYTES,
 ) -> list[Path]:
-    """Write `<folder>/<name>-00000-of-0000N.parquet`, N as small as `shard_bytes` of audio per file allow.
+    """Write `<folder>/<name>-00000-of-0000N.parquet` in as few files as `shard_bytes` of audio per file allow.
 
-    The files carry the features, so that `load_dataset` gives back class names and list lengths.
+    The files hold the features, so that `load_dataset` restores class names and list lengths.
 
     Args:
         rows: The rows, read lazily.
         sizes: Bytes of audio of each row, in the same order.
         folder: Made if it does not exist.
-        name: Split name.
+        name: Name of the split.
         features: `schema.features(classes)`.
-        shard_bytes: Upper bound on the audio in one file (one row may exceed it alone).
+        shard_bytes: Upper bound on the bytes of audio in one file; a single row may exceed it.
+
+    Returns:
+        The paths of the files, in order.
     """
     import pyarrow
     import pyarrow.parquet

@@ -1,8 +1,8 @@
-"""The files that all folds of a build share: audio is stored once for all of them, twice where labels are hidden.
+"""The files that all folds of a build share, so that audio is stored once, or twice if labels are hidden.
 
-k folds hold every clip k times, in ever other company. So clips that are in the same split of every fold are written
-together, and a split of a fold is a union of such files. IPR's D2 hides labels: a clip that is in D2 of some fold and
-shown in another is written once in either form, whatever the number of folds.
+Every utterance is in all k folds, each time in a split with other utterances. So the utterances that share their split
+in every fold are written together, and a split of a fold is a union of such files. IPR's D2 hides labels: an utterance
+that is in D2 of one fold and labelled in another is written once in each form, for any number of folds.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FOLDS = "folds"
 
 @dataclass(frozen=True)
 class FoldPart:
-    """Clips that are written together.
+    """Utterances that are written together.
 
     Args:
         name: Stem of their files.
         rows: Their row numbers.
         masked: Whether their labels are hidden.
-        splits: Config to the split of it that they are in; configs that do not hold them in this form are left out.
+        splits: Config -> the split that holds them; configs that do not hold them in this form are left out.
     """
 
     name: str
@@ -41,7 +41,7 @@ class FoldPart:
 
 
 def fold_parts(folds: Sequence[Split]) -> list[FoldPart]:
-    """The fewest parts of which every split of every fold is a union."""
+    """Divide the rows into the fewest parts so that every split of every fold is a union of parts."""
     parts: list[FoldPart] = []
     for masked in (False, True):
         found: dict[tuple[str, ...], list[int]] = {}
@@ -62,16 +62,16 @@ def load_fold(
     cache_dir: Path | str | None,
     changes: Sequence[Callable[[Dataset], Dataset]] = (),
 ) -> Dataset:
-    """One split of a fold.
+    """Load one split of a fold.
 
-    `load_dataset(folder, config)` would copy every split of every fold into the cache of `datasets`; here the shared
+    `load_dataset(folder, config)` would copy every split of every fold into the cache of `datasets`. Here the shared
     files are cached once for all folds, and a split is a selection of their rows.
 
     Args:
-        dataset_dir: What `build()` made.
-        patterns: The split's files, from the build report.
+        dataset_dir: Folder that `build()` made.
+        patterns: Glob patterns of the split's files, from the build report.
         cache_dir: Where `datasets` keeps its copy.
-        changes: Applied to all rows before the selection, which only points into the table.
+        changes: Functions that change all rows, before the rows are selected; selecting copies no audio.
     """
     import pyarrow.parquet
     from datasets import load_dataset

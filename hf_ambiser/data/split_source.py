@@ -1,4 +1,4 @@
-"""Where a split was loaded from: a note that goes with a `datasets.Dataset` through `select`, `map` and the like."""
+"""Note in a `datasets.Dataset` which split it was loaded from; the note survives `select`, `map` and the like."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class SplitSource:
 
     Args:
         dataset: Folder of the built data set.
-        config: Its configuration, for example `ipr-strict`.
+        config: Its config, for example `ipr-strict`.
         split: Its split, for example `d1`.
-        revealed: Whether labels that the split hides were asked for.
+        revealed: Whether `load_split` was called with `reveal=True`.
     """
 
     dataset: str
@@ -32,13 +32,13 @@ class SplitSource:
 
 
 def note_source(dataset: Dataset, source: SplitSource) -> Dataset:
-    """Note in a dataset where it comes from; the dataset itself is returned."""
+    """Write into a dataset where it comes from, and return the same dataset."""
     kept = [line for line in (dataset.info.description or "").splitlines() if not line.startswith(_MARK)]
     dataset.info.description = "\n".join([*kept, _MARK + json.dumps(asdict(source))]).strip()
     return dataset
 
 
 def sources_of(dataset: Dataset) -> list[SplitSource]:
-    """Where a dataset, or each part of a concatenated one, was loaded from; empty where `load_split` did not."""
+    """Read where a dataset, or each part of a concatenated one, comes from; empty if `load_split` did not load it."""
     lines = (dataset.info.description or "").splitlines()
     return [SplitSource(**json.loads(line.removeprefix(_MARK))) for line in lines if line.startswith(_MARK)]

@@ -1,4 +1,4 @@
-"""What a run made of labels that were replaced on purpose (`data.replaced_labels`): restored, broken, told apart."""
+"""What a run made of label noise that was added on purpose (`data.label_noise`): corrected, corrupted, told apart."""
 
 from __future__ import annotations
 
@@ -10,78 +10,78 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from hf_ambiser.data.card import REPLACED
+from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY
 from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
 
 @dataclass(frozen=True)
-class Restored:
-    """The labels of one run after one of its epochs. Shares are of 1; None where they are of nothing.
+class NoiseRecovery:
+    """The labels of one run after one of its epochs. Shares are of 1, and None where there is no label to count.
 
     Args:
-        n_replaced: Labels whose class is not the raters' consensus.
-        n_kept: The others.
-        restored: Share of the replaced whose target's top class is the raters'.
-        broken: Share of the kept whose target's top class is not the raters' any more.
-        right: Share of all whose target's top class is the raters'; before training it is that of the kept.
-        auroc: Chance that a replaced label has a lower `weight` than a kept one, equal ones counting half: 0.5 where
+        n_noisy: Labels of the data whose class is not the raters' consensus.
+        n_clean: Labels of the data whose class is the raters' consensus.
+        correction_rate: Share of noisy labels whose target's top class is the raters' consensus now.
+        corruption_rate: Share of clean labels whose target's top class is not the raters' consensus any more.
+        label_accuracy: Share of all labels whose target's top class is the raters' consensus. Before training it is
+            the share of clean labels.
+        auroc: Chance that a noisy label has a lower `weight` than a clean one, where equal weights count half: 0.5 if
             weights tell nothing. `weight` is what an utterance counts in the loss, whatever the method (meta's w
-            divides the loss, and 1 / w stands in that column).
-        auroc_within: The same over the pairs that the data give one class, whose weights do not differ by a class's.
-        found: Of the `n_replaced` labels that count least, the share that were replaced: precision, and recall, of
-            looking again at as many as are wrong. Equal weights are drawn by lot (the expectation); chance gives the
-            share of the replaced.
+            divides the loss, so the column holds 1 / w).
+        auroc_within_class: The same over the pairs that have one class in the data. How the weights of classes differ
+            does not enter.
+        precision_at_k: Share of noisy labels among the k labels of lowest weight, with k = `n_noisy`, so that it is
+            the recall as well. Where weights are equal it is the expectation under drawing by lot; chance gives the
+            noise rate.
     """
 
-    n_replaced: int
-    n_kept: int
-    restored: float | None
-    broken: float | None
-    right: float
+    n_noisy: int
+    n_clean: int
+    correction_rate: float | None
+    corruption_rate: float | None
+    label_accuracy: float
     auroc: float | None
-    auroc_within: float | None
-    found: float | None
+    auroc_within_class: float | None
+    precision_at_k: float | None
 
 
-def restored_labels(run: Path, data: Mapping[str, Any], epoch: int | None = None) -> Restored:
-    """Compare a run's labels with the raters', of those training utterances that have a consensus.
+def noise_recovery(run: Path, data: Mapping[str, Any], epoch: int | None = None) -> NoiseRecovery:
+    """Compare a run's labels with the raters' consensus, on the training utterances that have one.
 
     Args:
         run: A finished run's folder.
         data: Its data, as in `results.json`.
-        epoch: After which epoch (from 1), or the next that the trajectory has; by default the last.
+        epoch: After which epoch (from 1), or the next one that the trajectory has; None: the last.
 
     Raises:
-        ValueError: If its labels were not replaced, it has no label trajectory, or trajectory and data do not agree
-            about how many were replaced.
+        ValueError: If the run's data have no label noise, it has no label trajectory, or trajectory and data disagree
+            about the number of noisy labels.
     """
-    if REPLACED not in data:
-        raise ValueError(
-            f"{run} was not trained on replaced labels; make some with dataset_scripts/replace_labels.py."
-        )
+    if LABEL_NOISE not in data:
+        raise ValueError(f"{run} was not trained on label noise; make such data with `hf-ambiser add-label-noise`.")
     epochs = trajectory_epochs(run)
     if not epochs:
         raise ValueError(f"{run} has no label trajectory (trajectory_every: 0).")
     at = epochs[-1] if epoch is None else next((e for e in epochs if e >= epoch), epochs[-1])
     table, reference = read_trajectory(run, at), read_reference(run)
-    # Labelled utterances come first in the table; ambiguous ones were not given a label that could be replaced.
+    # Labelled utterances come first in the table; ambiguous ones have no label in the data that could be noisy.
     table = {name: column[: data["labelled"]] for name, column in table.items()}
     raters = reference["reference_label"][[reference["row"][i] for i in table["id"]]]
     observed, target, weight = (table[name][raters >= 0] for name in ("observed", "target", "weight"))
     raters = raters[raters >= 0]
     given, now = observed.argmax(axis=1), target.argmax(axis=1)
-    replaced = given != raters
-    _check_count(run, data, int(replaced.sum()))
-    return Restored(
-        n_replaced=int(replaced.sum()),
-        n_kept=int((~replaced).sum()),
-        restored=_mean((now == raters)[replaced]),
-        broken=_mean((now != raters)[~replaced]),
-        right=float((now == raters).mean()),
-        auroc=auroc(-weight, replaced),
-        auroc_within=auroc(-weight, replaced, given),
-        found=found_among_lowest(weight, replaced),
+    noisy = given != raters
+    _check_count(run, data, int(noisy.sum()))
+    return NoiseRecovery(
+        n_noisy=int(noisy.sum()),
+        n_clean=int((~noisy).sum()),
+        correction_rate=_mean((now == raters)[noisy]),
+        corruption_rate=_mean((now != raters)[~noisy]),
+        label_accuracy=float((now == raters).mean()),
+        auroc=auroc(-weight, noisy),
+        auroc_within_class=auroc(-weight, noisy, given),
+        precision_at_k=precision_at_k(weight, noisy),
     )
 
 
@@ -107,23 +107,25 @@ def auroc(score: np.ndarray, positive: np.ndarray, stratum: np.ndarray | None = 
     return won / pairs if pairs else None
 
 
-def found_among_lowest(weight: np.ndarray, replaced: np.ndarray) -> float | None:
-    """Share of replaced labels among the as many of lowest weight, expected where equal weights are drawn by lot.
+def precision_at_k(weight: np.ndarray, noisy: np.ndarray) -> float | None:
+    """Share of noisy labels among the k labels of lowest weight, k being the number of noisy ones.
+
+    Where equal weights leave open which labels are among the k, this is the expectation under drawing by lot.
 
     Args:
         weight: `(N,)`.
-        replaced: `(N,)` bool.
+        noisy: `(N,)` bool.
 
     Returns:
-        None where none was replaced.
+        None where no label is noisy.
     """
-    m = int(replaced.sum())
-    if m == 0:
+    k = int(noisy.sum())
+    if k == 0:
         return None
-    last = np.sort(weight)[m - 1]
+    last = np.sort(weight)[k - 1]
     below, tied = weight < last, weight == last
-    of_tied = replaced[tied].mean() * (m - below.sum())
-    return float((replaced[below].sum() + of_tied) / m)
+    of_tied = noisy[tied].mean() * (k - below.sum())
+    return float((noisy[below].sum() + of_tied) / k)
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -131,11 +133,14 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _check_count(run: Path, data: Mapping[str, Any], found: int) -> None:
-    """Rows are utterances unless these were cut into segments; then there is nothing to count against."""
-    counts = data[REPLACED]["counts"]
-    expected = sum(counts[name]["replaced"] for name in data["train_splits"] if name in counts)
+    """Check that the trajectory has as many noisy labels as the data say.
+
+    Utterances that were cut into segments have several rows each, so there is no number to compare with.
+    """
+    counts = data[LABEL_NOISE]["counts"]
+    expected = sum(counts[name][N_NOISY] for name in data["train_splits"] if name in counts)
     if "utterances_before_cutting" not in data and found != expected:
         raise ValueError(
-            f"{run}: {found} labels differ from the raters', but {expected} were replaced in"
+            f"{run}: {found} labels differ from the raters', but {expected} are noisy in"
             f" {', '.join(data['train_splits'])}; run it again on the data set as it was made."
         )

@@ -1,1 +1,1 @@
-"""From ratings to votes to a soft label: policies, counting, models of raters. Needs numpy only."""
+"""Turn ratings into votes and votes into soft labels: policies, counting, models of raters. Needs numpy only."""

@@ -1,19 +1,21 @@
-"""Models of raters: a distribution over classes from who answered what, through crowd-kit (`pip install ".[crowd]"`).
+"""Models of raters: estimate a distribution over classes from who answered what (`pip install ".[crowd]"`).
 
-- `dawid_skene` (Dawid and Skene 1979): a confusion matrix a rater, class frequencies; EM, begun with the vote shares.
-- `glad` (Whitehill et al. 2009): an ability a rater, a difficulty an utterance.
-- `mace` (Hovy et al. 2013): a rater answers truly or spams in a manner of his own; the best of several random starts.
+crowd-kit fits the models; `labels.votes.tally` uses their posterior as the soft label.
 
-All three assume that an utterance *has* one true class and that disagreement is the raters' error. Their posterior
-says how sure one may be of that class, not how people would divide over the utterance: where raters disagree because
-the speech is ambiguous, it is surer than the people are (`train_scripts/label_sources.py` measures by how much).
+- `dawid_skene` (Dawid and Skene 1979): one confusion matrix per rater and class frequencies, by EM from the vote
+  shares.
+- `glad` (Whitehill et al. 2009): one ability per rater and one difficulty per utterance.
+- `mace` (Hovy et al. 2013): a rater either answers truly or spams in their own way; the best of several random starts.
 
-What a model learns of a rater it learns from all of his answers, those about test utterances included (answers, never
-audio), so a training label depends a little on them. The option `within="group"` fits one model a speaker or session
-instead: under a strict split no training label then depends on an answer about a test utterance. Scores never depend
-on a model: they are against the votes.
+All three assume that an utterance has *one* true class and that disagreement is the raters' error. Their posterior
+says how certain that class is. It does not say how people would divide over the utterance: if raters disagree because
+the speech is ambiguous, the posterior is more certain than the people are (`train_scripts/label_sources.py` measures
+this).
 
-Plain arrays in and out; what an answer is and what becomes of the posterior is said in `labels.py`.
+A model learns about a rater from all answers of that rater, also from those about test utterances (it never sees
+audio). So a training label depends a little on test answers. The option `within="group"` fits one model per speaker or
+session: under a strict split, no training label then depends on an answer about a test utterance. Scores never depend
+on a model: they compare with the votes.
 """
 
 from __future__ import annotations
@@ -30,26 +32,26 @@ Array = np.ndarray
 Aggregation = Literal["shares", "dawid_skene", "glad", "mace"]
 Within = Literal["corpus", "group"]
 
-# What each may be told, and what it is told unless asked otherwise: crowd-kit's own numbers. Iterations are a maximum.
+# The options of each aggregation and their defaults, which are crowd-kit's own. Iterations are a maximum.
 DEFAULTS: dict[str, dict[str, int | str]] = {
     "shares": {},
     "dawid_skene": {"iterations": 100, "within": "corpus"},
     "glad": {"iterations": 100, "within": "corpus"},
     "mace": {"iterations": 50, "restarts": 10, "seed": 0, "within": "corpus"},
 }
-# In its first iteration crowd-kit's GLAD believes what it believes before it has looked at any rater.
+# The smallest values allowed. After one iteration, crowd-kit's GLAD has not yet learnt anything about the raters.
 _LOWEST = {"iterations": 2, "restarts": 1, "seed": 0}
 
 
 class AggregationError(ValueError):
-    """Answers from which no distribution can be made as asked; the message says what to change."""
+    """No distribution can be estimated from these answers as requested; the message says what to change."""
 
 
 def checked_options(aggregation: str, options: Mapping[str, Any]) -> dict[str, int | str]:
-    """The options of an aggregation, defaults filled in.
+    """Check the options of an aggregation and fill in the defaults.
 
     Raises:
-        ValueError: If there is no such aggregation or option, or an option's value is outside its range.
+        ValueError: If the aggregation or an option does not exist, or if a value is outside its range.
     """
     if aggregation not in get_args(Aggregation):
         raise ValueError(f"aggregation={aggregation!r} is not one of {list(get_args(Aggregation))}.")
@@ -67,10 +69,10 @@ def checked_options(aggregation: str, options: Mapping[str, Any]) -> dict[str, i
 
 
 def crowd_kit_version() -> str:
-    """Version of the crowd-kit that is installed.
+    """The version of crowd-kit that is installed.
 
     Raises:
-        AggregationError: If it is not installed.
+        AggregationError: If crowd-kit is not installed.
     """
     try:
         return metadata.version("crowd-kit")
@@ -90,27 +92,27 @@ def posterior(
     shape: tuple[int, int],
     block: Array | None = None,
 ) -> Array:
-    """Posterior over the categories, for each utterance with an answer.
+    """Estimate the posterior over the categories for each utterance that has an answer.
 
-    The order of the rows and the numbering of the utterances change nothing beyond rounding. MACE's random starts are
-    drawn for the raters in the order of their numbers, so `rater` must number them by something that stays (a name).
+    The order of the rows and the numbering of the utterances change the result by rounding only. MACE draws its random
+    starts in the order of the raters' numbers, so these numbers must follow something that does not change (the name).
 
     Args:
         aggregation: `dawid_skene`, `glad` or `mace`.
         options: See `DEFAULTS`.
         utterance: `(A,)` int in [0, N).
-        rater: `(A,)` int >= 0, who answered.
+        rater: `(A,)` int >= 0, the number of the rater who answered.
         answer: `(A,)` int in [0, C).
         shape: (N, C).
-        block: `(N,)` int; with the option `within="group"`, raters are modelled anew in every block, so that no
-            utterance's distribution depends on answers about another block. A category without an answer in a block
-            has probability 0 there.
+        block: `(N,)` int, needed by the option `within="group"`: each block gets a model of its own, so that no
+            utterance's distribution depends on answers from another block. A category that nobody chose in a block has
+            probability 0 there.
 
     Returns:
-        `(N, C)` float64; rows sum to 1, or to 0 where nobody answered.
+        `(N, C)` float64; a row sums to 1, or to 0 if nobody answered.
 
     Raises:
-        AggregationError: Without crowd-kit, without `block` where one is needed, or if the model gives no numbers.
+        AggregationError: If crowd-kit is missing, if `block` is needed and missing, or if the model diverges.
     """
     crowd_kit_version()
     options = checked_options(aggregation, options)
@@ -119,8 +121,8 @@ def posterior(
         block = np.zeros(shape[0], dtype=np.int64)
     elif block is None:
         raise AggregationError(
-            f"aggregation={aggregation!r} within='group' needs to know each utterance's group, which these ratings do"
-            " not say. Build a data set (dataset_scripts/), or use within='corpus'."
+            f"aggregation={aggregation!r} within='group' needs to know each utterance's group, but these ratings have"
+            " group=None. Set RatingArrays.group, build a data set (`hf-ambiser build`), or use within='corpus'."
         )
     for one in np.unique(block[utterance]):
         rows = block[utterance] == one
@@ -131,11 +133,11 @@ def posterior(
 def _fit(
     aggregation: str, options: Mapping[str, Any], utterance: Array, rater: Array, answer: Array, out: Array
 ) -> None:
-    """Write the posterior of these answers into rows of `out`."""
+    """Fit the model to these answers and write its posterior into the rows of `out`."""
     import pandas as pd
 
-    # One order, whatever the order of the input. crowd-kit's MACE numbers raters and answers by first appearance in
-    # one place and by sorted name in another: renumbered like this, the two are the same.
+    # Sort, so that the input's order does not matter. Renumber, because crowd-kit's MACE numbers raters and answers by
+    # first appearance in one place and by sorted name in another; with these numbers both give the same.
     order = np.lexsort((utterance, answer, rater))
     utterance, rater, answer = utterance[order], rater[order], answer[order]
     worker = np.unique(rater, return_inverse=True)[1]
@@ -150,17 +152,17 @@ def _fit(
     label[category] = np.arange(len(category))
     frame = pd.DataFrame({"task": utterance, "worker": worker, "label": label[answer]})
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # Deprecations inside crowd-kit are no business of who uses it; a number that is none is looked for below.
+        # Users cannot act on deprecations inside crowd-kit; values that are not numbers are checked below.
         warnings.simplefilter("ignore")
         try:
             found = _model(aggregation, options).fit_predict_proba(frame)
             values = found.to_numpy(dtype=np.float64)
-        except (ArithmeticError, UnboundLocalError):  # MACE has no best start where no likelihood is a number
+        except (ArithmeticError, UnboundLocalError):  # MACE finds no best start if no likelihood is a number
             values = np.array([[np.nan]])
     if not np.isfinite(values).all() or (np.abs(values.sum(axis=1) - 1) > 1e-6).any():
         raise AggregationError(
             f"aggregation={aggregation!r} diverged: its posterior is not a number, or does not sum to 1, for some of"
-            f" {len(np.unique(utterance))} utterances by {worker.max() + 1} raters. Use another aggregation, or"
+            f" {len(np.unique(utterance))} utterances by {worker.max() + 1} raters. Use another aggregation, such as"
             " 'shares'."
         )
     out[np.ix_(found.index.to_numpy(), category[found.columns.to_numpy()])] = values
@@ -173,6 +175,6 @@ def _model(aggregation: str, options: Mapping[str, Any]) -> Any:
         return DawidSkene(n_iter=options["iterations"])
     if aggregation == "glad":
         return GLAD(n_iter=options["iterations"])
-    # A state and not its seed: from a seed crowd-kit would begin every restart with the same numbers.
+    # Pass a state, not a seed: with a seed, crowd-kit would start every restart from the same numbers.
     state: Any = np.random.RandomState(options["seed"])
     return MACE(n_iter=options["iterations"], n_restarts=options["restarts"], random_state=state)

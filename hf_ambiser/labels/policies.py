@@ -1,6 +1,6 @@
-"""What a label policy says, and the named ones that ship with the package.
+"""The label policy (`LabelPolicy`) and the named policies that ship with the package.
 
-A policy is data: adding one is adding an entry here, or `get_policy("iemocap-4", rule="majority")` for a variant.
+A policy is data: add an entry below for a new one, or call `get_policy("iemocap-4", rule="majority")` for a variant.
 """
 
 from __future__ import annotations
@@ -38,28 +38,29 @@ CREMA_D_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness"
 
 @dataclass(frozen=True)
 class LabelPolicy:
-    """How ratings become votes, and votes a consensus label.
+    """The rules that turn ratings into votes and votes into a consensus label.
 
     Args:
         name: Short name, written into every result.
         classes: The K classes; their order is the class index everywhere.
-        class_map: Raw label (lower case) to class, or to `None` for a label that is known but left out.
-        rule: `plurality`: the class with the most votes, none on a tie. `majority`: more than half of the votes.
-            `all_inclusive`: every utterance with a vote is kept; its label is the plurality's where there is one.
-        multi_label: What several labels by one rater count: `first` only the first; `each` one vote each (at most one
-            a class and rater); `fractional` 1/n each.
-        self_reports: Whether the actors' ratings of themselves are votes.
-        agreement_over: What agreement is a share of, and among what the consensus is sought: `all` votes, those for
-            classes left out included, or only the votes for `mapped` classes.
-        merge: Whether raw labels that map to one class are merged `before` the consensus is sought, or `after` (the
-            raw label with the most votes wins and is mapped then: IEMOCAP's usual 5531 utterances are made this way).
-        aggregation: Where `label` and `soft_label` come from: `shares` of the votes, or the posterior of a model of
-            the raters, `dawid_skene`, `glad` or `mace` (`labels.aggregation`). Votes, agreement and what is kept do
-            not depend on it.
-        aggregation_options: Iterations, seed ... of that model; see `aggregation.DEFAULTS`, which fill the gaps.
+        class_map: Raw label (lower case) to class, or to `None` for a known label that is left out.
+        rule: `plurality`: the class with the most votes; a tie gives no label. `majority`: more than half of the
+            votes. `all_inclusive`: as `plurality`, but every utterance with a vote is kept, also without a label.
+        multi_label: How several labels by one rater count: `first`: only the first one; `each`: one vote each (at most
+            one per class and rater); `fractional`: 1/n each.
+        self_reports: Whether the actors' ratings of themselves count as votes.
+        agreement_over: Which votes the consensus and the agreement consider: `all` votes, including those for classes
+            that are left out, or only the votes for `mapped` classes.
+        merge: When raw labels of one class are merged: `before` the consensus is sought, or `after` it (the raw label
+            with the most votes wins and is then mapped; IEMOCAP's usual 5531 utterances are selected this way).
+        aggregation: Where `label` and `soft_label` come from: the `shares` of the votes, or the posterior of a model
+            of the raters, `dawid_skene`, `glad` or `mace` (`labels.aggregation`). Votes, agreement and the choice of
+            utterances do not depend on it.
+        aggregation_options: Options of that model, for example its iterations; `aggregation.DEFAULTS` has the rest.
 
     Raises:
-        ValueError: A value that is not allowed, or `multi_label="fractional"` with a model: it takes whole answers.
+        ValueError: If a value is not allowed, or if `multi_label="fractional"` meets a model, which needs whole
+            answers.
     """
 
     name: str
@@ -94,11 +95,14 @@ class LabelPolicy:
             if target is not None and target not in self.classes:
                 raise ValueError(
                     f"label policy {self.name!r}: class_map sends {raw!r} to {target!r}, which is not one of the"
-                    f" classes {list(self.classes)}. Map it to one of them, or to None to leave it out."
+                    f" classes {list(self.classes)}. Map it to one of the classes, or to None to leave it out."
                 )
         missing = [c for c in self.classes if c not in self.class_map.values()]
         if missing:
-            raise ValueError(f"label policy {self.name!r}: no raw label maps to class(es) {missing}.")
+            raise ValueError(
+                f"label policy {self.name!r}: no raw label maps to class(es) {missing}. Map one to each in class_map,"
+                " or remove the class from classes."
+            )
         try:
             options = checked_options(self.aggregation, self.aggregation_options)
         except ValueError as error:
@@ -107,23 +111,26 @@ class LabelPolicy:
         if self.aggregation != "shares" and self.multi_label == "fractional":
             raise ValueError(
                 f"label policy {self.name!r}: aggregation={self.aggregation!r} models whole answers, so it cannot take"
-                " multi_label='fractional'. Use 'first', or 'each' (every label an answer of its own)."
+                " multi_label='fractional'. Use 'first', or 'each' (every label is an answer of its own)."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready form; `from_dict` is its inverse."""
+        """Return the fields as a JSON-ready dict; `from_dict` is the inverse."""
         values = {**dataclasses.asdict(self), "classes": list(self.classes), "class_map": dict(self.class_map)}
         return {**values, "aggregation_options": dict(self.aggregation_options)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LabelPolicy:
-        """Inverse of `to_dict`."""
+        """Make the policy that `to_dict` described."""
         return cls(**{**values, "classes": tuple(values["classes"])})
 
     def with_(self, **changes: Any) -> LabelPolicy:
-        """A copy with some fields changed; a changed policy has another fingerprint.
+        """Return a copy with some fields changed; a changed policy has another fingerprint.
 
-        Another `aggregation` comes with its own default options unless they are given, too.
+        A new `aggregation` takes its own default options, unless `aggregation_options` is given too.
+
+        Raises:
+            ValueError: If there is no such field, or if a value is not allowed.
         """
         unknown = sorted(set(changes) - {f.name for f in dataclasses.fields(self)})
         if unknown:
@@ -134,20 +141,20 @@ class LabelPolicy:
         return dataclasses.replace(self, **changes)
 
     def fingerprint(self) -> str:
-        """Twelve hex digits over everything that decides a label (the name does not, so it is left out)."""
+        """Twelve hex digits over everything that decides a label, so not over the name."""
         content = {k: v for k, v in self.to_dict().items() if k != "name"}
-        if self.aggregation == "shares":  # fingerprints are older than the other aggregations, and stay
+        if self.aggregation == "shares":  # keeps the fingerprints from before there were other aggregations
             del content["aggregation"], content["aggregation_options"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _keep(labels: tuple[str, ...], classes: tuple[str, ...], **renamed: str) -> dict[str, str | None]:
-    """Class map that keeps `classes`, renames some labels and leaves the others out."""
+    """Make a class map that keeps `classes`, renames some labels and leaves the others out."""
     return {label: renamed.get(label, label if label in classes else None) for label in labels}
 
 
 _POLICIES: dict[str, dict[str, Any]] = {
-    # The field's usual four; excitement is merged into happiness after the majority, which gives the 5531 utterances.
+    # The field's usual four classes. Merging excitement into happiness after the consensus gives the 5531 utterances.
     "iemocap-4": {
         "classes": FOUR,
         "class_map": _keep(IEMOCAP_LABELS, FOUR, excited="happiness"),
@@ -163,15 +170,15 @@ _POLICIES: dict[str, dict[str, Any]] = {
 
 
 def available_policies() -> list[str]:
-    """Names that `get_policy` knows."""
+    """The names that `get_policy` accepts, sorted."""
     return sorted(_POLICIES)
 
 
 def get_policy(name: str, **changes: Any) -> LabelPolicy:
-    """The policy of that name, with some fields changed if asked.
+    """Look a policy up by name; `changes` replace some of its fields.
 
     Raises:
-        ValueError: If there is no such policy or field.
+        ValueError: If there is no such policy or field, or if a value is not allowed.
     """
     if name not in _POLICIES:
         raise ValueError(f"there is no label policy {name!r}; choose one of {available_policies()}.")

@@ -1,9 +1,8 @@
-"""From annotators' ratings to votes, soft labels, consensus labels and their ambiguity.
+"""Turn raters' ratings into votes, soft labels and consensus labels, and measure their ambiguity.
 
-Everything here is a pure function of arrays. What a vote *is* (which classes count, what happens to a rater's second
-label, to the actors' own ratings, to votes for classes left out) and where the labels come from that are learnt from
-(vote shares, or a model of the raters) is decided by a named, fingerprinted `LabelPolicy` and by nothing else, so two
-results can be compared by comparing two fingerprints.
+Everything here is a pure function of arrays. Only a named `LabelPolicy` decides what counts as a vote (which classes
+count, and what happens to second labels, self-reports and votes for other classes) and where the training labels come
+from (vote shares, or a model of the raters). Each policy has a fingerprint, so equal fingerprints mean equal rules.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ from hf_ambiser.labels.policies import LabelPolicy
 
 
 Array = np.ndarray
-# A posterior that gives less than this to all classes together says nothing of them.
+# If a posterior gives all K classes together less than this, it says nothing about them.
 NO_MASS = 1e-6
-# Labels of one rater, whether he is the speaker, and his name where it is known.
+# One rating: the labels, whether the rater is the speaker, and the rater's name if it is known.
 Answer = tuple[Sequence[str], bool] | tuple[Sequence[str], bool, str | None]
 
 
 @dataclass(frozen=True)
 class RatingArrays:
-    """All ratings of a corpus, one row a label, R rows in any order.
+    """All ratings of a corpus: one row per label, R rows in any order.
 
     Args:
         n_utterances: N.
-        utterance: `(R,)` int, which utterance the label is for, in [0, N).
-        rating: `(R,)` int, which answer it belongs to: one number per rater and utterance.
+        utterance: `(R,)` int in [0, N), the utterance that was rated.
+        rating: `(R,)` int, the rating that the label belongs to: one number per rater and utterance.
         label: `(R,)` int, index into `vocabulary`.
-        position: `(R,)` int, place of the label within its rating, 0 first.
+        position: `(R,)` int, place of the label within its rating, from 0.
         self_report: `(R,)` bool, whether the rater is the speaker.
-        vocabulary: The raw labels, lower case.
-        rater: `(R,)` int, index into `raters`, -1 for a rater without a name; None: no rater has one.
+        vocabulary: The raw labels, in lower case.
+        rater: `(R,)` int, index into `raters`, or -1 for a rater without a name. None if no rater has a name.
         raters: Names of the raters.
-        group: `(N,)` int, the group of each utterance; needed by an aggregation `within` groups only.
+        group: `(N,)` int, the group of each utterance; only an aggregation with `within="group"` needs it.
 
     Raises:
-        ValueError: If columns differ in length, an utterance, label or rater lies outside its range, or the vocabulary
-            is not of different lower-case words.
+        ValueError: If columns differ in length, if an utterance, label or rater is out of range, or if the words of
+            the vocabulary are not distinct and in lower case.
     """
 
     n_utterances: int
@@ -63,7 +62,7 @@ class RatingArrays:
         rows = {name: len(column) for name, column in columns.items()}
         if len(set(rows.values())) > 1:
             raise ValueError(f"ratings: the columns have different lengths: {rows}.")
-        # Out of range they would be counted for another utterance, label or rater, silently.
+        # An index out of range would silently count for another utterance, label or rater.
         for name, lowest, n, what in (
             ("utterance", 0, self.n_utterances, "n_utterances"),
             ("label", 0, len(self.vocabulary), "len(vocabulary)"),
@@ -76,13 +75,13 @@ class RatingArrays:
                     f" {n - 1} ({what} - 1)."
                 )
         if len(set(self.vocabulary)) < len(self.vocabulary) or any(word != word.lower() for word in self.vocabulary):
-            raise ValueError(f"ratings: vocabulary {self.vocabulary} must be of different words in lower case.")
+            raise ValueError(f"ratings: vocabulary {self.vocabulary} must hold different words, all in lower case.")
 
     @classmethod
     def from_lists(cls, ratings: Sequence[Iterable[Answer]]) -> RatingArrays:
-        """From one list of `(labels, self_report)` or `(labels, self_report, rater)` per utterance.
+        """Make the arrays from one list of `(labels, self_report)` or `(labels, self_report, rater)` per utterance.
 
-        Labels are lower-cased; a rater is a name, or None where it is not known.
+        Labels are changed to lower case. `rater` is a name, or None if it is not known.
         """
         codes: dict[str, int] = {}
         raters: dict[str, int] = {}
@@ -112,22 +111,22 @@ class RatingArrays:
 
 @dataclass(frozen=True)
 class VoteTable:
-    """Votes of N utterances for K classes and what follows from them.
+    """The votes of N utterances for K classes, and the labels that follow from them.
 
     Args:
-        votes: `(N, K)` float64 counts (fractions under `fractional`).
-        outside: `(N,)` float64, weight of the votes for classes left out.
-        vote_label: `(N,)` int64, consensus class of the votes or -1.
-        agreement: `(N,)` float64 in [0, 1]: share of the votes' consensus class, or of the strongest class without
-            consensus.
-        kept: `(N,)` bool: has a vote for one of the classes and, unless the rule is `all_inclusive`, the votes have a
+        votes: `(N, K)` float64 counts (fractions under `multi_label="fractional"`).
+        outside: `(N,)` float64, weight of the votes for classes that are left out.
+        vote_label: `(N,)` int64, consensus class of the votes, or -1.
+        agreement: `(N,)` float64 in [0, 1], share of the votes for the consensus class, or for the strongest class if
+            there is no consensus.
+        kept: `(N,)` bool: the utterance has a vote for one of the classes and, unless the rule is `all_inclusive`, a
             consensus.
         votes_in: Weight of all votes that came in.
         excluded: Reason -> weight that did not become a vote. `votes_in == votes.sum() + sum(excluded.values())`.
-        label: `(N,)` int64, class to learn from or -1: `vote_label`, or under a model of the raters the class that
-            leads its posterior (more than half of it, where the rule is `majority`).
-        soft_label: `(N, K)` distribution to learn from: shares of the votes, or that posterior within the K classes;
-            a row of zeros where nobody voted for any of the classes, or the model is sure of one that is left out.
+        label: `(N,)` int64, class to learn from, or -1. It is `vote_label`; under a model of the raters it is the
+            class with the highest posterior (with more than half of it, if the rule is `majority`).
+        soft_label: `(N, K)` distribution to learn from: shares of the votes, or the model's posterior within the K
+            classes. A row is zero if nobody voted for a class, or if the model is sure of a class that is left out.
     """
 
     votes: Array
@@ -142,42 +141,42 @@ class VoteTable:
 
     @property
     def entropy(self) -> Array:
-        """`(N,)` entropy of the soft label in bits; 0 where nobody voted."""
+        """`(N,)` entropy of the soft label in bits; 0 if nobody voted."""
         return entropy_bits(self.soft_label)
 
     @property
     def vote_shares(self) -> Array:
-        """`(N, K)` shares of the votes, whatever the aggregation; zeros where nobody voted for any of the classes."""
+        """`(N, K)` shares of the votes under any aggregation; a row is zero if nobody voted for a class."""
         return soft_labels(self.votes)
 
 
 def soft_labels(votes: Array) -> Array:
-    """Vote shares `(N, K)` from counts `(N, K)`; rows without votes stay zero."""
+    """Divide counts `(N, K)` by their row sums to get vote shares `(N, K)`; rows without votes stay zero."""
     votes = np.asarray(votes, dtype=np.float64)
     total = votes.sum(axis=-1, keepdims=True)
     return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
 
 
 def entropy_bits(distribution: Array) -> Array:
-    """Entropy in bits along the last axis of `(..., K)`; `0 log 0 = 0`."""
+    """Compute the entropy in bits along the last axis of `(..., K)`; `0 log 0 = 0`."""
     p = np.asarray(distribution, dtype=np.float64)
     logarithm = np.log2(p, out=np.zeros_like(p), where=p > 0)
     return -(p * logarithm).sum(axis=-1) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
-    """Count votes under a policy.
+    """Count the votes under a policy and derive the labels.
 
-    Vectorised: cost is a few passes over R labels and an `(N, K + left-out labels)` table.
+    It is vectorised: it makes a few passes over the R labels and an `(N, K + left-out labels)` table.
 
-    A model of the raters takes the ratings that count as answers, and chooses among the candidates of the consensus:
-    the classes (or raw labels, where they are merged after it) and, where agreement is over all votes, the labels left
-    out. Under `multi_label="each"` every label of a rater is an answer of its own: who gives two has two voices.
+    A model of the raters gets the ratings that count. It chooses among the same candidates as the consensus: the
+    classes (or the raw labels, if `merge="after"`) and, if agreement is over all votes, the labels that are left out.
+    Under `multi_label="each"` every label is a separate answer, so a rater with two labels counts twice.
 
     Raises:
         ValueError: If a raw label is not in the policy's class map.
-        AggregationError: If the policy models raters and cannot here: raters without a name, no crowd-kit, a model
-            that diverges.
+        AggregationError: If the policy's model of the raters cannot be used: a rater has no name, crowd-kit is
+            missing, or the model diverges.
     """
     vocabulary = ratings.vocabulary
     unknown = sorted({label for label in vocabulary if label not in policy.class_map})
@@ -201,12 +200,12 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
     if policy.multi_label == "first":
         _exclude(excluded, "second label of a rater", use, ratings.position > 0, weight)
     elif policy.multi_label == "each":
-        # Excitement and happiness by one rater are one voice for the merged class, not two.
+        # Excitement and happiness by one rater are one vote for the merged class, not two.
         target = in_class[ratings.label]
         key = np.where(target >= 0, target, k + ratings.label)
         _exclude(excluded, "same class twice by one rater", use, _repeats(ratings, key, use), weight)
 
-    # One column a raw label: the consensus may have to be found before classes are merged or dropped.
+    # One column per raw label, because the consensus may come before classes are merged or dropped.
     v = max(len(vocabulary), 1)
     raw = np.bincount(ratings.utterance[use] * v + ratings.label[use], weights=weight[use], minlength=n * v).reshape(
         n, v
@@ -219,7 +218,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
             excluded[f"outside the classes: {vocabulary[column]}"] = float(raw[:, column].sum())
     outside = raw[:, : len(vocabulary)][:, in_class < 0].sum(axis=1)
 
-    # The candidates among which the winner is sought, and the class each stands for.
+    # The candidates for the consensus, and the class that each one stands for.
     candidate, target = _candidates(policy, in_class)
     among = (candidate[:, None] == np.arange(len(target))).astype(np.float64)  # (V, C)
     counts = raw[:, : len(vocabulary)] @ among
@@ -243,7 +242,7 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
         ratings.group,
     )
     in_classes = belief @ (target[:, None] == np.arange(k))
-    # Shares of next to nothing are shares of what the model rounds at.
+    # Below NO_MASS the shares within the K classes would be rounding errors of the model.
     known = has_vote & (in_classes.sum(axis=1) > NO_MASS)
     soft = soft_labels(in_classes) * known[:, None]
     modelled = np.where(has_vote, _leader(policy, belief, target), -1)
@@ -251,10 +250,10 @@ def tally(policy: LabelPolicy, ratings: RatingArrays) -> VoteTable:
 
 
 def rater_numbers(policy: LabelPolicy, ratings: RatingArrays) -> Array:
-    """`(R,)` int, the raters numbered in the order of their names, whatever order they come in; -1 without a name.
+    """Number the raters by the order of their names: `(R,)` int, -1 for a rater without a name.
 
     Raises:
-        AggregationError: If the policy models raters and a rating that may count is by nobody in particular.
+        AggregationError: If the policy models raters and the rater of a rating that may count has no name.
     """
     rater = np.full(len(ratings.label), -1) if ratings.rater is None else ratings.rater
     counts = np.ones(len(rater), dtype=bool) if policy.self_reports else ~ratings.self_report
@@ -262,21 +261,21 @@ def rater_numbers(policy: LabelPolicy, ratings: RatingArrays) -> Array:
     if policy.aggregation != "shares" and anonymous.any():
         raise AggregationError(
             f"label policy {policy.name!r}: aggregation={policy.aggregation!r} models each rater, but"
-            f" {anonymous.sum()} of {counts.sum()} ratings do not say whose they are (CREMA-D's release, for one,"
+            f" {anonymous.sum()} of {counts.sum()} ratings do not name their rater (for example, CREMA-D's release"
             " counts anonymous votes). Use aggregation='shares', or a corpus that names raters (IEMOCAP, simulated)."
         )
     return np.append(np.argsort(np.argsort(ratings.raters)), -1)[rater]
 
 
 def _weights(policy: LabelPolicy, ratings: RatingArrays) -> Array:
-    """`(R,)` weight of each label: 1, or 1/n of a rating with n labels under `fractional`."""
+    """`(R,)` weight of each label: 1, or 1/n for a rating with n labels under `fractional`."""
     if policy.multi_label != "fractional" or len(ratings.rating) == 0:
         return np.ones(len(ratings.rating))
     return 1.0 / np.bincount(ratings.rating)[ratings.rating]
 
 
 def _exclude(excluded: dict[str, float], reason: str, use: Array, out: Array, weight: Array) -> None:
-    """Take rows out of `use` (in place) and write down their weight."""
+    """Take rows out of `use` (in place) and record their weight under the reason."""
     gone = use & out
     if gone.any():
         excluded[reason] = float(weight[gone].sum())
@@ -284,7 +283,7 @@ def _exclude(excluded: dict[str, float], reason: str, use: Array, out: Array, we
 
 
 def _repeats(ratings: RatingArrays, key: Array, use: Array) -> Array:
-    """`(R,)` bool: a used row whose (rating, key) also stands in a used row of an earlier position."""
+    """`(R,)` bool: whether a used row of an earlier position has the same (rating, key)."""
     repeated = np.zeros(len(key), dtype=bool)
     rows = np.flatnonzero(use)
     pair = ratings.rating[rows] * (key.max(initial=0) + 1) + key[rows]
@@ -294,10 +293,10 @@ def _repeats(ratings: RatingArrays, key: Array, use: Array) -> Array:
 
 
 def _candidates(policy: LabelPolicy, in_class: Array) -> tuple[Array, Array]:
-    """Raw label -> candidate `(V,)` (-1: none), and candidate -> class `(C,)` (-1: left out).
+    """Map raw labels to candidates `(V,)` (-1: none), and candidates to classes `(C,)` (-1: left out).
 
-    Candidates are the classes or, where they are merged after the consensus, the raw labels; and, where agreement is
-    over all votes, every raw label that is left out.
+    The candidates are the classes (or the raw labels, if `merge="after"`) and, if agreement is over all votes, every
+    raw label that is left out.
     """
     k = len(policy.classes)
     own = (in_class < 0) if policy.merge == "before" else np.ones(len(in_class), dtype=bool)
@@ -310,12 +309,12 @@ def _candidates(policy: LabelPolicy, in_class: Array) -> tuple[Array, Array]:
 
 
 def _leader(policy: LabelPolicy, weight: Array, target: Array) -> Array:
-    """`(N,)` class of the candidate that leads weights `(N, C)`, -1 where none does or it is left out."""
+    """`(N,)` class of the candidate that leads the weights `(N, C)`; -1 if none leads or its class is left out."""
     n, c = weight.shape
     if c == 0 or n == 0:
         return np.full(n, -1, dtype=np.int64)
     top = weight.max(axis=1)
-    # Fractional votes are sums of thirds and halves: equal up to rounding is equal.
+    # Fractional votes are sums of thirds and halves, so values that differ by rounding only count as equal.
     unique = (weight >= top[:, None] - 1e-9).sum(axis=1) == 1
     if policy.rule == "majority":
         unique &= top > weight.sum(axis=1) / 2 + 1e-9
@@ -323,10 +322,10 @@ def _leader(policy: LabelPolicy, weight: Array, target: Array) -> Array:
 
 
 def fleiss_kappa(votes: Array) -> float:
-    """Chance-corrected agreement (Fleiss 1971) from counts `(N, K)`, for any number of raters from 2 on.
+    """Compute the chance-corrected agreement (Fleiss 1971) from counts `(N, K)`, for two or more raters.
 
-    The observed part is the mean over utterances of the share of agreeing pairs of raters; utterances with fewer than
-    two votes say nothing about agreement and are left out.
+    The observed agreement is the share of rater pairs that agree, averaged over utterances. Utterances with fewer than
+    two votes have no pair and are left out.
 
     Raises:
         ValueError: If no utterance has two votes.
@@ -335,7 +334,7 @@ def fleiss_kappa(votes: Array) -> float:
     raters = votes.sum(axis=1)
     votes, raters = votes[raters >= 2], raters[raters >= 2]
     if len(votes) == 0:
-        raise ValueError("Fleiss' kappa needs at least one utterance with two votes; there is none.")
+        raise ValueError("Fleiss' kappa needs at least one utterance with two votes; these votes have none.")
     observed = ((votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
     chance = float(((votes.sum(axis=0) / votes.sum()) ** 2).sum())
     return float((observed - chance) / (1 - chance)) if chance < 1 else 1.0

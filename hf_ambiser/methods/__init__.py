@@ -1,7 +1,7 @@
 """Training methods, one folder each; this module finds them by listing the folders.
 
-A method is `hf_ambiser/methods/<name>/` with a `README.md` (its page) and an `__init__.py` that exposes `TRAINER`, a
-subclass of `AmbiSERTrainer` whose `name` is the folder's name.
+The folder `hf_ambiser/methods/<name>/` of a method has a `README.md` (its page) and an `__init__.py` that sets
+`TRAINER` to a subclass of `AmbiSERTrainer` whose `name` is the folder's name.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def available_methods() -> list[str]:
-    """Names of all methods."""
+    """Return the names of all methods."""
     return sorted(p.parent.name for p in Path(__file__).parent.glob("*/__init__.py"))
 
 
 def load_method(name: str) -> type[AmbiSERTrainer]:
-    """The trainer class of a method.
+    """Return the trainer class of a method.
 
     Raises:
         ValueError: If there is no such method.

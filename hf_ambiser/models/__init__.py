@@ -1,10 +1,10 @@
 """The Hub folder: models that load with `trust_remote_code` where this package is not installed.
 
-A family is `configuration_<name>.py` and `modeling_<name>.py`, whose `MODEL` is its class; families are found by
-listing the folder. Every file but this one and `auto_classes.py` is copied next to saved weights where it is needed,
-so it imports torch, transformers and its own siblings only.
+A family is `configuration_<name>.py` and `modeling_<name>.py`, which sets `MODEL` to its class; families are found by
+listing the folder. Saved weights get copies of the files that they need. So every file but this one and
+`auto_classes.py` imports only torch, transformers and files of this folder.
 
-Classes are imported when they are first asked for, so that importing this package does not wait for torch.
+Classes are imported when they are first used, so that importing this package does not wait for torch.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _HERE = Path(__file__).parent
 
 
 def __getattr__(name: str) -> Any:
-    """A public class or function of any file of this folder."""
+    """Return a public class or function of any file of this folder."""
     if not name.startswith("_"):
         for path in sorted(_HERE.glob("*.py")):
-            # The text tells what a file defines, so that no other file is imported for it.
+            # Search the text for the definition, so that no other file is imported.
             text = path.read_text(encoding="utf-8")
             if path.stem != "__init__" and (f"\nclass {name}(" in text or f"\ndef {name}(" in text):
                 return getattr(importlib.import_module(f".{path.stem}", __name__), name)
@@ -57,12 +57,12 @@ def _model(name: str) -> Any:
 
 
 def available_families() -> list[str]:
-    """Names of the families of classifiers; encoders are none."""
+    """Return the names of the families of classifiers, without encoders."""
     return [name for name in _names() if _model(name)._auto_class == "AutoModelForAudioClassification"]
 
 
 def load_family(name: str) -> Any:
-    """The model class of a family, a `WaveformClassifier`.
+    """Return the model class of a family, a `WaveformClassifier`.
 
     Raises:
         ValueError: If there is no such family.
@@ -73,19 +73,21 @@ def load_family(name: str) -> Any:
 
 
 def family_of(config: Any) -> str:
-    """The family that a configuration belongs to.
+    """Return the family that a configuration belongs to.
 
     Raises:
-        ValueError: If it is no configuration of a family.
+        ValueError: If it belongs to no family.
     """
     for name in available_families():
         if _model(name).config_class.model_type == config.model_type:
             return name
-    raise ValueError(f"model_type {config.model_type!r} is of no model family; families are {available_families()}.")
+    raise ValueError(
+        f"model_type {config.model_type!r} belongs to no model family; give a model of one of {available_families()}."
+    )
 
 
 def register() -> None:
-    """Make the Auto classes of transformers know these models. May be called more than once."""
+    """Register these models with the Auto classes of transformers. It may be called more than once."""
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
     for model in map(_model, _names()):
@@ -93,6 +95,6 @@ def register() -> None:
         AutoModel.register(model.config_class, model, exist_ok=True)
         if model._auto_class == "AutoModelForAudioClassification":
             AutoModelForAudioClassification.register(model.config_class, model, exist_ok=True)
-        extractor = getattr(model, "feature_extractor_class", None)  # one of our own
+        extractor = getattr(model, "feature_extractor_class", None)  # set if the family has its own
         if extractor is not None:
             AutoFeatureExtractor.register(model.config_class, extractor, exist_ok=True)

@@ -1,9 +1,9 @@
-"""F0 and voicing probability: autocorrelation of one clip's frames, then the best path through its peaks.
+"""F0 and voicing probability: autocorrelation of the frames of an utterance, then the best path through its peaks.
 
 The idea is Boersma's (1993, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
-ratio of a sampled sound"): the autocorrelation of a windowed frame over that of the window, a small bonus for short
-periods against octave errors, and a dynamic programme over frames. Ours are the band limit, the full-band
-normalisation, and a path that is found without a loop over frames.
+ratio of a sampled sound"): divide the autocorrelation of a windowed frame by that of the window, give short periods a
+small bonus against octave errors, and find the best path over frames by dynamic programming. The band limit, the
+full-band normalisation and a search without a loop over frames are ours.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from torch import Tensor
 
 # Periods of the lowest F0 in one window; with fewer, the window's own decay hides the second period.
 PERIODS = 3
-# Autocorrelation peaks that a frame may choose from.
+# Number of autocorrelation peaks that a frame may choose from.
 CANDIDATES = 5
-# Gain per octave upwards: of equally good periods (T, 2T, 3T ...) the shortest is taken.
+# Bonus per octave upwards, so that of equally good periods (T, 2T, 3T ...) the shortest is chosen.
 OCTAVE_COST = 0.01
-# A path pays per octave of jump between frames, and for each change between voiced and unvoiced (Boersma's values).
+# Costs of a path: per octave of a jump between frames, and per change between voiced and unvoiced (Boersma's values).
 JUMP_COST = 0.35
 VOICING_CHANGE_COST = 0.14
-# Frames this far below the clip's loudest one (-30 dB) are the more unvoiced the quieter they are.
+# A frame this far below the utterance's loudest one (-30 dB) or further counts as less voiced the quieter it is.
 QUIET = 0.03
-# Power of the smallest signal beside a constant one that float32 can tell from rounding.
+# Power of the smallest signal, relative to a constant, that float32 can separate from rounding.
 DYNAMIC_RANGE = 1e-10
-# Frames transformed at a time, few enough to stay in a processor's cache.
+# Number of frames transformed at a time: so few that they stay in a processor's cache.
 BLOCK = 128
-# Only what lies below counts as periodic, full weight to the first, none from the second number on (Hz). It keeps the
-# autocorrelation smooth at 16 kHz, so that a parabola through three of its values finds a peak's place and height.
+# Frequencies in Hz: full weight below the first, none from the second on. The limit keeps the autocorrelation smooth
+# at 16 kHz, so that a parabola through three of its values gives the position and height of a peak.
 PASS_BELOW, STOP_FROM = 2000.0, 4000.0
 
 
 @dataclass(frozen=True)
 class PitchSettings:
-    """What the pitch tracker needs to know; frequencies in Hz, lengths in samples."""
+    """Settings of the pitch tracker; frequencies in Hz, lengths in samples."""
 
     sampling_rate: int
     frame_length: int
@@ -49,7 +49,7 @@ class PitchSettings:
 
     @property
     def window_length(self) -> int:
-        """Samples of one pitch window: `PERIODS` of the lowest F0."""
+        """Length of a pitch window in samples: `PERIODS` of the lowest F0."""
         return math.ceil(PERIODS * self.sampling_rate / self.f0_min)
 
     @property
@@ -59,15 +59,15 @@ class PitchSettings:
 
 
 def track_pitch(waveform: Tensor, frames: int, settings: PitchSettings) -> tuple[Tensor, Tensor]:
-    """F0 in Hz, 0 where unvoiced as in openSMILE, and voicing probability in [0, 1]; each `(frames,)` float32.
+    """Return F0 in Hz (0 where unvoiced, as in openSMILE) and voicing probability in [0, 1], `(frames,)` float32 each.
 
-    25 ms hold little more than one period of 50 Hz, so these two look at `window_length` samples around each frame's
-    centre (60 ms; openSMILE's own configurations take 40 or 60 ms). At a clip's ends the window is moved inwards, so
-    it never sees past them. The voicing probability is the share of the window's power that repeats one period later.
-    Neither depends on the clip's level.
+    25 ms hold little more than one period of 50 Hz, so both use `window_length` samples around each frame's centre
+    (60 ms; openSMILE's own configurations use 40 or 60 ms). At the ends of the utterance the window is moved inwards,
+    so that it stays inside. The voicing probability is the share of the window's power that repeats one period later.
+    Neither depends on the level of the utterance.
 
     Args:
-        waveform: One clip, `(samples,)` float32.
+        waveform: One utterance, `(samples,)` float32.
         frames: Number of frames T.
         settings: Ranges and lengths.
     """
@@ -87,7 +87,7 @@ def track_pitch(waveform: Tensor, frames: int, settings: PitchSettings) -> tuple
 
 @lru_cache(maxsize=8)
 def _window(length: int, transform: int, sampling_rate: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Hann window, its autocorrelation with value 1 at lag 0, and the weights of the frequency bins."""
+    """Return a Hann window, its autocorrelation with value 1 at lag 0, and the weights of the frequency bins."""
     window = torch.hann_window(length + 1, periodic=False, dtype=torch.float64)[:-1]
     own = torch.fft.irfft(torch.fft.rfft(window, n=transform).abs().square(), n=transform)
     hertz = torch.arange(transform // 2 + 1, dtype=torch.float64) * sampling_rate / transform
@@ -96,13 +96,14 @@ def _window(length: int, transform: int, sampling_rate: int) -> tuple[Tensor, Te
 
 
 def normalized_autocorrelation(waveform: Tensor, frames: int, settings: PitchSettings) -> tuple[Tensor, Tensor]:
-    """Autocorrelation of the low band at lags 0 to one past the longest, over the frame's whole power.
+    """Compute the autocorrelation of the low band, divided by the frame's whole power, up to the longest lag + 1.
 
     Returns:
-        `(T, lags)`, 1 where the frame repeats wholly, and the root of each frame's power, `(T,)`.
+        `(T, lags)`, which is 1 where the frame repeats completely, and the root of each frame's power, `(T,)`.
     """
     length, longest = settings.window_length, settings.lags[1] + 1
-    # No wrap-around at the lags used; a multiple of 64, for lengths with a large prime factor take four times as long.
+    # Long enough that nothing wraps around at the lags used; a multiple of 64, because a large prime factor makes the
+    # transform four times as slow.
     transform = 64 * math.ceil((length + longest) / 64)
     window, own, weights = _window(length, transform, settings.sampling_rate)
     if len(waveform) < length:
@@ -118,7 +119,7 @@ def normalized_autocorrelation(waveform: Tensor, frames: int, settings: PitchSet
         power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
         whole = windows.square().sum(1)
         correlation = torch.fft.irfft(power * weights, n=transform)[:, : longest + 1] / own[: longest + 1]
-        # What is left of a constant is rounding, which would repeat perfectly.
+        # A constant signal leaves only rounding errors, which would seem to repeat perfectly.
         rounding = DYNAMIC_RANGE * length * mean.square() + torch.finfo(whole.dtype).tiny
         correlations.append(correlation / (whole[:, None] + rounding))
         powers.append(whole)
@@ -126,7 +127,7 @@ def normalized_autocorrelation(waveform: Tensor, frames: int, settings: PitchSet
 
 
 def _candidates(correlation: Tensor, settings: PitchSettings) -> tuple[Tensor, Tensor]:
-    """Periods in samples and heights of each frame's best peaks, both `(T, CANDIDATES)`; no peak has height 0."""
+    """Return periods in samples and heights of each frame's best peaks, `(T, CANDIDATES)` each; height 0: no peak."""
     shortest, longest = settings.lags
     before, here, after = (correlation[:, shortest + i : longest + 1 + i] for i in (-1, 0, 1))
     is_peak = (here > before) & (here >= after) & (here > 0)
@@ -134,7 +135,7 @@ def _candidates(correlation: Tensor, settings: PitchSettings) -> tuple[Tensor, T
     bonus = OCTAVE_COST * torch.log2(lags * (settings.f0_min / settings.sampling_rate))
     found, place = torch.where(is_peak, here - bonus, -1.0).topk(min(CANDIDATES, len(lags)), dim=1)
     before, here, after = (values.gather(1, place) for values in (before, here, after))
-    # Vertex of the parabola through the peak and its neighbours.
+    # Take the vertex of the parabola through the peak and its neighbours.
     slope, bend = (after - before) / 2, (2 * here - before - after).clamp_min(1e-12)
     shift = (slope / bend).clamp(-0.5, 0.5)
     periods = (lags[place] + shift).clamp(
@@ -144,7 +145,7 @@ def _candidates(correlation: Tensor, settings: PitchSettings) -> tuple[Tensor, T
 
 
 def _transitions(octaves: Tensor) -> Tensor:
-    """What a step from each state to each state of the next frame costs, `(S, S, T - 1)`; the last is unvoiced."""
+    """Return the cost of a step from each state to each state of the next frame, `(S, S, T - 1)`; unvoiced is last."""
     by_candidate = octaves.T
     jumps = JUMP_COST * (by_candidate[:, None, :-1] - by_candidate[None, :, 1:]).abs()
     costs = torch.nn.functional.pad(jumps, (0, 0, 0, 1, 0, 1), value=VOICING_CHANGE_COST)
@@ -153,15 +154,15 @@ def _transitions(octaves: Tensor) -> Tensor:
 
 
 def best_path(scores: Tensor, costs: Tensor) -> Tensor:
-    """State of every frame on the path with the highest sum of scores less costs (Viterbi), `(T,)` int64.
+    """Return the states `(T,)`, int64, of the path with the highest sum of scores minus costs (Viterbi).
 
-    A step is a matrix, and a chain of steps their product where "times" is + and "plus" is max. Such products of all
-    beginnings are made by doubling, log2(T) calls in place of T; a frame's state is where the best way to it and the
-    best way on from it have the highest sum.
+    A step is a matrix, and a chain of steps is their product, with + for "times" and max for "plus". Doubling gives
+    the products of all beginnings in log2(T) calls instead of T. The state of a frame is the one for which the best
+    path to it and the best path on from it have the highest sum.
 
     Args:
-        scores: `(S, T)`; time stands last, so that memory is read in order.
-        costs: `(S, S, T - 1)`: of going from a state of a frame to a state of the next.
+        scores: `(S, T)`; time is last, so that memory is read in order.
+        costs: `(S, S, T - 1)`, the cost of a step from a state of a frame to a state of the next.
     """
     forward = _best_to(scores, costs)
     backward = _best_to(scores.flip(1), costs.transpose(0, 1).flip(2)).flip(1)
@@ -169,7 +170,7 @@ def best_path(scores: Tensor, costs: Tensor) -> Tensor:
 
 
 def _best_to(scores: Tensor, costs: Tensor) -> Tensor:
-    """Sum of the best path that ends in each state of each frame, `(S, T)`."""
+    """Return the sum of the best path that ends in each state of each frame, `(S, T)`."""
     chains = scores[None, :, 1:] - costs
     span = 1
     while span < chains.shape[2]:

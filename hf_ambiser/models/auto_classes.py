@@ -1,9 +1,9 @@
-"""Registration of these models with the Auto classes of transformers, at the moment when one is first looked up.
+"""Registers these models with the Auto classes of transformers when one of them is first looked up.
 
-`import hf_ambiser` must not wait for transformers and torch, and yet `AutoModel...from_pretrained` must know our
-models. So the two tables of transformers in which a look-up can begin, that of configurations and that of feature
-extractors, get an appendix that registers our models when something in it is asked for: at once where transformers
-has been imported already, or else right after it is.
+`import hf_ambiser` must not wait for transformers and torch, but `AutoModel...from_pretrained` must know our models.
+A look-up starts in one of two tables of transformers: that of configurations or that of feature extractors. Both get
+an appendix, which registers our models at the first look-up that needs them. If transformers is already imported, the
+tables get it at once; otherwise they get it right after the import.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TABLES = {
 
 
 def register_when_looked_up(register: Callable[[], None]) -> None:
-    """Let the Auto classes find our models; nothing is imported for it. May be called more than once.
+    """Let the Auto classes find our models, without importing anything. It may be called more than once.
 
     Args:
-        register: What makes them known to the Auto classes.
+        register: Function that registers our models with the Auto classes.
     """
     _Appendix.load_ours = staticmethod(register)
     for name in _TABLES:
@@ -37,14 +37,14 @@ def register_when_looked_up(register: Callable[[], None]) -> None:
 
 
 def _append_to(module: ModuleType) -> None:
-    """Give a table its appendix. The attribute is transformers' own for what `register` adds; a test watches it."""
+    """Give a table its appendix, in the attribute where transformers keeps what `register` adds (a test checks it)."""
     table = getattr(module, _TABLES[module.__name__])
     if not isinstance(table._extra_content, _Appendix):
         table._extra_content = _Appendix(table._extra_content)
 
 
 class _Appendix(dict[Any, Any]):
-    """What was registered with a table; a look-up that may be for one of our models registers those first."""
+    """The models registered with a table; a look-up that may be for one of ours registers ours first."""
 
     load_ours: Callable[[], None]
 
@@ -59,7 +59,7 @@ class _Appendix(dict[Any, Any]):
         return super().__getitem__(key)
 
     def values(self) -> Any:
-        """All of it: feature extractors are looked for by their class's name."""
+        """Return all values: feature extractors are searched by the name of their class."""
         _Appendix.load_ours()
         return super().values()
 
@@ -69,12 +69,12 @@ def _ours(key: object) -> bool:
 
 
 class _AfterImport:
-    """Finds the tables' modules as Python does, and gives each its appendix when it has been imported."""
+    """Finds the tables' modules as Python does, and gives each table its appendix after the import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The spec of a table's module; None for any other, which the next finder answers."""
+        """Return the spec of a table's module; None for any other module, which the next finder finds."""
         if name not in _TABLES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)

@@ -19,15 +19,16 @@ class BLSTMConfig(WaveformClassifierConfig):
 
     Args:
         encoder_config: For `input="encoder"` the encoder's configuration; for `"log_mel"` a `LogMelConfig`, of which
-            the front end is used and nothing else. None for the default `LogMelConfig`. It is copied.
-        input: What a frame is: `"acoustic32"`, 32 acoustic features every 10 ms, which the feature extractor computes
-            (section 3.2); `"log_mel"`, a log-mel spectrum every 10 ms, or `"encoder"`, the output of an encoder of
-            waveforms; those two take waveforms.
+            only the front end is used. None: the default `LogMelConfig`. It is copied.
+        input: The kind of frames: `"acoustic32"`, 32 acoustic features every 10 ms, which the feature extractor
+            computes (section 3.2); `"log_mel"`, a log-mel spectrum every 10 ms; or `"encoder"`, the output of an
+            encoder. The last two take waveforms.
         dense_hidden_size: Units of the fully connected layer with ReLU (section 3.2: 512).
-        lstm_hidden_size: Units of the LSTM in each direction (section 3.2: 128; whether per direction is not said).
-        attention: What the attention of Eq. 1 looks at: the scores of the classes in each frame (`"logits"`, as the
-            equations say), or the BLSTM's output, which is pooled before it is classified (`"hidden"`).
-        dropout: After the fully connected layer and after the BLSTM (section 3.2: 0.5 "to all the layers").
+        lstm_hidden_size: Units of the LSTM in each direction (section 3.2: 128; the paper does not say whether this is
+            per direction).
+        attention: The input of the attention of Eq. 1: the class scores of each frame (`"logits"`, as in the
+            equations), or the BLSTM's output, which is pooled before it is classified (`"hidden"`).
+        dropout: Dropout after the fully connected layer and after the BLSTM (section 3.2: 0.5 "to all the layers").
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
@@ -70,18 +71,18 @@ class BLSTMConfig(WaveformClassifierConfig):
 
     @property
     def frame_size(self) -> int:
-        """Size of one frame that the fully connected layer takes."""
+        """Size of one frame, the input of the fully connected layer."""
         if self.input == "encoder":
             return self.encoder_config.hidden_size
         return self.encoder_config.n_mels if self.input == "log_mel" else ACOUSTIC_FEATURES
 
     def describe_frames(self) -> str:
-        """What the frames are, for a model card."""
+        """Describe the frames in a few words, for a model card."""
         names = {"acoustic32": f"{ACOUSTIC_FEATURES} acoustic features", "log_mel": "a log-mel spectrum"}
         return f"{names[self.input]} every 10 ms" if self.input in names else super().describe_frames()
 
     def describe(self) -> str:
-        """The architecture above the frames in a few words, for a model card."""
+        """Describe the architecture above the frames in a few words, for a model card."""
         looks_at = {"logits": "the frames' class scores", "hidden": "its output"}[self.attention]
         return (
             f"a fully connected layer of {self.dense_hidden_size}, a bidirectional LSTM of {self.lstm_hidden_size} per"

@@ -13,7 +13,7 @@ from .configuration_waveform import WaveformClassifierConfig, check_fields
 
 VARIANTS = ("multi_fusion", "integrated", "spatial", "temporal")
 SPATIAL_LAYERS = 5
-HALVINGS = 5  # of frames and bands: the parallel convolutions and all but the last of the others
+HALVINGS = 5  # frames and bands are halved by the parallel convolutions and by all others but the last
 SPATIAL_SIZE = 96
 
 
@@ -21,27 +21,28 @@ class FusionConfig(WaveformClassifierConfig):
     """Configuration of `FusionForAudioClassification`, the model of Gan et al. (SLC), section IV.
 
     Args:
-        encoder_config: Of the temporal branch, as in `WaveformClassifierConfig`; not used by the variant "spatial".
+        encoder_config: Configuration of the temporal branch, as in `WaveformClassifierConfig`; the variant "spatial"
+            does not use it.
         variant: "multi_fusion" (Eq. 29-30), "integrated" (both branches side by side, then the classifier),
             "spatial" or "temporal" (one branch only): Table VII.
-        segment_seconds: Longer clips are cut into pieces of this length; None never cuts.
-        minimum_seconds: Shorter pieces are padded with zeros at their end to this length.
-        normalize_waveform: Whether the temporal branch gets each piece at mean 0 and variance 1. None: as encoders of
-            the kind are trained, so no for log-mel and yes for others.
+        segment_seconds: Longer utterances are cut into segments of this length; None: no cutting.
+        minimum_seconds: Shorter segments are padded with zeros at their end to this length.
+        normalize_waveform: Whether the temporal branch gets each segment scaled to mean 0 and variance 1. None: as
+            encoders of the kind are trained, so False for log-mel and True for others.
         frame_weights: "softmax" over the valid frames, or "none", as Eq. 27-28 are written.
         fusion_size: Size d_t of the fused vector, Eq. 30.
         fusion_hidden_size: Size of the two hidden layers of Eq. 29.
         fusion_activation: "softmax", as Eq. 30 is written, or "none".
         classifier_hidden_size: Hidden size of the classifier, section IV-F.
         classifier_dropout: Dropout in the classifier.
-        sampling_rate: Of the waveform in Hz.
+        sampling_rate: Sampling rate of the waveform in Hz.
         frame_seconds: Analysis window of the log-mel filter bank.
         hop_seconds: Step between windows.
         n_mels: Number of mel bands.
         pre_emphasis: Coefficient of the pre-emphasis; the paper gives none, this is Kaldi's.
         log_mel_mean: Subtracted from every log band power.
-        log_mel_std: Divides the result. Both are fixed, so that a voice's level counts; the defaults are the rounded
-            statistics of 300 CREMA-D clips (-5.1, 2.8).
+        log_mel_std: Divides the result. Both are fixed, so that the level of a voice counts; the defaults are the
+            rounded statistics of 300 CREMA-D utterances (-5.1, 2.8).
         spatial_channels: Output channels of the five 3x3 convolutions; the last must be 96.
         layer_norm_eps: Added to the variance over channels.
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
@@ -105,7 +106,7 @@ class FusionConfig(WaveformClassifierConfig):
         least = self.shortest_seconds
         longest = self.minimum_seconds if self.segment_seconds is None else self.segment_seconds
         positive = "a whole number of at least 1"
-        rate = getattr(self.encoder_config, "sampling_rate", None)  # log-mel has one; others are all of 16 kHz
+        rate = getattr(self.encoder_config, "sampling_rate", None)  # log-mel has one; all others take 16 kHz
         channels = len(self.spatial_channels) == SPATIAL_LAYERS and min(self.spatial_channels) >= 1
         check_fields(
             self,
@@ -143,21 +144,21 @@ class FusionConfig(WaveformClassifierConfig):
 
     @property
     def frame_length(self) -> int:
-        """Samples of an analysis window."""
+        """Length of an analysis window in samples."""
         return round(self.frame_seconds * self.sampling_rate)
 
     @property
     def hop_length(self) -> int:
-        """Samples between windows."""
+        """Step between windows in samples."""
         return round(self.hop_seconds * self.sampling_rate)
 
     @property
     def shortest_seconds(self) -> float:
-        """What the spatial branch needs to have a frame left."""
+        """Shortest waveform, in seconds, of which the spatial branch has a frame left."""
         return (self.frame_length + (2**HALVINGS - 1) * self.hop_length) / self.sampling_rate
 
     def describe(self) -> str:
-        """The architecture above the encoder in a few words, for a model card."""
+        """Describe the architecture above the encoder in a few words, for a model card."""
         spatial = "a convolutional branch on the log-mel spectrogram"
         temporal = "the encoder's frames, summed with learned weights"
         return {

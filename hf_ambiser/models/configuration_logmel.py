@@ -20,25 +20,26 @@ class LogMelConfig(PreTrainedConfig):
         n_mels: Number of mel bands.
         min_frequency: Lower edge of the lowest mel band in Hz.
         max_frequency: Upper edge of the highest mel band in Hz.
-        mel_floor: Band powers below it are raised to it before the logarithm.
+        mel_floor: Smallest band power; smaller ones are replaced by it before the logarithm.
         log_mel_mean: Subtracted from every log band power.
-        log_mel_std: Divides the result. Both numbers are fixed, never taken from the clip, since the level of a voice
-            tells of its emotion; the defaults are the rounded statistics of 300 CREMA-D clips (-5.1, 3.4).
+        log_mel_std: Divides the result. Both numbers are fixed and not taken from the utterance, because the level of
+            a voice is a sign of its emotion; the defaults are the rounded statistics of 300 CREMA-D utterances (-5.1,
+            3.4).
         conv_channels: Output channels of each convolution.
-        conv_strides: `(time, mel)` stride of each convolution, as long as `conv_channels`.
+        conv_strides: `(time, mel)` stride of each convolution, one pair for each of `conv_channels`.
         conv_kernel_size: Odd size of the square kernels.
         dropout: Dropout after each convolution.
         layer_norm_eps: Added to the variance over channels.
-        mask_time_prob: SpecAugment in training: the share of log-mel frames that spans of masked time aim at.
+        mask_time_prob: SpecAugment in training: the expected share of masked log-mel frames, overlaps counted.
         mask_time_length: Length of one masked span in log-mel frames.
-        mask_freq_width: SpecAugment in training: the widest band of masked mel bins, one band per clip.
+        mask_freq_width: SpecAugment in training: largest width of the masked band of mel bins, one per utterance.
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
     """
 
     model_type = "ambiser_logmel"
-    # Set on the class and not by a call, so that a saved folder has its code however the class was reached.
+    # Set here, so that a saved folder always has the code, however the class was imported.
     _auto_class = "AutoConfig"
 
     def __init__(

@@ -20,8 +20,8 @@ class PrototypeConfig(WaveformClassifierConfig):
             dictionary with `model_type`. It is copied.
         classifier_hidden_size: Hidden size of the classifier.
         classifier_dropout: Dropout in the classifier.
-        prototype_temperature: The ambiguous soft label is the softmax of cosine similarity over this temperature.
-        pooling: "mean" over valid frames, or "mean_std", the mean and the standard deviation side by side.
+        prototype_temperature: The ambiguous soft label is the softmax of cosine similarity / temperature.
+        pooling: "mean" over valid frames, or "mean_std", mean and standard deviation side by side.
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
@@ -58,10 +58,10 @@ class PrototypeConfig(WaveformClassifierConfig):
 
     @property
     def embedding_size(self) -> int:
-        """Size D of a clip's embedding."""
+        """Size D of an utterance's embedding."""
         return self.encoder_config.hidden_size * (2 if self.pooling == "mean_std" else 1)
 
     def describe(self) -> str:
-        """The architecture above the encoder in a few words, for a model card."""
+        """Describe the architecture above the encoder in a few words, for a model card."""
         pooled = {"mean": "mean", "mean_std": "mean and standard deviation"}[self.pooling]
         return f"{pooled} over the valid frames, then a classifier and class prototypes"

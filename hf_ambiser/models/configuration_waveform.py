@@ -1,4 +1,4 @@
-"""What the configurations of all waveform classifiers share: an encoder's configuration, the names to load by."""
+"""The base of all classifiers' configurations: the encoder's configuration, and the names to load a model by."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ class WaveformClassifierConfig(PreTrainedConfig):
     Args:
         encoder_config: Configuration of the encoder: None for the default `LogMelConfig`, a configuration, or its
             dictionary with `model_type`. It is copied.
-        **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: Fields of `PreTrainedConfig`, among them `id2label` (`label2id` follows from it) or `num_labels`
+            (K classes).
 
     Raises:
-        ValueError: If there can be no such encoder.
+        ValueError: If `encoder_config` names no known encoder.
     """
 
     sub_configs = {"encoder_config": AutoConfig}
     _auto_class = "AutoConfig"
-    # The model's class and its module, for folders that are loaded where this package is not installed.
+    # "module.Class" of the model, for folders that are loaded where this package is not installed.
     model_class = ""
 
     def __init__(self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, **kwargs: Any) -> None:
         self.encoder_config = _resolve(type(self).__name__, encoder_config)
-        # Written here and not by saving: saving names one auto class only, and these models answer to two. A map that
-        # came from another folder is dropped, for the code travels with every save.
+        # Set the map here, because saving writes one auto class only and these models have two. A map from another
+        # folder is dropped, because every save takes the code along.
         kwargs.pop("auto_map", None)
         module = self.model_class.partition(".")[0].replace("modeling_", "configuration_")
         self.auto_map = {
@@ -41,20 +42,22 @@ class WaveformClassifierConfig(PreTrainedConfig):
             "AutoModel": self.model_class,
             "AutoModelForAudioClassification": self.model_class,
         }
+        if kwargs.get("id2label") and not kwargs.get("label2id"):
+            kwargs["label2id"] = {label: int(index) for index, label in kwargs["id2label"].items()}
         super().__init__(**kwargs)
 
     def describe_frames(self) -> str:
-        """What a model that was trained from scratch begins with, in a few words, for a model card."""
+        """Describe the encoder of a model that was trained from scratch in a few words, for a model card."""
         return f"a {self.encoder_config.model_type.removeprefix('ambiser_')} encoder trained from scratch"
 
     def describe(self) -> str:
-        """The architecture above the encoder in a few words, for a model card."""
+        """Describe the architecture above the encoder in a few words, for a model card."""
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """As the base class, without what the encoder's part must not say.
+        """Return the dictionary of the base class, without some fields of the encoder's part.
 
-        That is whatever could ask for the execution of remote code, and a folder of the machine it was trained on.
+        These are the fields that could ask for remote code, and the name of a local folder.
         """
         output = super().to_dict()
         if isinstance(output.get("encoder_config"), dict):
@@ -65,7 +68,7 @@ class WaveformClassifierConfig(PreTrainedConfig):
 
 
 def check_fields(config: PreTrainedConfig, checks: Mapping[str, tuple[bool, str]]) -> None:
-    """Raise a ValueError for the first field that is not as allowed; `checks`: field -> (is allowed, what is)."""
+    """Raise a ValueError for the first field that is not allowed; `checks`: field -> (is it allowed, what is)."""
     for field, (ok, allowed) in checks.items():
         if not ok:
             raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)!r}; allowed: {allowed}.")
@@ -91,7 +94,7 @@ def _resolve(owner: str, encoder_config: PreTrainedConfig | dict[str, Any] | Non
         )
     fields = _without_remote_code(encoder_config)
     model_type = fields.pop("model_type", None)
-    # Known here without any registration: a folder with this code loads where the package is not installed.
+    # This type needs no registration, so that a folder with this code loads where the package is not installed.
     if model_type == LogMelConfig.model_type:
         return LogMelConfig(**fields)
     if model_type not in CONFIG_MAPPING:

@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2FeatureExtractor:
-    """Feature extractor that pads waveforms with zeros and gives the attention mask.
+    """Return a feature extractor that pads waveforms with zeros and makes the attention mask.
 
-    Each clip is scaled to mean 0 and variance 1 for wav2vec 2.0-like encoders, and left as it is for log-mel, whose
-    fixed normalisation keeps the level.
+    For wav2vec 2.0-like encoders each utterance is scaled to mean 0 and variance 1. For log-mel it is left as it is,
+    because the fixed normalisation of log-mel keeps the level.
 
     Args:
         encoder_config: Configuration of the encoder, `config.encoder_config` of a classifier.
@@ -33,24 +33,26 @@ def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2Featu
 
 
 def pretrained_feature_extractor(encoder: str | PathLike[str]) -> SequenceFeatureExtractor | None:
-    """The one that is saved beside a pretrained encoder, or None, which is logged."""
+    """Return the feature extractor that is saved with a pretrained encoder, or None with a logged warning."""
     try:
         return AutoFeatureExtractor.from_pretrained(encoder)
     except (OSError, ValueError) as error:
-        logger.warning("%s has no feature extractor of its own (%s); using the default.", encoder, error)
+        logger.warning("%s has no feature extractor of its own (%s); the default one is used.", encoder, error)
         return None
 
 
 def encoder_feature_extractor(encoder_config: PreTrainedConfig, encoder: str | None) -> SequenceFeatureExtractor:
-    """The pretrained encoder's own, as it was trained with (some without scaling), or else the default of its kind.
+    """Return the feature extractor of a pretrained encoder, or else the default one of its kind.
+
+    An encoder's own is better, because some were trained without scaling.
 
     Args:
         encoder_config: Configuration of the encoder.
-        encoder: Its name or folder; None for one that is not pretrained.
+        encoder: Name or folder of the pretrained encoder; None if it is not pretrained.
     """
     extractor = None if encoder is None else pretrained_feature_extractor(encoder)
     if extractor is None:
         return default_feature_extractor(encoder_config)
-    # Most published ones say False; without the mask padding would count as speech.
+    # Most published extractors say False, but without the mask padding would count as speech.
     extractor.return_attention_mask = True
     return extractor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
 
-EPSILON = torch.finfo(torch.float32).eps  # what Kaldi raises smaller band powers to
+EPSILON = torch.finfo(torch.float32).eps  # Kaldi's smallest band power
 BLOCK = 256  # frames
 LOWEST = 20.0  # Hz, lower edge of the lowest band
 
@@ -17,12 +17,12 @@ LOWEST = 20.0  # Hz, lower edge of the lowest band
 class KaldiLogMel(nn.Module):
     """Waveform (B, samples) -> log-mel filter bank (B, frames, n_mels), always in float32.
 
-    Equal to `torchaudio.compliance.kaldi.fbank` of each waveform with a Hamming window and without dither: frames lie
-    wholly inside the waveform; each has its mean taken out, is pre-emphasised and windowed, and transformed at the
-    next power of two of its length.
+    It is equal to `torchaudio.compliance.kaldi.fbank` of each waveform with a Hamming window and without dither.
+    Frames lie completely inside the waveform. From each frame its mean is subtracted; then it is pre-emphasised,
+    windowed, and transformed at the next power of two of its length.
 
     Args:
-        sampling_rate: In Hz.
+        sampling_rate: Sampling rate in Hz.
         frame_length: Analysis window in samples.
         hop_length: Step between windows in samples.
         n_mels: Number of mel bands between 20 Hz and half the sampling rate.
@@ -63,32 +63,32 @@ class KaldiLogMel(nn.Module):
         self.mel = torch.from_numpy(filters).to(device=device, dtype=torch.float32)
 
     def _apply(self, fn: Any, recurse: bool = True) -> KaldiLogMel:
-        # `model.to(torch.bfloat16)` and `to_empty` come through here; neither must change the filters.
+        # `model.to(torch.bfloat16)` and `to_empty` call this; neither must change the filters.
         super()._apply(fn, recurse)
         self.reset_parameters()
         return self
 
     def frame_lengths(self, samples: Tensor) -> Tensor:
-        """Frames of waveforms of `samples` (B,) samples, which must be `frame_length` or more."""
+        """Return the number of frames (B,) of waveforms of `samples` (B,) samples, at least `frame_length` each."""
         return (samples - self.frame_length) // self.hop_length + 1
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, frames, n_mels) float32."""
         with torch.autocast(device_type=waveform.device.type, enabled=False):
             x, rest = waveform.float(), 1 - self.pre_emphasis
-            # Pre-emphasis of the whole waveform is that of each frame but for the frame's first sample, which Kaldi
-            # repeats before itself; and a mean that is taken out before it takes out (1 - c) of itself after it.
+            # Pre-emphasis of the whole waveform equals that of each frame, except for a frame's first sample, before
+            # which Kaldi repeats it. And to subtract the mean m before pre-emphasis is to subtract (1 - c) m after it.
             emphasised = torch.cat([x[:, :1] * rest, x[:, 1:] - self.pre_emphasis * x[:, :-1]], dim=1)
             frames = emphasised.unfold(-1, self.frame_length, self.hop_length)
             mean = nn.functional.avg_pool1d(x[:, None], self.frame_length, self.hop_length)[:, 0]
             first = x[:, : x.shape[1] - self.frame_length + 1 : self.hop_length]
-            # A few hundred frames at a time stay in a CPU's cache, which makes this twice as fast for a batch.
+            # Blocks of a few hundred frames stay in a CPU's cache, which makes a batch twice as fast.
             size = frames.shape[1] if x.is_cuda else max(BLOCK // len(x), 1)
             parts = zip(*(tensor.split(size, dim=1) for tensor in (frames, mean, first)), strict=True)
             return torch.cat([self._log_mel(*part) for part in parts], dim=1)
 
     def _log_mel(self, frames: Tensor, mean: Tensor, first: Tensor) -> Tensor:
-        """Emphasised frames (B, T, frame_length), mean and first sample of each before (B, T) -> (B, T, n_mels)."""
+        """Pre-emphasised frames (B, T, frame_length), original mean and first sample (B, T) -> (B, T, n_mels)."""
         rest = 1 - self.pre_emphasis
         windowed = frames.sub((rest * mean)[..., None]).mul_(self.window)
         windowed[..., 0] = rest * (first - mean) * self.window[0]

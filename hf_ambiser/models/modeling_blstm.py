@@ -21,12 +21,12 @@ from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 @dataclass
 class BLSTMClassifierOutput(ModelOutput):
-    """What the model answers about B clips of at most T frames, K classes and embeddings of size D.
+    """The output for B utterances of at most T frames, with K classes and embeddings of size D.
 
     Args:
         loss: Mean soft cross-entropy of `logits`, float32, shape (); only with labels.
         logits: Scores of the classes, h' of Eq. 2, shape (B, K).
-        embedding: The BLSTM's output, averaged over frames by the attention, float32, shape (B, D).
+        embedding: Average of the BLSTM's output, weighted by the attention, float32, shape (B, D).
         attention: Weight of each frame, alpha of Eq. 1, 0 for padding, float32, shape (B, T).
     """
 
@@ -37,11 +37,12 @@ class BLSTMClassifierOutput(ModelOutput):
 
 
 class BLSTM(GradientCheckpointingLayer):
-    """Bidirectional LSTM over padded sequences, each turned around within its own length.
+    """Bidirectional LSTM over padded sequences; each sequence is reversed within its own length.
 
-    The same as `nn.LSTM(bidirectional=True)` on packed sequences, but without packing, which cannot be exported:
-    padding comes last, so one LSTM never sees it before a valid frame, and the other reads each sequence backwards
-    from its own last frame. Computed in the weights' type and never in autocast's, as rounding adds up over frames.
+    It computes the same as `nn.LSTM(bidirectional=True)` on packed sequences, but without packing, which cannot be
+    exported. Padding comes last, so the forward LSTM never sees it before a valid frame, and the backward LSTM reads
+    each sequence from its own last frame. It computes in the weights' type and never in that of autocast, because
+    rounding errors add up over frames.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -50,7 +51,7 @@ class BLSTM(GradientCheckpointingLayer):
         self.backwards = nn.LSTM(input_size, hidden_size, batch_first=True)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, D) with `lengths` (B,) valid frames -> (B, T, 2 H); what stands past a length means nothing."""
+        """(B, T, D) with `lengths` (B,) valid frames -> (B, T, 2 H); values past a length have no meaning."""
         with torch.autocast(device_type=frames.device.type, enabled=False):
             frames = frames.to(next(self.forwards.parameters()).dtype)
             return torch.cat(
@@ -63,16 +64,16 @@ class BLSTM(GradientCheckpointingLayer):
 
 
 def _turned_around(frames: Tensor, lengths: Tensor) -> Tensor:
-    """Each row of (B, T, D) with its first `lengths` (B,) frames in the reverse order, and the rest in place."""
+    """Reverse the first `lengths` (B,) frames of each row of (B, T, D); the rest stays in place."""
     place = torch.arange(frames.shape[1], device=frames.device)[None]
     place = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
     return frames.gather(1, place[:, :, None].expand_as(frames))
 
 
 class BLSTMHead(nn.Module):
-    """All but the frames, in one module so that `modules_to_save=["head"]` of peft keeps it together.
+    """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`.
 
-    `attention` is u of Eq. 1: (K,) where it looks at class scores, (2 H,) where it looks at the BLSTM's output.
+    `attention` is u of Eq. 1: (K,) on class scores, (2 H,) on the BLSTM's output.
     """
 
     def __init__(self, config: BLSTMConfig) -> None:
@@ -88,8 +89,8 @@ class BLSTMHead(nn.Module):
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frames (B, T, D), of which `lengths` (B,) are valid -> logits (B, K), embedding (B, 2 H), attention (B, T).
 
-        Eq. 2 averages the scores of the classes in each frame. They are an affine map of the BLSTM's output and the
-        attention's weights sum to 1, so it is the average that is mapped: the same, and the embedding on the way.
+        Eq. 2 averages the class scores of the frames. These are an affine map of the BLSTM's output, and the weights
+        of the attention sum to 1. So to map the average gives the same, and the average is the embedding.
         """
         hidden = self.dropout(nn.functional.relu(self.dense(frames.to(self.dense.weight.dtype))))
         hidden = self.dropout(self.blstm(hidden, lengths))
@@ -129,10 +130,14 @@ class BLSTMForAudioClassification(WaveformClassifier):
 
     @classmethod
     def from_encoder(cls, name_or_path: Any, **fields: Any) -> Any:
-        """As `WaveformClassifier.from_encoder`; the frames are the encoder's, whatever the default of `input` is."""
+        """Make a model as `WaveformClassifier.from_encoder` does; the frames are those of the encoder.
+
+        Raises:
+            ValueError: If `input` is given and not "encoder".
+        """
         if fields.setdefault("input", "encoder") != "encoder":
             raise ValueError(
-                f"BLSTMConfig.input is {fields['input']!r}; allowed: 'encoder', where an encoder is given."
+                f"BLSTMConfig.input is {fields['input']!r}; allowed with an encoder: 'encoder' only. Leave input out."
             )
         return super().from_encoder(name_or_path, **fields)
 
@@ -161,16 +166,15 @@ class BLSTMForAudioClassification(WaveformClassifier):
         labels: Tensor | None = None,
         input_features: Tensor | None = None,
     ) -> BLSTMClassifierOutput:
-        """Classify clips.
+        """Classify utterances.
 
         Args:
-            input_values: Waveforms at 16 kHz as the feature extractor gives them, shape (B, samples); for the inputs
-                `log_mel` and `encoder`.
+            input_values: Waveforms at 16 kHz from the feature extractor, shape (B, samples); for the inputs `log_mel`
+                and `encoder`.
             attention_mask: 1 for a sample (of `input_features`: a frame), 0 for padding at the end, shape (B, samples)
                 or (B, T); None if nothing is padded.
             labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
-            input_features: Acoustic features as the feature extractor gives them, shape (B, T, 32); for the input
-                `acoustic32`.
+            input_features: Acoustic features from the feature extractor, shape (B, T, 32); for the input `acoustic32`.
 
         Raises:
             ValueError: If the input is not that of `config.input`, a shape is wrong, the mask is not ones then zeros,
@@ -179,8 +183,8 @@ class BLSTMForAudioClassification(WaveformClassifier):
         values = input_features if self.config.input == "acoustic32" else input_values
         if values is None:
             raise ValueError(
-                f"the model has input={self.config.input!r} and got no {self.main_input_name}; allowed: what its"
-                " feature extractor gives, by name (`model(**extractor(...))`)."
+                f"the model has input={self.config.input!r} and got no {self.main_input_name}; allowed: the output of"
+                " its feature extractor, by name (`model(**extractor(...))`)."
             )
         frames, lengths = self._frames(values, attention_mask)
         logits, embedding, attention = self.head(frames, lengths)
@@ -192,7 +196,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
         )
 
     def _frames(self, values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Frames (B, T, D) and how many of each clip are valid (B,)."""
+        """Return frames (B, T, D) and the number of valid frames of each utterance (B,)."""
         if self.config.input == "encoder":
             hidden_states, valid = self.encode(values, attention_mask)
             return hidden_states, valid.sum(-1)
@@ -202,8 +206,8 @@ class BLSTMForAudioClassification(WaveformClassifier):
             return self.frontend(waveform), (lengths - front.frame_length) // front.hop_length + 1
         if values.ndim != 3 or values.shape[-1] != ACOUSTIC_FEATURES:
             raise ValueError(
-                f"input_features has shape {tuple(values.shape)}; allowed: (clips, frames, {ACOUSTIC_FEATURES}), as"
-                " the feature extractor gives them."
+                f"input_features has shape {tuple(values.shape)}; allowed: (B, frames, {ACOUSTIC_FEATURES}), as the"
+                " feature extractor returns them."
             )
         if torch.compiler.is_compiling():  # a check of values cannot be exported
             mask = values.new_ones(values.shape[:2]) if attention_mask is None else attention_mask
@@ -211,10 +215,10 @@ class BLSTMForAudioClassification(WaveformClassifier):
         return values, sample_lengths(values[..., 0], attention_mask)
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:
-        """What prepares audio for this model; for `acoustic32` without the training set's statistics.
+        """Return the feature extractor of this model; for `acoustic32`, without the statistics of a training set.
 
         Args:
-            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one.
+            encoder: Name or folder of the pretrained encoder, whose own extractor is used if it has one.
         """
         if self.config.input == "acoustic32":
             return self.feature_extractor_class()
@@ -223,12 +227,12 @@ class BLSTMForAudioClassification(WaveformClassifier):
     def _need_encoder(self, what: str) -> None:
         if self.config.input != "encoder":
             raise ValueError(
-                f"{what}: a BLSTM with input={self.config.input!r} has no encoder. Give an `encoder`, or"
-                " model_fields={'input': 'encoder'} for the log-mel one."
+                f"{what} needs an encoder, but a BLSTM with input={self.config.input!r} has none. Give an `encoder`,"
+                f" or model_fields={{'input': 'encoder'}} for the log-mel encoder, or leave {what} out."
             )
 
     def freeze_feature_encoder(self) -> None:
-        """As the base class.
+        """Stop the gradient to the encoder's convolutions.
 
         Raises:
             ValueError: If there is no encoder.
@@ -237,7 +241,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
         super().freeze_feature_encoder()
 
     def lora_target_modules(self) -> list[str]:
-        """As the base class.
+        """Return names for `LoraConfig(target_modules=...)`, as the base class does.
 
         Raises:
             ValueError: If there is no encoder.

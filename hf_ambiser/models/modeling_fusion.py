@@ -22,14 +22,14 @@ from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 @dataclass
 class FusionClassifierOutput(ModelOutput):
-    """What the model answers about B clips in S segments, K classes and embeddings of size D.
+    """The output for B utterances in S segments, with K classes and embeddings of size D.
 
     Args:
         loss: Mean soft cross-entropy of `logits`, float32, shape (); only with labels.
-        logits: Mean of the segments' logits of each clip, shape (B, K).
-        embedding: Mean over each clip's segments of what the classifier is given, float32, shape (B, D).
-        segment_logits: Classifier's scores of each segment, a clip's segments side by side, shape (S, K).
-        segment_clip: The clip that each segment is of, int64, shape (S,).
+        logits: Mean of the segments' logits of each utterance, shape (B, K).
+        embedding: Mean of the classifier's input over each utterance's segments, float32, shape (B, D).
+        segment_logits: Logits of each segment, with the segments of an utterance side by side, shape (S, K).
+        segment_clip: Index of the utterance of each segment, int64, shape (S,).
     """
 
     loss: Tensor | None = None
@@ -40,14 +40,14 @@ class FusionClassifierOutput(ModelOutput):
 
 
 class SpatialBlock(GradientCheckpointingLayer):
-    """Convolutions side by side, norm over channels at each (time, mel) place, ReLU, and halving by averaging.
+    """Convolutions side by side, norm over the channels of each (time, mel) position, ReLU, and halving by averaging.
 
     Args:
-        in_channels: Channels that go in.
-        channels: Channels of each convolution.
+        in_channels: Number of input channels.
+        channels: Output channels of each convolution.
         kernels: `(time, mel)` odd sizes of each convolution.
-        halve: Whether frames and bands are halved at the end (odd ones drop the last).
-        eps: Of the norm.
+        halve: Whether frames and bands are halved at the end (of an odd number, the last is dropped).
+        eps: Added to the variance of the norm.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class SpatialBlock(GradientCheckpointingLayer):
         self.kernels = nn.ModuleList(
             nn.Conv2d(in_channels, channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2)) for kernel in kernels
         )
-        # Over channels only: statistics over the batch or over time would let other clips or padding in.
+        # Norm over channels only: statistics over batch or time would depend on other utterances and on padding.
         self.layer_norm = nn.LayerNorm(channels * len(kernels), eps=eps)
 
     def forward(self, features: Tensor, frames: Tensor) -> Tensor:
-        """(B, C_in, T, M), zero past `frames` (B,) -> (B, C_out, T', M'), zero past the frames that are left."""
-        features = features.contiguous(memory_format=torch.channels_last)  # as the norm wants them; saves a tenth
+        """(B, C_in, T, M), zero past `frames` (B,) -> (B, C_out, T', M'), zero past the remaining frames."""
+        features = features.contiguous(memory_format=torch.channels_last)  # the norm's layout; saves a tenth
         features = torch.cat([convolution(features) for convolution in self.kernels], dim=1)
         features = self.layer_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu()
         if self.halve:
             features = nn.functional.avg_pool2d(features, 2)
             frames = frames // 2
-        # A convolution pads a clip's end with zeros when it is alone, so in a batch the frames there are zero too.
+        # For a single utterance the next convolution pads its end with zeros, so a batch must have zeros there, too.
         return features * length_mask(frames, features.shape[2])[:, None, :, None]
 
 
 class SpatialBranch(nn.Module):
-    """Log-mel spectrogram to one vector, section IV-B (Eq. 21-23)."""
+    """Turns the log-mel spectrogram into one vector, section IV-B (Eq. 21-23)."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class SpatialBranch(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """Waveforms (S, samples) of `lengths` (S,) samples, zero past them -> X_s (S, 96)."""
+        """Waveforms (S, samples), zero past their `lengths` (S,) -> X_s (S, 96)."""
         frames = self.frontend.frame_lengths(lengths)
         features = (self.frontend(waveform) - self.mean) / self.std
         features = features * length_mask(frames, features.shape[1])[:, :, None]
@@ -102,12 +102,12 @@ class SpatialBranch(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, frames)
             frames = frames // 2 if block.halve else frames
-        # Padded frames are zero, so the sum over all is that over the valid ones.
+        # Padded frames are zero, so the sum over all frames is the sum over the valid ones.
         return hidden.float().mean(dim=3).sum(dim=2) / frames[:, None]
 
 
 class FusionHead(nn.Module):
-    """Everything but the encoder, in one module so that `modules_to_save=["head"]` of peft keeps it together."""
+    """Everything but the encoder, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
     def __init__(self, config: FusionConfig, hidden_size: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class FusionHead(nn.Module):
         temporal = hidden_size if variant != "spatial" else 0
         spatial = SPATIAL_SIZE if variant != "temporal" else 0
         self.spatial = SpatialBranch(config) if spatial else None
-        # A softmax over frames does not see a number that is added to all of them.
+        # A softmax over frames ignores a bias, which is the same for all of them.
         bias = config.frame_weights == "none"
         self.frame_weight = nn.Linear(hidden_size, 1, bias=bias) if temporal else None
         size = temporal + spatial
@@ -140,16 +140,16 @@ class FusionHead(nn.Module):
     def forward(
         self, waveform: Tensor, lengths: Tensor, hidden_states: Tensor | None, valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Segments to scores.
+        """Classify segments.
 
         Args:
             waveform: (S, samples), zero past each segment's length.
             lengths: Samples of each segment, (S,).
-            hidden_states: The encoder's frames (S, T, H), None without an encoder.
-            valid: Which of them are valid, bool (S, T).
+            hidden_states: The encoder's frames (S, T, H); None without an encoder.
+            valid: Whether each of them is valid, bool (S, T).
 
         Returns:
-            Logits (S, K) and what the classifier was given (S, D), float32.
+            Logits (S, K), and the classifier's input (S, D), float32.
         """
         vectors = []
         if self.spatial is not None:
@@ -168,7 +168,7 @@ class FusionHead(nn.Module):
         return self.out_proj(self.dropout(self.dense(fused.to(dtype)).relu())), fused.float()
 
     def _sum_frames(self, hidden_states: Tensor, valid: Tensor) -> Tensor:
-        """Eq. 27-28 over the valid frames: (S, T, H) -> F_t (S, H) float32."""
+        """Apply Eq. 27-28 to the valid frames: (S, T, H) -> F_t (S, H) float32."""
         assert self.frame_weight is not None
         scores = self.frame_weight(hidden_states)[..., 0].float()
         if self.config.frame_weights == "softmax":
@@ -179,7 +179,7 @@ class FusionHead(nn.Module):
 
 
 class FusionForAudioClassification(WaveformClassifier):
-    """Spatial and temporal branch, multi-level fusion, classifier; long clips in segments.
+    """Spatial and temporal branch, multi-level fusion, and classifier; long utterances are divided into segments.
 
     Example:
         >>> model = FusionForAudioClassification(FusionConfig(num_labels=4))
@@ -199,31 +199,34 @@ class FusionForAudioClassification(WaveformClassifier):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
-            # Variance-preserving, not transformers' std of 0.02: all but the encoder learns from scratch.
+            # Preserve the variance, instead of transformers' std of 0.02: all but the encoder learns from scratch.
             linear: list[Any] = [self.head.out_proj, self.head.frame_weight]
             if self.config.variant == "multi_fusion":
                 linear += [self.head.fusion[2], self.head.from_spatial, self.head.from_temporal]
             kind = "linear" if any(module is layer for layer in linear) else "relu"
             init.kaiming_normal_(module.weight, nonlinearity=kind)
             if module is self.head.dense and self.head.softmax_fusion:
-                # What the softmax of Eq. 30 gives is 1 / d_t in the mean; with ordinary weights the classifier would
-                # see next to nothing of it, and next to no gradient would pass.
+                # The outputs of Eq. 30's softmax have the mean 1 / d_t. With ordinary weights the classifier would get
+                # almost no signal from them, and almost no gradient would pass.
                 init.copy_(module.weight, module.weight * self.config.fusion_size)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, KaldiLogMel):
-            # Not in any checkpoint, so `from_pretrained` leaves them as uninitialised memory unless filled here.
+            # No checkpoint has these buffers, so `from_pretrained` leaves them uninitialised unless they are set here.
             module.reset_parameters()
         else:
             super()._init_weights(module)
 
     @classmethod
     def from_encoder(cls, name_or_path: str | PathLike[str], **fields: Any) -> FusionForAudioClassification:
-        """As `WaveformClassifier.from_encoder`; waveforms are scaled as the encoder's own feature extractor says.
+        """Make a model as `WaveformClassifier.from_encoder` does; the encoder's own extractor decides the scaling.
 
         Args:
             name_or_path: Hub name or folder of the encoder.
-            **fields: As there.
+            **fields: Arguments of `WaveformClassifier.from_encoder`.
+
+        Raises:
+            ValueError: If the variant is "spatial", which has no encoder.
         """
         if fields.get("variant") == "spatial":
             raise ValueError(
@@ -236,10 +239,10 @@ class FusionForAudioClassification(WaveformClassifier):
         return super().from_encoder(name_or_path, **fields)
 
     def make_feature_extractor(self, encoder: str | None = None) -> Wav2Vec2FeatureExtractor:
-        """What prepares audio for this model: pads waveforms and leaves their level; the model itself scales segments.
+        """Return an extractor that pads waveforms and keeps their level; the model itself scales segments.
 
         Args:
-            encoder: Not needed: how it wants its waveforms is in the configuration.
+            encoder: Not used: the configuration says how to scale waveforms.
         """
         return Wav2Vec2FeatureExtractor(
             feature_size=1,
@@ -252,7 +255,7 @@ class FusionForAudioClassification(WaveformClassifier):
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> FusionClassifierOutput:
-        """Classify clips.
+        """Classify utterances.
 
         Args:
             input_values: Waveforms in [-1, 1] at `config.sampling_rate`, shape (B, samples).
@@ -262,7 +265,7 @@ class FusionForAudioClassification(WaveformClassifier):
         Raises:
             ValueError: If a shape is wrong, the mask is not ones then zeros, or a class index is out of range.
         """
-        waveform, spoken, clip = self._segments(input_values, sample_lengths(input_values, attention_mask))
+        waveform, spoken, utterance = self._segments(input_values, sample_lengths(input_values, attention_mask))
         minimum = round(self.config.minimum_seconds * self.config.sampling_rate)
         padded, lengths = pad_to_minimum(waveform, spoken, minimum)
         hidden_states = valid = None
@@ -270,33 +273,33 @@ class FusionForAudioClassification(WaveformClassifier):
             scaled = _normalized(padded, spoken) if self.config.normalize_waveform else padded
             hidden_states, valid = self.encode(scaled, length_mask(lengths, padded.shape[1]))
         segment_logits, vectors = self.head(padded, lengths, hidden_states, valid)
-        logits = _mean_over(segment_logits, clip, len(input_values))
+        logits = _mean_over(segment_logits, utterance, len(input_values))
         return FusionClassifierOutput(
             loss=None if labels is None else soft_cross_entropy(logits, labels),
             logits=logits,
-            embedding=_mean_over(vectors, clip, len(input_values)),
+            embedding=_mean_over(vectors, utterance, len(input_values)),
             segment_logits=segment_logits,
-            segment_clip=clip,
+            segment_clip=utterance,
         )
 
     def _segments(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces (S, samples) of clips (B, T) of `lengths` (B,), their lengths (S,) and the clip each is of (S,)."""
-        clips = torch.arange(len(lengths), device=lengths.device)
+        """Divide utterances (B, T) of `lengths` (B,) into segments (S, samples), with lengths and utterances (S,)."""
+        utterances = torch.arange(len(lengths), device=lengths.device)
         if self.config.segment_seconds is None:
-            return input_values, lengths, clips
+            return input_values, lengths, utterances
         size = round(self.config.segment_seconds * self.config.sampling_rate)
         if input_values.shape[1] <= size:
-            return input_values, lengths, clips
+            return input_values, lengths, utterances
         missing = -input_values.shape[1] % size
-        pieces = nn.functional.pad(input_values, (0, missing)).view(len(lengths), -1, size)
-        start = torch.arange(pieces.shape[1], device=lengths.device)[None] * size
+        segments = nn.functional.pad(input_values, (0, missing)).view(len(lengths), -1, size)
+        start = torch.arange(segments.shape[1], device=lengths.device)[None] * size
         left = (lengths[:, None] - start).clamp(0, size)
         kept = left > 0
-        return pieces[kept], left[kept], clips[:, None].expand_as(kept)[kept]
+        return segments[kept], left[kept], utterances[:, None].expand_as(kept)[kept]
 
 
 def _normalized(waveform: Tensor, lengths: Tensor) -> Tensor:
-    """Each row at mean 0 and variance 1 over its first `lengths` (S,) samples, as transformers' extractor does it."""
+    """Scale each row to mean 0, variance 1 over its first `lengths` (S,) samples, as transformers' extractor does."""
     mask = length_mask(lengths, waveform.shape[1])
     values = waveform.float()
     mean = (values * mask).sum(dim=1, keepdim=True) / lengths[:, None]
@@ -305,12 +308,12 @@ def _normalized(waveform: Tensor, lengths: Tensor) -> Tensor:
     return centred * torch.rsqrt(variance + 1e-7)
 
 
-def _mean_over(values: Tensor, clip: Tensor, n: int) -> Tensor:
-    """Mean of rows (S, D) by the clip (S,) they are of: (n, D)."""
+def _mean_over(values: Tensor, utterance: Tensor, n: int) -> Tensor:
+    """Return the mean (n, D) of the rows (S, D) of each utterance, given by `utterance` (S,)."""
     if len(values) == n:
         return values
-    total = values.new_zeros(n, values.shape[1]).index_add(0, clip, values)
-    return total / torch.bincount(clip, minlength=n)[:, None].to(values.dtype)
+    total = values.new_zeros(n, values.shape[1]).index_add(0, utterance, values)
+    return total / torch.bincount(utterance, minlength=n)[:, None].to(values.dtype)
 
 
 MODEL = FusionForAudioClassification

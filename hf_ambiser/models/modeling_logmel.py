@@ -1,4 +1,4 @@
-"""A small encoder that learns from scratch on a CPU: log-mel spectrogram, 2-D convolutions, linear layer."""
+"""A small encoder that a CPU can train from scratch: log-mel spectrogram, 2-D convolutions, linear layer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 class LogMelFrontend(nn.Module):
     """Waveform (B, samples) -> normalised log-mel spectrogram (B, frames, n_mels), always in float32.
 
-    `log(max(mel power, mel_floor))`, less `log_mel_mean`, over `log_mel_std`. Frames start at multiples of the hop
-    and lie wholly inside the waveform: nothing is padded at the edges, so a frame never sees past the clip's end.
+    It computes `(log(max(mel power, mel_floor)) - log_mel_mean) / log_mel_std`. Frames start at multiples of the hop
+    and lie completely inside the waveform. There is no padding at the edges, so no frame reaches beyond the end.
     """
 
     window: Tensor
@@ -55,7 +55,7 @@ class LogMelFrontend(nn.Module):
         self.mel = torch.from_numpy(filters).to(device=device, dtype=torch.float32)
 
     def _apply(self, fn: Any, recurse: bool = True) -> LogMelFrontend:
-        # `model.to(torch.bfloat16)` and `to_empty` come through here; neither must change the filters.
+        # `model.to(torch.bfloat16)` and `to_empty` call this; neither must change the filters.
         super()._apply(fn, recurse)
         self.reset_parameters()
         return self
@@ -64,7 +64,7 @@ class LogMelFrontend(nn.Module):
         """(B, samples) -> (B, frames, n_mels) float32."""
         config = self.config
         with torch.autocast(device_type=waveform.device.type, enabled=False):
-            # torch.stft(center=False) would cut frames of n_fft samples, not of the window's length.
+            # torch.stft(center=False) would make frames of n_fft samples, not of the window's length.
             frames = waveform.float().unfold(-1, config.frame_length, config.hop_length) * self.window
             spectrum = torch.fft.rfft(frames, n=config.n_fft)
             power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
@@ -73,7 +73,7 @@ class LogMelFrontend(nn.Module):
 
 
 class LogMelBlock(GradientCheckpointingLayer):
-    """Convolution over time and mel, norm over channels at each (time, mel) place, GELU, dropout of whole channels."""
+    """Convolution over time and mel, norm over channels at each position, GELU, dropout of whole channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: list[int], config: LogMelConfig) -> None:
         super().__init__()
@@ -81,31 +81,31 @@ class LogMelBlock(GradientCheckpointingLayer):
         time_stride, mel_stride = stride
         self.time_stride = time_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
-        # Over channels only: statistics over the batch or over time would let other clips or padding in.
+        # Norm over channels only: statistics over batch or time would depend on other utterances and on padding.
         self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
     def frame_lengths(self, frames: Tensor) -> Tensor:
-        """Valid frames that come out for `frames` (B,) that go in."""
+        """Return the number of valid output frames for `frames` (B,) input frames."""
         return (frames - 1) // self.time_stride + 1
 
     def forward(self, hidden_states: Tensor, frames: Tensor) -> Tensor:
         """(B, C_in, T, M), zero past `frames` (B,) -> (B, C_out, ceil(T / stride), ceil(M / stride)), zero past those.
 
-        The convolution pads a clip's end with zeros when it is alone, so in a batch the frames there are zero too.
+        For a single utterance the convolution pads the end with zeros, so a batch must have zeros there, too.
         """
         hidden_states = self.conv(hidden_states)
         hidden_states = self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         hidden_states = nn.functional.gelu(hidden_states)
-        # Dropout and the zeros in one pass over the largest tensors of the model; drawing a number for each of their
-        # elements would take a tenth of a training step on a CPU.
+        # Apply dropout and the zeros in one pass over the model's largest tensors. Drop whole channels: to draw a
+        # number for each element would take a tenth of a training step on a CPU.
         channels = self.dropout(hidden_states.new_ones(hidden_states.shape[:2]))
         valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
 
 
 class LogMelModel(PreTrainedModel):
-    """Encoder of waveforms of about 0.1 M parameters; a clip's frames are the same alone and in a padded batch."""
+    """Encoder of waveforms with about 0.1 M parameters; its frames are the same alone and in a padded batch."""
 
     config_class = LogMelConfig
     config: LogMelConfig
@@ -113,7 +113,7 @@ class LogMelModel(PreTrainedModel):
     input_modalities = "audio"
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    # There is no attention here, so every choice of its implementation is fine.
+    # The model has no attention, so every implementation of attention is allowed.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     _auto_class: Any = "AutoModel"
     _no_split_modules = ["LogMelBlock"]
@@ -134,23 +134,23 @@ class LogMelModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d | nn.Linear):
-            # Variance-preserving, not transformers' std of 0.02: this model learns from scratch.
+            # Preserve the variance, instead of transformers' std of 0.02: this model learns from scratch.
             init.kaiming_normal_(module.weight, nonlinearity="relu" if isinstance(module, nn.Conv2d) else "linear")
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, LogMelFrontend):
-            # Not in any checkpoint, so `from_pretrained` leaves them as uninitialised memory unless filled here.
+            # No checkpoint has these buffers, so `from_pretrained` leaves them uninitialised unless they are set here.
             module.reset_parameters()
         else:
             super()._init_weights(module)
 
     @property
     def minimum_samples(self) -> int:
-        """Shorter waveforms are zero-padded to this many samples: one window."""
+        """Number of samples to which shorter waveforms are zero-padded: one window."""
         return self.config.frame_length
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Valid output frames of clips of `sample_lengths` samples, shape (B,); at least one each."""
+        """Return the number of valid output frames for `sample_lengths` samples, shape (B,); at least one each."""
         frames = self._mel_frame_lengths(sample_lengths.clamp_min(self.minimum_samples))
         for block in self.blocks:
             frames = block.frame_lengths(frames)  # type: ignore[operator]
@@ -188,24 +188,24 @@ class LogMelModel(PreTrainedModel):
         return BaseModelOutput(last_hidden_state=hidden_states.masked_fill(padded, 0))
 
     def _mask_features(self, features: Tensor) -> Tensor:
-        """SpecAugment (Park et al., 2019) on (B, frames, n_mels): masked values become 0, the mean by the config."""
+        """Apply SpecAugment (Park et al., 2019) to (B, frames, n_mels): masked values become 0, the fixed mean."""
         config = self.config
-        clips, frames, bands = features.shape
+        batch, frames, bands = features.shape
         if config.mask_time_prob > 0:
             length = config.mask_time_length
-            # A span begins at any frame, even before the first, with the same probability, whatever the clip's length.
-            starts = torch.rand(clips, 1, frames + length - 1, device=features.device) < config.mask_time_prob / length
+            # A span may begin at any frame, also before the first one, with the same probability for any length.
+            starts = torch.rand(batch, 1, frames + length - 1, device=features.device) < config.mask_time_prob / length
             spans = nn.functional.max_pool1d(starts.float(), length, stride=1)[:, 0] > 0
             features = features.masked_fill(spans[:, :, None], 0)
         if config.mask_freq_width > 0:
-            width = torch.randint(0, config.mask_freq_width + 1, (clips, 1), device=features.device)
-            start = (torch.rand(clips, 1, device=features.device) * (bands - width + 1)).long()
+            width = torch.randint(0, config.mask_freq_width + 1, (batch, 1), device=features.device)
+            start = (torch.rand(batch, 1, device=features.device) * (bands - width + 1)).long()
             band = torch.arange(bands, device=features.device)[None]
             features = features.masked_fill(((band >= start) & (band < start + width))[:, None], 0)
         return features
 
     def freeze_feature_encoder(self) -> None:
-        """Do nothing: the log-mel front end has no parameters. Here so that every encoder can be told the same."""
+        """Do nothing: the log-mel front end has no parameters. All encoders have this method."""
 
 
 MODEL = LogMelModel

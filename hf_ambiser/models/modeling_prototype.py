@@ -16,14 +16,14 @@ from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 @dataclass
 class PrototypeClassifierOutput(ModelOutput):
-    """What the model answers about B clips, K classes and embeddings of size D.
+    """The output for B utterances, with K classes and embeddings of size D.
 
     Args:
         loss: Mean soft cross-entropy of `logits`, float32, shape (); only with labels.
-        logits: Classifier's scores, shape (B, K).
+        logits: Scores of the classifier, shape (B, K).
         embedding: Pooled encoder output, float32, shape (B, D).
-        prototype_similarity: Cosine between embedding and each class prototype, float32, shape (B, K).
-        ambiguous_soft_label: Softmax of similarity over temperature, float32, shape (B, K).
+        prototype_similarity: Cosine between the embedding and each class prototype, float32, shape (B, K).
+        ambiguous_soft_label: Softmax of similarity / temperature, float32, shape (B, K).
     """
 
     loss: Tensor | None = None
@@ -34,10 +34,10 @@ class PrototypeClassifierOutput(ModelOutput):
 
 
 class PrototypeHead(nn.Module):
-    """Classifier and class prototypes, in one module so that `modules_to_save=["head"]` of peft keeps them together.
+    """Classifier and class prototypes, in one module, so that peft saves both with `modules_to_save=["head"]`.
 
-    `prototypes` (K, D) is a float32 buffer with rows of length 1 at the start. It is not learnt by gradient; who
-    trains the model writes it, equally on every rank.
+    `prototypes` (K, D) is a float32 buffer with rows of length 1 at the start. It has no gradient: the training code
+    writes it, with the same values on every rank.
     """
 
     prototypes: Tensor
@@ -51,8 +51,8 @@ class PrototypeHead(nn.Module):
         self.register_buffer("prototypes", torch.empty(classes, config.embedding_size, dtype=torch.float32))
 
     def _apply(self, fn: Any, recurse: bool = True) -> PrototypeHead:
-        # Prototypes stay float32 under `model.to(torch.bfloat16)`: they are moving averages of small steps, which
-        # bfloat16 rounds away.
+        # Prototypes stay float32 under `model.to(torch.bfloat16)`, because bfloat16 would round away the small steps
+        # of their moving average.
         before = self.prototypes
         super()._apply(fn, recurse)
         if self.prototypes.dtype != torch.float32:
@@ -60,7 +60,7 @@ class PrototypeHead(nn.Module):
         return self
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) -> logits (B, K) and cosine similarity to the prototypes (B, K) float32."""
+        """(B, D) -> logits (B, K), and cosine similarity to the prototypes (B, K), float32."""
         hidden = nn.functional.relu(self.dense(embedding.to(self.dense.weight.dtype)))
         logits = self.out_proj(self.dropout(hidden))
         with torch.autocast(device_type=embedding.device.type, enabled=False):
@@ -102,10 +102,10 @@ class PrototypeForAudioClassification(WaveformClassifier):
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> PrototypeClassifierOutput:
-        """Classify clips.
+        """Classify utterances.
 
         Args:
-            input_values: Waveforms at 16 kHz as the feature extractor gives them, shape (B, samples).
+            input_values: Waveforms at 16 kHz from the feature extractor, shape (B, samples).
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
             labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
 
@@ -132,7 +132,7 @@ class PrototypeForAudioClassification(WaveformClassifier):
         if self.config.pooling == "mean":
             return mean
         variance = ((values - mean[:, None]).square() * weights).sum(1) / count
-        # Clamped, as the root's slope is infinite at 0, the variance of a clip of one frame.
+        # Clamp the variance: that of a single frame is 0, where the slope of the root is infinite.
         return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], dim=-1)
 
 

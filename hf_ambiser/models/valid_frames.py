@@ -1,10 +1,10 @@
-"""Which samples and frames of a padded batch are valid, and encoders whose answers do not depend on the rest.
+"""Which samples and frames of a padded batch are valid, and encoders whose answers do not depend on padding.
 
-Two parts of the wav2vec 2.0 family in transformers let padding change a clip's answer even with an attention mask: the
-group norm of the first convolution takes its statistics over padded frames too, and in the stack of positional
-convolutions of data2vec-audio padded frames become non-zero after the first layer and reach back into valid ones.
-`repair_padding` puts a module that knows the valid lengths in each of these places; parameters and their names stay,
-so weights load and save as before.
+In the wav2vec 2.0 family of transformers, padding changes an utterance's answer in two places, even with an attention
+mask. The group norm of the first convolution also takes its statistics over padded frames. And in the positional
+convolutions of data2vec-audio, padded frames become non-zero after the first layer and affect valid ones.
+`repair_padding` replaces the module in each of these places by one that knows the valid lengths. Parameters keep their
+names, so weights load and save as before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _warned_model_types: set[str] = set()
 
 
 def sample_lengths(input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Number of valid samples of each clip.
+    """Return the number of valid samples of each utterance.
 
     Args:
         input_values: Waveforms, shape (B, T).
@@ -39,8 +39,8 @@ def sample_lengths(input_values: Tensor, attention_mask: Tensor | None) -> Tenso
     """
     if input_values.ndim != 2 or input_values.shape[1] == 0:
         raise ValueError(
-            f"input_values has shape {tuple(input_values.shape)}; allowed: (clips, samples) with at least one sample. "
-            "For a single clip pass input_values[None]."
+            f"input_values has shape {tuple(input_values.shape)}; allowed: (B, samples) with at least one sample. "
+            "For a single utterance pass input_values[None]."
         )
     if attention_mask is None:
         return torch.full((len(input_values),), input_values.shape[1], device=input_values.device)
@@ -59,22 +59,23 @@ def sample_lengths(input_values: Tensor, attention_mask: Tensor | None) -> Tenso
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """True at the first `lengths[i]` of `size` places of row i; (B,) -> bool (B, size)."""
+    """Return bool (B, size) from lengths (B,): True at the first `lengths[i]` positions of row i."""
     return torch.arange(size, device=lengths.device)[None] < lengths[:, None]
 
 
 def pad_to_minimum(input_values: Tensor, lengths: Tensor, minimum: int) -> tuple[Tensor, Tensor]:
-    """Zero everything past each clip's length and make every clip at least `minimum` samples long with zeros.
+    """Set all samples past each utterance's length to zero, and lengthen short utterances to `minimum` samples.
 
-    Short clips are lengthened alone and in a batch, in training and in evaluation alike, so that they give one answer.
+    Short utterances are lengthened in the same way alone and in a batch, in training and in evaluation, so that they
+    always have the same answer.
 
     Args:
         input_values: Waveforms, shape (B, T).
         lengths: Valid samples, shape (B,).
-        minimum: Samples that the encoder needs.
+        minimum: Smallest number of samples that the encoder takes.
 
     Returns:
-        Waveforms (B, max(T, minimum)) and lengths (B,) of at least `minimum`.
+        Waveforms (B, max(T, minimum)), and lengths (B,) of at least `minimum`.
     """
     padded = input_values.masked_fill(~length_mask(lengths, input_values.shape[1]), 0)
     missing = minimum - input_values.shape[1]
@@ -84,17 +85,17 @@ def pad_to_minimum(input_values: Tensor, lengths: Tensor, minimum: int) -> tuple
 
 
 def convolution_frame_lengths(config: Any, lengths: Tensor) -> Tensor:
-    """Frames that the convolutions `config.conv_kernel`/`config.conv_stride` make of `lengths` samples, shape (B,)."""
+    """Return the number of frames that `config.conv_kernel`/`conv_stride` make of `lengths` samples, shape (B,)."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         lengths = (lengths - kernel) // stride + 1
     return lengths
 
 
 def minimum_samples(config: Any) -> int:
-    """Shortest waveform a wav2vec 2.0-like encoder takes.
+    """Return the number of samples of the shortest waveform that a wav2vec 2.0-like encoder takes.
 
-    It is the receptive field of one frame, or of `mask_time_length + 1` frames where SpecAugment is configured, since
-    its masked spans raise on shorter sequences (in evaluation too, so that both see the same clip).
+    It is the receptive field of one frame. With SpecAugment it is that of `mask_time_length + 1` frames, because
+    masking fails on shorter sequences; it is the same in evaluation, so that both see the same waveform.
     """
     spec_augment = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0) > 0
     samples = config.mask_time_length + 1 if spec_augment else 1
@@ -104,10 +105,10 @@ def minimum_samples(config: Any) -> int:
 
 
 class ValidFrameGroupNormLayer(nn.Module):
-    """First convolution of a `feat_extract_norm="group"` encoder with its norm's statistics over valid frames only.
+    """First convolution of a `feat_extract_norm="group"` encoder, with a norm over valid frames only.
 
-    Takes over the children `conv`, `layer_norm` and `activation` of the layer it replaces. Without `valid_samples` it
-    computes what that layer computes.
+    It has the children `conv`, `layer_norm` and `activation` of the layer that it replaces. Without `valid_samples` it
+    computes the same as that layer.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -121,8 +122,8 @@ class ValidFrameGroupNormLayer(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(B, 1, T) -> (B, C, frames)."""
-        # The lengths go in as an argument, not by the attribute: a recompute in the backward pass comes after the
-        # attribute was cleared or set for another batch.
+        # Pass the lengths as an argument: when the backward pass recomputes, the attribute has been cleared or set for
+        # another batch.
         if self.gradient_checkpointing and self.training:
             return self._gradient_checkpointing_func(self._compute, hidden_states, self.valid_samples)
         return self._compute(hidden_states, self.valid_samples)
@@ -137,7 +138,7 @@ class ValidFrameGroupNormLayer(nn.Module):
     def _normalise(self, hidden_states: Tensor, frames: Tensor) -> Tensor:
         mask = length_mask(frames, hidden_states.shape[-1])[:, None].float()
         count = frames[:, None, None]
-        # float32: a sum over thousands of frames loses its digits in half precision.
+        # Use float32: in half precision, a sum over thousands of frames loses its digits.
         values = hidden_states.float()
         centred = values - (values * mask).sum(-1, keepdim=True) / count
         variance = ((centred * mask) ** 2).sum(-1, keepdim=True) / count
@@ -147,7 +148,7 @@ class ValidFrameGroupNormLayer(nn.Module):
 
 
 class ZeroPaddedFrames(nn.Module):
-    """An activation (B, H, frames) whose padded frames are set to zero, for the next convolution over time."""
+    """An activation (B, H, frames) that sets padded frames to zero, for the next convolution over time."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -165,8 +166,8 @@ class ZeroPaddedFrames(nn.Module):
 def repair_padding(encoder: Any) -> None:
     """Make a wav2vec 2.0-like encoder of transformers independent of padding, in place.
 
-    Checked for the model types in `VERIFIED_MODEL_TYPES`; any other gets the same treatment where it has the same
-    parts, and one logged warning.
+    This is tested for the model types in `VERIFIED_MODEL_TYPES`. Any other type gets the same repair if it has the
+    same parts, and one logged warning.
 
     Args:
         encoder: A `PreTrainedModel` whose configuration has `conv_kernel` and `conv_stride`.
@@ -186,7 +187,7 @@ def repair_padding(encoder: Any) -> None:
     if config.model_type not in VERIFIED_MODEL_TYPES and config.model_type not in _warned_model_types:
         _warned_model_types.add(config.model_type)
         logger.warning(
-            "Encoder model_type %r was not checked for padding: a clip's answer may depend on its batch. Checked: %s.",
+            "Encoder model_type %r was not checked for padding: an answer may depend on its batch. Checked: %s.",
             config.model_type,
             ", ".join(VERIFIED_MODEL_TYPES),
         )
@@ -202,7 +203,7 @@ def repair_padding(encoder: Any) -> None:
 
 @contextmanager
 def valid_lengths(encoder: nn.Module, samples: Tensor, frames: Tensor) -> Iterator[None]:
-    """Tell the modules that `repair_padding` put in how long each clip is, for one call of the encoder.
+    """Tell the modules of `repair_padding` how long each utterance is, for one call of the encoder.
 
     Args:
         encoder: The repaired encoder.
@@ -218,7 +219,7 @@ def valid_lengths(encoder: nn.Module, samples: Tensor, frames: Tensor) -> Iterat
     try:
         yield
     finally:
-        # Left in place, they would be taken for the lengths of the next batch when the encoder is called on its own.
+        # Clear them: if the encoder is called directly next, it would take them for the lengths of that batch.
         for norm in norms:
             norm.valid_samples = None
         for activation in activations:

@@ -1,4 +1,4 @@
-"""What all classifiers of waveforms share: an encoder whose frames do not depend on padding, and how one is chosen."""
+"""The base of all classifiers of waveforms: an encoder whose frames do not depend on padding, and how to load one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .valid_frames import (
 )
 
 
-# Arguments of `from_pretrained` that say where an encoder lies and not what it is.
+# Arguments of `from_pretrained` that say where an encoder is stored, not what it is.
 _LOCATION_ARGUMENTS = (
     "cache_dir",
     "force_download",
@@ -41,11 +41,11 @@ _LOCATION_ARGUMENTS = (
 
 
 class WaveformClassifier(PreTrainedModel):
-    """Base of the classifier families: `encoder`, and a `head` with everything above it.
+    """Base of the classifier families: an `encoder`, and a `head` with everything above it.
 
-    A clip's answer does not depend on padding or on the other clips of its batch. Any encoder of the wav2vec 2.0
-    family in transformers serves, and `LogMelModel`. A family has its own `__init__`, which calls `make_encoder`,
-    `_init_weights` and `forward`, whose output has `loss`, `logits` (B, K) and `embedding` (B, D).
+    The answer for an utterance does not depend on padding or on the other utterances of its batch. The encoder may be
+    any of the wav2vec 2.0 family in transformers, or `LogMelModel`. A family defines `__init__`, which calls
+    `make_encoder`; `_init_weights`; and `forward`, whose output has `loss`, `logits` (B, K) and `embedding` (B, D).
     """
 
     config_class: Any
@@ -55,23 +55,23 @@ class WaveformClassifier(PreTrainedModel):
     main_input_name = "input_values"
     input_modalities = "audio"
     supports_gradient_checkpointing = True
-    # Otherwise Trainer takes the loss for a sum over items and leaves out the division by accumulation steps.
+    # With True, Trainer takes the loss for a sum over items and leaves out the division by accumulation steps.
     accepts_loss_kwargs = False
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     _auto_class: Any = "AutoModelForAudioClassification"
     # Name or folder of the pretrained encoder that `from_encoder` has loaded.
     pretrained_encoder: str | None = None
-    # What `from_encoder` was told to change in it, and where to find it; never a token.
+    # What `from_encoder` was told to change in the encoder's configuration, and where to find it; never a token.
     pretrained_encoder_fields: Mapping[str, Any] = MappingProxyType({})
-    # What is trained and saved whole beside an adapter of the encoder.
+    # Modules that are trained and saved in full beside LoRA adapters: LoRA would drop buffers, such as prototypes.
     lora_modules_to_save: ClassVar[list[str]] = ["head"]
 
     def make_encoder(self, config: WaveformClassifierConfig) -> Any:
-        """The encoder that the configuration names, with random weights."""
-        # By name and not by class: remote code exists twice, once for AutoConfig and once for the model.
+        """Return the encoder that the configuration names, with random weights."""
+        # Compare names, not classes: remote code is loaded twice, once for AutoConfig and once for the model.
         if config.encoder_config.model_type == LogMelConfig.model_type:
             return LogMelModel(cast(LogMelConfig, config.encoder_config))
-        # The dtype of the whole model, not the one that the encoder's own checkpoint was once saved in.
+        # Use the dtype of the whole model, not that of the encoder's original checkpoint.
         encoder = AutoModel.from_config(config.encoder_config, dtype=torch.get_default_dtype())
         repair_padding(encoder)
         guard_bfloat16(encoder)
@@ -87,19 +87,19 @@ class WaveformClassifier(PreTrainedModel):
         encoder_kwargs: dict[str, Any] | None = None,
         **config_fields: Any,
     ) -> Any:
-        """New model around a pretrained encoder; what is above it is random.
+        """Make a new model around a pretrained encoder; all weights above the encoder are random.
 
         Args:
-            name_or_path: Hub name or folder of the encoder, e.g. "facebook/wav2vec2-base". The checkpoint may hold
-                more than the encoder (pretraining or CTC heads), which is left out.
+            name_or_path: Hub name or folder of the encoder, e.g. "facebook/wav2vec2-base". Other parts of the
+                checkpoint (pretraining or CTC heads) are left out.
             id2label: Class names by index; `label2id` follows from it.
-            num_labels: Number of classes, when they have no names.
+            num_labels: Number of classes, if they have no names.
             encoder_kwargs: Changed fields of the encoder's configuration (`mask_time_prob`, `layerdrop`, ...),
                 `attn_implementation`, and where to find it (`revision`, `token`, `cache_dir`, ...).
             **config_fields: Fields of the family's configuration.
 
         Raises:
-            ValueError: If the checkpoint is no encoder, or a field is unknown to the encoder's configuration.
+            ValueError: If the checkpoint is not an encoder, or its configuration does not have a field.
         """
         overrides = dict(encoder_kwargs or {})
         location = {name: overrides.pop(name) for name in _LOCATION_ARGUMENTS if name in overrides}
@@ -135,26 +135,26 @@ class WaveformClassifier(PreTrainedModel):
 
     @property
     def minimum_samples(self) -> int:
-        """Shorter clips are zero-padded to this many samples."""
+        """Number of samples to which shorter utterances are zero-padded."""
         if isinstance(self.encoder, LogMelModel):
             return self.encoder.minimum_samples
         return minimum_samples(self.encoder.config)
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Valid encoder frames of clips of `sample_lengths` samples, shape (B,)."""
+        """Return the number of valid encoder frames of utterances of `sample_lengths` samples, shape (B,)."""
         if isinstance(self.encoder, LogMelModel):
             return self.encoder.frame_lengths(sample_lengths)
         return convolution_frame_lengths(self.encoder.config, sample_lengths.clamp_min(self.minimum_samples))
 
     def encode(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Frames of padded waveforms.
+        """Encode padded waveforms.
 
         Args:
             input_values: Waveforms, shape (B, samples).
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
 
         Returns:
-            The encoder's output (B, frames, H) and which frames are valid, bool, shape (B, frames).
+            The encoder's output (B, frames, H), and whether each frame is valid, bool, shape (B, frames).
         """
         lengths = sample_lengths(input_values, attention_mask)
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
@@ -167,16 +167,16 @@ class WaveformClassifier(PreTrainedModel):
         return hidden_states, length_mask(frames, hidden_states.shape[1])
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:
-        """What prepares audio for this model.
+        """Return the feature extractor of this model.
 
         Args:
-            encoder: Name or folder of the pretrained encoder, whose own is taken if it has one; by default the one
-                that `from_encoder` has loaded.
+            encoder: Name or folder of the pretrained encoder, whose own extractor is used if it has one. The default
+                is the encoder that `from_encoder` has loaded.
         """
         return encoder_feature_extractor(self.config.encoder_config, encoder or self.pretrained_encoder)
 
     def freeze_feature_encoder(self) -> None:
-        """Stop the gradient to the encoder's convolutions (nothing to do for log-mel, which has fixed filters)."""
+        """Stop the gradient to the encoder's convolutions; log-mel has fixed filters, so there is nothing to do."""
         self._need_encoder("freeze")
         freeze = getattr(self.encoder, "freeze_feature_encoder", None)
         if freeze is not None:
@@ -185,25 +185,25 @@ class WaveformClassifier(PreTrainedModel):
             self.encoder.feature_extractor.requires_grad_(False)
 
     def freeze_encoder(self) -> None:
-        """Stop the gradient to the whole encoder; the head stays trainable. Dropout still acts in training mode."""
+        """Stop the gradient to the whole encoder; the head stays trainable. Training mode still applies dropout."""
         self.freeze_feature_encoder()
         self.encoder.requires_grad_(False)
 
     def _need_encoder(self, wanted: str) -> None:
         if self.encoder is None:
             raise ValueError(
-                f"{wanted} is for models with an encoder; this {type(self).__name__} has none. Leave it out."
+                f"{wanted} needs a model with an encoder; this {type(self).__name__} has none. Leave {wanted} out."
             )
 
     def lora_target_modules(self) -> list[str]:
-        """Names for `LoraConfig(target_modules=...)` that suit the encoder; `lora_modules_to_save` goes with them.
+        """Return names for `LoraConfig(target_modules=...)`; use them together with `lora_modules_to_save`.
 
-        Queries and values of the attention; for WavLM the feed-forward layers instead, because transformers hands
-        the weights of its attention to a torch function past the layers, so an adapter there would never act; for
-        log-mel the convolutions and the last linear layer.
+        They are the queries and values of the attention. For WavLM they are the feed-forward layers, because
+        transformers hands the weights of WavLM's attention directly to a torch function, so an adapter there would
+        have no effect. For log-mel they are the convolutions and the last linear layer.
 
         Raises:
-            ValueError: If the encoder has none of these.
+            ValueError: If the encoder has none of these modules.
         """
         self._need_encoder("lora")
         if isinstance(self.encoder, LogMelModel):
@@ -217,26 +217,26 @@ class WaveformClassifier(PreTrainedModel):
                 return names
         raise ValueError(
             f"no default LoRA targets for encoder model_type {self.encoder.config.model_type!r}; allowed: encoders "
-            f"with modules named as one of {candidates}. Give target_modules by hand."
+            f"with modules named as one of {candidates}. Set target_modules yourself."
         )
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over clips of `-sum_k labels_k log softmax(logits)_k`, in float32.
+    """Return the mean over utterances of `-sum_k labels_k log softmax(logits)_k`, in float32.
 
     Args:
         logits: Shape (B, K).
         labels: Class indices, integers, shape (B,), or distributions, shape (B, K).
 
     Raises:
-        ValueError: If the shape is another, or an index lies outside [0, K).
+        ValueError: If the shape is another, or an index is outside [0, K).
     """
     classes = logits.shape[-1]
     if labels.ndim == 1 and len(labels) == len(logits) and not labels.is_floating_point():
         if bool(((labels < 0) | (labels >= classes)).any()):
             raise ValueError(
-                f"labels has class indices {sorted(set(labels.tolist()))}; allowed: 0 to {classes - 1}. Leave clips "
-                "without a consensus label (-1) out, or give distributions of shape (B, K)."
+                f"labels has class indices {sorted(set(labels.tolist()))}; allowed: 0 to {classes - 1}. Leave out "
+                "utterances without a consensus label (-1), or give distributions of shape (B, K)."
             )
         labels = nn.functional.one_hot(labels.long(), classes)
     if labels.shape != logits.shape:

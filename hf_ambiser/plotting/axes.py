@@ -1,20 +1,17 @@
-"""Axes of this project's figures, without a window system."""
+"""A figure with one pair of axes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.plotting.figure import new_figure
 from hf_ambiser.run_folder.layout import RunFolder
 
 
 def new_axes(x: str, y: str, size: tuple[float, float] = (7, 4.2)) -> tuple[Any, Any]:
-    """Figure and axes with labels and a light grid."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)  # no window system, no global state
+    """A figure and its axes, with labels and a light grid."""
+    figure = new_figure(size)
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -23,15 +20,8 @@ def new_axes(x: str, y: str, size: tuple[float, float] = (7, 4.2)) -> tuple[Any,
 
 
 def mark_warmup(axes: Any, run: Path) -> None:
-    """A dashed line where the warm-up of a run ends, if it has one."""
+    """Draw a dashed line where the warm-up of a run ends, if it has one."""
     arguments = RunFolder(run).read_arguments()
     if "warmup_epochs" in arguments:
         axes.axvline(arguments["warmup_epochs"] + 0.5, color="grey", linestyle="--", linewidth=1)
         axes.annotate("warm-up ends", (arguments["warmup_epochs"] + 0.6, axes.get_ylim()[0]), fontsize=7, color="grey")
-
-
-def save(figure: Any, out: Path) -> Path:
-    """Write the figure as PNG, without the name of what wrote it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=100, metadata={"Software": None})
-    return out

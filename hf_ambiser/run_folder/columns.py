@@ -1,4 +1,4 @@
-"""Columns of numbers on disk: Parquet files that a person can open, written whole or not at all."""
+"""Columns of numbers on disk, in Parquet files that common tools can open, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]])
 
 
 def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Inverse of `write_columns`; with `names` only those columns, as far as the file has them."""
+    """Read what `write_columns` wrote; with `names`, only those of these columns that the file has."""
     with pq.ParquetFile(path) as file:
         table = file.read(None if names is None else [name for name in file.schema_arrow.names if name in names])
     return {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}

@@ -1,4 +1,4 @@
-"""The one reader of a finished run: for cards, reports, pushes and whoever compares runs."""
+"""The one reader of a finished run: for cards, reports, pushes and comparisons of runs."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run. What it is, is read from its files, never from the names of its folders."""
+    """One finished run. All facts about it are read from its files, never from the names of its folders."""
 
     folder: Path
     results: dict[str, Any] = field(repr=False, hash=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
-        """The run in a folder.
+        """Read the run in a folder.
 
         Raises:
-            ValueError: If it is no run folder or the run never finished; if `results.json` cannot be read, or does
-                not say what the run was.
+            ValueError: If it is not a run folder, the run is not finished, or `results.json` cannot be read or lacks
+                fields that identify the run.
         """
         run = RunFolder(folder)
         if not (run.is_begun or run.is_finished):
-            what = f"is no run folder: it holds no {run.arguments.name}" if run.path.exists() else "is not there"
+            what = f"is not a run folder: it has no {run.arguments.name}" if run.path.exists() else "does not exist"
             raise ValueError(f"{folder} {what}. Give the output_dir of a training run.")
         if not run.is_finished:
             raise ValueError(
-                f"the run in {folder} never finished: it has no {run.results.name}. Start its training command again;"
-                " it goes on where it stopped."
+                f"the run in {folder} is not finished: it has no {run.results.name}. Start its training command again;"
+                " it resumes where it stopped."
             )
         try:
             results = run.read_results()
@@ -49,12 +49,10 @@ class FinishedRun:
             missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(
-                f"{run.results} is not the results of a run ({error}); delete that folder and run it again."
+                f"{run.results} does not hold the results of a run ({error}); delete that folder and run it again."
             ) from None
         if missing:
-            raise ValueError(
-                f"{run.results} does not say {', '.join(missing)}: an older version made it. Run it again."
-            )
+            raise ValueError(f"{run.results} lacks {', '.join(missing)}: an older version wrote it. Run it again.")
         return cls(Path(folder), results)
 
     @property
@@ -74,13 +72,13 @@ class FinishedRun:
 
     @property
     def fold(self) -> str | None:
-        """Which fold of its split family was held out; None where the family has no folds."""
+        """The held-out fold of its split family; None if the family has no folds."""
         fold = self.results["data"]["fold"]
         return None if fold is None else str(fold)
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it was trained on, as in `data.json`: corpus, protocol, fingerprints, counts."""
+        """Its training data, as in `data.json`: corpus, protocol, fingerprints, counts."""
         return self.results["data"]
 
     @property
@@ -94,31 +92,31 @@ class FinishedRun:
         return list(self.results["scores"])
 
     def scores(self, split: str, part: str = "all") -> dict[str, Any]:
-        """All figures of one split, see `metrics.evaluate_predictions`."""
+        """Return all figures of one split; see `metrics.evaluate_predictions`."""
         return self.results["scores"][split][part]
 
     def figure(self, split: str, name: str, part: str = "all") -> float | None:
-        """One figure of one split; None where it has no value."""
+        """Return one figure of one split; None if it has no value."""
         return self.scores(split, part)[name]
 
     def predictions(self, split: str) -> dict[str, np.ndarray]:
-        """The answer to each utterance, see `write_predictions`, without the embeddings.
+        """Read the answer to each utterance (see `write_predictions`), without the embeddings.
 
         Raises:
-            ValueError: If the predictions are not there any more.
+            ValueError: If the file of predictions is missing.
         """
         return read_predictions(self._predictions(split), WITHOUT_EMBEDDING)
 
     def embedding(self, split: str) -> dict[str, np.ndarray]:
-        """`id`, `consensus` and, in runs that kept them, `embedding (N, D)`.
+        """Read `id`, `consensus` and, if the run kept it, `embedding (N, D)`.
 
         Raises:
-            ValueError: If the predictions are not there any more.
+            ValueError: If the file of predictions is missing.
         """
         return read_predictions(self._predictions(split), ("id", "consensus", "embedding"))
 
     def has_predictions(self, split: str) -> bool:
-        """Whether the predictions on a split are still there."""
+        """Whether the file of predictions on a split exists."""
         return self.files.predictions_of(split).is_file()
 
     def _predictions(self, split: str) -> Path:
@@ -129,12 +127,12 @@ class FinishedRun:
 
     @property
     def dataset(self) -> str:
-        """The folder of the data set, as it was given to the run; "" where that is not known."""
+        """The folder of the data set, as given to the run; "" if it is not known."""
         return str(self.arguments.get("dataset", ""))
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """What was given to the run."""
+        """The arguments that were given to the run."""
         return self.files.read_arguments()
 
     @cached_property
@@ -150,19 +148,19 @@ class FinishedRun:
 
     @property
     def model_config(self) -> Path:
-        """`config.json` of the model, or of the model that an adapter belongs to; it may have been deleted."""
+        """`config.json` of the model, or of the model that an adapter belongs to; the file may have been deleted."""
         return (self.base_model or self.files.model) / "config.json"
 
 
 def find_runs(folder: Path, skip: frozenset[str] = frozenset()) -> tuple[list[FinishedRun], list[Path]]:
-    """Finished runs below a folder (or the folder itself), and folders of runs that were begun and not finished.
+    """Return the finished runs below a folder (or in it), and the folders of runs that are not finished.
 
     Args:
-        folder: Where to look.
-        skip: Names of folders in which no run is looked for.
+        folder: Where to search.
+        skip: Names of folders that are not searched.
 
     Raises:
-        ValueError: If there is no such folder, or a run's results cannot be read.
+        ValueError: If there is no such folder, or the results of a run cannot be read.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; give one with run folders below it.")

@@ -1,18 +1,18 @@
 """The names of a run's files, and how they are written: whole or not at all.
 
-A run folder holds, in the order in which a run writes them:
+A run folder holds these files, in the order in which a run writes them:
 
     arguments.yaml      the fields that were given to the run
-    data.json           which data it learns from: fingerprints, protocol, counts
+    data.json           the data that it learns from: fingerprints, protocol, counts
     environment.json    versions, commit and machine
-    reference.parquet   what the raters said of its training utterances; no trainer opens it
+    reference.parquet   the raters' votes on its training utterances; no trainer opens it
     base_model/         LoRA runs only: the model that the adapter belongs to
-    checkpoint-<step>/  what a stopped run goes on from
+    checkpoint-<step>/  the state from which an interrupted run resumes
     trajectory/         the label of every training utterance after each epoch
-    predictions/        the answer to every test utterance, one file a split
+    predictions/        the answer to every test utterance, one file per split
     model/              the trained model with its code, feature extractor, card and figures
-    results.json        every figure; written last, so a folder that has it is a finished run
-    train.log           what a study's process printed
+    results.json        every figure; it is written last, so a folder that has it is a finished run
+    train.log           the output of the process, in a study
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ CHECKPOINT = "checkpoint-"
 
 @contextmanager
 def whole(path: Path, shared: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; when the block ends without an error, that file becomes `path`.
+    """Yield a path beside `path` to write to; if the block ends without an error, rename it to `path`.
 
     Args:
-        path: File or folder that is to be there whole or not at all. Its folder is made.
+        path: File or folder that must exist whole or not at all. Its parent folder is made.
         shared: Whether other processes may write the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,9 @@ def write_whole(path: Path, text: str, shared: bool = False, sync: bool = False)
 
     Args:
         path: The file.
-        text: What it is to hold.
+        text: Its content.
         shared: As in `whole`.
-        sync: Whether to wait until the disk has it, so that not even a power cut leaves half of it.
+        sync: Whether to wait until the disk has it, so that even a power cut leaves no half file.
     """
     with whole(path, shared) as part, part.open("w", encoding="utf-8") as stream:
         stream.write(text)
@@ -64,7 +64,7 @@ def write_whole(path: Path, text: str, shared: bool = False, sync: bool = False)
 
 
 class RunFolder:
-    """The files of one run. Nothing is read or made until it is asked for.
+    """The files of one run. To make this object reads and writes nothing.
 
     Args:
         path: The run's `output_dir`.
@@ -92,17 +92,17 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a run has written its results here, which it does last."""
+        """Whether a run has written its results here, which come last."""
         return self.results.is_file()
 
     @property
     def parts(self) -> list[Path]:
-        """Folders inside a run folder: no other run folder is looked for in them."""
+        """Folders inside a run folder, which are not searched for other run folders."""
         return [self.base_model, self.trajectory, self.predictions, self.model]
 
     @property
     def recorded(self) -> list[Path]:
-        """All files that a card can be written from again, as far as they are there: everything but weights."""
+        """All existing files from which a card can be written again: everything but weights."""
         single = [self.arguments, self.data, self.environment, self.results, self.reference]
         single.append(self.model / "config.json")
         return sorted(
@@ -112,23 +112,23 @@ class RunFolder:
         )
 
     def predictions_of(self, split: str) -> Path:
-        """The predictions on one test split."""
+        """Return the file of the predictions on one test split."""
         return self.predictions / f"{split}.parquet"
 
     def labels_after(self, epoch: int) -> Path:
-        """The label trajectory's table of one epoch (1, 2, ...)."""
+        """Return the file of the label trajectory's table of one epoch (1, 2, ...)."""
         return self.trajectory / f"epoch_{epoch:04d}.parquet"
 
     def tensors_after(self, epoch: int) -> Path:
-        """What else a method keeps of one epoch (1, 2, ...), for example prototypes."""
+        """Return the file of a method's other tensors of one epoch (1, 2, ...), for example prototypes."""
         return self.trajectory / f"epoch_{epoch:04d}.safetensors"
 
     def epochs(self) -> list[int]:
-        """The epochs (1, 2, ...) of the label trajectory, as far as they are written."""
+        """Return the epochs (1, 2, ...) of the label trajectory that have been written."""
         return sorted(int(path.stem.removeprefix("epoch_")) for path in self.trajectory.glob("epoch_*.parquet"))
 
     def sibling(self, system: str) -> RunFolder:
-        """The run of another system on the same fold and seed, where a study has it (`<system>/<fold>/<seed>`)."""
+        """Return the run of another system on the same fold and seed, in a study (`<system>/<fold>/<seed>`)."""
         return RunFolder(self.path.parent.parent.parent / system / self.path.parent.name / self.path.name)
 
     def write_arguments(self, given: Mapping[str, Any]) -> None:
@@ -136,23 +136,23 @@ class RunFolder:
         write_whole(self.arguments, yaml.safe_dump(dict(given), sort_keys=False))
 
     def read_arguments(self) -> dict[str, Any]:
-        """The fields that were given to the run; empty where the file is not there."""
+        """Read the fields that were given to the run; empty if the file does not exist."""
         return dict(yaml.safe_load(self.arguments.read_text()) or {}) if self.is_begun else {}
 
     def write_data(self, data: Mapping[str, Any]) -> None:
-        """Write down which data the run learns from."""
+        """Write the description of the data that the run learns from."""
         write_whole(self.data, json.dumps(data, indent=1))
 
     def read_data(self) -> dict[str, Any] | None:
-        """Which data the run learns from; None where the file is not there."""
+        """Read the description of the data that the run learns from; None if the file does not exist."""
         return json.loads(self.data.read_text()) if self.data.is_file() else None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Write down versions, commit and machine."""
+        """Write versions, commit and machine."""
         write_whole(self.environment, json.dumps(environment, indent=1))
 
     def read_environment(self) -> dict[str, Any]:
-        """Versions, commit and machine, as they were when the run began or last went on."""
+        """Read versions, commit and machine of the run's start or last resume."""
         return json.loads(self.environment.read_text())
 
     def write_results(self, results: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ class RunFolder:
         write_whole(self.results, json.dumps(results, indent=1))
 
     def read_results(self) -> dict[str, Any]:
-        """The content of `results.json`.
+        """Read `results.json`.
 
         Raises:
             FileNotFoundError: If the run is not finished.

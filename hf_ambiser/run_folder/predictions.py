@@ -1,4 +1,4 @@
-"""The answers of a run to the utterances of one test split, beside what the raters said."""
+"""The answers of a run to the utterances of one test split, beside the raters' votes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def write_predictions(
     consensus: np.ndarray,
     embedding: np.ndarray | None = None,
 ) -> Path:
-    """Write one row an utterance.
+    """Write one row per utterance.
 
     Args:
-        path: Parquet file, as `RunFolder.predictions_of` names it.
+        path: Parquet file, named by `RunFolder.predictions_of`.
         ids: N names.
         speakers: N names.
         probabilities: `(N, K)`, each row sums to 1.
         votes: `(N, K)` counts.
         consensus: `(N,)` class of the raters' consensus, or -1.
-        embedding: `(N, D)`, stored as float32; None where it is not kept.
+        embedding: `(N, D)`, stored as float32; None: not stored.
     """
     columns: dict[str, Any] = {
         "id": list(ids),
@@ -47,5 +47,5 @@ def write_predictions(
 
 
 def read_predictions(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Inverse of `write_predictions`; with `names` only these columns, as far as the file has them."""
+    """Read what `write_predictions` wrote; with `names`, only those of these columns that the file has."""
     return read_columns(path, names)

@@ -1,4 +1,4 @@
-"""What the raters said of a run's training utterances: the answer sheet, which no trainer opens."""
+"""The raters' votes on a run's training utterances: the answer sheet, which no trainer opens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("id", "reference_votes", "reference_label", "true_distribution")
 
 
 def write_reference(run: Path, table: pa.Table) -> Path:
-    """Write the columns `COLUMNS`, one row a training utterance or a segment of one."""
+    """Write the columns `COLUMNS`, one row per training utterance or segment of one."""
     path = RunFolder(run).reference
     with whole(path) as part:
         pq.write_table(table, part)
@@ -23,7 +23,7 @@ def write_reference(run: Path, table: pa.Table) -> Path:
 
 
 def read_reference(run: Path) -> dict[str, np.ndarray]:
-    """What the raters said of the training utterances: columns of `reference.parquet`, and `row`: id -> row."""
+    """Read the raters' votes on the training utterances: the columns of `reference.parquet`, and `row`: id -> row."""
     table = pq.read_table(RunFolder(run).reference).to_pydict()
     return {
         "reference_votes": np.array(table["reference_votes"], dtype=np.float64),

@@ -1,4 +1,4 @@
-"""The label trajectory: what every training utterance's label was after each epoch."""
+"""The label trajectory: the label of every training utterance after each epoch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hf_ambiser.run_folder.layout import RunFolder, whole
 def write_trajectory(
     run: Path, epoch: int, columns: Mapping[str, np.ndarray | Sequence[str]], tensors: Mapping[str, np.ndarray]
 ) -> Path:
-    """Write the labels after one epoch: one row an utterance.
+    """Write the labels after one epoch, one row per utterance.
 
     Args:
         run: The run folder.
         epoch: The epoch that has ended, from 1.
-        columns: `id (N,)`; `observed (N, K)`, what the raters said (zeros where the label was not given);
-            `target (N, K)`, what was trained on last; `weight (N,)`, how much it counted; and the method's own.
-        tensors: What else the method keeps of an epoch; written beside the table, and nothing where it is empty.
+        columns: `id (N,)`; `observed (N, K)`, the raters' label (zeros if it was hidden from the run);
+            `target (N, K)`, the last target; `weight (N,)`, its weight in the loss; and columns of the method.
+        tensors: Further tensors of the method; written beside the table if there are any.
     """
     folder = RunFolder(run)
     if tensors:
@@ -32,12 +32,12 @@ def write_trajectory(
 
 
 def trajectory_epochs(run: Path) -> list[int]:
-    """Epochs (1, 2, ...) that have been written."""
+    """Return the epochs (1, 2, ...) that have been written."""
     return RunFolder(run).epochs()
 
 
 def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
-    """Columns of one epoch: `id (N,)`, `observed (N, K)`, `target (N, K)`, `weight (N,)` and the method's own.
+    """Read the columns of one epoch: `id (N,)`, `observed (N, K)`, `target (N, K)`, `weight (N,)`, the method's own.
 
     Raises:
         FileNotFoundError: If that epoch was not written.
@@ -49,12 +49,12 @@ def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
 
 
 def read_last(run: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Columns and tensors of the last epoch that was written; two empty ones where none was."""
+    """Read the columns and tensors of the last epoch that was written; both are empty if there is none."""
     epochs = trajectory_epochs(run)
     return (read_trajectory(run, epochs[-1]), read_tensors(run, epochs[-1])) if epochs else ({}, {})
 
 
 def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:
-    """The method's other tensors of one epoch; empty where it has none."""
+    """Read the method's other tensors of one epoch; empty if it has none."""
     path = RunFolder(run).tensors_after(epoch)
     return load_file(path) if path.is_file() else {}

@@ -1,1 +1,1 @@
-"""One run from its arguments to its folder, several of them side by side, and what is read off them."""
+"""One run, from its arguments to its run folder, its scores and its publication."""

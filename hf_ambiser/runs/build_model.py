@@ -1,4 +1,4 @@
-"""A run's model and feature extractor, from its arguments."""
+"""Makes a run's model and feature extractor from its arguments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hf_ambiser.training.model_arguments import ModelArguments
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
-    """Model and feature extractor: a pretrained encoder or one from scratch, frozen in part, or with LoRA.
+    """Return model and feature extractor: a pretrained encoder or one from scratch, partly frozen, or with LoRA.
 
     With LoRA the model without adapter is saved to `base`.
 
     Raises:
-        ValueError: If a field is not one of the configuration's, or there is no such encoder.
+        ValueError: If the configuration does not have a field, or there is no such encoder.
     """
     model_class = load_family(arguments.model_family or family)
     names = dict(enumerate(classes))
@@ -34,8 +34,8 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             )
         except OSError as error:
             raise ValueError(
-                f"encoder={arguments.encoder!r} cannot be loaded: it is no folder with a model, and no model of the"
-                f" Hub that can be reached from here. Give either. ({str(error).splitlines()[0]})"
+                f"encoder={arguments.encoder!r} cannot be loaded: it is neither a folder with a model nor a Hub model"
+                f" that can be reached from here. Give one of them. ({str(error).splitlines()[0]})"
             ) from error
     else:
         config = model_class.config_class(
@@ -45,7 +45,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             **model_fields,
         )
         model = model_class(config)
-    # Which class these are of is known only now: that of the encoder.
+    # These fields can be checked only now, because the encoder decides the class of their configuration.
     _check_known("encoder_fields", encoder_fields, type(getattr(model.config, "encoder_config", model.config)))
     extractor = model.make_feature_extractor(arguments.encoder)
     if arguments.freeze == "feature_encoder":
@@ -60,10 +60,10 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
 
 
 def _check_known(what: str, given: Mapping[str, Any], config_class: type) -> None:
-    """Refuse fields that a configuration does not have: transformers would keep them, and change nothing.
+    """Refuse fields that a configuration does not have: transformers would keep them without any effect.
 
     Raises:
-        ValueError: If there is one; the message names the nearest.
+        ValueError: If there is one; the message names the nearest field.
     """
     more = getattr(config_class, "attribute_map", {}).keys() | {"model_type", "attn_implementation"}
     known = vars(config_class()).keys() | more
@@ -77,7 +77,7 @@ def _check_known(what: str, given: Mapping[str, Any], config_class: type) -> Non
 def _with_lora(model: Any, fields: dict[str, Any], base: Path) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    # What is not the encoder is saved whole, for an adapter of it would lose what is no weight (prototypes).
+    # Save the head in full (`modules_to_save`): LoRA would drop its buffers, such as the prototypes.
     fields = {"target_modules": model.lora_target_modules(), "modules_to_save": model.lora_modules_to_save, **fields}
-    model.name_or_path = str(base)  # what peft writes down as the adapter's base
+    model.name_or_path = str(base)  # peft records this as the adapter's base
     return get_peft_model(model, LoraConfig(**fields))

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, commit, machine."""
+"""The environment of a result: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ _PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "p
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, the package's git commit and whether it was changed, processor, threads and accelerator."""
+    """Return versions, the package's git commit and whether it was changed, processor, threads and accelerator."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
+    # An installed package may lie inside somebody else's repository, whose commit says nothing about it.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
     return {
         "python": platform.python_version(),
         "versions": versions,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _git("rev-parse", "HEAD") if ours else None,
+        "dirty": ours and bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -34,7 +36,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command in the package's own folder; None outside a checkout."""
+    """Return the output of a git command in the package's own folder; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)

@@ -1,4 +1,4 @@
-"""The arguments of a trainer that was made in Python, as its card and its run folder show them."""
+"""Reads the arguments of a trainer that was made in Python, for its card and its run folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARING = ("hub_", "push_to_hub")
 
 
 def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields for `RunArguments.from_mapping` that describe a trainer: method, data, model, and changed arguments.
+    """Return fields for `RunArguments.from_mapping` that describe a trainer: method, data, model, changed arguments.
 
     The command makes the same run of them, if `transformers.set_seed(seed)` came before the model was made: it is the
     first thing that the command does.
@@ -59,7 +59,7 @@ def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any
 
 
 def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
-    """Family, encoder, changed fields, what is frozen and the adapter, as far as a model still shows them."""
+    """Return family, encoder, changed fields, frozen part and adapter, as far as the model shows them."""
     model = trainer.bare_model()
     found: dict[str, Any] = {}
     family = family_of(model.config)

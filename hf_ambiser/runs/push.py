@@ -1,7 +1,7 @@
-"""A finished run as what is published: weights, code, feature extractor, card, results, figures.
+"""Publishes a finished run: weights, code, feature extractor, card, results, figures.
 
-Whole models go into one repository. Of a LoRA run the adapter goes there alone, and the model it belongs to into a
-repository of its own, which other adapters of that model can share.
+A whole model goes into one repository. Of a LoRA run, only the adapter goes there. The model that it belongs to goes
+into a second repository, which other adapters of that model can share.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
 from hf_ambiser.run_folder.layout import ARGUMENTS, FIGURES, RESULTS
 
 
-# What an earlier push may have written; other files in a repository are somebody else's and stay.
+# Files that an earlier push may have written. All other files of a repository belong to others and stay.
 _OWNED = re.compile(
     r"(adapter_)?(model|config)[\w.-]*\.(safetensors|json)|preprocessor_config\.json|results\.json|arguments\.yaml"
     rf"|{FIGURES}/[\w.-]+\.png|\w+\.py"
@@ -28,21 +28,23 @@ _WEIGHTS = ("config.json", "model*.safetensors", "model.safetensors.index.json",
 _ADAPTER = ("adapter_model.safetensors", "preprocessor_config.json")
 
 
-def push_run(run: Path, repo_id: str, options: PushOptions | None = None, base: str | None = None) -> list[Pushed]:
-    """Publish a finished run; see `hub.push.push` for the errors.
+def push_run(
+    run: Path | str, repo_id: str, options: PushOptions | None = None, base: str | None = None
+) -> list[Pushed]:
+    """Publish a finished run; see `hub.push.push` for further errors.
 
     Args:
         run: The run folder.
         repo_id: `<account>/<name>`.
-        options: How.
-        base: For a LoRA run, the repository of the model its adapter belongs to; `<repo_id>-base` by default. What is
-            there already is not sent again.
+        options: How to push.
+        base: For a LoRA run, the repository of the model that its adapter belongs to; the default is
+            `<repo_id>-base`. Files that it has already are not sent again.
 
     Returns:
-        What was pushed: the base of an adapter first, so that no adapter ever names a base that is not there.
+        The pushes. The base of an adapter comes first, so that no adapter ever names a base that does not exist.
 
     Raises:
-        ValueError: If the run never finished.
+        ValueError: If the run is not finished.
     """
     facts = read_facts(Path(run))
     if facts.run.base_model is None:
@@ -54,13 +56,13 @@ def push_run(run: Path, repo_id: str, options: PushOptions | None = None, base: 
 
 
 def publication(facts: Facts, base: Address | None = None) -> Publication:
-    """The model, or the adapter alone, whose base is at `base`."""
+    """Return what to publish: the model or, if `base` is given, the adapter alone."""
     figures = draw_figures(facts)
     files: dict[str, Path | bytes] = {}
     for pattern in _WEIGHTS if base is None else _ADAPTER:
         files |= {path.name: path for path in sorted(facts.files.model.glob(pattern))}
     if base is not None:
-        # The adapter as trained names a folder of this machine.
+        # Replace the base, because the adapter in the run folder names a folder of this machine.
         adapter = {**(facts.adapter or {}), "base_model_name_or_path": base.name, "revision": base.revision}
         files["adapter_config.json"] = _json(adapter)
     files |= {f"{FIGURES}/{name}": facts.files.figures / name for name in figures}
@@ -77,7 +79,7 @@ def publication(facts: Facts, base: Address | None = None) -> Publication:
 
 
 def base_publication(facts: Facts) -> Publication:
-    """The model that a LoRA run's adapter belongs to: its encoder, code and untrained head."""
+    """Return the model that a LoRA run's adapter belongs to: its encoder, code and untrained head."""
     assert facts.run.base_model is not None
     files: dict[str, Path | bytes] = {}
     for pattern in _WEIGHTS:
@@ -93,7 +95,7 @@ def base_publication(facts: Facts) -> Publication:
 
 
 def _results(facts: Facts) -> dict:
-    """`results.json`, without the ids of utterances of a corpus whose ratings may not be passed on."""
+    """Return `results.json`, without utterance ids if the ratings of the corpus may not be redistributed."""
     data = dict(facts.data)
     if facts.corpus is None or not facts.corpus.REDISTRIBUTABLE:
         data["left_out_ids"] = []
@@ -101,7 +103,7 @@ def _results(facts: Facts) -> dict:
 
 
 def _arguments(facts: Facts) -> bytes:
-    """The arguments as given, for `train.py --config`, without places on this machine."""
+    """Return the given arguments as a config for training, without paths of this machine."""
     head = "# Add --dataset (what a dataset script made) and --output_dir.\n"
     return (head + yaml.safe_dump(facts.given, sort_keys=False)).encode()
 

@@ -1,7 +1,7 @@
-"""One run from its arguments to its run folder: data, model, trainer, training, scores.
+"""One run, from its arguments to its run folder: data, model, trainer, training, scores.
 
-`hf_ambiser.run_folder.layout` says what a run folder holds. A run of the command line is `run`; whoever has trained a
-trainer in Python writes the same folder with `save_run`.
+`hf_ambiser.run_folder.layout` lists the files of a run folder. The command line calls `run`; a Python user who has
+trained a trainer writes the same folder with `save_run`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pyarrow as pa
 from transformers import set_seed
 
 from hf_ambiser.cards import write_card
-from hf_ambiser.data.card import REPLACED
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
+from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
@@ -33,7 +33,7 @@ from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.dataset import EvaluationSet, describe
 from hf_ambiser.training.distributed import rank
-from hf_ambiser.training.preparation import frames_once, is_split, test_sets
+from hf_ambiser.training.preparation import frames_once, is_split
 from hf_ambiser.training.trainer import AmbiSERTrainer
 from hf_ambiser.training.validation import score
 
@@ -43,7 +43,7 @@ _PLACES = ("dataset", "output_dir")
 
 
 def run(arguments: RunArguments) -> dict[str, Any]:
-    """Train and score one run; a run that was stopped goes on, a finished one is only read.
+    """Train and score one run; resume it if it was interrupted, and only read its results if it is finished.
 
     Returns:
         The content of `results.json`.
@@ -54,7 +54,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     folder = RunFolder(str(arguments.training.output_dir))
     check_folder(folder.path, arguments.given)
     if folder.is_finished:
-        logger.info("%s is finished; nothing to do. Its results are returned.", folder.path)
+        logger.info("%s is finished, so its results are returned.", folder.path)
         if rank() == 0 and not folder.card.is_file():
             write_card(folder.path)  # the run was killed between its results and its card
         return folder.read_results()
@@ -64,7 +64,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     use_one_bar(trainer)
     last = checkpoints.last_complete(folder.path)
     if last is not None:
-        logger.info("going on from %s.", last)
+        logger.info("resuming from %s.", last)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return finish(trainer, tests, arguments.system)
 
@@ -77,14 +77,14 @@ def save_run(
 ) -> dict[str, Any]:
     """Score a trained trainer on test splits and write its run folder: model, predictions, results, card.
 
-    The folder is the trainer's `output_dir`. `hf-ambiser report`, `card`, `push` and `push_run` take it as they take
-    one of the command line.
+    The folder is the trainer's `output_dir`. `hf-ambiser report`, `card`, `push` and `push_run` accept it like a run
+    of the command line.
 
     Args:
-        trainer: A trainer whose `train()` has ended in this process, on splits of `load_split`.
-        tests: Test splits by name, as `load_split` gives them.
-        system: What the run is called in tables; the method's name by default.
-        given: What the card shows as its arguments; by default those of the trainer that differ from their defaults.
+        trainer: A trainer of splits from `load_split` whose `train()` has ended in this process.
+        tests: Test splits from `load_split`, by name.
+        system: Name of the run in tables; the default is the method's name.
+        given: Arguments to show on the card; the default is those of the trainer that differ from their defaults.
 
     Returns:
         The content of `results.json`.
@@ -94,7 +94,7 @@ def save_run(
             configuration, or its folder holds another run.
     """
     if not trainer.training_metrics:
-        raise ValueError("save_run writes down a training, and this trainer has not trained yet: call train() first.")
+        raise ValueError("save_run needs a trained trainer, and this one has not trained yet: call train() first.")
     describe_data(trainer)  # says first what is wrong with its data
     _check_tests(trainer, tests)
     given = dict(given_by(trainer, tests) if given is None else given)
@@ -102,7 +102,7 @@ def save_run(
     check_folder(folder.path, given)
     begin(trainer, given)
     keep_base_of(trainer, folder.base_model)
-    return finish(trainer, test_sets(tests, trainer), system or trainer.name)
+    return finish(trainer, trainer.test_sets(tests), system or trainer.name)
 
 
 def _check_tests(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> None:
@@ -123,36 +123,36 @@ def _check_tests(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> None:
 
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
-    """Trainer and test sets of a run."""
+    """Return the trainer and the test sets of a run."""
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)
     classes = read_dataset_info(data.dataset)["classes"]
-    # The seed is set before the model is made: its initial weights are part of a run's seed.
+    # Set the seed before the model is made, because it also decides the initial weights.
     set_seed(training.seed)
     base = RunFolder(str(training.output_dir)).base_model
     model, extractor = build_model(arguments.model, method.model_family, classes, base)
-    # Added where all folds' clips are loaded at once; a trainer would add them to one split at a time.
+    # Add frames here, to the utterances of all folds at once; a trainer would add them to one split at a time.
     add = frames_once(method, training, model, extractor)
-    # The other ranks find what the first one has computed.
+    # The first rank computes; the other ranks read its cache.
     with training.main_process_first(desc="data sets and features"):
         labelled = _join(data, data.train_splits, add)
         ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
         validation = _load(data, data.validation_split, add) if data.validation_split else None
         tests = {name: _load(data, name, add) for name in data.test_splits}
     trainer = method(model, training, labelled, validation, feature_extractor=extractor, ambiguous_dataset=ambiguous)
-    return trainer, test_sets(tests, trainer)
+    return trainer, trainer.test_sets(tests)
 
 
 def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
-    """Write what a run folder says before training: arguments, data, environment, the raters' answers.
+    """Write the files of a run folder that come before training: arguments, data, environment, raters' votes.
 
     Args:
         trainer: The run's trainer.
         given: The fields that were given to the run.
-        revealed: Splits whose hidden labels were asked for; by default those of the training splits.
+        revealed: Splits whose hidden labels were requested; the default is those among the training splits.
 
     Raises:
-        ValueError: If the folder was made with other data.
+        ValueError: If the folder belongs to a run on other data.
     """
     folder = RunFolder(str(trainer.args.output_dir))
     data, environment = describe_data(trainer, revealed), describe_environment()
@@ -168,7 +168,7 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
 
 
 def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: str) -> dict[str, Any]:
-    """Score a trained run and write the rest of its folder, the results last; they are returned."""
+    """Score a trained run and write the rest of its folder, with the results last; return the results."""
     folder = RunFolder(str(trainer.args.output_dir))
     results = {
         "system": system,
@@ -179,17 +179,17 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"},
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.training_log,
-        # A name: results are compared and published elsewhere, where this machine's paths say nothing.
+        # Only the name, because a path of this machine has no meaning where results are compared and published.
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),
         "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
     }
     trainer.save_model(str(folder.model))
     if trainer.is_world_process_zero():
-        # A pickle that loading does not need, and a card that peft writes about nothing.
+        # Loading does not need this pickle, and the card that peft writes is empty.
         (folder.model / "training_args.bin").unlink(missing_ok=True)
         folder.card.unlink(missing_ok=True)
-        # Written last and whole: a folder with results is a finished run. Its card is made from it.
+        # The results are written last and whole, because they mark a finished run; the card is made from them.
         folder.write_results(results)
         write_card(folder.path)
     trainer.accelerator.wait_for_everyone()
@@ -197,11 +197,11 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
 
 
 def score_splits(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], folder: RunFolder) -> dict[str, Any]:
-    """Figures of every test split; predictions are written beside them, so that runs can be compared clip by clip."""
+    """Return the figures of every test split; write predictions, too, so that runs can be compared by utterance."""
     classes = list(trainer.bare_model().config.id2label.values())
     scores = {}
     for name, data in tests.items():
-        # Nothing to ignore: the embedding comes along, for a report to draw.
+        # Ignore no output, so that the embedding is kept for figures in a report.
         logits, embedding = trainer.predict(data, ignore_keys=[]).predictions
         scores[name] = score(logits, data.votes, data.consensus, classes, data.agreement)
         if trainer.is_world_process_zero():
@@ -214,7 +214,7 @@ def _load(data: DataArguments, split: str, add: Callable[[Any], Any] | None = No
 
 
 def _join(data: DataArguments, splits: list[str], add: Callable[[Any], Any] | None) -> Any:
-    """Several splits as one; their columns are alike."""
+    """Return several splits as one; they have the same columns."""
     from datasets import concatenate_datasets
 
     if not splits:
@@ -224,18 +224,18 @@ def _join(data: DataArguments, splits: list[str], add: Callable[[Any], Any] | No
 
 
 def describe_data(trainer: AmbiSERTrainer, revealed: list[str] | None = None) -> dict[str, Any]:
-    """What a run is trained on: fingerprints, protocol, counts, and whose hidden labels were revealed.
+    """Describe what a run is trained on: fingerprints, protocol, counts, and splits whose hidden labels were revealed.
 
     Raises:
-        ValueError: If the training data does not come from `load_split`, or from more than one configuration.
+        ValueError: If the training data does not come from `load_split`, or comes from more than one configuration.
     """
     labelled, ambiguous = trainer.data.labelled_sources, trainer.data.ambiguous_sources
     configs = {(source.dataset, source.config) for source in (*labelled, *ambiguous)}
     if not labelled or len(configs) != 1:
         found = f"splits of {sorted(configs)}" if configs else "splits that `load_split` did not load"
         raise ValueError(
-            f"a run learns from the splits of one configuration of a built data set; this trainer has {found}. Give"
-            " it what load_split(folder, config, split) returns."
+            f"a run learns from splits of one configuration of one built data set; this trainer has {found}. Give it"
+            " splits from load_split(folder, config, split)."
         )
     if revealed is None:
         revealed = [source.split for source in (*labelled, *ambiguous) if source.revealed]
@@ -250,9 +250,9 @@ def describe_data(trainer: AmbiSERTrainer, revealed: list[str] | None = None) ->
 
 
 def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
-    """What the data is, from the data set's report alone: nothing is loaded."""
+    """Describe the data by the data set's build report alone, without loading it."""
     if not dataset:
-        raise ValueError("a run needs `dataset`: the folder that a dataset script made.")
+        raise ValueError("a run needs `dataset`: the folder of a built data set (`hf-ambiser build` makes one).")
     info = read_dataset_info(dataset)
     config = dataset_config(info, dataset, name)
     family, fold = split_family(name)
@@ -268,23 +268,23 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
-        **({REPLACED: info[REPLACED]} if REPLACED in info else {}),
+        **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
     }
 
 
 def _check_data(folder: RunFolder, data: dict[str, Any]) -> None:
-    """A run goes on with the data it began with: rows of its label table are utterances."""
+    """Check that a run resumes with the same data, because the rows of its label table are its utterances."""
     before = folder.read_data() or data
     changed = sorted(name for name in data if before.get(name) != data[name])
     if changed:
         raise ValueError(
-            f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built anew. Give"
+            f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built again. Give"
             " another output_dir, or delete that folder."
         )
 
 
 def _reference(trainer: AmbiSERTrainer) -> pa.Table:
-    """The raters' answer to every training utterance, and so to its segments; the trainer never opens this file."""
+    """Return the raters' votes on every training utterance and its segments; the trainer never opens this file."""
     sources: list[SplitSource] = [*trainer.data.labelled_sources, *trainer.data.ambiguous_sources]
     splits = [load_split(source.dataset, source.config, source.split, source.revealed) for source in sources]
     table = pa.concat_tables([split.select_columns(list(COLUMNS)).with_format("arrow")[:] for split in splits])
@@ -297,10 +297,10 @@ def _reference(trainer: AmbiSERTrainer) -> pa.Table:
 
 
 def check_folder(path: Path, given: Mapping[str, Any]) -> None:
-    """Check that a run folder, if it is one already, belongs to the run with these fields and their data.
+    """Check that an existing run folder belongs to the run with these fields and this data.
 
     Raises:
-        ValueError: If its arguments or its data were others, or the data set is not there.
+        ValueError: If the folder has other arguments or other data, or there is no such data set.
     """
     folder, defaults = RunFolder(path), DataArguments()
     dataset = given.get("dataset", defaults.dataset)
@@ -308,7 +308,7 @@ def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     if not folder.is_begun:
         return
     before = folder.read_arguments()
-    # Where folder and data set lie does not matter, so that both may be moved; what the data is was checked.
+    # The places of folder and data set are not compared, so that both may be moved; the data itself was checked.
     changed = sorted(k for k in {**before, **given} if k not in _PLACES and before.get(k) != given.get(k))
     if changed:
         raise ValueError(

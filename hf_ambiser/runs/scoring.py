@@ -9,16 +9,16 @@ import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.run_folder.predictions import write_predictions
-from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
-    """Model in evaluation mode, feature extractor, clips and `read_dataset_info` of a split.
+    """Return model in evaluation mode, feature extractor, utterances and `read_dataset_info` of a split.
 
     Raises:
-        ValueError: If the split is unknown, or the model's classes are not the data set's, in the same order.
+        ValueError: If the split is unknown, or the model's classes are not those of the data set in the same order.
     """
     from transformers import AutoFeatureExtractor
 
@@ -28,17 +28,18 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if classes != info["classes"]:
         raise ValueError(
-            f"{model} answers {classes}, but {dataset} has the classes {info['classes']} (order matters)."
+            f"{model} has the classes {classes}, but {dataset} has {info['classes']}; they must be the same, in the"
+            " same order. Build the data set with the policy that the model was trained with."
         )
     return loaded.eval(), AutoFeatureExtractor.from_pretrained(model), data, info
 
 
 def load_model(model: str, classes: list[str] | None = None) -> Any:
-    """A trained model from its folder or Hub name; an adapter is merged into the model it belongs to.
+    """Load a trained model from its folder or Hub name; an adapter is merged into the model that it belongs to.
 
     Args:
         model: Folder or name.
-        classes: What an adapter's model answers; None: what the base model says it does.
+        classes: Class names of an adapter's model; None: those of its base model.
 
     Raises:
         ValueError: If there is no such model, or an adapter does not name its base.
@@ -52,27 +53,30 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
 
         base = PeftConfig.from_pretrained(model).base_model_name_or_path
         if not base:
-            raise ValueError(f"{model} is an adapter that does not say which model it belongs to.")
+            raise ValueError(
+                f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
+                " adapter_config.json."
+            )
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
         whole = AutoModelForAudioClassification.from_pretrained(base, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except OSError as error:
         raise ValueError(
-            f"model {model!r} cannot be loaded: it is no folder with a trained model (a finished run writes"
-            f" <output_dir>/model), and no model of the Hub that can be reached from here."
+            f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"
+            " be reached from here. Give one of them; a finished run writes <output_dir>/model."
         ) from error
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:
-    """`(N, K)` float32 logits of all clips in their order; batches hold clips of similar length."""
+    """Return `(N, K)` float32 logits of all utterances in their order; a batch holds utterances of similar length."""
     import torch
     from tqdm import tqdm
 
-    collate = ClipCollator(feature_extractor)
+    collate = UtteranceCollator(feature_extractor)
     order = np.argsort(data.durations, kind="stable")
     logits = np.zeros((len(data), model.config.num_labels), dtype=np.float32)
     device = next(model.parameters()).device
-    with torch.no_grad(), tqdm(total=len(data), unit="clip") as bar:
+    with torch.no_grad(), tqdm(total=len(data), unit="utterance") as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = collate([data[int(i)] for i in rows])
@@ -83,7 +87,7 @@ def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batc
 
 
 def save_predictions(path: Path, data: EvaluationSet, logits: np.ndarray, embedding: np.ndarray | None = None) -> Path:
-    """Write what a model answered to a split, beside what the raters said; see `write_predictions`.
+    """Write a model's answers to a split, beside the raters' votes; see `write_predictions`.
 
     Args:
         path: Parquet file.

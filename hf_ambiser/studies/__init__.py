@@ -1,1 +1,1 @@
-"""Many runs: a plan, its cells, the processes that run them, and the time that they take."""
+"""Many runs: a plan, its cells, the processes that run them, and the time they take."""

@@ -1,16 +1,16 @@
-"""Who works on a cell of a study: one small file an attempt, made by whoever takes the cell, touched while it works.
+"""Attempts at the cells of a study: small files that say which process works on which cell.
 
-Several processes and machines share a study's folder, any of them may be killed at any moment, and no cell may be
-worked on twice at a time or lost. A cell's attempts are files `00001.json`, `00002.json` ... in a folder of its own.
-Taking the cell is creating the next number, which the file system grants to one process only (`O_EXCL`); it may be
-done when the last attempt has ended or its holder is dead. Files are never deleted and numbers never used again, so
-whoever looked a moment ago and acts now collides with whoever was faster, and no lock has to be broken: the race that
-a deleted or renamed lock file has does not exist. What is left behind is the history: who ran which cell, when, and
-how it ended.
+Several processes and machines share a study's folder. Any of them may be killed at any moment, but no cell may be lost
+or be run twice at the same time. Each cell has a folder with one file per attempt, `00001.json`, `00002.json` ... A
+process takes a cell by creating the file with the next number, which the file system allows only one process
+(`O_EXCL`). It may do so when the last attempt has ended or its holder is dead. While it works, it touches the file.
+Files are never deleted and numbers never used again. So a process that acts on an old view of the folder collides with
+the faster one, and there is no lock file to delete or rename, which would be a race. The files remain as a history:
+who ran which cell, when, and how it ended.
 
-A holder on this machine is dead when its process is gone. One elsewhere is dead when its file has not been touched for
-`STALE` seconds by the clock of the file system, which all machines that share it have in common. A holder that was
-only suspended for so long finds the next attempt when it wakes, and ends itself.
+A holder on this machine is dead when its process is gone. A holder on another machine is dead when its file has not
+been touched for `STALE` seconds, by the clock of the file system, which all machines share. A holder that was only
+suspended for so long finds the next attempt when it wakes up, and ends itself.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Attempt:
 
     Args:
         number: From 1.
-        host: Machine and process space, as `this_host`.
+        host: Machine and process space, from `this_host`.
         pid: Process that holds it.
-        born: What tells the process from a later one with the same number.
+        born: Birth time of the process, which separates it from a later one with the same pid.
         started: Seconds since the epoch.
-        outcome: None while it goes on, else `finished`, `failed` or `interrupted`.
-        error: Of a failed one, one line.
-        touched: Last sign of life, by the file system's clock. Not stored.
+        outcome: None while it is running, else `finished`, `failed` or `interrupted`.
+        error: One line, if it failed.
+        touched: Last sign of life, by the file system's clock; not stored.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long it worked, as far as is known."""
+        """Seconds from its start to its last sign of life."""
         return max(self.touched - self.started, 0.0)
 
 
@@ -68,8 +68,8 @@ class Attempts:
     """The attempts at one cell.
 
     Args:
-        folder: Where they are; made when the cell is first taken.
-        stale: Seconds without a sign of life after which a holder on another machine is dead.
+        folder: Folder of the files; it is made when the cell is first taken.
+        stale: A holder on another machine is dead after this many seconds without a sign of life.
     """
 
     def __init__(self, folder: Path, stale: float = STALE) -> None:
@@ -77,17 +77,17 @@ class Attempts:
         self.stale = stale
 
     def all(self) -> list[Attempt]:
-        """All attempts so far, the last one last."""
+        """Return all attempts so far, in order."""
         numbers = sorted(int(path.stem) for path in self.folder.glob("*.json"))
         return [self._read(number) for number in numbers]
 
     def last(self) -> Attempt | None:
-        """The last attempt, the only one that may be going on."""
+        """Return the last attempt, the only one that may still be running."""
         numbers = [int(path.stem) for path in self.folder.glob("*.json")]
         return self._read(max(numbers)) if numbers else None
 
     def is_held(self, attempt: Attempt | None) -> bool:
-        """Whether somebody works on the cell, `attempt` being its last one."""
+        """Whether a process works on the cell, given its last attempt."""
         if attempt is None or attempt.outcome is not None:
             return False
         if self.is_here(attempt):
@@ -95,11 +95,11 @@ class Attempts:
         return file_clock(self.folder) - attempt.touched < self.stale
 
     def is_here(self, attempt: Attempt) -> bool:
-        """Whether its holder is (or was) on this machine, where one can see whether it lives."""
+        """Whether its holder is (or was) on this machine, so that its process can be checked."""
         return attempt.host == this_host()
 
     def take(self) -> Attempt | None:
-        """A new attempt, held by this process; None if somebody else holds the cell or was faster."""
+        """Return a new attempt, held by this process; None if another process holds the cell or was faster."""
         last = self.last()
         if self.is_held(last):
             return None
@@ -116,17 +116,17 @@ class Attempts:
         return mine
 
     def end(self, attempt: Attempt, outcome: str, error: str = "") -> None:
-        """Write down how an attempt ended; the cell is free again."""
+        """Record how an attempt ended; after that the cell is free."""
         write_whole(self._path(attempt.number), _text(attempt, outcome=outcome, error=error))
 
     @contextlib.contextmanager
     def alive(
         self, attempt: Attempt, beat: float = BEAT, orphaned: Callable[[], bool] = lambda: False
     ) -> Iterator[None]:
-        """Touch the attempt's file while the body works.
+        """Touch the attempt's file while the body runs.
 
-        The whole process ends, at once and without cleaning up, when the cell was taken from it or `orphaned()` says
-        that whoever started it is gone.
+        The whole process ends immediately, without cleaning up, when another process has taken the cell or when
+        `orphaned()` says that the process that started it is gone.
         """
         done = threading.Event()
 
@@ -139,9 +139,9 @@ class Attempts:
                     if time.monotonic() - touched >= beat:
                         os.utime(self._path(attempt.number))
                         touched = time.monotonic()
-                except OSError:  # a file system may be away for a moment
+                except OSError:  # a file system may be unavailable for a moment
                     if time.monotonic() - touched >= self.stale:
-                        os._exit(1)  # by now others take this process for dead
+                        os._exit(1)  # other machines now consider this process dead
 
         thread = threading.Thread(target=watch, daemon=True, name="heartbeat")
         thread.start()
@@ -159,7 +159,7 @@ class Attempts:
         try:
             content = json.loads(path.read_text())
         except ValueError:
-            # Created, not yet written: its holder writes it now, or was killed just then. Signs of life tell.
+            # The file is empty: its holder is writing it now, or was killed before that. Signs of life decide.
             content = {"number": number}
         return Attempt(**content, touched=path.stat().st_mtime)
 
@@ -171,7 +171,7 @@ def _text(attempt: Attempt, **changes: str) -> str:
 
 
 def file_clock(folder: Path) -> float:
-    """The time by the clock that gives files of this folder their times; machines' own clocks differ."""
+    """Return the time by the clock of the file system; the clocks of machines differ."""
     path = folder / ".clock"
     folder.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -179,7 +179,7 @@ def file_clock(folder: Path) -> float:
 
 
 def this_host() -> str:
-    """What two processes have in common that can see each other by process id: machine, its boot, process space."""
+    """Name the machine, its boot and the process space: processes with the same name can see each other's ids."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
@@ -187,7 +187,7 @@ def this_host() -> str:
 
 
 def _process(pid: int) -> str:
-    """When a running process was born, or "unknown" where that is not told; "" if there is none."""
+    """Return the birth time of a running process, "unknown" if the system does not tell it, "" if it does not run."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a cell's process does: one ordinary run. Importing this module imports all that a run needs."""
+"""The work of a cell's process: one ordinary run. This module imports everything that a run needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ for _name in available_methods():
 
 
 def train(cell: Cell, threads: int) -> None:
-    """Train and score a cell, or go on where it was stopped."""
+    """Train and score a cell, or resume it."""
     import datasets
 
     torch.set_num_threads(threads)

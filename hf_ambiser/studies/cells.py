@@ -1,4 +1,4 @@
-"""The cells of a plan: system x data x fold x seed, each one ordinary run folder below `OUT/cells`."""
+"""The cells of a plan: system x data x fold x seed. Each is one ordinary run folder below `OUT/cells`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ CELLS, RUNNER = "cells", ".runner"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run to be.
+    """One planned run.
 
     Args:
-        system: Row of the table.
+        system: Its row in tables.
         dataset_config: Fold or split.
         seed: Its seed.
         out: The study's folder.
-        key: Its run folder below `out/cells`, and what it is called.
-        fields: Everything `RunArguments.from_mapping` takes.
-        after: Fields that name another system, and the key of that system's cell of the same data and seed, which must
-            be finished first.
+        key: Its name, which is also its run folder below `out/cells`.
+        fields: All fields for `RunArguments.from_mapping`.
+        after: Fields that name another system, each with the key of that system's cell of the same data and seed,
+            which must be finished first.
     """
 
     system: str
@@ -49,26 +49,26 @@ class Cell:
 
     @property
     def attempts(self) -> Path:
-        """Where the attempts at it are written down."""
+        """The folder of its attempts."""
         return self.out / RUNNER / self.key
 
     @property
     def finished(self) -> bool:
-        """Whether the run wrote its results, which it does last."""
+        """Whether the run has written its results, which come last."""
         return RunFolder(self.folder).is_finished
 
     @property
     def waits_for(self) -> list[tuple[str, str]]:
-        """What of `after` is not finished."""
+        """The entries of `after` that are not finished."""
         return [(name, key) for name, key in self.after if not RunFolder(self.out / CELLS / key).is_finished]
 
 
 def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
-    """All cells of the systems that exist, seed by seed, so that a study that is cut short has whole seeds.
+    """Return all cells of the systems that exist, seed by seed, so that a stopped study has complete seeds.
 
     Args:
         plan: The plan.
-        configs: Of each of the plan's data sets, the configs as `chosen_configs` gives them.
+        configs: The configs of each of the plan's data sets, from `chosen_configs`.
         out: The study's folder.
 
     Raises:
@@ -100,7 +100,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     keys = [cell.key for cell in cells]
     twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
     if twice:
-        raise PlanError(f"two cells would share the folder {twice[0]}: give the data sets of the plan a `name` each.")
+        raise PlanError(f"two cells would share the folder {twice[0]}: give each data set of the plan its own `name`.")
     return cells
 
 
@@ -109,10 +109,10 @@ def _key(data: PlannedData, system: str, config: str, seed: int) -> str:
 
 
 def chosen_configs(data: PlannedData) -> list[str]:
-    """The configs of a built data set that a plan asks for, families replaced by their folds.
+    """Return the configs of a built data set that a plan asks for; a family is replaced by its folds.
 
     Raises:
-        PlanError: If the data set is not there, or has no such config or fold.
+        PlanError: If there is no such data set, or it has no such config or fold.
     """
     try:
         there = list(read_dataset_info(data.dataset)["configs"])
@@ -123,7 +123,7 @@ def chosen_configs(data: PlannedData) -> list[str]:
 
 
 def choose(data: PlannedData, there: Sequence[str], source: str) -> list[str]:
-    """Of the configs that are `there`, those that a plan asks for, in order."""
+    """Return those of the configs `there` that a plan asks for, in order."""
     chosen: list[str] = []
     families = sorted({split_family(config)[0] for config in there})
     for wanted in data.configs:
@@ -143,15 +143,15 @@ def choose(data: PlannedData, there: Sequence[str], source: str) -> list[str]:
     folds = [split_family(config)[1] for config in chosen]
     missing = [fold for fold in data.folds if fold not in folds]
     if missing:
-        raise PlanError(f"dataset {data.dataset!r}: there is no fold {missing[0]!r}; there are {folds}.")
+        raise PlanError(f"dataset {data.dataset!r}: there is no fold {missing[0]!r}; choose from {folds}.")
     return [config for config, fold in zip(chosen, folds, strict=True) if fold in data.folds]
 
 
 def share(cells: Sequence[Cell], which: str) -> list[Cell]:
-    """Part i of n of the cells (`i/n`, from 1), every n-th, so that parts are of like size and kind.
+    """Return part i of n of the cells (`i/n`, from 1): every n-th cell, so that parts are similar in size and kind.
 
     Raises:
-        PlanError: If `which` is not of that form.
+        PlanError: If `which` does not have that form.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", which)
     if not match or not 1 <= int(match[1]) <= int(match[2]):

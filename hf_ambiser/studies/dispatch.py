@@ -1,9 +1,9 @@
-"""Running cells: some at a time, each in a process of its own, beside whoever else works on the same study.
+"""Runs cells: several at a time, each in its own process, beside other runners of the same study.
 
-Processes are forked from a server that has imported everything (`multiprocessing`'s fork server), so a cell costs no
-Python start, and yet begins in a fresh process: no seed, cache or memory of the cell before. A cell's process holds
-the cell itself (`attempts`), so a runner that is killed leaves nothing behind that others could mistake for work going
-on; its cells' processes see that it is gone and end.
+Processes are forked from a server that has imported everything (`multiprocessing`'s fork server). So a cell needs no
+new start of Python, but still begins in a fresh process, without seed, cache or memory of an earlier cell. The process
+of a cell, not the runner, holds the cell (`attempts`). So a killed runner leaves nothing that looks like running work:
+the processes of its cells see that it is gone, and end.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from hf_ambiser.studies.cells import RUNNER, Cell
 from hf_ambiser.studies.progress import StudyBar
 
 
-# Imported once, before the first cell; every cell's process has it from there.
+# The server imports these once, before the first cell; the processes of all cells inherit them.
 PRELOAD = ["datasets", "hf_ambiser.studies.cell_process"]
-_BUSY = 75  # exit status of a process whose cell somebody else was faster to take
+_BUSY = 75  # exit status of a process if another one was faster to take its cell
 _POLL = 1.0
 
 
 @dataclass
 class Outcome:
-    """What became of the cells of one call.
+    """The outcome of the cells of one call.
 
     Args:
-        finished: Cells with results, whoever ran them and when.
-        failed: Cell to the last line of its error.
-        elsewhere: Cells that others work on now.
+        finished: Cells with results, no matter who ran them and when.
+        failed: Key of a cell -> the last line of its error.
+        elsewhere: Cells that other runners work on now.
     """
 
     finished: list[Cell] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Outcome:
 
 
 class Dispatcher:
-    """Runs cells until none is left that could be started.
+    """Runs cells until no cell is left that could be started.
 
     Args:
-        cells: What to run, all in one study folder.
-        work: Does one cell; its module is importable by name.
-        jobs: Cells at a time.
-        preload: Modules the fork server imports.
+        cells: Cells to run, all in one study folder.
+        work: Runs one cell; its module must be importable by name.
+        jobs: Number of cells at a time.
+        preload: Modules that the fork server imports.
         beat: See `attempts.BEAT`.
         stale: See `attempts.STALE`.
         bar: Shows progress.
@@ -90,7 +90,7 @@ class Dispatcher:
         self._context.set_forkserver_preload(["hf_ambiser.studies.dispatch", *preload])
 
     def run(self) -> Outcome:
-        """Run, and wait for, what is not finished; cells that others hold are left to them."""
+        """Run all cells that are not finished and wait for them; cells that others hold are left to them."""
         self.bar.open()
         _start_server()
         try:
@@ -111,7 +111,7 @@ class Dispatcher:
         return self.outcome
 
     def _give_up(self) -> None:
-        """Cells that begin with the network of one that failed, or that is in another part and nobody's work."""
+        """Fail cells whose starting cell failed, or belongs to another part of the study and is not finished."""
         ours = {cell.key for cell in self.waiting}
         for cell in list(self.waiting):
             missing = [(name, key) for name, key in cell.waits_for if key not in ours]
@@ -119,10 +119,10 @@ class Dispatcher:
                 name, key = missing[0]
                 why = "failed" if key in self.outcome.failed else "is not finished; run it first"
                 self.waiting.remove(cell)
-                self.outcome.failed[cell.key] = f"{name}={cell.fields[name]!r}: {key}, which it begins with, {why}"
+                self.outcome.failed[cell.key] = f"{name}={cell.fields[name]!r}: its starting cell {key} {why}"
 
     def _next(self) -> Cell | None:
-        """The first cell that nobody works on, after noting what has ended since the last look."""
+        """Record which cells have ended, and return the first cell that nobody works on."""
         busy = {cell.key for cell in self.running.values()}
         for cell in list(self.waiting):
             if cell.key in busy:
@@ -134,7 +134,7 @@ class Dispatcher:
             attempts = self._attempts(cell)
             last = attempts.last()
             if last is not None and last.outcome == FAILED and last.touched >= self._began:
-                # By this runner or one beside it: once is enough; who starts again tries again.
+                # It failed since this runner began, here or in another runner; only a new start tries it again.
                 self.waiting.remove(cell)
                 self.outcome.failed[cell.key] = last.error
                 continue
@@ -143,12 +143,13 @@ class Dispatcher:
         return None
 
     def _undecided(self) -> bool:
-        """Whether a cell that somebody else holds has given no sign of life since this runner looked first."""
+        """Whether some cell may still become free: its other holder has shown no sign of life since the first look."""
         undecided = False
         ours = {cell.key for cell in self.waiting}
         for cell in self.waiting:
             if cell.waits_for:
-                # One of ours speaks for itself; for another's, of another part of the study, this one waits.
+                # If the starting cell is ours, the loop decides it itself. If it is in another part of the study and
+                # someone runs it, wait for it.
                 others = [
                     Attempts(cell.out / RUNNER / key, self.stale) for _, key in cell.waits_for if key not in ours
                 ]
@@ -157,7 +158,7 @@ class Dispatcher:
             attempts = self._attempts(cell)
             last = attempts.last()
             if last is None or not attempts.is_held(last):
-                return True  # free by now
+                return True  # it is free now
             first = self._seen.setdefault(f"{cell.key} {last.number}", last.touched)
             undecided |= last.touched == first and not attempts.is_here(last)
         return undecided
@@ -177,13 +178,13 @@ class Dispatcher:
                 self._end(cell, process, FAILED, _death(process.exitcode))
 
     def _end(self, cell: Cell, process: BaseProcess, outcome: str, error: str = "") -> None:
-        """Close the attempt of a process that could not do so itself."""
+        """End the attempt of a process that could not do so itself."""
         attempts = self._attempts(cell)
         last = attempts.last()
         if last is not None and last.outcome is None and last.pid == process.pid:
             attempts.end(last, outcome, error)
         elif outcome == FAILED and (last is None or last.touched < self._began):
-            mine = attempts.take()  # it ended before it held the cell
+            mine = attempts.take()  # the process ended before it held the cell
             if mine is not None:
                 attempts.end(mine, outcome, error)
 
@@ -199,9 +200,9 @@ class Dispatcher:
 
 
 def _start_server() -> None:
-    """Start the fork server on this process's own import path.
+    """Start the fork server with the import path of this process.
 
-    By itself it would look into the current folder first, where another version of this package may lie.
+    On its own it would search the current folder first, which may hold another version of this package.
     """
     ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     before = {name: os.environ.get(name) for name in ours}
@@ -222,8 +223,8 @@ def _death(status: int | None) -> str:
 
 
 def _do(cell: Cell, work: Callable[[Cell, int], Any], threads: int, beat: float, stale: float) -> None:
-    """In the cell's process: take the cell, do it, write down how it ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to answer
+    """Take the cell, run it and record how it ended; this is what the cell's process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C
     runner = multiprocessing.parent_process()
     attempts = Attempts(cell.attempts, stale)
     attempt = attempts.take()

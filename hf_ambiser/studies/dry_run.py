@@ -1,4 +1,4 @@
-"""What a plan would run, said before it is run: cells, the size of every split, and the time it would take."""
+"""Describes what a plan would run: its cells, the size of every split, and the time it would take."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hf_ambiser.studies.step_time import measure
 
 
 def describe(plan: Plan, out: Path, which: str | None, jobs: int) -> str:
-    """The whole of it as text.
+    """Return the description as text.
 
     Raises:
-        PlanError: If the plan could not be run, but for methods and models that are still to come, and for a data set
-            that published counts stand in for.
+        PlanError: If the plan could not be run. Methods and models that do not exist yet are allowed, and so is a
+            missing data set with published counts.
     """
     sizes = [split_sizes(data) for data in plan.datasets]
     everything = expand(plan, [list(size.configs) for size in sizes], out)
@@ -69,12 +69,12 @@ def _state(cell: Cell) -> str:
 
 
 def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], jobs: int) -> list[str]:
-    """Time of the cells to go, by one measured cell of each system (a sweep's points taken for equal)."""
+    """Estimate the time of the remaining cells by one measured cell per system; points of a sweep count as equal."""
     left = [cell for cell in cells if not cell.finished]
     if not left:
         return ["time: nothing is left to run" if cells else "time: no cell can be run yet"]
     if not measurable:
-        return ["time: not measured, for the data set is not there"]
+        return ["time: not measured, because the data set is not there"]
     one_each = {cell.system.partition("@")[0]: cell for cell in reversed(measurable) if not cell.finished}
     costs = measure(one_each, jobs)
     lines = ["time, by measured steps of one cell of each system (a sweep's points are taken for equal)"]

@@ -1,16 +1,16 @@
-"""A study as a file: which data, which systems, which seeds. Read, checked, and taken apart into cells.
+"""The plan of a study as a file: which data, which systems, which seeds. This module reads and checks it.
 
 ```yaml
 name: crema_d_study
 datasets:
-  - dataset: data/crema_d_folds        # what a dataset script made, from where the command is given
+  - dataset: data/crema_d_folds        # what `hf-ambiser build` made, from where the command is given
     configs: [ipr-strict-kfold5]       # a config, or a family that stands for all of its folds
     folds: all                         # or some: [0, 1]
 seeds: [0, 1, 2]
 shared: {num_train_epochs: 10}         # fields of every run, over those of its config file
 systems:
-  baseline: {config: baseline.yaml}    # from where this file is; further fields are the system's own
-  ipr: {config: ipr.yaml, mu: 0.3}
+  baseline: {config: baseline.yaml}    # from where this file is, or a shipped one's name (crema_d/ipr)
+  ipr: {config: ipr.yaml, mu: 0.3}     # further fields are the system's own
   swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
   in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
 ```
@@ -36,24 +36,25 @@ import yaml
 
 from hf_ambiser.methods import available_methods
 from hf_ambiser.models import available_families
-from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest, read_config
+from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest
+from hf_ambiser.runs.config_files import find_config, read_config
 
 
 _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
 _DATASET = ("dataset", "configs", "folds", "name", "corpus", "build")
 _NUMBER = ("system", "figure", "value", "split", "protocol", "reference", "sd", "low", "high")
 _NAME = r"[\w.+=@,-]+"
-# What the plan itself decides for each cell; a config file's own values of these do not count.
+# The plan sets these for each cell; values in a config file are ignored.
 SET_BY_PLAN = ("dataset", "dataset_config", "output_dir", "seed", "system", "disable_tqdm")
 
 
 class PlanError(ValueError):
-    """A plan that cannot be run; the message says which part and what to change."""
+    """A plan cannot be run; the message names the part and what to change."""
 
 
 @dataclass(frozen=True)
 class PlannedData:
-    """A built data set and what of it is used. `folds` is None for all."""
+    """A built data set, and which configs and folds of it are used. `folds` is None for all folds."""
 
     dataset: str
     configs: tuple[str, ...]
@@ -65,7 +66,7 @@ class PlannedData:
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table to be: its name and the fields of its runs.
+    """One system, a row of the later tables: its name and the fields of its runs.
 
     `missing` says what of it does not exist yet ("" if all does); `swept` holds the fields of its point of a sweep.
     """
@@ -78,7 +79,7 @@ class System:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study, checked as far as the file alone goes."""
+    """A study whose file was checked. The data sets were not opened."""
 
     name: str
     about: str
@@ -88,7 +89,7 @@ class Plan:
     paper: dict[str, Any]
 
     def resolved(self) -> dict[str, Any]:
-        """The plan with config files read in and sweeps expanded: what `OUT/plan.yaml` holds."""
+        """Return the content of `OUT/plan.yaml`: the plan with its config files read in and its sweeps expanded."""
         return {
             "name": self.name,
             "about": self.about,
@@ -110,13 +111,14 @@ class Plan:
         }
 
 
-def read_plan(path: Path) -> Plan:
-    """Read and check a plan.
+def read_plan(given: Path | str) -> Plan:
+    """Read and check a plan, by its path or the name of a shipped one.
 
     Raises:
         PlanError: In one line: a key that does not exist (and the nearest that does), a config file that is not there,
             two systems of one name, a value of the wrong kind.
     """
+    path = find_config(given)
     text = read_config(path)
     try:
         _known(text, _PLAN, "the plan")
@@ -170,7 +172,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
         own = dict(_mapping(entry, where))
         config, sweep = own.pop("config", None), own.pop("sweep", {})
         _not_set(own, where)
-        fields = {} if config is None else read_config(base / _text(config, f"{where}: config"))
+        fields = {} if config is None else read_config(_text(config, f"{where}: config"), base)
         fields = {k: v for k, v in {**fields, **shared, **own}.items() if k not in SET_BY_PLAN}
         for swept in _points(sweep, where):
             point = ",".join(f"{k}={_plain(v)}" for k, v in swept.items())
@@ -185,7 +187,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
 
 
 def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
-    """Every combination of the swept fields' values; of a list of sweeps, one after the other; without, one empty."""
+    """Return every combination of the swept values; a list of sweeps gives them in turn, no sweep one empty point."""
     points = []
     for grid in sweep if isinstance(sweep, list) else [sweep]:
         grid = _mapping(grid, f"{where}, sweep")
@@ -200,7 +202,7 @@ def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
-    """A system whose fields exist, or that waits for a method or model which the plan says is to come."""
+    """Check a system's fields. A method or model that the plan announces (`not_yet`) may be missing."""
     for kind, there in (("method", available_methods()), ("model_family", available_families())):
         value = fields.get(kind)
         coming = [str(v) for v in not_yet.get(kind, [])]
@@ -263,7 +265,7 @@ def _not_set(given: Iterable[str], where: str) -> None:
 
 
 def _twice(path: Path) -> None:
-    """YAML lets a later key replace an earlier one of the same name without a word."""
+    """Refuse a key that stands twice in one mapping: YAML would silently keep the later one."""
 
     class Strict(yaml.SafeLoader):
         pass

@@ -1,4 +1,4 @@
-"""One progress bar over the cells of a study, with an estimate of the time left that says what it rests on."""
+"""One progress bar over the cells of a study; its estimate of the time left says how many cells it is based on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hf_ambiser.studies.cells import Cell
 
 
 class StudyBar:
-    """Counts finished cells, whoever runs them; the estimate knows only what cells took that were run to their end.
+    """Counts finished cells, no matter who runs them; the time estimate uses only cells that a runner finished.
 
     Args:
         cells: All cells of this call.
-        jobs: Cells at a time.
+        jobs: Number of cells at a time.
         stale: See `attempts.STALE`.
-        show: Whether there is a bar at all.
+        show: Whether to show a bar.
     """
 
     def __init__(self, cells: Sequence[Cell], jobs: int, stale: float, show: bool = True) -> None:
@@ -32,7 +32,7 @@ class StudyBar:
         self._shown = ""
 
     def open(self) -> None:
-        """Show it, with what is finished already."""
+        """Show the bar, with the cells that are already finished."""
         self._look()
         form = "{l_bar}{bar}| {n_fmt}/{total_fmt} cells, {elapsed}{postfix}"
         self.bar = tqdm(
@@ -44,7 +44,7 @@ class StudyBar:
         )
 
     def update(self, running: Iterable[Cell], failed: Collection[str]) -> None:
-        """Move to what is finished now; written anew only where it says something new."""
+        """Advance to the number of finished cells; redraw only if the text changed."""
         if self.bar is None or self.bar.disable:
             return
         self._look()
@@ -60,7 +60,7 @@ class StudyBar:
             self._shown = shown
 
     def close(self) -> None:
-        """Leave it as it is."""
+        """Close the bar; its last state stays visible."""
         if self.bar is not None:
             self.bar.close()
 
@@ -68,7 +68,7 @@ class StudyBar:
         self._finished |= {cell.key for cell in self.cells if cell.key not in self._finished and cell.finished}
 
     def seconds(self, cell: Cell) -> float | None:
-        """What a finished cell took over all attempts at it; None where it was not run to its end by a runner."""
+        """Return the seconds of a finished cell over all its attempts; None if no runner finished it."""
         if cell.key not in self._seconds:
             attempts = Attempts(cell.attempts, self.stale).all()
             if not attempts or attempts[-1].outcome != FINISHED:
@@ -77,7 +77,7 @@ class StudyBar:
         return self._seconds[cell.key]
 
     def time_left(self, failed: Collection[str] = ()) -> str:
-        """Cells to go at what finished cells of the same system took (of any system where there are none)."""
+        """Estimate the time of the remaining cells from finished cells of the same system, or else of any system."""
         known: dict[str, list[float]] = {}
         for cell in self.cells:
             if cell.key in self._finished and (seconds := self.seconds(cell)) is not None:
@@ -92,7 +92,7 @@ class StudyBar:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `4.2 days`."""
+    """Write seconds as `45 s`, `12 min`, `3.5 h` or `4.2 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

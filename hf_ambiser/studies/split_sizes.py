@@ -1,4 +1,4 @@
-"""How large every split of a planned data set is: by its build report or, where it is not there, published counts."""
+"""The size of every split of a planned data set, from its build report or, if there is none, published counts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hf_ambiser.studies.plan import PlanError, PlannedData
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of every split of every config that a plan asks for.
+    """Numbers of rows of every split of every config that a plan asks for.
 
     Args:
-        configs: Config to split to rows.
-        source: Where the numbers are from, in words.
-        built: Whether the data set is there.
-        published: Config to split to rows by published counts; empty where there are none.
+        configs: Config -> split -> number of rows.
+        source: Source of the numbers, in words.
+        built: Whether the data set has been built.
+        published: Config -> split -> number of rows by published counts; empty if there are none.
     """
 
     configs: dict[str, dict[str, int]]
@@ -30,17 +30,17 @@ class Sizes:
 
 
 def split_sizes(data: PlannedData) -> Sizes:
-    """Sizes of a planned data set.
+    """Return the sizes of a planned data set.
 
     Raises:
-        PlanError: If the data set is not there and no published counts stand in for it, or it lacks a config or fold.
+        PlanError: If the data set is not there and has no published counts, or if it lacks a config or fold.
     """
     published, words = _published(data)
     try:
         info = read_dataset_info(data.dataset)
     except FileNotFoundError:
         if not published:
-            chosen_configs(data)  # raises, and says how to build it
+            chosen_configs(data)  # raises an error that says how to build it
         chosen = choose(data, list(published), "published counts give")
         source = f"{data.dataset} is not there; sizes by published counts ({words})"
         return Sizes({config: published[config] for config in chosen}, source, False, published)
@@ -53,7 +53,7 @@ def split_sizes(data: PlannedData) -> Sizes:
 
 
 def _published(data: PlannedData) -> tuple[dict[str, dict[str, int]], str]:
-    """Config to split to rows by the corpus' published counts, and what those are."""
+    """Return config -> split -> number of rows by the corpus' published counts, and a description of those counts."""
     corpus = _corpus(data)
     sizes: dict[str, dict[str, int]] = {}
     words: list[str] = []
@@ -72,6 +72,6 @@ def _published(data: PlannedData) -> tuple[dict[str, dict[str, int]], str]:
 def _corpus(data: PlannedData) -> ModuleType | None:
     if data.corpus and data.corpus not in available_corpora():
         raise PlanError(
-            f"dataset {data.dataset!r}: there is no corpus {data.corpus!r}; there are {available_corpora()}."
+            f"dataset {data.dataset!r}: there is no corpus {data.corpus!r}; choose one of {available_corpora()}."
         )
     return load_corpus(data.corpus) if data.corpus else None

@@ -1,4 +1,4 @@
-"""What a run costs on this machine: measured optimiser steps and evaluation batches, times their number."""
+"""The time of a run on this machine: measured optimiser steps and evaluation batches, times their number."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from hf_ambiser.studies.progress import duration
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
-_WARM, _STEPS = 2, 3  # steps that fill caches, and steps that are timed
+_WARM, _STEPS = 2, 3  # number of steps that fill caches, and of steps that are timed
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one run, and how they came about; 0 where they could not be measured."""
+    """Seconds of one run, or 0 if they could not be measured, and a description of how they were computed."""
 
     seconds: float
     words: str
 
 
 def measure(cells: Mapping[str, Cell], jobs: int) -> dict[str, Cost]:
-    """Cost of a cell of each system, on the share of this machine's cores that it would have."""
+    """Measure a cell of each system, on the share of this machine's cores that it would have."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     try:
@@ -48,7 +48,7 @@ def _cost(cell: Cell) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         try:
-            # Another cell's network or labels, which may not be there yet, cost nothing in a step.
+            # Leave out the network or labels of another cell: they may not exist yet, and cost nothing in a step.
             fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
             arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
             trainer, tests = prepare(arguments)
@@ -62,7 +62,9 @@ def _cost(cell: Cell) -> Cost:
             per_epoch = math.ceil(len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps)
             steps = round(epochs * per_epoch)
             total += steps * seconds
-            words.append(f"{steps} steps of {1000 * seconds:.0f} ms" + (" with ambiguous clips" if ambiguous else ""))
+            words.append(
+                f"{steps} steps of {1000 * seconds:.0f} ms" + (" with ambiguous utterances" if ambiguous else "")
+            )
         evaluations: list[tuple[Any, int]] = [(test, 1) for test in tests.values()]
         if trainer.eval_dataset is not None:
             evaluations.append((trainer.eval_dataset, math.ceil(_epochs(trainer))))
@@ -82,7 +84,7 @@ def _epochs(trainer: AmbiSERTrainer) -> float:
 
 
 def _phases(trainer: AmbiSERTrainer) -> dict[bool, float]:
-    """Epochs without and with ambiguous clips: a warm-up's steps cost less."""
+    """Return the number of epochs without and with ambiguous utterances: steps of a warm-up cost less."""
     left, phases = _epochs(trainer), dict[bool, float]()
     for epoch in range(math.ceil(left)):
         taken = trainer.takes_ambiguous(epoch)
@@ -91,9 +93,9 @@ def _phases(trainer: AmbiSERTrainer) -> dict[bool, float]:
 
 
 def timed_steps(trainer: AmbiSERTrainer, warm: int, steps: int) -> list[float]:
-    """Seconds of each of `steps` optimiser steps of a prepared trainer, after `warm` that fill caches.
+    """Return the seconds of `steps` optimiser steps of a prepared trainer, each, after `warm` that fill caches.
 
-    The trainer's model is changed by them.
+    The steps change the trainer's model.
     """
     model: Any = trainer.model
     optimizer, batches, taken = trainer.create_optimizer(), _for_ever(trainer), []
@@ -117,7 +119,7 @@ def _for_ever(trainer: AmbiSERTrainer) -> Iterator[Any]:
 
 
 def _timed_evaluation(trainer: AmbiSERTrainer, data: Any) -> float:
-    """Seconds of one evaluation batch, the second one: the first fills caches."""
+    """Return the seconds of the second evaluation batch; the first fills caches."""
     model: Any = trainer.model
     seconds = 0.0
     for inputs in itertools.islice(trainer.get_eval_dataloader(data), 2):

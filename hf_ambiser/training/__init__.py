@@ -1,1 +1,1 @@
-"""What all methods share: the trainer and its arguments, and what an optimiser step sees of a built data set."""
+"""What all methods share: the trainer, its arguments, and what an optimiser step sees of a built data set."""

@@ -13,16 +13,17 @@ from transformers import TrainingArguments
 class AmbiSERTrainingArguments(TrainingArguments):
     """`TrainingArguments` plus what learning from ambiguous speech needs.
 
-    Inherited defaults that are changed here, and why:
+    These inherited defaults are changed, for these reasons:
 
     - `lr_scheduler_type` `"constant"` and `max_grad_norm` 0 (no clipping): none of the three papers mentions a
-      decay or clipping, and the Trainer's own defaults (linear decay, clipping at 1.0) would bring both in silently.
-    - `remove_unused_columns` False: the collator makes the batch; removing columns would take the index away.
+      decay or clipping, and the Trainer's own defaults (linear decay, clipping at 1.0) would silently apply both.
+    - `remove_unused_columns` False: the collator makes the batch and needs the utterance's index, which the Trainer
+      would remove.
     - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
-    - `restore_callback_states_from_checkpoint` True: patience survives a resume.
+    - `restore_callback_states_from_checkpoint` True: the patience of early stopping survives a resume.
     """
 
-    # Arguments that may name another system of a study, whose run of the same fold and seed is finished first.
+    # Arguments that may name another system of a study. That system's run of the same fold and seed comes first.
     of_system: ClassVar[tuple[str, ...]] = ()
 
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning-rate schedule."})
@@ -36,30 +37,34 @@ class AmbiSERTrainingArguments(TrainingArguments):
     ambiguous_per_labelled: float | None = field(
         default=None,
         metadata={
-            "help": "Ambiguous utterances per labelled one in a step, for methods that learn from both. Default: as"
-            " many as it takes for one epoch to pass once over both splits (IPR's 3421 / 1710 = 2)."
+            "help": "Ambiguous utterances per labelled one in a step, for methods that learn from both. Default: so"
+            " many that one epoch passes once over both splits (IPR's 3421 / 1710 = 2)."
         },
     )
-    length_grouping: bool = field(default=True, metadata={"help": "Whether steps hold clips of similar length."})
+    length_grouping: bool = field(
+        default=True, metadata={"help": "Whether a step holds utterances of similar length."}
+    )
     class_weights: str = field(
         default="none",
         metadata={
-            "help": "`inverse_frequency` weighs labelled utterances by the inverse of their class's share (mean 1;"
-            " for a soft target the expectation under it); `none` does not."
+            "help": "`inverse_frequency` weighs labelled utterances by the inverse of their class's share (the mean"
+            " weight is 1; a soft label gets the expectation under it); `none` gives all the same weight."
         },
     )
     augmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
     )
-    max_seconds: float | None = field(default=None, metadata={"help": "Cut longer clips at their end; counted."})
+    max_seconds: float | None = field(
+        default=None, metadata={"help": "Cut longer utterances at their end; they are counted."}
+    )
     audio_cache_gb: float = field(default=2.0, metadata={"help": "Memory for decoded audio, per process."})
     trajectory_every: int = field(
-        default=1, metadata={"help": "Write every utterance's target and weight after each n-th epoch; 0 never."}
+        default=1, metadata={"help": "Write every utterance's target and weight after each n-th epoch; 0: never."}
     )
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "Stop after this many evaluations without a better `metric_for_best_model`; None never."},
+        metadata={"help": "Stop after this many evaluations without a better `metric_for_best_model`; None: never."},
     )
 
     def __post_init__(self) -> None:
@@ -68,14 +73,17 @@ class AmbiSERTrainingArguments(TrainingArguments):
             try:
                 self.augmentation = json.loads(self.augmentation)
             except json.JSONDecodeError as error:
-                raise ValueError(f"augmentation={self.augmentation!r} is not JSON: {error}.") from error
+                raise ValueError(
+                    f"augmentation={self.augmentation!r} is not JSON ({error}); give a mapping of AugmentConfig's"
+                    ' fields, for example {"kind": "noise"}.'
+                ) from error
         if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns=True would take the utterance index away; leave it False.")
+            raise ValueError("remove_unused_columns=True would remove the utterance's index; leave it False.")
         if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
         if self.class_weights not in ("none", "inverse_frequency"):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
-        # The label columns an evaluation batch carries; the Trainer would guess them from the model's signature.
+        # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:
             raise ValueError(
@@ -84,5 +92,5 @@ class AmbiSERTrainingArguments(TrainingArguments):
 
     @property
     def target(self) -> str | None:
-        """Column of the data set that is learnt from, where an argument decides it; None: the method's `target`."""
+        """Label column to learn from, if an argument decides it; None: the method's `target`."""
         return None

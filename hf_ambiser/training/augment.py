@@ -1,11 +1,11 @@
 """Waveform augmentation for contrastive learning and training: noise, gain, reverberation, pitch, or a mixture.
 
 IPR (section 2.3) makes the second view of an ambiguous utterance "through a mixing method ... adding noise, changing
-volume, adding reverberation, and changing pitch"; no ranges are given there, those of `AugmentConfig` are this
+volume, adding reverberation, and changing pitch". The paper gives no ranges; those of `AugmentConfig` are this
 project's choice.
 
-What is drawn depends on `(seed, epoch, key)` and on nothing else: not on the batch, the worker, the rank or the order,
-and no global random state is read or moved. A run resumed in mid-epoch therefore sees the same clips.
+The random draws depend on `(seed, epoch, key)` only: not on the batch, the worker, the rank or the order. No global
+random state is read or changed. So a run that is resumed within an epoch sees the same waveforms.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ _TAPS = 9  # two-tap filters in a room response: 512 echoes
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Which augmentations, how often and how strong. Ranges are (low, high), drawn uniformly.
+    """Which augmentations are applied, how often and how strongly. Ranges are (low, high), drawn uniformly.
 
     Args:
-        kind: One augmentation, always applied, or "mixed": each with its own probability, and at least one.
-        noise_probability: Chance of noise in a mixture, 0..1.
-        gain_probability: Chance of gain; a model that normalises its input does not see the gain by itself.
-        reverberation_probability: Chance of reverberation.
-        pitch_probability: Chance of a pitch shift.
-        snr_db: Signal-to-noise ratio over the whole clip, dB.
-        noise_colours: Drawn from with equal chance: "white", "pink" (1/f), "brown" (1/f^2).
-        gain_db: Gain, dB. Nothing is clipped: samples may pass 1.
+        kind: The name of one augmentation, which is then always applied, or "mixed": each augmentation has its own
+            probability, and at least one is applied.
+        noise_probability: Probability of noise in a mixture, 0..1.
+        gain_probability: Probability of gain. A model that normalises its input does not notice gain alone.
+        reverberation_probability: Probability of reverberation.
+        pitch_probability: Probability of a pitch shift.
+        snr_db: Signal-to-noise ratio over the whole utterance, dB.
+        noise_colours: Noise to choose from, with equal probability: "white", "pink" (1/f), "brown" (1/f^2).
+        gain_db: Gain, dB. The result is not limited: samples may exceed 1.
         t60_s: Reverberation time (-60 dB), seconds.
         wet: Level of the echoes beside the direct sound, 0..1.
-        semitones: Pitch shift, -12..12. It moves formants too; larger shifts can change the emotion heard.
+        semitones: Pitch shift, -12..12. It also moves the formants; large shifts can change the perceived emotion.
         sampling_rate: Hz.
     """
 
@@ -82,7 +83,8 @@ class AugmentConfig:
                 raise ValueError(f"{name} is {value}; allowed is 0..1.")
         if self.kind == "mixed" and not any(chances.values()):
             raise ValueError(
-                "All probabilities are 0, but a mixture holds at least one; to train without, use no Augmenter."
+                "All probabilities are 0, but kind='mixed' applies at least one augmentation; make one of"
+                f" {sorted(chances)} positive, or train without an Augmenter."
             )
         limits = {
             "snr_db": (-100, 200),
@@ -104,7 +106,7 @@ class AugmentConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AugmentConfig:
-        """From plain values (YAML, JSON); lists become tuples. Raises ValueError on a name that is no field."""
+        """Make one from plain values (YAML, JSON); lists become tuples. An unknown name raises ValueError."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"AugmentConfig has no field {unknown}; allowed are {[f.name for f in fields(cls)]}.")
@@ -112,22 +114,22 @@ class AugmentConfig:
         return cls(**arguments)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for logs and cards."""
+        """Return plain values, for logs and cards."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class AugmentPlan:
-    """What was drawn for one clip; None where an augmentation is left out.
+    """What was drawn for one utterance; None stands for an augmentation that is not applied.
 
     Args:
         semitones: Pitch shift.
         t60_s: Reverberation time.
         wet: Level of the echoes.
-        echoes: `(2, m)` uniform numbers that place the echoes and give their signs.
+        echoes: `(2, m)` uniform numbers that give the places and signs of the echoes.
         snr_db: Signal-to-noise ratio.
-        colour: Of the noise.
-        offset: Where in the pool of noise to start, in [0, 1).
+        colour: Colour of the noise.
+        offset: Start in the pool of noise, in [0, 1).
         gain_db: Gain.
     """
 
@@ -142,7 +144,7 @@ class AugmentPlan:
 
 
 class Augmenter:
-    """Callable `(waveform, seed, epoch, key) -> waveform` of the same length; see the module's docstring."""
+    """A callable `(waveform, seed, epoch, key) -> waveform` of the same length; see the module's docstring."""
 
     def __init__(self, config: AugmentConfig | Mapping[str, Any] | None = None) -> None:
         if config is None or isinstance(config, Mapping):
@@ -150,26 +152,26 @@ class Augmenter:
         self.config = config
 
     def __call__(self, waveform: Array, seed: int, epoch: int, key: int | str) -> Array:
-        """Augment one clip.
+        """Augment one utterance.
 
         Args:
             waveform: `(T,)` floating point, T >= 1. It is not changed.
-            seed: The run's seed; it also keys the pool of noise.
-            epoch: Epoch, so that every epoch draws anew.
-            key: The utterance's id or index; `3` and `"3"` are two keys.
+            seed: The run's seed; it also decides the pool of noise.
+            epoch: The epoch; every epoch has its own draws.
+            key: The utterance's id or index; `3` and `"3"` are different keys.
 
         Returns:
-            `(T,)` float32, finite. A silent clip stays silent.
+            `(T,)` float32, finite. A silent waveform stays silent.
 
         Raises:
-            ValueError: Not a one-dimensional, non-empty, finite floating-point array.
+            ValueError: If the waveform is not a one-dimensional, non-empty, finite floating-point array.
         """
         return self.apply(waveform, self.draw(seed, epoch, key), seed)
 
     def draw(self, seed: int, epoch: int, key: int | str) -> AugmentPlan:
-        """What `(seed, epoch, key)` asks for."""
+        """Draw the augmentations of `(seed, epoch, key)`."""
         config = self.config
-        # A fixed number of draws, whatever is applied: changing one probability leaves all other draws as they were.
+        # The number of draws is fixed, so that a change of one probability leaves all other draws as they were.
         u = _generator(seed, epoch, key).random(12 + 2 * _TAPS)
 
         def between(limits: tuple[float, float], at: float) -> float:
@@ -189,7 +191,7 @@ class Augmenter:
         )
 
     def _choose(self, chances: Array, fallback: float) -> list[str]:
-        """The operations to apply; where a mixture came out empty, one, in proportion to the probabilities."""
+        """Return the operations to apply; an empty mixture gets one, in proportion to the probabilities."""
         if self.config.kind != "mixed":
             return [self.config.kind]
         probability = [getattr(self.config, f"{name}_probability") for name in OPERATIONS]
@@ -200,7 +202,7 @@ class Augmenter:
         return [OPERATIONS[int(np.searchsorted(bounds, fallback * bounds[-1], side="right"))]]
 
     def apply(self, waveform: Array, plan: AugmentPlan, seed: int) -> Array:
-        """Carry out a plan; arguments, result and errors as in `__call__`."""
+        """Apply a plan; arguments, result and errors are those of `__call__`."""
         out = _check(waveform)
         rate = self.config.sampling_rate
         if plan.semitones is not None:
@@ -218,7 +220,7 @@ class Augmenter:
 
 
 def echo_delays(t60: float, uniform: Array) -> list[int]:
-    """Delays in samples whose sums fill 0..`t60`: its half, quarter, eighth ..., each up to 20 % off by `uniform`."""
+    """Return delays in samples whose sums fill 0..`t60`: its half, quarter, eighth ..., each moved by up to 20 %."""
     spread = 0.8 + 0.4 * np.asarray(uniform)
     return [max(1, int(t60 * 0.5 ** (i + 1) * s)) for i, s in enumerate(spread)]
 

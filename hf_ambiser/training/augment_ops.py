@@ -1,7 +1,8 @@
 """The four augmentations as pure functions of arrays: noise, gain, reverberation, pitch.
 
-float32 in, float32 of the same length out, the input untouched; no random numbers are drawn here. They are written for
-cost: a 2.5 s clip is augmented thousands of times an epoch, on the CPU cores that also decode audio.
+Each takes float32 and returns float32 of the same length, leaves its input unchanged and draws no random numbers.
+They are written for speed: an epoch augments thousands of utterances of some 2.5 s, on the CPU cores that also decode
+audio.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ Array = np.ndarray
 
 # Exponent b of the power spectrum 1 / f^b.
 COLOURS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
-_POOL = 2**18  # 16 s at 16 kHz: 1 MiB a colour, made once a process
-_POOL_FLOOR_HZ = 50.0  # below it the spectrum is flat: otherwise brown noise is all rumble that no microphone records
-_DRIFT_S = 0.064  # the pitch shifter may be ahead of or behind its clip by this much
+_POOL = 2**18  # 16 s at 16 kHz: 1 MiB per colour, made once per process
+_POOL_FLOOR_HZ = 50.0  # the spectrum is flat below, else brown noise is mostly rumble that no microphone records
+_DRIFT_S = 0.064  # the pitch shifter may be ahead of or behind its input by this much
 _FADE_S = 0.016
 _MAX_GRAIN_S = 0.5
 
 
 def mean_power(waveform: Array) -> float:
-    """Mean square; 0 for an empty array. Summed by NumPy and not by BLAS, whose order depends on its threads."""
+    """Return the mean square, 0 for an empty array. NumPy sums it: the order of BLAS depends on its threads."""
     return float(np.add.reduce(np.square(waveform))) / max(len(waveform), 1)
 
 
 @lru_cache(maxsize=8)
 def noise_pool(colour: str, seed: int, sampling_rate: int = 16000) -> Array:
-    """Circular float32 noise of unit power and spectrum 1 / f^b; read-only, made once a process."""
+    """Return circular float32 noise of unit power and spectrum 1 / f^b; read-only, made once per process."""
     if colour not in COLOURS:
         raise ValueError(f"Noise colour {colour!r} is not known; allowed are {sorted(COLOURS)}.")
     white = np.random.Generator(np.random.SFC64([seed, list(COLOURS).index(colour)])).standard_normal(_POOL)
@@ -46,16 +47,16 @@ def noise_pool(colour: str, seed: int, sampling_rate: int = 16000) -> Array:
 
 
 def take_noise(pool: Array, start: int, length: int) -> Array:
-    """`length` samples of a circular pool from `start` on; longer clips go round."""
+    """Return `length` samples of a circular pool from `start` on; a longer request begins the pool again."""
     if start + length <= len(pool):
         return pool[start : start + length]
     return np.resize(np.concatenate([pool[start:], pool[:start]]), length)
 
 
 def add_noise(waveform: Array, noise: Array, snr_db: float) -> Array:
-    """Waveform plus noise, scaled so that 10 log10(signal power / noise power) over the clip is `snr_db`.
+    """Add noise, scaled so that 10 log10(signal power / noise power) over the waveform is `snr_db`.
 
-    A silent clip has no signal-to-noise ratio and comes back as it is; so does one whose noise is silent.
+    If the waveform or the noise is silent, there is no such ratio and the waveform is returned as it is.
     """
     signal, level = mean_power(waveform), mean_power(noise)
     if signal <= 0 or level <= 0:
@@ -66,23 +67,23 @@ def add_noise(waveform: Array, noise: Array, snr_db: float) -> Array:
 
 
 def apply_gain(waveform: Array, gain_db: float) -> Array:
-    """Waveform times 10^(gain_db / 20); nothing is clipped."""
+    """Multiply the waveform by 10^(gain_db / 20); samples are not limited to 1."""
     return waveform * np.float32(10 ** (gain_db / 20))
 
 
 def reverberate(waveform: Array, delays: Sequence[int], signs: Sequence[float], t60: float, wet: float) -> Array:
-    """Convolve with a synthetic room response that falls by 60 dB in `t60` samples; the clip keeps its power.
+    """Convolve with a synthetic room response that falls by 60 dB in `t60` samples; the waveform keeps its power.
 
-    The response is the product of m two-tap filters 1 + s_i g(d_i) z^-d_i with g(d) = 10^(-3 d / t60). Multiplied out
-    it has a tap of size g(D) at D for each of the 2^m sums D of delays, so its envelope is exactly exponential, for m
-    passes over the clip instead of 2^m or an FFT. Tap 0 is the direct sound; `wet` scales all the others.
+    The response is the product of m two-tap filters 1 + s_i g(d_i) z^-d_i with g(d) = 10^(-3 d / t60). The product
+    has a tap of size g(D) at each of the 2^m sums D of delays, so its envelope is exactly exponential. It costs m
+    passes over the waveform instead of 2^m or an FFT. Tap 0 is the direct sound; `wet` scales all others.
 
     Args:
         waveform: `(T,)`.
         delays: m delays in samples, 1 or more each.
         signs: m times +1 or -1.
         t60: Reverberation time in samples.
-        wet: 0 (clip as it is) to 1.
+        wet: 0 (the waveform as it is) to 1.
     """
     length = len(waveform)
     room = waveform.copy()
@@ -102,12 +103,15 @@ def reverberate(waveform: Array, delays: Sequence[int], signs: Sequence[float], 
 
 
 def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -> Array:
-    """Every frequency times 2^(semitones / 12), length and speed kept.
+    """Multiply every frequency by 2^(semitones / 12); length and speed stay the same.
 
-    The clip is read `ratio` times as fast (linear interpolation); before the reading position is `_DRIFT_S` away from
-    where it should be, it jumps back, with a short cross-fade: a delay line with two moving taps. First and
-    last sample stay in place. As in any such shifter the jumps are not aligned to the voice's periods, which is heard
-    as a slight roughness, and frequencies above half the sampling rate / ratio fold back. `semitones` in -12..12.
+    The waveform is read `ratio` times as fast, with linear interpolation. Before the reading position is `_DRIFT_S`
+    away from the right place it jumps back, with a short cross-fade: a delay line with two moving taps. The first and
+    the last sample stay in place. As in any such shifter, the jumps are not aligned to the periods of the voice, which
+    sounds slightly rough, and frequencies above half the sampling rate / ratio fold back.
+
+    Raises:
+        ValueError: If `semitones` is outside -12..12.
     """
     if not -12 <= semitones <= 12:
         raise ValueError(f"semitones is {semitones}; allowed is -12..12.")
@@ -140,12 +144,12 @@ def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -
 
 @lru_cache(maxsize=4)
 def _fade_in(length: int) -> Array:
-    """Raised cosine from 0 to 1; with its mirror image it sums to 1."""
+    """Return a raised cosine from 0 to 1; it and its mirror image sum to 1."""
     return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(length, 1))).astype(np.float32)
 
 
 def _read_at(waveform: Array, ratio: float) -> Array:
-    """`waveform(ratio * j)` for every j inside it, linearly interpolated."""
+    """Return `waveform(ratio * j)` for every j inside it, linearly interpolated."""
     position = np.arange(int((len(waveform) - 1) / ratio) + 1, dtype=np.float64)
     position *= ratio
     index = position.astype(np.intp)

@@ -1,4 +1,4 @@
-"""Which utterance each row of a batch is, and in what role."""
+"""The utterance and the role of each row of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Which utterance each of the B rows of a batch is, `index (B,)`, and in what `role (B,)`."""
+    """The utterance, `index (B,)`, and the role, `role (B,)`, of each of the B rows of a batch."""
 
     index: Tensor
     role: Tensor
@@ -34,7 +34,7 @@ class BatchRows:
 
 
 def sorted_unique(rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rows sorted by (index, role), the first of each pair."""
+    """Sort rows by (index, role) and keep the first of each pair."""
     key = rows["index"] * 3 + rows["role"]
     order = torch.argsort(key, stable=True)
     key = key[order]

@@ -1,7 +1,8 @@
-"""Checkpoints that are whole or do not count.
+"""Complete checkpoints, and how to tell them from interrupted ones.
 
-The Trainer writes a checkpoint file by file, so a process killed meanwhile leaves a folder that looks like one. A
-checkpoint counts here once a marker, written last, lists its files; older ones are deleted only after that.
+The Trainer writes a checkpoint file by file, so a process that is killed during this leaves an incomplete folder that
+looks like a checkpoint. Here a checkpoint counts only if it has a marker, written last, that lists its files. Older
+checkpoints are deleted only after that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NAME = re.compile(CHECKPOINT + r"(\d+)")
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the marker with every file's size; atomic, so a marker is never half there."""
+    """Write the marker with every file's size. The write is atomic: no reader sees half a marker."""
     files = {
         str(path.relative_to(checkpoint)): path.stat().st_size
         for path in sorted(checkpoint.rglob("*"))
@@ -31,7 +32,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether the marker is there and every file it lists has the size it had."""
+    """Whether the marker exists and every file in it has the listed size."""
     marker = checkpoint / MARKER
     if not marker.is_file():
         return False
@@ -43,7 +44,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint folders by step, whole or not."""
+    """Return all checkpoint folders, complete or not, in the order of their steps."""
     if not folder.is_dir():
         return []
     found = [(int(m[1]), path) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)) and path.is_dir()]
@@ -51,31 +52,31 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The newest whole checkpoint, or None."""
+    """Return the newest complete checkpoint, or None."""
     whole = [path for path in all_checkpoints(folder) if is_complete(path)]
     return whole[-1] if whole else None
 
 
 def drop_incomplete(folder: Path) -> list[Path]:
-    """Delete what an interrupted save left behind; the deleted folders."""
+    """Delete what an interrupted save left behind, and return the deleted folders."""
     broken = [path for path in all_checkpoints(folder) if not is_complete(path)]
     for path in broken:
-        logger.warning("removing %s: it was not written to the end (the run was stopped while saving it).", path)
+        logger.warning("removing %s: the checkpoint is incomplete, because the run was stopped while saving it.", path)
         shutil.rmtree(path)
     return broken
 
 
 def rotate(folder: Path, limit: int | None, keep: str | None = None) -> None:
-    """Delete the oldest whole checkpoints beyond `limit`, never the newest nor `keep` (the best one)."""
+    """Delete the oldest complete checkpoints beyond `limit`, but never the newest or `keep` (the best one)."""
     if not limit or limit < 1:
         return
     whole = [path for path in all_checkpoints(folder) if is_complete(path)]
     spared = {whole[-1]} if whole else set()
     if keep is not None:
-        # By name: the Trainer remembers the best one as `output_dir` was once given, relative or not.
+        # Compare names only: the Trainer remembers a path, which is relative or absolute as `output_dir` once was.
         spared |= {path for path in whole if path.name == Path(keep).name}
     excess = len(whole) - max(limit, len(spared))
     for path in [p for p in whole if p not in spared][: max(excess, 0)]:
-        # The marker goes first: a deletion cut short leaves a folder that does not count.
+        # Delete the marker first, so that an interrupted deletion leaves a folder that does not count.
         (path / MARKER).unlink()
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Which built data set a run learns from and is scored on, and which of its splits."""
+"""The built data set of a run: which of its splits are for training and which for scoring."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 
 @dataclass
 class DataArguments:
-    """Which built data set, and which of its splits."""
+    """The built data set of a run, and which of its splits are for what."""
 
     dataset: str = field(default="", metadata={"help": "Folder that a dataset script made."})
     dataset_config: str = field(default="ipr-strict", metadata={"help": "Its configuration, for example ipr-strict."})
-    train_splits: list[str] = field(default_factory=lambda: ["d1"], metadata={"help": "Learnt from with labels."})
+    train_splits: list[str] = field(
+        default_factory=lambda: ["d1"], metadata={"help": "Splits to learn from with labels."}
+    )
     ambiguous_splits: list[str] = field(
-        default_factory=lambda: ["d2"], metadata={"help": "Learnt from without labels, by methods that can."}
+        default_factory=lambda: ["d2"], metadata={"help": "Splits to learn from without labels, for methods that can."}
     )
     reveal_splits: list[str] = field(
         default_factory=list,
-        metadata={"help": "Hidden labels to give to the trainer (the supervised baseline: d2); named in the results."},
+        metadata={
+            "help": "Splits whose hidden labels are given to the trainer (supervised baseline: d2); results name them."
+        },
     )
     validation_split: str | None = field(default="validation", metadata={"help": "Scored after every epoch."})
     test_splits: list[str] = field(

@@ -1,4 +1,4 @@
-"""Torch data sets over built splits: the labelled and ambiguous clips of a run, and the clips it is scored on."""
+"""Torch data sets over built splits: the utterances that a run learns from, and those that it is scored on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_ambiser.data.audio import decode
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import soft_labels
-from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
 from hf_ambiser.training.frames import FRAMES, read_frames
 from hf_ambiser.training.sampler import StepKey
 
@@ -25,16 +25,17 @@ logger = logging.getLogger(__name__)
 Augment = Callable[..., np.ndarray]
 
 
-class ClipStore:
-    """Decoded clips of one split, kept in memory up to a budget, decoded again beyond it.
+class UtteranceStore:
+    """Decoded utterances of one split: kept in memory up to a budget, decoded again beyond it.
 
     Args:
-        dataset: A built split with an `audio` column of encoded bytes, or with `frames` of it, which are then given.
-        max_seconds: Longer clips are cut at their end; None keeps them whole. Cut clips are counted in `n_cut`.
-        cache_gb: Memory for decoded clips, in GB.
-        segment_seconds: Longer clips are given as segments of this length, the last one shorter; None: one each.
-            What follows counts segments: the length, an index, `durations`, `clip` (row in the split) and `segment`
-            (its number within the clip, from 0).
+        dataset: A built split with an `audio` column of encoded bytes. If it has a column `frames`, that is read
+            instead.
+        max_seconds: Longer utterances are cut at their end and counted in `n_cut`; None keeps them whole.
+        cache_gb: Memory for decoded utterances, in GB.
+        segment_seconds: Longer utterances are divided into segments of this length, the last one shorter. The length
+            of the store, indices and `durations` then count segments; `utterance` is a segment's row in the split,
+            `segment` its number within the utterance, from 0. None: each utterance is one segment.
     """
 
     def __init__(
@@ -50,67 +51,68 @@ class ClipStore:
         self._budget = cache_gb * 1e9
         self._cache: dict[int, np.ndarray] = {}
         durations = np.asarray(dataset["duration"], dtype=np.float64)
-        # In samples: a duration is stored as float32, so 1.1 s would be longer than 1.1 s.
+        # Compare samples, not seconds: durations are stored as float32, in which 1.1 s is more than 1.1 s.
         samples = np.rint(durations * SAMPLING_RATE).astype(np.int64)
         self.n_cut = 0 if self._limit is None else int((samples > self._limit).sum())
         kept = samples if self._limit is None else np.minimum(samples, self._limit)
         self._size = None if segment_seconds is None else round(segment_seconds * SAMPLING_RATE)
         n = np.ones_like(kept) if self._size is None else np.maximum(-(-kept // self._size), 1)
-        self.clip = np.repeat(np.arange(len(n)), n)
-        self.segment = np.arange(len(self.clip)) - np.repeat(np.cumsum(n) - n, n)
-        self.durations = durations[self.clip]
+        self.utterance = np.repeat(np.arange(len(n)), n)
+        self.segment = np.arange(len(self.utterance)) - np.repeat(np.cumsum(n) - n, n)
+        self.durations = durations[self.utterance]
         if self._size is not None:
-            left = (kept[self.clip] - self.segment * self._size) / SAMPLING_RATE
+            left = (kept[self.utterance] - self.segment * self._size) / SAMPLING_RATE
             self.durations = np.minimum(left, self._size / SAMPLING_RATE)
 
     def __len__(self) -> int:
-        return len(self.clip)
+        return len(self.utterance)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        whole = self._whole(int(self.clip[i]))
+        whole = self._whole(int(self.utterance[i]))
         if self._size is None:
             return whole
         start = self.segment[i] * self._size
         return whole[start : start + self._size]
 
     def names(self, ids: Sequence[str]) -> list[str]:
-        """An id for each segment, from the `ids` of the clips: the clip's own, with `#<number>` after the first."""
+        """Return an id for each segment: the utterance's id, with `#<number>` for all segments but the first."""
         return [
-            f"{ids[c]}#{s}" if s else str(ids[c])
-            for c, s in zip(self.clip.tolist(), self.segment.tolist(), strict=True)
+            f"{ids[u]}#{s}" if s else str(ids[u])
+            for u, s in zip(self.utterance.tolist(), self.segment.tolist(), strict=True)
         ]
 
     def _whole(self, i: int) -> np.ndarray:
         if i in self._cache:
             return self._cache[i]
         stored = self._stored[i][self._kind]
-        clip = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
-        if self._kind == "audio" and self._limit is not None and len(clip) > self._limit:
-            clip = clip[: self._limit].copy()  # a view would keep the whole clip in memory
-        self._budget -= clip.nbytes
+        signal = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
+        if self._kind == "audio" and self._limit is not None and len(signal) > self._limit:
+            signal = signal[: self._limit].copy()  # a view would keep the whole waveform in memory
+        self._budget -= signal.nbytes
         if self._budget > 0:
-            self._cache[i] = clip
-        return clip
+            self._cache[i] = signal
+        return signal
 
 
 class TrainingSet(TorchDataset):
-    """What a step's keys point to: labelled clips, ambiguous clips and, where a method wants them, augmented copies.
+    """The utterances of a training run: labelled ones, ambiguous ones and, if the method needs them, augmented copies.
 
-    Rows of the label table are the labelled utterances first, then the ambiguous ones. Only the columns a trainer may
-    learn from are read (`id`, `audio`, `duration`, `label`, `soft_label`): never a `reference_*` column.
-    With `segment_seconds`, utterances that are longer have several rows, one for each segment, with the same target.
+    A key (`StepKey`) gives one labelled utterance with its ambiguous ones. In the label table the labelled utterances
+    come first, then the ambiguous ones. Only the columns that a trainer may learn from are read (`id`, `audio`,
+    `duration`, `label`, `soft_label`), never a `reference_*` column. With `segment_seconds`, a longer utterance has
+    one row per segment, all with the same target.
 
     Args:
-        labelled: Split whose labels are learnt from.
+        labelled: Split to learn from with labels.
         ambiguous: Split of ambiguous utterances, or None.
         target: `label` for one-hot consensus labels (utterances without one are left out and listed in `left_out`),
             `soft_label` for vote shares (utterances without a vote are left out).
-        ambiguous_target: As `target`, for the ambiguous split; None: nothing is read of what was said of it.
+        ambiguous_target: As `target`, for the ambiguous split; None: its labels are not read.
         augment: `augment(waveform, seed, epoch, key) -> waveform`, or None for no augmented copies.
         seed: Seed of the augmentation.
-        max_seconds, cache_gb, segment_seconds: See `ClipStore`.
+        max_seconds, cache_gb, segment_seconds: See `UtteranceStore`.
 
-    `labelled_sources` and `ambiguous_sources` say from which splits of a built data set the utterances are.
+    `labelled_sources` and `ambiguous_sources` name the splits of a built data set that the utterances come from.
     """
 
     def __init__(
@@ -129,18 +131,18 @@ class TrainingSet(TorchDataset):
         self.ambiguous_sources = [] if ambiguous is None else sources_of(ambiguous)
         self.left_out: list[str] = []
         labelled, targets = self._with_target(labelled, target, "labelled")
-        self._labelled = ClipStore(labelled, max_seconds, cache_gb, segment_seconds)
+        self._labelled = UtteranceStore(labelled, max_seconds, cache_gb, segment_seconds)
         self.ids = self._labelled.names(labelled["id"])
-        self.observed = targets[self._labelled.clip]
+        self.observed = targets[self._labelled.utterance]
         self.n_utterances = len(labelled)
-        self._ambiguous: ClipStore | None = None
+        self._ambiguous: UtteranceStore | None = None
         if ambiguous is not None:
             targets = np.zeros((len(ambiguous), targets.shape[1]))
             if ambiguous_target is not None:
                 ambiguous, targets = self._with_target(ambiguous, ambiguous_target, "ambiguous")
-            self._ambiguous = ClipStore(ambiguous, max_seconds, cache_gb, segment_seconds)
+            self._ambiguous = UtteranceStore(ambiguous, max_seconds, cache_gb, segment_seconds)
             self.ids += self._ambiguous.names(ambiguous["id"])
-            self.observed = np.concatenate([self.observed, targets[self._ambiguous.clip]])
+            self.observed = np.concatenate([self.observed, targets[self._ambiguous.utterance]])
             self.n_utterances += len(ambiguous)
         self.n_labelled = len(self._labelled)
         self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
@@ -148,7 +150,7 @@ class TrainingSet(TorchDataset):
         self._seed = seed
 
     def _with_target(self, split: Dataset, target: str, what: str) -> tuple[Dataset, np.ndarray]:
-        """The utterances of a split that have a target, and their targets `(N, K)`; the others go to `left_out`."""
+        """Return the utterances that have a target, and their targets `(N, K)`; add the others to `left_out`."""
         targets, usable = _targets(split, target)
         if usable.all():
             return split, targets
@@ -167,33 +169,33 @@ class TrainingSet(TorchDataset):
         """`(n_ambiguous,)` seconds."""
         return np.zeros(0) if self._ambiguous is None else self._ambiguous.durations
 
-    def clips(self) -> Iterator[np.ndarray]:
-        """Every clip once, in the order of the label table's rows."""
+    def waveforms(self) -> Iterator[np.ndarray]:
+        """Yield the waveform (or frames) of every row of the label table, in its order."""
         for store in (self._labelled, self._ambiguous):
             yield from (store[i] for i in range(len(store) if store is not None else 0))  # type: ignore[index]
 
     @property
     def n_cut(self) -> int:
-        """Clips cut at `max_seconds`."""
+        """Return the number of utterances that were cut at `max_seconds`."""
         return self._labelled.n_cut + (0 if self._ambiguous is None else self._ambiguous.n_cut)
 
     def __len__(self) -> int:
         return self.n_labelled
 
-    def __getitem__(self, key: StepKey) -> list[Clip]:
-        clips = [Clip(self._labelled[key.labelled], key.labelled, LABELLED)]
+    def __getitem__(self, key: StepKey) -> list[Example]:
+        clips = [Example(self._labelled[key.labelled], key.labelled, LABELLED)]
         for j in key.ambiguous:
-            assert self._ambiguous is not None  # the sampler draws none otherwise
+            assert self._ambiguous is not None  # else the sampler draws none
             row, waveform = self.n_labelled + j, self._ambiguous[j]
-            clips.append(Clip(waveform, row, AMBIGUOUS))
+            clips.append(Example(waveform, row, AMBIGUOUS))
             if self._augment is not None:
                 copy = self._augment(waveform, seed=self._seed, epoch=key.epoch, key=self.ids[row])
-                clips.append(Clip(copy, row, AUGMENTED))
+                clips.append(Example(copy, row, AUGMENTED))
         return clips
 
 
 def _targets(dataset: Dataset, target: str) -> tuple[np.ndarray, np.ndarray]:
-    """Targets `(N, K)` and which rows have one `(N,)`."""
+    """Return targets `(N, K)` and whether each row has one, `(N,)` bool."""
     soft = np.asarray(dataset["soft_label"], dtype=np.float64)
     if target == "soft_label":
         return soft, soft.sum(axis=1) > 0
@@ -205,12 +207,12 @@ def _targets(dataset: Dataset, target: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class EvaluationSet(TorchDataset):
-    """Clips with the raters' answer, for scoring only.
+    """Utterances with the raters' votes, for scoring only.
 
-    `votes (N, K)` are the raters' counts and `consensus (N,)` their consensus class or -1; both come from the
-    `reference_*` columns, so an unlabelled split can be scored too. `agreement (N,)` tells clear from ambiguous clips.
-    With `segment_seconds`, N counts the segments of the clips (see `ClipStore`), each with its clip's answer.
-    `sources` says from which split of a built data set they are.
+    `votes (N, K)` are the raters' votes and `consensus (N,)` their consensus class or -1. Both come from the
+    `reference_*` columns, so a split with hidden labels can be scored, too. `agreement (N,)` separates clear from
+    ambiguous utterances. With `segment_seconds`, N counts segments (see `UtteranceStore`), which have the votes of
+    their utterance. `sources` says from which split of a built data set the utterances are.
     """
 
     def __init__(
@@ -221,13 +223,13 @@ class EvaluationSet(TorchDataset):
         segment_seconds: float | None = None,
     ) -> None:
         self.sources = sources_of(dataset)
-        self._store = ClipStore(dataset, max_seconds, cache_gb, segment_seconds)
-        rows = self._store.clip
+        self._store = UtteranceStore(dataset, max_seconds, cache_gb, segment_seconds)
+        rows = self._store.utterance
         self.ids: Sequence[str] = self._store.names(dataset["id"])
         self.speakers: Sequence[str] = [str(s) for s in np.asarray(dataset["speaker"])[rows]]
         self.votes = np.asarray(dataset["reference_votes"], dtype=np.float64)[rows]
         self.consensus = np.asarray(dataset["reference_label"], dtype=np.int64)[rows]
-        # Hidden (NaN) where a split's labels are: the share among the votes for the classes is what is left.
+        # A split with hidden labels has no agreement (NaN): use the top share among the votes for the classes.
         known = np.asarray(dataset["agreement"], dtype=np.float64)[rows]
         self.agreement = np.where(np.isnan(known), soft_labels(self.votes).max(axis=1, initial=0.0), known)
 
@@ -238,18 +240,18 @@ class EvaluationSet(TorchDataset):
 
     @property
     def n_cut(self) -> int:
-        """Clips cut at `max_seconds`."""
+        """Return the number of utterances that were cut at `max_seconds`."""
         return self._store.n_cut
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> list[Clip]:
-        return [Clip(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
+    def __getitem__(self, i: int) -> list[Example]:
+        return [Example(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
 
 
 def describe(training: TrainingSet) -> dict[str, Any]:
-    """Counts for the run folder: what is trained on, what was left out."""
+    """Return the counts for the run folder: what the run trains on, and what was left out."""
     segments = training.n_labelled + training.n_ambiguous
     return {
         "labelled": training.n_labelled,

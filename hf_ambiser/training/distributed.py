@@ -1,4 +1,4 @@
-"""Bringing rows of all ranks together, with and without gradient."""
+"""Gathering the rows of all ranks, with and without gradient."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of ranks; 1 outside a distributed run."""
+    """Return the number of ranks; 1 outside a distributed run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's rank; 0 outside a distributed run."""
+    """Return the rank of this process; 0 outside a distributed run."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def _counts(n: int, device: torch.device) -> list[int]:
-    """Rows on each rank."""
+    """Return the number of rows on each rank."""
     counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor([n], device=device))
     return [int(c) for c in counts]
 
 
 def gather_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All ranks' rows of each tensor `(n_rank, ...)`, in rank order; ranks may have different numbers of rows."""
+    """Gather the rows of each tensor `(n_rank, ...)`, in rank order; ranks may have different numbers of rows."""
     if world_size() == 1:
         return dict(rows)
     first = next(iter(rows.values()))
@@ -37,7 +37,7 @@ def gather_rows(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """One plain Python value of each rank, in rank order."""
+    """Gather one plain Python value of each rank, in rank order."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -54,7 +54,7 @@ def _gather(tensor: Tensor, counts: list[int]) -> list[Tensor]:
 
 
 class _GatherWithGradient(torch.autograd.Function):
-    """All ranks' rows; the gradient of a row is the sum of what every rank's loss says about it."""
+    """The rows of all ranks; the gradient of a row is the sum of its gradients in all ranks' losses."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, counts: list[int]) -> Tensor:  # type: ignore[override]
@@ -70,7 +70,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def gather_with_gradient(tensor: Tensor) -> tuple[Tensor, int]:
-    """All ranks' rows of `(n_rank, D)`, differentiable, and the place of this rank's first row among them."""
+    """Gather the rows `(n_rank, D)` with gradient; return them and the position of this rank's first row."""
     if world_size() == 1:
         return tensor, 0
     counts = _counts(len(tensor), tensor.device)

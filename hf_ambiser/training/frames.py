@@ -1,9 +1,9 @@
-"""Frames that a slow feature extractor makes of clips, computed once and kept by `datasets`.
+"""Frames of slow feature extractors, computed once and cached by `datasets`.
 
-An extractor whose front end is too slow to run in every epoch has `extract(waveform) -> (T, D)`, raw frames of one
-clip; `fingerprint`, which differs wherever these may; `collate(frames, ...)`, the padded batch; and
-`fit_features(frames)` and `fit(waveforms)`, which take the training set's statistics. One without `extract` gets
-waveforms, as ever.
+Some extractors are too slow to run in every epoch. Such an extractor has `extract(waveform) -> (T, D)`, which gives
+the raw frames of one utterance; `fingerprint`, which changes whenever these frames could change; `collate(frames,
+...)`, which makes the padded batch; and `fit_features(frames)` and `fit(waveforms)`, which compute statistics of the
+training set. An extractor without `extract` gets waveforms.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FRAMES = "frames"
 
 
 def with_frames(dataset: Dataset, extractor: Any, max_seconds: float | None = None) -> Dataset:
-    """The data set with a column `frames`, read by `read_frames`; `datasets` caches it on disk, audio is not copied.
+    """Add a column `frames`, which `read_frames` reads; `datasets` caches it on disk, and audio is not copied.
 
     Args:
-        dataset: Has an `audio` column of encoded bytes. What is selected from the answer shares its frames.
-        extractor: See above.
-        max_seconds: Longer clips are cut at their end before.
+        dataset: Has an `audio` column of encoded bytes. Selections from the result share its frames.
+        extractor: See the module's docstring.
+        max_seconds: Longer utterances are first cut at their end.
     """
     from datasets import Features, Value, concatenate_datasets
 
@@ -44,7 +44,7 @@ def with_frames(dataset: Dataset, extractor: Any, max_seconds: float | None = No
         compute,
         remove_columns=["audio"],
         features=Features({FRAMES: Value("binary")}),
-        # Given by name: a hash of the function would take in everything that the extractor happens to hold.
+        # Set the fingerprint here: a hash of the function would include everything that the extractor holds.
         new_fingerprint=f"{dataset._fingerprint}-{extractor.fingerprint}-{limit}",
         desc="features",
     )
@@ -52,5 +52,5 @@ def with_frames(dataset: Dataset, extractor: Any, max_seconds: float | None = No
 
 
 def read_frames(stored: bytes) -> np.ndarray:
-    """`(T, D)` float32."""
+    """Return frames `(T, D)`, float32, from their stored bytes."""
     return np.load(io.BytesIO(stored))

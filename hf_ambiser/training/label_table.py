@@ -1,4 +1,4 @@
-"""What training believes of every training utterance: its target and its weight, row by row."""
+"""The label table: the current target and weight of every training utterance, one row each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 class LabelTable:
-    """Targets and weights of N training utterances, changed by a method while it trains.
+    """Targets and weights of N training utterances, which a method changes while it trains.
 
-    `observed` is what the data say and never changes; the columns are what the method has made of it. All columns are
-    float32 or int64 whatever precision the model trains in, and are saved with every checkpoint.
+    `observed` holds the targets of the data set and never changes; the columns hold what the method made of them. All
+    columns are float32 or int64, whatever precision the model trains in. Every checkpoint saves them.
 
     Args:
         ids: N utterance ids; row n is utterance `ids[n]`.
-        observed: `(N, K)` targets from the annotators; rows of zeros for unlabelled utterances.
+        observed: `(N, K)` targets from the raters; rows of zeros for unlabelled utterances.
     """
 
     def __init__(self, ids: Sequence[str], observed: Tensor) -> None:
         if len(ids) != len(observed):
-            raise ValueError(f"label table: {len(ids)} ids for {len(observed)} rows of targets.")
+            raise ValueError(f"label table: {len(ids)} ids for {len(observed)} rows of targets; give one id per row.")
         if len(set(ids)) != len(ids):
             repeated = next(i for i in ids if list(ids).count(i) > 1)
-            raise ValueError(f"label table: utterance {repeated!r} stands in the training data twice.")
+            raise ValueError(f"label table: utterance {repeated!r} is in the training data twice; list it once.")
         self.ids = list(ids)
         self.observed = observed.float()
         self.columns: dict[str, Tensor] = {
@@ -37,11 +37,18 @@ class LabelTable:
         return len(self.ids)
 
     def add_column(self, name: str, values: Tensor) -> None:
-        """A further `(N, ...)` column of the method's own, float32 or int64."""
+        """Add a column `(N, ...)` of the method, float32 or int64.
+
+        Raises:
+            ValueError: If the type or the number of rows is another.
+        """
         if values.dtype not in (torch.float32, torch.int64):
             raise ValueError(f"label table: column {name!r} has dtype {values.dtype}; use float32 or int64.")
         if len(values) != len(self):
-            raise ValueError(f"label table: column {name!r} has {len(values)} rows, the table {len(self)}.")
+            raise ValueError(
+                f"label table: column {name!r} has {len(values)} rows, the table {len(self)}; give one row per"
+                " utterance."
+            )
         self.columns[name] = values
 
     def write(self, index: Tensor, **values: Tensor) -> None:
@@ -57,22 +64,25 @@ class LabelTable:
         return self
 
     def arrays(self) -> dict[str, np.ndarray | list[str]]:
-        """A copy for the label trajectory: `id`, `observed (N, K)` and all columns, on the CPU."""
+        """Return a copy for the label trajectory: `id`, `observed (N, K)` and all columns, on the CPU."""
         columns = {"observed": self.observed, **self.columns}
         return {"id": self.ids, **{name: tensor.detach().cpu().numpy() for name, tensor in columns.items()}}
 
     def state(self) -> dict[str, Tensor]:
-        """The columns, to be saved."""
+        """Return the columns, for a checkpoint."""
         return dict(self.columns)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state` gave.
+        """Restore the columns that `state` returned.
 
         Raises:
-            ValueError: If columns or shapes are not this table's, as when resuming on other data.
+            ValueError: If the columns or shapes differ from this table's, for example on a resume with other data.
         """
         if set(state) != set(self.columns):
-            raise ValueError(f"label table: the saved state has columns {sorted(state)}, not {sorted(self.columns)}.")
+            raise ValueError(
+                f"label table: the saved state has columns {sorted(state)}, this run needs {sorted(self.columns)}: it"
+                " was saved by another method or other arguments. Start a new run folder."
+            )
         for name, values in state.items():
             column = self.columns[name]
             if values.shape != column.shape:

@@ -1,7 +1,7 @@
 """Losses as functions of tensors: no model, no trainer, no averaging over the batch.
 
-Each returns one value per sample, because how samples are averaged over micro-batches and ranks is the trainer's
-business (`AmbiSERTrainer.effective_mean`). All compute in float32 whatever the model ran in, autocast included.
+Each returns one value per sample; the trainer averages over micro-batches and ranks
+(`AmbiSERTrainer.effective_mean`). All compute in float32, whatever the model's precision, also under autocast.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def shares(votes: Tensor) -> Tensor:
-    """Votes `(B, K)` as shares that sum to 1, float32; a row without votes stays zeros."""
+    """Return votes `(B, K)` as shares that sum to 1, float32; a row without votes stays zeros."""
     votes = votes.float()
     return votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
@@ -49,9 +49,9 @@ def instance_contrast(anchor: Tensor, copies: Tensor, positive: Tensor, temperat
 def pseudo_label_contrast(
     anchor: Tensor, anchor_label: Tensor, own: Tensor, bank: Tensor, bank_label: Tensor, temperature: float
 ) -> Tensor:
-    """Supervised contrast with pseudo labels (IPR, section 2.3): all that share one are positive.
+    """Supervised contrast with pseudo labels (IPR, section 2.3): samples with the same pseudo label are positives.
 
-    For anchor i with positives P(i) (same pseudo label, itself left out), among all others A(i):
+    For anchor i, P(i) are the other samples with its pseudo label, and A(i) are all other samples. The loss is
     `-1/|P(i)| sum_{p in P(i)} log( exp(x_i.x_p / tau) / sum_{a in A(i)} exp(x_i.x_a / tau) )`. An anchor without a
     positive contributes 0.
 
@@ -75,6 +75,6 @@ def pseudo_label_contrast(
 
 
 def _similarity(a: Tensor, b: Tensor) -> Tensor:
-    """`(A, M)` dot products in float32; autocast would round them, and a small tau enlarges the rounding."""
+    """Return `(A, M)` dot products in float32: autocast would round them, and a small tau enlarges the rounding."""
     with torch.autocast(device_type=a.device.type, enabled=False):
         return a.float() @ b.float().T

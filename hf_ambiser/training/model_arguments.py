@@ -1,4 +1,4 @@
-"""Which model a run trains: its family, its encoder, what of it is frozen or adapted."""
+"""Which model a run trains: its family, its encoder, which parts are frozen or adapted."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hf_ambiser.models import available_families, load_family
 
 @dataclass
 class ModelArguments:
-    """Which family and encoder, what is trained, and fields of the configurations that differ from their defaults."""
+    """The model's family and encoder, what is trained, and fields of the configurations that are not the defaults."""
 
     model_family: str | None = field(
-        default=None, metadata={"help": f"One of {available_families()}; none: the one that the method is made for."}
+        default=None, metadata={"help": f"One of {available_families()}; default: the family of the method."}
     )
     encoder: str | None = field(
         default=None,
-        metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); none: log-mel, from scratch."},
+        metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); default: log-mel from scratch."},
     )
     encoder_fields: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "Fields of the encoder's configuration (JSON on the command line); without `encoder` also its"
-            " `model_type`, for example wav2vec2: that architecture from scratch, transformers' defaults its size."
+            "help": "Fields of the encoder's configuration (JSON on the command line). Without `encoder`, `model_type`"
+            " chooses an architecture to train from scratch, for example wav2vec2, in transformers' default size."
         },
     )
     model_fields: dict[str, Any] | str | None = field(
@@ -32,7 +32,7 @@ class ModelArguments:
     )
     freeze: str = field(default="none", metadata={"help": "none, feature_encoder (the convolutions) or encoder."})
     lora: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Fields of peft's LoraConfig, for example {r: 8}; none: no adapter."}
+        default=None, metadata={"help": "Fields of peft's LoraConfig, for example {r: 8}; default: no adapter."}
     )
 
     def __post_init__(self) -> None:
@@ -45,12 +45,12 @@ class ModelArguments:
 
 
 def _mapping(name: str, value: Any) -> Any:
-    """A mapping, also from its JSON on the command line; None stays None."""
+    """Return a mapping, also from JSON on the command line; None stays None."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise ValueError(f'{name}={value!r} is not JSON ({error}); give for example {{"field": 1}}.') from None
+            raise ValueError(f'{name}={value!r} is not JSON ({error}); give, for example, {{"field": 1}}.') from None
     if not isinstance(value, dict | None):
         raise ValueError(f"{name}={value!r} must be a mapping of fields, not {type(value).__name__}.")
     return value

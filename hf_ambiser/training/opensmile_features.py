@@ -1,8 +1,8 @@
 """The 32 features of Fujioka et al. by openSMILE, the paper's own tool (`pip install "hf-ambiser[opensmile]"`).
 
-openSMILE's licence allows private and research use only, not commercial use; so it is an extra, and nothing else here
-needs it. These features stand beside those of `hf_ambiser.models.feature_extraction_acoustic32`, which a saved model
-computes by itself: a model trained on these needs openSMILE wherever it is used.
+openSMILE's licence allows private and research use only, not commercial use. So it is an extra, and nothing else here
+needs it. A saved model computes the features of `hf_ambiser.models.feature_extraction_acoustic32` by itself, but a
+model that is trained on openSMILE's features needs openSMILE wherever it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hf_ambiser.data.schema import SAMPLING_RATE
 
 
 CONFIG = Path(__file__).with_name("opensmile_acoustic32.conf")
-# Samples of the configuration's frames: 25 ms, and 60 ms for pitch and voicing.
+# Lengths of the configuration's frames in samples: 25 ms, and 60 ms for pitch and voicing.
 FRAME, LONG_FRAME = 400, 960
 # openSMILE's names of the descriptors, in the order of `Acoustic32FeatureExtractor.feature_names`.
 DESCRIPTORS = (*(f"mfcc[{i}]" for i in range(1, 13)), "RMSloudness", "F0final", "voicingFinalUnclipped", "pcm_zcr")
@@ -28,17 +28,18 @@ class OpenSmileError(ValueError):
 
 
 def opensmile_features(waveform: np.ndarray) -> np.ndarray:
-    """Raw features of one clip, `(T, 32)` float32, for the same T frames as `Acoustic32FeatureExtractor.extract`.
+    """Return the features of one utterance, `(T, 32)` float32, as unscaled as `Acoustic32FeatureExtractor.extract`'s.
 
-    The configuration beside this file says what is computed, and why so. F0 (in Hz, 0 where unvoiced) and voicing
-    probability are those of 60 ms that *begin* with a frame, as in openSMILE's own sets: 17.5 ms later than ours,
-    which are centred. Where a signal is exactly 0, openSMILE's zero-crossing rate is about 1, ours 0.
+    The T frames are the same, too. The configuration beside this file says what is computed, and why. F0 (in Hz, 0
+    where unvoiced) and voicing probability belong to 60 ms that *begin* with a frame, as in openSMILE's own sets.
+    That is 17.5 ms later than ours, which are centred. Where a signal is exactly 0, openSMILE's zero-crossing rate is
+    about 1, ours is 0.
 
     Args:
         waveform: `(samples,)` floating point in [-1, 1] at 16 kHz.
 
     Raises:
-        OpenSmileError: If openSMILE is not installed, or the waveform is not such.
+        OpenSmileError: If openSMILE is not installed, or the waveform has another shape or type.
     """
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not waveform.size or waveform.dtype.kind != "f":
@@ -47,7 +48,7 @@ def opensmile_features(waveform: np.ndarray) -> np.ndarray:
             " floating point in [-1, 1] (divide 16-bit integers by 32768)."
         )
     smile = _smile()
-    # So much at the end that the last 25 ms frame has its 60 ms too.
+    # Pad the end so that 60 ms follow the start of the last 25 ms frame, too.
     padded = np.pad(waveform.astype(np.float32), (0, max(FRAME - len(waveform), 0) + LONG_FRAME - FRAME))
     features = np.asarray(smile(padded, SAMPLING_RATE))[0].T
     order = [smile.feature_names.index(name) for name in DESCRIPTORS]

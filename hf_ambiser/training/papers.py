@@ -1,4 +1,4 @@
-"""The papers that methods come from, as a model card cites them."""
+"""The papers behind the methods, as a model card cites them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Paper:
     Args:
         key: BibTeX key.
         authors: Given and family names, in the paper's order.
-        title: Its title.
-        year: Of publication.
+        title: Title.
+        year: Year of publication.
         venue: Where it appeared.
-        arxiv: Its number there, "" where it has none.
+        arxiv: Its number on arXiv, or "".
     """
 
     key: str
@@ -26,13 +26,13 @@ class Paper:
     arxiv: str = ""
 
     def reference(self) -> str:
-        """One line of Markdown."""
+        """Return the reference as one line of Markdown."""
         first = self.authors[0].split()[-1] + (" et al." if len(self.authors) > 2 else "")
         link = f"[{self.title}](https://arxiv.org/abs/{self.arxiv})" if self.arxiv else self.title
         return f"{first}, {link}, {self.venue} {self.year}"
 
     def bibtex(self) -> str:
-        """Entry for a bibliography."""
+        """Return the entry for a bibliography."""
         lines = [
             f"@inproceedings{{{self.key},",
             f"  author    = {{{' and '.join(self.authors)}}},",

@@ -1,10 +1,10 @@
-"""From splits, as `load_split` gives them, to what a trainer works on, for the command and for Python alike."""
+"""Prepares splits from `load_split` for a trainer; the command line and Python users run the same code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
@@ -14,19 +14,27 @@ from hf_ambiser.training.frames import FRAMES, with_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hf_ambiser.training.trainer import AmbiSERTrainer
+
+class Method(Protocol):
+    """What a trainer class says of the data that its method needs."""
+
+    name: str
+    target: str
+    needs_ambiguous: bool
+    ambiguous_target: str | None
+    needs_augmented: bool
 
 
 def is_split(data: Any) -> bool:
-    """Whether this is a `datasets.Dataset` that is not prepared yet; that library need not be installed."""
+    """Whether `data` is a `datasets.Dataset` that is not prepared yet; that library need not be installed."""
     return hasattr(data, "column_names")
 
 
-def frames_once(method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
-    """What adds the frames of a slow feature extractor to a split; None where waveforms are read in every epoch.
+def frames_once(method: Method, args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
+    """Return a function that adds the frames of a slow feature extractor to a split, or None.
 
-    Frames are computed once for all epochs and runs. That cannot be where copies are augmented anew in each epoch, or
-    where a model learns from segments of its clips.
+    Frames are computed once for all epochs and runs. The answer is None, and every epoch reads waveforms, if the
+    extractor makes no frames, if each epoch augments copies anew, or if the model learns from segments.
     """
     if not hasattr(extractor, "extract") or method.needs_augmented or segment_seconds(model) is not None:
         return None
@@ -34,30 +42,31 @@ def frames_once(method: type[AmbiSERTrainer], args: Any, model: Any, extractor: 
 
 
 def segment_seconds(model: Any) -> float | None:
-    """Length of the pieces in which a model answers about long clips, and learns from them; None: whole clips."""
+    """Return the length of the segments that a model divides long utterances into; None: it takes them whole."""
     return getattr(model.config, "segment_seconds", None)
 
 
 def training_set(
-    labelled: Dataset, ambiguous: Dataset | None, method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any
+    labelled: Dataset, ambiguous: Dataset | None, method: Method, args: Any, model: Any, extractor: Any
 ) -> TrainingSet:
-    """What a method trains on.
+    """Return the training set of a method.
 
     Args:
-        labelled: Split that is learnt from with labels.
-        ambiguous: Split of ambiguous utterances; it is left out where the method does not take them.
+        labelled: Split to learn from with labels.
+        ambiguous: Split of ambiguous utterances; ignored if the method does not take them.
         method: The trainer class: which label it reads, and whether it needs augmented copies.
         args: Its arguments.
-        model: The model; one that answers piece by piece learns from pieces.
-        extractor: Feature extractor. One with statistics of the training set is fitted here.
+        model: The model; one with `segment_seconds` learns from segments.
+        extractor: Feature extractor. One that needs statistics of the training set is fitted here.
 
     Raises:
-        ValueError: If the method learns from ambiguous utterances and there are none.
+        ValueError: If the method learns from ambiguous utterances and none are given.
     """
     if method.needs_ambiguous and ambiguous is None:
         raise ValueError(
-            f"method {method.name!r} learns from ambiguous utterances, too: give ambiguous_dataset, for example"
-            " load_split(folder, 'ipr-strict', 'd2') (on the command line: ambiguous_splits)."
+            f"method {method.name!r} also learns from ambiguous utterances, and none were given: set"
+            " ambiguous_dataset, for example to load_split(folder, 'ipr-strict', 'd2') (on the command line:"
+            " ambiguous_splits)."
         )
     add = frames_once(method, args, model, extractor)
     made = TrainingSet(
@@ -72,27 +81,14 @@ def training_set(
         segment_seconds=segment_seconds(model),
     )
     if hasattr(extractor, "fit"):
-        first = next(made.clips())
-        (extractor.fit if first.ndim == 1 else extractor.fit_features)(made.clips())
+        first = next(made.waveforms())
+        (extractor.fit if first.ndim == 1 else extractor.fit_features)(made.waveforms())
     return made
 
 
-def evaluation_set(
-    split: Dataset, method: type[AmbiSERTrainer], args: Any, model: Any, extractor: Any
-) -> EvaluationSet:
-    """What a model is scored on: whole utterances."""
+def evaluation_set(split: Dataset, method: Method, args: Any, model: Any, extractor: Any) -> EvaluationSet:
+    """Return a split as a model is scored on it: whole utterances."""
     return EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
-
-
-def test_sets(splits: Mapping[str, Any], trainer: AmbiSERTrainer) -> dict[str, EvaluationSet]:
-    """Splits as a trainer scores them; of a model that answers piece by piece, its pieces too (`<split>_segments`)."""
-    sets = {name: trainer.evaluation_set(split) for name, split in splits.items()}
-    size = segment_seconds(trainer.bare_model())
-    for name, split in splits.items() if size else ():
-        pieces = EvaluationSet(split, trainer.args.max_seconds, segment_seconds=size)
-        if len(pieces) > len(sets[name]):
-            sets[f"{name}_segments"] = pieces
-    return sets
 
 
 def _with(split: Any, add: Callable[[Any], Any] | None) -> Any:

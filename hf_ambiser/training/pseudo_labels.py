@@ -1,4 +1,4 @@
-"""What methods share that label ambiguous utterances themselves: a warm-up without them, then a growing weight."""
+"""Shared code of methods that label ambiguous utterances: a warm-up without them, then a growing weight."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class PseudoLabelArguments(AmbiSERTrainingArguments):
         super().__post_init__()
         if self.max_steps <= 0 and self.warmup_epochs >= self.num_train_epochs:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} leaves nothing of num_train_epochs={self.num_train_epochs:g}: no"
-                " ambiguous clip would ever be used. Make the warm-up shorter (the paper's is a fifth) or the training"
-                " longer."
+                f"warmup_epochs={self.warmup_epochs} leaves no epoch of num_train_epochs={self.num_train_epochs:g}, so"
+                " no ambiguous utterance would ever be used. Make the warm-up shorter (the paper's is a fifth of the"
+                " training) or the training longer."
             )
 
 
 class PseudoLabelTrainer(AmbiSERTrainer):
-    """Draws ambiguous utterances after the warm-up and weighs them by `beta`."""
+    """Draws ambiguous utterances after the warm-up and weights them by `beta`."""
 
     arguments_class = PseudoLabelArguments
     needs_ambiguous = True
@@ -40,7 +40,7 @@ class PseudoLabelTrainer(AmbiSERTrainer):
     args: PseudoLabelArguments
 
     def takes_ambiguous(self, epoch: int) -> bool:
-        """After the warm-up."""
+        """Whether this epoch draws ambiguous utterances: yes, after the warm-up."""
         return epoch >= self.args.warmup_epochs
 
     @property

@@ -10,10 +10,10 @@ from torch.utils.data import Sampler
 
 
 class StepKey(NamedTuple):
-    """One labelled utterance, the ambiguous ones that travel with it, and the epoch, which keys augmentation.
+    """One labelled utterance, the ambiguous ones that go with it, and the epoch, which decides the augmentation.
 
-    The epoch is in the key, not in the data set: a data set that has to be told the epoch is told too late where
-    loader workers or prefetching hold a copy of it.
+    The epoch is part of the key because loader workers and prefetching hold copies of the data set, which would learn
+    of a new epoch too late.
     """
 
     epoch: int
@@ -22,21 +22,22 @@ class StepKey(NamedTuple):
 
 
 class StepSampler(Sampler[StepKey]):
-    """Order of an epoch as a function of seed, epoch and effective batch only.
+    """The order of an epoch, as a function of seed, epoch and effective batch only.
 
-    The keys of one optimiser step stand together, so that any division of a step into micro-batches and ranks gives
-    the same step. An epoch passes over the labelled utterances once; its last step is filled up with the first ones of
-    the epoch, so that every step is full. With length grouping, steps hold clips of similar length: keys are sorted by
-    length inside windows of `window` steps and the steps are shuffled again.
+    The keys of one optimiser step stand together, so the step is the same however it is divided into micro-batches
+    and ranks. An epoch passes over the labelled utterances once; the first ones of the epoch fill up its last step.
+    With length grouping, a step holds utterances of similar length: keys are sorted by length inside windows of
+    `window` steps, and then the steps are shuffled.
 
     Args:
-        labelled_lengths: Length of each labelled utterance, any unit.
-        ambiguous_lengths: Length of each ambiguous utterance; empty where a method takes none.
+        labelled_lengths: Length of each labelled utterance, in any unit.
+        ambiguous_lengths: Length of each ambiguous utterance; empty if the method takes none.
         effective_batch: Labelled utterances per optimiser step, over micro-batches and ranks.
         ambiguous_per_step: Epoch -> number of ambiguous utterances per optimiser step.
         seed: Seed of the order.
         length_grouping: Whether to group by length.
-        window: Most steps in a window of length grouping; fewer where they would hold more than half of the clips.
+        window: Largest number of steps in a window of length grouping. A window is smaller if it would hold more than
+            half of the utterances.
     """
 
     def __init__(
@@ -50,7 +51,10 @@ class StepSampler(Sampler[StepKey]):
         window: int = 32,
     ) -> None:
         if len(labelled_lengths) == 0:
-            raise ValueError("there is no labelled utterance to train on: the training split is empty.")
+            raise ValueError(
+                "there is no labelled utterance to train on: the training split is empty; choose another split, or a"
+                " target that its utterances have."
+            )
         self.labelled_lengths = np.asarray(labelled_lengths, dtype=np.float64)
         self.ambiguous_lengths = np.asarray(ambiguous_lengths, dtype=np.float64)
         self.effective_batch = effective_batch
@@ -62,7 +66,7 @@ class StepSampler(Sampler[StepKey]):
         self.steps = -(-len(self.labelled_lengths) // effective_batch)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch whose order the next iteration gives."""
+        """Set the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -80,16 +84,16 @@ class StepSampler(Sampler[StepKey]):
                 yield StepKey(self.epoch, int(labelled[step, i]), tuple(int(j) for j in mine))
 
     def _draw(self, lengths: np.ndarray, per_step: int, stream: int) -> np.ndarray:
-        """`(steps, per_step)` indices: one permutation, again and again until every step is full."""
+        """Return `(steps, per_step)` indices: one permutation, repeated until every step is full."""
         needed = self.steps * per_step
         if needed == 0:
             return np.zeros((self.steps, 0), dtype=np.int64)
         rng = np.random.default_rng((self.seed, self.epoch, stream))
-        # The same permutation: any `per_step` in a row are then different clips, as long as there are that many.
+        # Repeat the same permutation: then any `per_step` in a row are different, as long as there are that many.
         drawn = np.resize(rng.permutation(len(lengths)), (self.steps, per_step))
         if self.length_grouping:
-            # At most half of the clips: sorting all would make the same steps in every epoch, and put a clip that
-            # comes again beside itself, into one step.
+            # Sort at most half of the utterances at a time: sorting all would make the same steps in every epoch, and
+            # would put an utterance that is drawn twice into one step.
             window = min(self.window, max(len(lengths) // (2 * per_step), 1))
             for start in range(0, self.steps, window):
                 part = drawn[start : start + window].ravel()

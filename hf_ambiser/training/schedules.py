@@ -6,7 +6,7 @@ from __future__ import annotations
 def exponential_ramp(epoch: float, n_epochs: float, maximum: float, base: float) -> float:
     """IPR, Eq. 7 as we read it: `min(w_m (r^(e_c / (e_m / 2)) - 1) / (r - 1), w_m)`.
 
-    0 at epoch 0, `maximum` from half of the epochs on.
+    It is 0 at epoch 0 and `maximum` from half of the epochs on.
 
     Args:
         epoch: e_c, current epoch from 0.

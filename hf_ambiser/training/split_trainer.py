@@ -1,7 +1,8 @@
-"""A Trainer of transformers that takes the splits of a built data set as they are."""
+"""A Trainer of transformers that takes the splits of a built data set directly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -10,9 +11,9 @@ from transformers import Trainer
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
-from hf_ambiser.training.collator import ClipCollator
+from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
-from hf_ambiser.training.preparation import evaluation_set, is_split, training_set
+from hf_ambiser.training.preparation import evaluation_set, is_split, segment_seconds, training_set
 from hf_ambiser.training.validation import ValidationMetrics
 
 
@@ -42,7 +43,7 @@ class SplitTrainer(Trainer):
             feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
             kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
             how: Any = (type(self), args, model, feature_extractor)
-            # The other ranks find what the first one has computed.
+            # The first rank computes; the other ranks read its cache.
             with args.main_process_first(desc="data sets and features"):
                 if is_split(train_dataset):
                     train_dataset = training_set(cast(Any, train_dataset), ambiguous_dataset, *how)
@@ -55,7 +56,7 @@ class SplitTrainer(Trainer):
                     " eval_dataset (on the command line: validation_split)."
                 )
             args.eval_strategy = "no"
-        self.collate = ClipCollator(feature_extractor)
+        self.collate = UtteranceCollator(feature_extractor)
         self.training_metrics: dict[str, float] = {}
         self.training_log: list[dict[str, float]] = []
         super().__init__(
@@ -69,29 +70,42 @@ class SplitTrainer(Trainer):
         )
 
     def bare_model(self) -> Any:
-        """The model without the wrappers of accelerate and peft."""
+        """Return the model without the wrappers of accelerate and peft."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
     def evaluation_set(self, split: EvaluationSet | Dataset) -> EvaluationSet:
-        """A split as this trainer scores it: whole utterances, with its own feature extractor."""
+        """Return a split as this trainer scores it: whole utterances, with its own feature extractor."""
         if not is_split(split):
             return cast(EvaluationSet, split)
         how: Any = (type(self), self.args, self.bare_model(), self.processing_class)
         with self.args.main_process_first(desc="data sets and features"):
             return evaluation_set(cast(Any, split), *how)
 
+    def test_sets(self, splits: Mapping[str, Any]) -> dict[str, EvaluationSet]:
+        """Splits as this trainer scores them; of a model that answers piece by piece, its pieces too.
+
+        Pieces of the split `d3` are named `d3_segments`. They are left out where no utterance is longer than a piece.
+        """
+        sets = {name: self.evaluation_set(split) for name, split in splits.items()}
+        size = segment_seconds(self.bare_model())
+        for name, split in splits.items() if size else ():
+            pieces = EvaluationSet(split, self.args.max_seconds, segment_seconds=size)
+            if len(pieces) > len(sets[name]):
+                sets[f"{name}_segments"] = pieces
+        return sets
+
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's; with `resume_from_checkpoint=True` it goes on from the newest checkpoint that is whole.
+        """Train as the Trainer does; `resume_from_checkpoint=True` resumes from the newest complete checkpoint.
 
         Raises:
-            ValueError: If its folder holds a finished run, whose label trajectory and checkpoints would be lost.
+            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost.
         """
         folder = RunFolder(str(self.args.output_dir))
         if folder.is_finished:
             raise ValueError(
-                f"output_dir={str(folder.path)!r} holds a finished run. Give another output_dir, or delete that"
-                " folder."
+                f"output_dir={str(folder.path)!r} holds a finished run. Give another output_dir, or delete"
+                " that folder."
             )
         if resume_from_checkpoint is True:
             last = checkpoints.last_complete(folder.path)
@@ -102,11 +116,11 @@ class SplitTrainer(Trainer):
         return output
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As the Trainer's; `eval_dataset` may be a split as `load_split` gives it."""
+        """Evaluate as the Trainer does; `eval_dataset` may also be a split from `load_split`."""
         if is_split(eval_dataset):
             eval_dataset = self.evaluation_set(eval_dataset)
         return super().evaluate(eval_dataset, *args, **kwargs)
 
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's; `test_dataset` may be a split as `load_split` gives it."""
+        """Predict as the Trainer does; `test_dataset` may also be a split from `load_split`."""
         return super().predict(self.evaluation_set(test_dataset), *args, **kwargs)  # type: ignore[arg-type]

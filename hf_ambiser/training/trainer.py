@@ -1,7 +1,7 @@
-"""The trainer all methods share: what a step sees, how its loss is averaged, when a method's state changes.
+"""The trainer that all methods share: what a step sees, how its loss is averaged, when a method's state changes.
 
-A method is a subclass that overrides `correct` (targets and weights of a batch) and, where it needs them,
-`extra_loss`, `observe` / `update_state` (what it learns from a step, once per optimiser step) and `epoch_finished`.
+A method is a subclass. It overrides `correct` (targets and weights of a batch) and, where it needs them,
+`extra_loss`, `observe` and `update_state` (what it learns from an optimiser step) and `epoch_finished`.
 """
 
 from __future__ import annotations
@@ -42,46 +42,46 @@ _TABLE = "table."
 
 
 class AmbiSERTrainer(SplitTrainer):
-    """Trains on labelled and, for methods that take them, ambiguous utterances, with labels that may change.
+    """Trains on utterances whose labels may change: labelled ones and, for some methods, ambiguous ones.
 
-    The base class learns from the labels as they are. What is fixed for every method:
+    The base class learns from the labels as they are. These rules hold for every method:
 
     - One forward pass per micro-batch holds labelled, ambiguous and augmented rows.
-    - A loss is a sum over a group of rows divided by the group's size in the *effective* batch (all micro-batches and
-      ranks of an optimiser step), so accumulation and ranks do not change it.
-    - State (the label table and `method_state`) changes once per optimiser step, from the rows of the whole effective
-      batch, equally on all ranks, and not at all where the gradient scaler skipped the step. It is float32 or int64,
-      is saved with every checkpoint and restored from it.
-    - `epoch_finished` runs exactly once per epoch however often the run was interrupted.
+    - A loss is the sum over a group of rows, divided by the group's size in the *effective* batch (all micro-batches
+      and ranks of an optimiser step). So accumulation and the number of ranks do not change it.
+    - State (the label table and `method_state`) changes once per optimiser step. The change is computed from the
+      rows of the whole effective batch and is equal on all ranks; a step that the gradient scaler skipped changes
+      nothing. State is float32 or int64. Every checkpoint saves it, and a resume restores it.
+    - `epoch_finished` runs exactly once per epoch, however often the run was interrupted.
 
     Args:
-        model: A model of `hf_ambiser.models` (or one with its outputs), possibly wrapped by peft.
+        model: A model of `hf_ambiser.models` (or one with its outputs); peft may wrap it.
         args: Arguments of the method's `arguments_class`.
-        train_dataset: Utterances that are learnt from with labels: a split as `load_split` gives it, or a prepared
-            `TrainingSet`, which holds the ambiguous ones, too.
-        eval_dataset: Validation utterances: a split, or an `EvaluationSet`. Without them nothing is evaluated while
-            training (`eval_strategy` becomes `"no"`).
-        feature_extractor: Prepares audio; saved beside the model. None: the model's own.
+        train_dataset: Labelled utterances to learn from: a split from `load_split`, or a prepared `TrainingSet`,
+            which also holds the ambiguous ones.
+        eval_dataset: Validation utterances: a split, or an `EvaluationSet`. Without them there is no evaluation
+            during training (`eval_strategy` becomes `"no"`).
+        feature_extractor: Prepares audio; it is saved beside the model. None: the model's own.
         ambiguous_dataset: A split of ambiguous utterances, whose labels are not read. Methods that do not learn from
-            such utterances leave it out.
-        **kwargs: Passed to `Trainer`. `compute_metrics` is by default WA, UA, macro-F1 and the distances from the
-            votes.
+            such utterances ignore it.
+        **kwargs: Passed to `Trainer`. The default `compute_metrics` gives WA, UA, macro-F1 and the distances from
+            the votes.
     """
 
     name: ClassVar[str] = "base"
     arguments_class: ClassVar[type[AmbiSERTrainingArguments]] = AmbiSERTrainingArguments
     target: ClassVar[str] = "label"
-    model_family: ClassVar[str] = "prototype"  # of the models folder; what is built where nothing else is asked for
+    model_family: ClassVar[str] = "prototype"  # a family of the models folder: the default of this method
     needs_ambiguous: ClassVar[bool] = False
-    ambiguous_target: ClassVar[str | None] = None  # what is read of ambiguous utterances' labels: nothing
+    ambiguous_target: ClassVar[str | None] = None  # label column of ambiguous utterances that is read; None: none
     averaged_over: tuple[str, ...] = ("labelled", "ambiguous")  # groups; the loss adds up their mean cross-entropies
     needs_augmented: ClassVar[bool] = False
     # What a model card says of the method: a sentence or two for somebody who has never heard of it, and its paper.
     summary: ClassVar[str] = ""
     paper: ClassVar[Paper | None] = None
-    # Read by the shared test suite: small arguments under which every phase of the method occurs in three epochs; what
-    # a user may choose, by name; property -> (why the method cannot have it by its mathematics, the arguments under
-    # which it has it after all and is tested, or None).
+    # The shared test suite reads these three. `suite_settings`: small arguments under which every phase of the method
+    # occurs in three epochs. `variants`: what a user may choose, by name. `exceptions`: a property that the method's
+    # mathematics rule out -> (the reason, arguments under which it holds after all and is tested, or None).
     suite_settings: ClassVar[Mapping[str, Any]] = {}
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     exceptions: ClassVar[Mapping[str, tuple[str, Mapping[str, Any] | None]]] = {}
@@ -104,17 +104,18 @@ class AmbiSERTrainer(SplitTrainer):
             raise TypeError(f"method {self.name!r} takes {self.arguments_class.__name__}, got {type(args).__name__}.")
         if args.n_gpu > 1:
             raise ValueError(
-                f"one process sees {args.n_gpu} GPUs and would run DataParallel, under which per-utterance state is"
-                " wrong. Start with `accelerate launch` (one process per GPU) or set CUDA_VISIBLE_DEVICES=0."
+                f"one process sees {args.n_gpu} GPUs, so the Trainer would use DataParallel, which makes per-utterance"
+                " state wrong. Start with `accelerate launch` (one process per GPU) or set CUDA_VISIBLE_DEVICES=0."
             )
         if args.push_to_hub:
             raise ValueError(
-                "push_to_hub would make the Trainer itself push, with pickles and without the model's code. Push the"
-                " finished run: `hf-ambiser push RUN <account>/<name>`, or train.py --push_to_hub."
+                "push_to_hub=True would let the Trainer push; it sends pickles and leaves out the model's code. Push"
+                " the finished run instead: `hf-ambiser push RUN <account>/<name>`, or `--push_to_hub` when you train"
+                " on the command line."
             )
         super().__init__(model, args, train_dataset, eval_dataset, feature_extractor, ambiguous_dataset, **kwargs)
-        # forward() takes no loss kwargs and `effective_mean` divides by the effective batch itself; without this the
-        # Trainer counts soft labels as B*K items and skips the division by accumulation steps.
+        # forward() takes no loss kwargs, and `effective_mean` divides by the effective batch. With True the Trainer
+        # would count soft labels as B*K items and skip the division by accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.method_state: dict[str, Tensor] = {"epochs_finished": torch.tensor(0)}
         self.effective_counts: dict[str, float] = {}
@@ -136,26 +137,27 @@ class AmbiSERTrainer(SplitTrainer):
         """Add columns to `self.table` and tensors to `self.method_state`. Called once, before training."""
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Targets `(B, K)` and weights `(B,)` of a batch: the one place where a method changes labels in training.
+        """Return targets `(B, K)` and weights `(B,)` of a batch: the one place where a method changes labels.
 
-        Called without gradient. The base class returns the annotators' targets, weight 0 where there are none.
+        It is called without gradient. The base class returns the raters' targets, with weight 0 for rows that have
+        none.
         """
         targets = self.table.observed[batch.index]
         return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
-        """What the loss has beside cross-entropy, averaged with `effective_mean`."""
+        """Return the part of the loss that is not cross-entropy, averaged with `effective_mean`."""
         return 0.0
 
     def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Rows `(n, ...)` that `update_state` needs of this micro-batch; must hold `index` and `role`."""
+        """Return the rows `(n, ...)` of this micro-batch that `update_state` needs, with `index` and `role`."""
         return {"index": batch.index, "role": batch.role, "target": targets, "weight": weights}
 
     def update_state(self, rows: dict[str, Tensor]) -> None:
         """Change the method's state after an optimiser step, from all rows of the effective batch.
 
-        The rows come from all micro-batches and ranks, sorted by (index, role) and without repetitions, so every rank
-        computes the same. The base class writes what was trained on into the label table.
+        The rows come from all micro-batches and ranks. They are sorted by (index, role), and none occurs twice, so
+        every rank computes the same. The base class writes the step's targets and weights into the label table.
         """
         first = rows["role"] != AUGMENTED
         self.table.write(rows["index"][first], target=rows["target"][first], weight=rows["weight"][first])
@@ -164,16 +166,16 @@ class AmbiSERTrainer(SplitTrainer):
         """Called once after each epoch (0, 1, ...), on all ranks, before its evaluation and checkpoint."""
 
     def trajectory_tensors(self) -> dict[str, Tensor]:
-        """What the label trajectory keeps of each epoch beside the label table, for example prototypes."""
+        """Return what the label trajectory keeps of each epoch beside the label table, for example prototypes."""
         return {}
 
     @classmethod
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
-        """Draw the method's own figures of a run folder into `out`; file name -> caption, for its model card."""
+        """Draw the method's own figures of a run folder into `out`; return file name -> caption, for the card."""
         return {}
 
     def takes_ambiguous(self, epoch: int) -> bool:
-        """Whether ambiguous utterances are drawn in this epoch; a warm-up says no."""
+        """Whether this epoch draws ambiguous utterances; False during a warm-up."""
         return self.needs_ambiguous
 
     # ---- tools for methods -------------------------------------------------------------------------------------
@@ -184,23 +186,24 @@ class AmbiSERTrainer(SplitTrainer):
         return int(self.state.epoch or 0)
 
     def effective_mean(self, values: Tensor, group: str) -> Tensor:
-        """Sum of `values` `(n,)` over the size of `group` in the effective batch; 0 where the group is empty.
+        """Divide the sum of `values` `(n,)` by the size of `group` in the effective batch; an empty group gives 0.
 
-        Scaled for the Trainer, which divides by the number of micro-batches and averages gradients over ranks.
+        The result is scaled, because the Trainer divides by the number of micro-batches and averages gradients over
+        ranks.
         """
         total = self.effective_counts[group]
         scale = self.current_gradient_accumulation_steps * world_size()
         return values.float().sum() * (scale / total if total else 0.0)
 
     def record(self, **figures: float | Tensor) -> None:
-        """Numbers of a micro-batch, averaged and logged with the loss."""
+        """Add numbers of a micro-batch to the training log, where their means stand beside the loss."""
         for name, value in figures.items():
-            self._figures.setdefault(name, []).append(value)  # made a number when logged: no wait for the GPU
+            self._figures.setdefault(name, []).append(value)  # becomes a number when logged: no wait for the GPU
 
     # ---- loss --------------------------------------------------------------------------------------------------
 
     def groups(self, batch: BatchRows) -> dict[str, Tensor]:
-        """The groups `(B,)` bool over which losses may be averaged."""
+        """Return the groups of rows, `(B,)` bool each, over which losses may be averaged."""
         return {"labelled": batch.labelled, "ambiguous": batch.ambiguous, "all": batch.labelled | batch.ambiguous}
 
     def compute_loss(
@@ -210,7 +213,7 @@ class AmbiSERTrainer(SplitTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Loss of a micro-batch; in evaluation the mean cross-entropy against the votes' shares."""
+        """Return the loss of a micro-batch; in evaluation, the mean cross-entropy against the soft labels."""
         inputs = dict(inputs)
         batch = BatchRows(inputs.pop("index"), inputs.pop("role"))
         votes, _ = inputs.pop("votes", None), inputs.pop("consensus", None)
@@ -219,14 +222,14 @@ class AmbiSERTrainer(SplitTrainer):
             loss = soft_cross_entropy(outputs.logits, shares(votes)).mean()
         else:
             loss = self._training_loss(outputs, batch)
-        # The embedding is left out of evaluations by the model's `keys_to_ignore_at_inference`, unless asked for.
+        # In evaluation the model's `keys_to_ignore_at_inference` drops the embedding, unless a caller asks for it.
         kept = {"loss": loss, "logits": outputs.logits, "embedding": outputs.embedding}
         return (loss, kept) if return_outputs else loss
 
     def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
-        # A method's own labels of ambiguous rows come from a model that was trained with balanced classes already.
+        # Ambiguous rows get no class weight: a model that was trained with balanced classes made their labels.
         weights = weights * torch.where(batch.labelled, (targets * self.class_weight).sum(dim=1), 1.0)
         cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
         loss = torch.zeros((), device=cross_entropy.device)
@@ -242,14 +245,14 @@ class AmbiSERTrainer(SplitTrainer):
         return loss
 
     def _class_weight(self) -> Tensor:
-        """`(K,)` N / (K n_c) over the targets, whose mean over them is 1; ones where not asked for."""
+        """Return `(K,)` N / (K n_c), whose mean over the targets is 1; ones for `class_weights="none"`."""
         n = self.table.observed[: None if self.needs_ambiguous else self.data.n_labelled].sum(dim=0)
         if self.args.class_weights == "none":
             return torch.ones_like(n)
         return n.sum() / (len(n) * n.clamp(min=1))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
-        """The micro-batches of one optimiser step; counts its groups over micro-batches and ranks on the way."""
+        """Return the micro-batches of one optimiser step, and count its groups over micro-batches and ranks."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         counts: dict[str, Tensor] = {}
         for inputs in samples:
@@ -267,7 +270,7 @@ class AmbiSERTrainer(SplitTrainer):
     # ---- state -------------------------------------------------------------------------------------------------
 
     def step_taken(self) -> None:
-        """After the optimiser's step: hand the effective batch's rows to the method."""
+        """Hand the rows of the effective batch to the method, after the optimiser's step."""
         observed, self._observed = self._observed, []
         if self.accelerator.optimizer_step_was_skipped or not observed:
             return
@@ -277,7 +280,7 @@ class AmbiSERTrainer(SplitTrainer):
     def finish_epochs(self, until: int) -> None:
         """Run `epoch_finished` for every finished epoch before `until` that has not had it."""
         done = self.method_state["epochs_finished"]
-        # Random state is put back: on a resume this may run before or after the checkpoint's is restored.
+        # The random state is put back, because on a resume this may run before or after the Trainer restores it.
         with torch.random.fork_rng():
             while int(done) < until:
                 self.epoch_finished(int(done))
@@ -290,10 +293,10 @@ class AmbiSERTrainer(SplitTrainer):
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, prediction_loss_only: bool | None = None, *args: Any, **kw: Any
     ) -> Any:
-        """As the Trainer's, but leaves the random state alone, and its loss is the mean over the clips.
+        """Evaluate as the Trainer does, but leave the random state alone and average the loss over the utterances.
 
-        When and how often one evaluates then changes no result, nor does the number of ranks: the Trainer's own loss
-        counts the clips that fill the last batch of each rank.
+        So no result depends on when and how often one evaluates, or on the number of ranks. (The Trainer's own loss
+        also counts the utterances that fill up the last batch of each rank.)
         """
         with torch.random.fork_rng():
             output: Any = super().evaluation_loop(dataloader, description, False, *args, **kw)
@@ -304,7 +307,7 @@ class AmbiSERTrainer(SplitTrainer):
         return output
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Older checkpoints must not be deleted before the new one is whole, so the Trainer deletes none.
+        # The Trainer must delete no older checkpoint, because the new one is not complete yet.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -320,7 +323,7 @@ class AmbiSERTrainer(SplitTrainer):
             checkpoints.rotate(folder, limit, keep=self.state.best_model_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        # The one hook that every way of resuming (plain, DDP, FSDP, DeepSpeed) passes through.
+        # Every way of resuming (plain, DDP, FSDP, DeepSpeed) calls this hook, and no other hook is called by all.
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._load_all_state(load_file(Path(checkpoint) / STATE_FILE))
@@ -336,7 +339,7 @@ class AmbiSERTrainer(SplitTrainer):
     # ---- data --------------------------------------------------------------------------------------------------
 
     def ambiguous_per_step(self, epoch: int) -> int:
-        """Ambiguous utterances in each optimiser step of an epoch."""
+        """Return the number of ambiguous utterances in each optimiser step of an epoch."""
         data = self.data
         if not self.takes_ambiguous(epoch) or data.n_ambiguous == 0:
             return 0
@@ -360,7 +363,7 @@ class AmbiSERTrainer(SplitTrainer):
         return self._sampler
 
     def get_train_dataloader(self) -> DataLoader:
-        """Loader whose batches hold `per_device_train_batch_size` labelled utterances and what travels with them."""
+        """Return a loader of batches of `per_device_train_batch_size` labelled utterances and their ambiguous ones."""
         return self._get_dataloader(
             self.data,
             description="Training",
@@ -370,15 +373,22 @@ class AmbiSERTrainer(SplitTrainer):
         )
 
     def begin_epoch(self) -> None:
-        """Before an epoch's loader is asked for its order (also when resuming inside the epoch)."""
+        """Tell the sampler the epoch before its order is read (also on a resume inside the epoch)."""
         self._sampler.set_epoch(self.epoch)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Not the Trainer's: that one would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`."""
-        raise ValueError("push the finished run instead: `hf-ambiser push RUN <account>/<name>`.")
+        """Refuse: the Trainer's push would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`.
+
+        Raises:
+            ValueError: Always; it names the command that pushes a finished run.
+        """
+        raise ValueError(
+            "push_to_hub() of the Trainer would send pickles. Push the finished run instead:"
+            " `hf-ambiser push RUN <account>/<name>`."
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means over micro-batches and ranks of what `record` was given to the training log."""
+        """Add to the training log what `record` was given, as means over micro-batches and ranks."""
         if "loss" in logs:
             means: dict[str, list[float]] = {}
             for figures in gather_objects({name: list(map(float, v)) for name, v in self._figures.items()}):

@@ -1,7 +1,8 @@
-"""CREMA-D (Cao et al. 2014): 91 actors, crowd-sourced votes of anonymous raters; the voice-only ratings are read.
+"""CREMA-D (Cao et al. 2014): 91 actors, rated by anonymous crowd workers; only the voice-only votes are used.
 
-Read are `processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` where there is one, and the clips, found by
-name in any folder below the root and with any usual ending (the release has them as `AudioWAV/<clip>.wav`).
+The parser reads `processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` if there is one, and the audio files.
+It finds these by name in any folder below the root, with any usual ending (the release has
+`AudioWAV/<utterance>.wav`).
 """
 
 from __future__ import annotations
@@ -45,25 +46,25 @@ CITATION = """@article{cao2014cremad,
 
 VOTES = Path("processedResults", "tabulatedVotes.csv")
 DEMOGRAPHICS = Path("VideoDemographics.csv")
-# The vote columns, and the labels they stand for.
+# The vote columns and the labels that they stand for.
 CODES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
-# The first digit of a row's id is what the raters were shown.
+# The first digit of a row's id says what the raters were shown.
 MODALITIES = {"1": "voice only", "2": "face only", "3": "voice and face"}
-# Where a clip is there several times (the release has AudioWAV and AudioMP3), the first of these is used.
+# If an utterance has several audio files (the release has AudioWAV and AudioMP3), the first of these endings is used.
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-_CLIP = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
+_UTTERANCE = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
 _ID = re.compile(r"[123]\d{5}")
 
 
 def scan(root: Path) -> CorpusScan:
     """Read the release below `root`.
 
-    Items in are voice-only rows and clips without any; a row that cannot be read, a second row of a clip, a row
-    without its clip and a clip without its row are listed.
+    `count_in` counts the voice-only rows and the audio files without such a row. The scan lists rows that cannot be
+    read, second rows of an utterance, rows without audio and audio without a row.
 
     Raises:
-        FileNotFoundError: If the folder or its `processedResults/tabulatedVotes.csv` is not there.
-        ValueError: If the CSV lacks a column that is needed.
+        FileNotFoundError: If the folder or its `processedResults/tabulatedVotes.csv` is missing.
+        ValueError: If the CSV lacks a required column.
     """
     root = Path(root)
     if not (root / VOTES).is_file():
@@ -78,33 +79,33 @@ def scan(root: Path) -> CorpusScan:
     votes, listed = _read_votes(root, notes)
 
     utterances, mentioned = [], set(votes) | {item.id for item in listed}
-    for clip, (counts, source) in votes.items():
-        if clip not in audio:
-            listed.append(Listed(clip, "label_without_audio", f"no {clip}.* below the root", source))
+    for name, (counts, source) in votes.items():
+        if name not in audio:
+            listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
             continue
-        actor, sentence, intended, level = clip.split("_")
+        actor, sentence, intended, level = name.split("_")
         ratings = [Rating(None, (label,)) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)]
         utterances.append(
             Utterance(
-                id=clip,
+                id=name,
                 speaker=actor,
                 session="",
                 corpus=NAME,
                 ratings=ratings,
-                audio_path=audio[clip],
+                audio_path=audio[name],
                 extra={"sentence": sentence, "intended": intended, "level": level, **people.get(actor, {})},
             )
         )
-    for clip in sorted(set(audio) - mentioned):
+    for name in sorted(set(audio) - mentioned):
         listed.append(
-            Listed(clip, "audio_without_label", "no voice-only row", audio[clip].relative_to(root).as_posix())
+            Listed(name, "audio_without_label", "no voice-only row", audio[name].relative_to(root).as_posix())
         )
     utterances.sort(key=lambda u: u.id)
     return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
 
 
 def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int], str]], list[Listed]]:
-    """Clip -> (votes per code, where it stands), and the rows that cannot be read."""
+    """Read utterance -> (votes per code, place of the row), and the rows that cannot be used."""
     votes: dict[str, tuple[list[int], str]] = {}
     listed: list[Listed] = []
     others: Counter[str] = Counter()
@@ -123,27 +124,27 @@ def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int]
             if modality in ("2", "3"):
                 others[MODALITIES[modality]] += 1
                 continue
-            named = _CLIP.search(",".join(row))
-            clip = named.group(0) if named else source
+            found = _UTTERANCE.search(",".join(row))
+            name = found.group(0) if found else source
             problem, counts = _parse(row, modality, column)
             if problem:
-                listed.append(Listed(clip, "malformed_line", problem, source))
-            elif clip in votes:
-                same = "the same votes" if votes[clip][0] == counts else "other votes"
-                listed.append(Listed(clip, "duplicate_label", f"{same} as in {votes[clip][1]}, which is used", source))
+                listed.append(Listed(name, "malformed_line", problem, source))
+            elif name in votes:
+                same = "the same votes" if votes[name][0] == counts else "other votes"
+                listed.append(Listed(name, "duplicate_label", f"{same} as in {votes[name][1]}, which is used", source))
             else:
-                votes[clip] = (counts, source)
+                votes[name] = (counts, source)
     notes.extend(f"{n} {name} rows left aside" for name, n in sorted(others.items()))
     return votes, listed
 
 
 def _parse(row: list[str], modality: str, column: dict[str, int]) -> tuple[str, list[int]]:
-    """What is wrong with a row ("" if nothing), and its votes in the order of `CODES`."""
+    """Return what is wrong with a row ("" if nothing is), and its votes in the order of `CODES`."""
     if len(row) != len(column):
         return f"{len(row)} columns, the header has {len(column)}", []
     if not modality:
         return f"id {row[0]!r} is not six digits of which the first is a modality, 1, 2 or 3", []
-    if not _CLIP.fullmatch(row[column["fileName"]]):
+    if not _UTTERANCE.fullmatch(row[column["fileName"]]):
         return f"fileName {row[column['fileName']]!r} is not <actor>_<sentence>_<emotion>_<level>", []
     for name in (*CODES, "numResponses"):
         if not row[column[name]].strip().isdecimal():
@@ -155,7 +156,7 @@ def _parse(row: list[str], modality: str, column: dict[str, int]) -> tuple[str, 
 
 
 def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
-    """Clip name -> its file, the one with the best ending where there are several."""
+    """Find utterance -> audio file; of several files, the one whose ending comes first in `SUFFIXES`."""
     found: dict[str, Path] = {}
     extra = 0
     for folder, subfolders, names in os.walk(root):
@@ -163,7 +164,7 @@ def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
         for name in sorted(names):
             path = Path(folder, name)
             suffix = path.suffix.lower()
-            if suffix not in SUFFIXES or not _CLIP.fullmatch(path.stem):  # also skips macOS' ._ files
+            if suffix not in SUFFIXES or not _UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
                 continue
             known = found.get(path.stem)
             extra += known is not None
@@ -177,7 +178,7 @@ def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
 
 
 def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Actor -> age (years) and sex; empty without the file."""
+    """Read actor -> age (years) and sex; empty if the file is missing."""
     path = root / DEMOGRAPHICS
     if not path.is_file():
         notes.append(f"no {DEMOGRAPHICS}: age and sex of the actors are unknown")

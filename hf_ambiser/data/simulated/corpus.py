@@ -1,12 +1,12 @@
 """Write a simulated corpus to a folder: audio, votes, truth, configuration.
 
-    config.json   every option, and the annotators' matrices
+    config.json   all options, and the raters' matrices
     audio/        sim_000000.wav ...: 16 kHz, mono, 16 bit
-    votes.csv     id, speaker, session, rater, labels      one line a rating; several labels are joined by ";"
-    truth.csv     id, kind, p_<class> ...                  the distribution behind the audio and the votes, exactly
+    votes.csv     id, speaker, session, rater, labels      one line per rating; ";" joins several labels
+    truth.csv     id, kind, p_<class> ...                  the exact distribution behind the audio and the votes
 
-Every utterance is drawn from (seed, its number) alone. So the same seed gives the same bytes, a generation that was
-stopped goes on where it was, and a larger corpus begins with the smaller one.
+Every utterance depends only on (seed, its number). So the same seed gives the same bytes, an interrupted generation
+continues where it stopped, and a larger corpus begins with the smaller one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from hf_ambiser.data.simulated.annotators import Annotators
 from hf_ambiser.data.simulated.keys import VOICE_STREAM, check_seed, generator
 from hf_ambiser.data.simulated.latent import DirichletMixture
+from hf_ambiser.data.simulated.raters import Raters
 from hf_ambiser.data.simulated.ratings import SimulatedRatings
 from hf_ambiser.data.simulated.settings import PARAMETERS, draw_speaker, mix_settings, setting_table
 from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize, to_pcm16
@@ -35,29 +35,32 @@ from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize, to_pcm16
 CONFIG, VOTES, TRUTH, AUDIO = "config.json", "votes.csv", "truth.csv", "audio"
 VOTE_COLUMNS = ("id", "speaker", "session", "rater", "labels")
 FORMATS = ("wav", "flac")
-# Raise when the same options give other bytes: a folder is never continued by another simulator.
+# Raise this when the same options give other bytes, because another simulator must not continue an old folder.
 SIMULATOR = 1
 
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """Everything a simulated corpus follows from.
+    """All options of a simulated corpus.
 
     Args:
         n_utterances: N; a larger corpus begins with the smaller one.
-        n_speakers: speakers take turns; two of them share a session.
-        n_raters: size of the annotator pool.
-        votes_per_utterance: how many of them rate one utterance.
-        seed: of voices, distributions, annotators and ratings.
-        classes: any of `settings.EMOTIONS`.
-        difficulty: spread of an utterance's acoustics around its distribution; 0 makes the audio an exact mixture.
-        confusion: see `Annotators.draw`.
-        reliability: see `Annotators.draw`.
-        spammers: see `Annotators.draw`.
-        second_label: see `Annotators.draw`.
+        n_speakers: Number of speakers. They take turns, and two of them share a session.
+        n_raters: Size of the pool of raters.
+        votes_per_utterance: Number of raters for one utterance.
+        seed: Seed of voices, distributions, raters and ratings.
+        classes: Two or more of `settings.EMOTIONS`.
+        difficulty: Spread of an utterance's acoustics around its distribution; 0 makes the audio an exact mixture.
+        confusion: See `Raters.draw`.
+        reliability: See `Raters.draw`.
+        spammers: See `Raters.draw`.
+        second_label: See `Raters.draw`.
         audio_format: `wav` (bytes depend on the samples only) or `flac` (smaller; its bytes also depend on the version
             of libFLAC).
-        mixture: how clear and how ambiguous the utterances are.
+        mixture: How clear and how ambiguous the utterances are.
+
+    Raises:
+        ValueError: If an option is not allowed.
     """
 
     n_utterances: int = 600
@@ -75,7 +78,7 @@ class SimulationOptions:
     mixture: DirichletMixture = field(default_factory=DirichletMixture)
 
     def __post_init__(self) -> None:
-        """Refuse options that no corpus can have."""
+        """Check the options."""
         for name in ("n_utterances", "n_speakers", "n_raters", "votes_per_utterance"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} must be at least 1.")
@@ -91,9 +94,9 @@ class SimulationOptions:
         setting_table(self.classes)
         check_seed(self.seed)
 
-    def annotators(self) -> Annotators:
-        """The pool that rates this corpus."""
-        return Annotators.draw(
+    def raters(self) -> Raters:
+        """Draw the pool that rates this corpus."""
+        return Raters.draw(
             self.classes,
             self.n_raters,
             self.seed,
@@ -104,17 +107,17 @@ class SimulationOptions:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
+        """Return the options as a JSON-ready dict."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 def utterance_id(index: int) -> str:
-    """Name of utterance number `index`."""
+    """Return the id of utterance number `index`."""
     return f"sim_{index:06d}"
 
 
 def utterance_samples(options: SimulationOptions, index: int) -> np.ndarray:
-    """Samples of one utterance, int16 (T,); depends on the options that shape audio and on `index` only."""
+    """Make the samples of one utterance, int16 (T,); they depend only on `index` and on the options for audio."""
     p, _ = options.mixture.draw(len(options.classes), options.seed, index)
     speaker = draw_speaker(options.seed, index % options.n_speakers)
     rng = generator(options.seed, VOICE_STREAM, index)
@@ -130,27 +133,27 @@ def generate(
     progress: Callable[[int], object] | None = None,
     **changes: Any,
 ) -> SimulationOptions:
-    """Generate a corpus into `root`, or go on with one that was stopped; files that are there are not made again.
+    """Generate a corpus in `root`, or continue one that was interrupted; existing files are not made again.
 
     Args:
-        root: a new folder, or one with a corpus of the same options (`n_utterances` may have grown).
-        options: what to simulate.
-        progress: called with 1 after each clip.
-        changes: options by name (`n_utterances=200, seed=1`), in place of or on top of `options`.
+        root: A new folder, or one with a corpus of the same options (`n_utterances` may grow).
+        options: What to simulate.
+        progress: Called with 1 after each utterance.
+        changes: Options by name (`n_utterances=200, seed=1`), instead of `options` or on top of them.
 
     Returns:
-        The options used.
+        The options that were used.
 
     Raises:
-        ValueError: an option that cannot be, or a folder that holds something else.
+        ValueError: If an option is not allowed, or if the folder holds something else.
     """
     options = dataclasses.replace(options or SimulationOptions(), **changes)
     root = Path(root)
     _check_folder(root, options)
-    annotators = options.annotators()
+    raters = options.raters()
     (root / AUDIO).mkdir(parents=True, exist_ok=True)
-    # The options first: a stopped generation must know what it was.
-    _write(root / CONFIG, _config(options, annotators))
+    # Write the options first, so that an interrupted generation can be continued with the same ones.
+    _write(root / CONFIG, _config(options, raters))
     for index in range(options.n_utterances):
         path = root / AUDIO / f"{utterance_id(index)}.{options.audio_format}"
         if not path.is_file() or path.stat().st_size == 0:
@@ -161,7 +164,7 @@ def generate(
     drawn = [options.mixture.draw(len(options.classes), options.seed, i) for i in range(options.n_utterances)]
     ids = [utterance_id(i) for i in range(options.n_utterances)]
     truth = np.array([p for p, _ in drawn])
-    ratings = annotators.rate(truth, ids, options.votes_per_utterance, options.seed)
+    ratings = raters.rate(truth, ids, options.votes_per_utterance, options.seed)
     lines = [[name, kind, *(f"{x:.6f}" for x in p)] for name, (p, kind) in zip(ids, drawn, strict=True)]
     _write(root / TRUTH, _csv(("id", "kind", *(f"p_{c}" for c in options.classes)), lines))
     _write(root / VOTES, _csv(VOTE_COLUMNS, _vote_lines(options, ratings)))
@@ -195,19 +198,19 @@ def _vote_lines(options: SimulationOptions, ratings: SimulatedRatings) -> list[l
 
 
 def _check_folder(root: Path, options: SimulationOptions) -> None:
-    """Refuse a folder whose corpus has other options, or that holds something else."""
+    """Raise `ValueError` for a folder whose corpus has other options, or that holds something else."""
     path = root / CONFIG
     if not path.is_file():
         found = [name for name in (VOTES, TRUTH, AUDIO) if (root / name).exists()]
         if found:
-            raise ValueError(f"{root}: holds {found} but no {CONFIG}: not a corpus made here; choose another folder.")
+            raise ValueError(f"{root}: holds {found} but no {CONFIG}, so it is not our corpus; use another folder.")
         return
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         before = {"simulator": known["simulator"], **known["options"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: no configuration of a simulated corpus ({error!r}); take another folder."
+            f"{path}: not the configuration of a simulated corpus ({error!r}); use another folder."
         ) from error
     now = {"simulator": SIMULATOR, **options.to_dict()}
     different = sorted(key for key in set(now) | set(before) if now.get(key) != before.get(key))
@@ -221,13 +224,14 @@ def _check_folder(root: Path, options: SimulationOptions) -> None:
         )
 
 
-def _config(options: SimulationOptions, annotators: Annotators) -> bytes:
+def _config(options: SimulationOptions, raters: Raters) -> bytes:
     pool = {
-        "names": list(annotators.names),
-        "reliability": np.round(annotators.reliability, 6).tolist(),
-        "confusion": np.round(annotators.confusion, 6).tolist(),
-        "spam": np.round(annotators.spam, 6).tolist(),
+        "names": list(raters.names),
+        "reliability": np.round(raters.reliability, 6).tolist(),
+        "confusion": np.round(raters.confusion, 6).tolist(),
+        "spam": np.round(raters.spam, 6).tolist(),
     }
+    # The key "annotators" is older than the word "rater"; it stays, so that the same options give the same bytes.
     content = {"simulator": SIMULATOR, "options": options.to_dict(), "annotators": pool}
     return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
@@ -241,7 +245,7 @@ def _csv(header: tuple[str, ...], lines: list[list[str]]) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write under another name first: a file that is there is whole."""
+    """Write under another name first, so that a file with the final name is always complete."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     os.replace(part, path)

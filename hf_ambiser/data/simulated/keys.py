@@ -1,7 +1,7 @@
-"""Random numbers keyed by what they belong to, so that one utterance never moves another's draws.
+"""Random numbers keyed by what they belong to, so that one utterance never changes the draws of another.
 
-Two kinds: a numpy generator for one (seed, stream, index), and, where hundreds of thousands of single draws are needed
-at once, a counter-based hash of (seed, utterance, rater, stream).
+There are two kinds: a numpy generator for one (seed, stream, index), and a counter-based hash of (seed, utterance,
+rater, stream) where hundreds of thousands of single draws are needed at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def check_seed(seed: int) -> int:
 
 
 def generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    """Return the generator of item `index` in `stream`. PCG64 by name: `default_rng` may change its choice."""
+    """Return the generator for `index` in `stream`. It is PCG64, because `default_rng` may change its choice."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([check_seed(seed), stream, index])))
 
 
 def hash_names(names: Sequence[str]) -> np.ndarray:
-    """Return one 64-bit hash a name, uint64 (N,). Python's own `hash` differs from run to run."""
+    """Return one 64-bit hash per name, uint64 (N,). Python's own `hash` differs from run to run."""
     digests = b"".join(blake2b(name.encode("utf-8"), digest_size=8).digest() for name in names)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 

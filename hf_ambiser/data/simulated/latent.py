@@ -1,4 +1,4 @@
-"""The latent emotion distribution of every simulated utterance: some clear, many ambiguous."""
+"""Draw the latent emotion distribution of every simulated utterance: some are clear, many ambiguous."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import numpy as np
 from hf_ambiser.data.simulated.keys import LATENT_STREAM, generator
 
 
-# Probabilities are whole millionths, so that the six decimals of the truth file are the truth and not near it.
+# Probabilities are whole millionths, so that the six decimals in the truth file are exact.
 RESOLUTION = 1_000_000
 
 
 @dataclass(frozen=True)
 class DirichletMixture:
-    """Three kinds of utterance, each a Dirichlet distribution over the K classes.
+    """A mixture of three kinds of utterance, each a Dirichlet distribution over the K classes.
 
-    `clear`: one class leads, `clear_alpha` on it. `blend`: two classes share, `blend_alpha` on them.
-    `diffuse`: all classes alike, `diffuse_alpha`. Other classes get `background`.
+    `clear`: one class leads with `clear_alpha`. `blend`: two classes share with `blend_alpha`. `diffuse`: all classes
+    have `diffuse_alpha`. The other classes have `background`. The shares of the kinds sum to 1.
+
+    Raises:
+        ValueError: If the shares do not sum to 1, or if a concentration is not positive.
     """
 
     clear: float = 0.45
@@ -30,7 +33,7 @@ class DirichletMixture:
     background: float = 0.4
 
     def __post_init__(self) -> None:
-        """Refuse shares that do not sum to one and concentrations that are not positive."""
+        """Check shares and concentrations."""
         shares = (self.clear, self.blend, self.diffuse)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
             raise ValueError(f"clear, blend, diffuse: {shares} must be shares >= 0 that sum to 1.")
@@ -39,7 +42,7 @@ class DirichletMixture:
             raise ValueError(f"concentrations: {alphas} must all be > 0, and blend_alpha must hold two of them.")
 
     def draw(self, n_classes: int, seed: int, index: int) -> tuple[np.ndarray, str]:
-        """Return utterance `index`'s distribution, float64 (K,) in whole millionths, and its kind."""
+        """Draw the distribution of utterance `index`, float64 (K,) in whole millionths, and its kind."""
         rng = generator(seed, LATENT_STREAM, index)
         u = rng.random()
         kind = "clear" if u < self.clear else "blend" if u < self.clear + self.blend else "diffuse"

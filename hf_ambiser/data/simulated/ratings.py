@@ -1,4 +1,4 @@
-"""What simulated annotators hand in, in the forms the rest of the package takes."""
+"""The ratings of simulated raters, in the forms that the rest of the package takes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hf_ambiser.labels.votes import RatingArrays
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRatings:
-    """V ratings of N utterances, sorted by utterance, then annotator.
+    """V ratings of N utterances, sorted by utterance, then by rater.
 
     Args:
         ids: N utterance ids.
-        raters: names of all annotators of the pool.
+        raters: Names of all raters in the pool.
         classes: K class names.
         utterance: (V,) row in `ids`.
         rater: (V,) row in `raters`.
@@ -34,7 +34,7 @@ class SimulatedRatings:
     second: np.ndarray
 
     def arrays(self, group: np.ndarray | None = None) -> RatingArrays:
-        """The same ratings for `labels.tally`; the vocabulary is the classes, `group` (N,) each utterance's."""
+        """Return the ratings for `labels.votes.tally`; the vocabulary is the classes, `group` (N,) the groups."""
         with_second = np.flatnonzero(self.second >= 0)
         answer = np.concatenate([np.arange(len(self.label)), with_second])
         return RatingArrays(
@@ -51,7 +51,7 @@ class SimulatedRatings:
         )
 
     def lists(self, names: Mapping[str, str] | None = None) -> list[list[Rating]]:
-        """One list of ratings an utterance; `names` renames classes (to a corpus's raw labels)."""
+        """Return one list of ratings per utterance; `names` renames classes (to a corpus' raw labels)."""
         words = [names[c] if names else c for c in self.classes]
         out: list[list[Rating]] = [[] for _ in self.ids]
         rows = np.stack([self.utterance, self.rater, self.label, self.second], axis=1)

@@ -1,4 +1,4 @@
-"""Let simulated annotators rate a real corpus again, for studies of label noise on real audio."""
+"""Let simulated raters rate a real corpus again, for studies of label noise on real audio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
-from hf_ambiser.data.simulated.annotators import Annotators
+from hf_ambiser.data.simulated.raters import Raters
 from hf_ambiser.labels.policies import LabelPolicy
 from hf_ambiser.labels.votes import tally
 
@@ -18,7 +18,7 @@ Distribution = Sequence[float] | np.ndarray | Mapping[str, float]
 
 def rerate(
     scan: CorpusScan,
-    annotators: Annotators,
+    raters: Raters,
     policy: LabelPolicy,
     *,
     distribution_of: Callable[[Utterance], Distribution] | Mapping[str, Distribution] | None = None,
@@ -27,37 +27,37 @@ def rerate(
 ) -> CorpusScan:
     """Return the scan with new ratings; audio, ids, speakers and everything else stay.
 
-    The distribution the new ratings are drawn from goes into `extra["true_distribution"]` (class -> probability). It
-    is the truth of the *simulated* raters. Whether it is what people would hear in the clip is another question: with
-    the default (the real raters' vote shares) it carries the sampling noise of those few raters.
+    The distribution behind the new ratings goes into `extra["true_distribution"]` (class -> probability). It is the
+    truth of the *simulated* raters, and not always what people would hear in the utterance: by default it is the real
+    raters' vote shares, which carry the sampling noise of those few raters.
 
     Args:
-        scan: a corpus; it is not changed.
-        annotators: their classes must be the policy's, in the same order.
-        policy: says what the classes are and, by default, turns the real ratings into shares.
-        distribution_of: an utterance's distribution as K numbers or class -> number: a function, or a mapping
-            by utterance id. `None`: the vote shares under `policy`.
-        votes_per_utterance: ratings an utterance. `None`: as many as it has now (self-reports count where the policy
-            counts them), at most the number of annotators; a note says how often there were too few of them.
-        seed: rating seed.
+        scan: A corpus; it is not changed.
+        raters: The simulated raters; their classes must be the policy's, in the same order.
+        policy: It has the classes and, by default, turns the real ratings into shares.
+        distribution_of: A function, or a mapping by utterance id, that gives an utterance's distribution as K numbers
+            or as class -> number. `None`: the vote shares under `policy`.
+        votes_per_utterance: Ratings per utterance. `None`: as many as it has now (with self-reports, if the policy
+            counts them), but at most the number of raters; a note says for how many utterances they were too few.
+        seed: Seed of the ratings.
 
     Returns:
-        A new scan. Utterances without a distribution (no vote for any class; not in the mapping) are listed under
-        `no_votes`, so `count_in` is unchanged.
+        A new scan. Utterances without a distribution (no vote for a class, or not in the mapping) are listed under
+        `no_votes`, so `count_in` stays the same.
 
     Raises:
-        ValueError: other classes than the policy's, or a distribution that is none.
+        ValueError: If the raters' classes are not the policy's, or if a distribution is not valid.
     """
-    if annotators.classes != tuple(policy.classes):
+    if raters.classes != tuple(policy.classes):
         raise ValueError(
-            f"annotators: their classes {annotators.classes} must be those of policy {policy.name!r},"
-            f" {tuple(policy.classes)}. Draw them with Annotators.draw(policy.classes, ...)."
+            f"raters: their classes {raters.classes} must be those of policy {policy.name!r},"
+            f" {tuple(policy.classes)}. Draw them with Raters.draw(policy.classes, ...)."
         )
     rows = _distributions(scan, policy, distribution_of)
     kept = [n for n, row in enumerate(rows) if row is not None]
     utterances = [scan.utterances[n] for n in kept]
     p = np.array([rows[n] for n in kept], dtype=np.float64).reshape(len(kept), len(policy.classes))
-    notes = [f"{len(kept)} utterances rated again by {len(annotators.names)} simulated annotators, seed {seed}"]
+    notes = [f"{len(kept)} utterances rated again by {len(raters.names)} simulated raters, seed {seed}"]
     if isinstance(distribution_of, Mapping):
         strangers = set(distribution_of) - {u.id for u in scan.utterances}
         if strangers:
@@ -66,15 +66,15 @@ def rerate(
         wanted = np.array(
             [sum(policy.self_reports or not r.self_report for r in u.ratings) for u in utterances], dtype=np.int64
         )
-        votes = np.minimum(wanted, len(annotators.names))
+        votes = np.minimum(wanted, len(raters.names))
         if (votes < wanted).any():
             notes.append(
-                f"{(votes < wanted).sum()} utterances had more ratings than there are simulated annotators"
-                f" ({len(annotators.names)}) and now have one of each"
+                f"{(votes < wanted).sum()} utterances had more ratings than there are simulated raters"
+                f" ({len(raters.names)}) and now have one of each"
             )
     else:
         votes = np.full(len(kept), votes_per_utterance)
-    ratings = annotators.rate(p, [u.id for u in utterances], votes, seed).lists(_raw_names(policy))
+    ratings = raters.rate(p, [u.id for u in utterances], votes, seed).lists(_raw_names(policy))
     changed = [
         dataclasses.replace(
             u,
@@ -121,7 +121,7 @@ def _vector(distribution: Distribution, classes: Sequence[str], name: str) -> np
 
 
 def _raw_names(policy: LabelPolicy) -> dict[str, str]:
-    """Class -> a raw label that the policy maps to it: its own name where that is one."""
+    """Map each class to a raw label that the policy maps to it, if possible to the one of the same name."""
     names: dict[str, str] = {}
     for raw, target in policy.class_map.items():
         if target is not None and (raw == target or target not in names):

@@ -1,8 +1,8 @@
-"""How each emotion class sets the simulated voice, and how far speakers differ.
+"""The voice settings of each emotion class in the simulated corpus, and the differences between its speakers.
 
-The directions (anger loud, high and bright; sadness quiet, low, slow and breathy; happiness high, lively and with a
-smile's shorter vocal tract) are those that reviews of vocal expression report (Scherer 2003; Juslin and Laukka 2003).
-The sizes are chosen so that a simple classifier does well but not perfectly. They are no measurement of anybody.
+Reviews of vocal expression report the directions (Scherer 2003; Juslin and Laukka 2003): anger is loud, high and
+bright; sadness is quiet, low, slow and breathy; happiness is high and lively, with the shorter vocal tract of a smile.
+We chose the sizes so that a simple classifier does well but not perfectly. They do not measure any person.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hf_ambiser.data.simulated.keys import SPEAKER_STREAM, generator
 
 @dataclass(frozen=True)
 class VoiceSetting:
-    """Acoustic parameters of one utterance, relative to the speaker's own voice. All of them mix linearly."""
+    """Acoustic parameters of one utterance, relative to the speaker's own voice; all of them mix linearly."""
 
     f0_level: float  # semitones above the speaker's base F0
     f0_range: float  # semitones, standard deviation over syllables
@@ -49,7 +49,7 @@ EMOTIONS: dict[str, VoiceSetting] = {
 }
 # Spread of one utterance around the mixture of its classes, at difficulty 1.
 SPREAD = VoiceSetting(      1.0,  0.4,  0.8,  0.5,   1.6,  0.4,  0.06,  0.7, 0.002, 0.1,   2.0,  0.01, 0.03)
-# Values outside these would break the synthesis (a negative jitter) or leave the range of voices.
+# Values outside these limits would break the synthesis (a negative jitter) or be outside the range of voices.
 LOWEST = VoiceSetting(     -8.0,  0.2, -9.0, -2.0, -14.0,  0.5, -0.50, -5.0, 0.001, 0.1, -34.0, -0.10, 0.00)
 HIGHEST = VoiceSetting(    12.0,  8.0,  9.0,  9.0,  13.0,  7.0,  0.50,  6.0, 0.040, 2.5,  -4.0,  0.16, 0.50)
 # fmt: on
@@ -57,7 +57,7 @@ HIGHEST = VoiceSetting(    12.0,  8.0,  9.0,  9.0,  13.0,  7.0,  0.50,  6.0, 0.0
 
 @dataclass(frozen=True)
 class Speaker:
-    """One simulated speaker's own voice."""
+    """The voice of one simulated speaker."""
 
     name: str
     f0: float  # Hz
@@ -70,9 +70,9 @@ class Speaker:
 
 
 def draw_speaker(seed: int, index: int) -> Speaker:
-    """Draw speaker number `index` (from 0); depends on `(seed, index)` only."""
+    """Draw speaker number `index` (from 0), which depends only on `(seed, index)`."""
     rng = generator(seed, SPEAKER_STREAM, index)
-    # Low and high voices take turns, so that even four speakers hold both kinds.
+    # Low and high voices alternate, so that even four speakers include both kinds.
     low = index % 2 == 0
     z = rng.standard_normal(7)
     return Speaker(
@@ -91,7 +91,7 @@ def setting_table(classes: Sequence[str]) -> np.ndarray:
     """Return the settings of `classes` as an array (K, len(PARAMETERS)).
 
     Raises:
-        ValueError: a class has no voice setting, or is named twice, or there are fewer than two.
+        ValueError: If a class has no voice setting or is named twice, or if there are fewer than two classes.
     """
     unknown = [name for name in classes if name not in EMOTIONS]
     if unknown:
@@ -116,11 +116,11 @@ def mix_settings(
     Args:
         distribution: (K,) probabilities.
         classes: K class names.
-        expressiveness: scales the distance from the mean of the classes' settings.
+        expressiveness: Factor for the distance from the mean of the classes' settings.
         noise: (len(PARAMETERS),) standard normal draws times the difficulty; `None` leaves the exact mixture.
 
     Returns:
-        The utterance's setting, kept inside `LOWEST` and `HIGHEST`.
+        The utterance's setting, limited to `LOWEST` and `HIGHEST`.
     """
     table = setting_table(classes)
     centre = table.mean(axis=0)

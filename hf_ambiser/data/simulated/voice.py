@@ -1,9 +1,9 @@
-"""Speech-like audio from a voice setting: syllables, a glottal source, moving formants, consonant noise.
+"""Make speech-like audio from a voice setting: syllables, a glottal source, moving formants, consonant noise.
 
-A source-filter synthesiser without a loop over samples: glottal pulses (with jitter and shimmer) and noise are cut
-into overlapping frames, each frame's spectrum is multiplied by that moment's vocal-tract envelope, and the frames are
-added up again. It is not speech: there are no words. What it has in common with speech are the cues that emotion
-classifiers read: F0 level, range and contour, energy, rate, pauses, spectral tilt, breathiness, formant scale.
+It is a source-filter synthesiser without a loop over samples. Glottal pulses (with jitter and shimmer) and noise are
+cut into overlapping frames, each frame's spectrum is multiplied by the vocal-tract envelope of that moment, and the
+frames are added up again. The result has no words, so it is not speech. It shares with speech the cues that emotion
+classifiers use: F0 level, range and contour, energy, rate, pauses, spectral tilt, breathiness, formant scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FRAME, _HOP = 512, 128
 _MARGIN = 0.06  # seconds of room noise before and after
 _BASE_LEVEL = -31.0  # dBFS of the voiced part at energy 0
 _BASE_TILT = -7.0  # dB per octave of an average voice above 300 Hz
-# F1 to F3 of five vowels in a low voice, Hz, rounded; F4 and F5 hardly move.
+# F1 to F5 of five vowels in a low voice, in Hz, rounded; F4 and F5 hardly move.
 _VOWELS = np.array(
     [
         [730, 1100, 2450, 3500, 4500],
@@ -35,13 +35,14 @@ _VOWELS = np.array(
     dtype=np.float64,
 )
 _BANDWIDTHS = np.array([80.0, 100.0, 140.0, 220.0, 300.0])
-# Consonants: centre and width of the noise in Hz, its level in dB against the vowel (the last is a nasal: hardly any).
+# Consonants: centre and width of the noise in Hz, and its level in dB relative to the vowel. The last one is a nasal,
+# which has hardly any noise.
 _CONSONANTS = np.array([[5500, 1500, -8], [3000, 1000, -7], [1800, 1500, -10], [4000, 2500, -14], [1000, 800, -40]])
 
 _FREQUENCIES = np.arange(_FRAME // 2 + 1) * SAMPLING_RATE / _FRAME
 _OCTAVES = np.log2(np.maximum(_FREQUENCIES, 300.0) / 300.0)
 _WINDOW = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FRAME) / _FRAME))
-# Group delay rising to 3 ms: with zero phase all harmonics would peak at once and a loud clip would overload.
+# The group delay rises to 3 ms. With zero phase, all harmonics would peak at once and loud audio would overload.
 _DISPERSION = np.exp(-1j * np.pi * 0.003 * _FREQUENCIES**2 / (SAMPLING_RATE / 2))
 
 
@@ -64,9 +65,9 @@ def synthesize(setting: VoiceSetting, speaker: Speaker, rng: np.random.Generator
     """Synthesise one utterance.
 
     Args:
-        setting: acoustic parameters relative to the speaker.
-        speaker: the voice.
-        rng: the utterance's own generator; the same state gives the same samples.
+        setting: Acoustic parameters relative to the speaker.
+        speaker: The voice.
+        rng: The utterance's own generator; the same state gives the same samples.
 
     Returns:
         float64 (T,) in [-1, 1] at 16 kHz, 1 to 4 seconds.
@@ -107,14 +108,14 @@ def synthesize(setting: VoiceSetting, speaker: Speaker, rng: np.random.Generator
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """Round samples in [-1, 1] to int16. Sixteen bits also hide the last-digit differences between processors."""
+    """Round samples in [-1, 1] to int16, which also hides tiny rounding differences between processors."""
     return np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
 
 
 def _plan(setting: VoiceSetting, speaker: Speaker, rng: np.random.Generator) -> _Syllables:
     period = 0.21 * np.exp(-(setting.rate + speaker.rate))
     wanted = rng.uniform(1.2, 3.6)
-    # The length of a clip must not tell its class, so the count of syllables follows the rate and the pauses.
+    # The duration must not reveal the class, so the number of syllables follows the rate and the pauses.
     count = max(3, round(wanted / (period * (1.0 + 1.2 * setting.pause))))
     length = period * np.exp(0.18 * rng.standard_normal(count))
     pause = np.where(rng.random(count) < setting.pause, period * rng.uniform(0.6, 1.8, count), 0.0)
@@ -145,7 +146,7 @@ def _plan(setting: VoiceSetting, speaker: Speaker, rng: np.random.Generator) -> 
 
 
 def _tract(formants: np.ndarray, scale: float) -> np.ndarray:
-    """Vocal-tract magnitude (frames, bins): a floor and one peak a formant."""
+    """Compute the vocal-tract magnitude (frames, bins): a floor and one peak per formant."""
     envelope = np.full((len(formants), len(_FREQUENCIES)), 0.06)
     for i, bandwidth in enumerate(_BANDWIDTHS):
         envelope += 1.0 / (1.0 + ((_FREQUENCIES - scale * formants[:, i : i + 1]) / bandwidth) ** 2)
@@ -153,7 +154,7 @@ def _tract(formants: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _pulses(f0: np.ndarray, n_samples: int, setting: VoiceSetting, rng: np.random.Generator) -> np.ndarray:
-    """Glottal pulses of unit power, (n_samples,), at fractional positions so that F0 is not rounded to samples."""
+    """Place glottal pulses of unit power, (n_samples,), at fractional positions, so that F0 is not rounded."""
     sample = np.arange(n_samples)
     hz = np.interp(sample, np.arange(len(f0)) * _HOP + _FRAME / 2, np.clip(f0, 50.0, 600.0))
     phase = np.cumsum(hz) / SAMPLING_RATE
@@ -184,7 +185,7 @@ def _overlap_add(spectrum: np.ndarray) -> np.ndarray:
 
 
 def _set_level(samples: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:
-    """Scale to `decibels` (dBFS, over the louder half of the clip), add room noise, and keep clear of overload."""
+    """Scale to `decibels` (dBFS, over the louder half of the utterance), add room noise, and prevent overload."""
     blocks = samples[: len(samples) // _HOP * _HOP].reshape(-1, _HOP)
     power = np.sort((blocks**2).mean(axis=1))
     rms = np.sqrt(power[len(power) // 2 :].mean())

@@ -1,4 +1,4 @@
-"""Splits by name: pure functions of arrays, independent of the input's order, each with a fingerprint."""
+"""Make splits by name. They are pure functions of arrays, do not depend on the rows' order and have a fingerprint."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ __all__ = [
     "expand_configs",
     "is_clear",
     "is_fold",
+    "known_folds",
     "make_split",
     "shuffled",
     "split_base",
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 DEFAULT_CONFIGS = ("ipr-strict", "slc-strict")
-# ipr-strict, slc-paper-loso-Ses01F; and the plain family, which has folds only: kfold5-strict-0.
+# For example ipr-strict or slc-paper-loso-Ses01F; the plain family only has folds, for example kfold5-strict-0.
 _OF_A_FAMILY = re.compile(
     r"(?P<family>ipr|slc)-(?P<protocol>strict|paper)(?:-(?P<folds>loso|logo|kfold[1-9]\d*)(?:-(?P<fold>.+))?)?"
 )
@@ -62,7 +63,7 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class _Name:
-    """A config's name, taken apart: `ipr-strict-kfold5-0` is ipr, strict, kfold, 5, `0`."""
+    """The parts of a config's name: `ipr-strict-kfold5-0` is ipr, strict, kfold, 5, `0`."""
 
     family: str
     protocol: str
@@ -83,20 +84,20 @@ def _parse(config: str) -> _Name:
 
 
 def is_fold(config: str) -> bool:
-    """Whether a config is one of a cross-validation (these share their data files)."""
+    """Whether a config belongs to a cross-validation; the folds of a build share their data files."""
     return bool(_parse(config).folds)
 
 
 def split_base(config: str) -> tuple[str, str]:
-    """Which subsets a config makes (`ipr`, `slc`, `plain`), and its kind of folds (`loso`, `logo`, `kfold`) or ""."""
+    """Return the family of a config (`ipr`, `slc`, `plain`) and its kind of folds (`loso`, `logo`, `kfold`, or "")."""
     name = _parse(config)
     return name.family, name.folds
 
 
 def split_family(config: str) -> tuple[str, str | None]:
-    """A config without its fold, and the fold: `ipr-strict-kfold5-0` is (`ipr-strict-kfold5`, `0`).
+    """Split a config into its name without the fold, and the fold: `ipr-strict-kfold5-0` -> `ipr-strict-kfold5`, `0`.
 
-    The fold is None for a config that is none (`ipr-strict`) or that names all of them.
+    The fold is None if the config has no folds (`ipr-strict`) or names all of them (`ipr-strict-kfold5`).
 
     Raises:
         SplitError: If the name has none of the known forms.
@@ -105,8 +106,26 @@ def split_family(config: str) -> tuple[str, str | None]:
     return (config, None) if fold is None else (config.removesuffix(f"-{fold}"), fold)
 
 
+def known_folds(config: str) -> list[str] | None:
+    """The folds of a config as far as its name alone tells them.
+
+    Returns:
+        `["0", ..., "k - 1"]` for a k-fold family, the fold of a config that is one, an empty list for a config that
+        has no folds; None for a family that leaves out one speaker or group at a time, whose folds the data tell.
+
+    Raises:
+        SplitError: If the name has none of the known forms.
+    """
+    name = _parse(config)
+    if name.fold is not None:
+        return [name.fold]
+    if name.folds in ("loso", "logo"):
+        return None
+    return [str(fold) for fold in range(name.k)]
+
+
 def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:
-    """The configs with each that names all of its folds (`loso-strict`, `ipr-paper-kfold5`) replaced by these.
+    """Replace each config that names all of its folds (`loso-strict`, `ipr-paper-kfold5`) by one config per fold.
 
     Raises:
         SplitError: If a name has none of the known forms.
@@ -126,10 +145,10 @@ def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:
 
 
 def make_split(data: SplitInput, config: str, options: SplitOptions | None = None) -> Split:
-    """The split of that name.
+    """Make the split of that name.
 
     Raises:
-        SplitError: If the name has none of the known forms or the split cannot be made.
+        SplitError: If the name has none of the known forms, or if the split cannot be made.
     """
     options = options or SplitOptions()
     name = _parse(config)

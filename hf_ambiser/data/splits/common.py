@@ -1,4 +1,4 @@
-"""What every split shares: its input and result, the order of ambiguity, keyed hashes, and the rule about sides."""
+"""What all splits share: input, options and result, the order of ambiguity, keyed hashes, the check of the sides."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ import numpy as np
 
 Array = np.ndarray
 
-# Agreement from which an utterance is called clear: with IEMOCAP's three raters, two of them.
+# An utterance is clear from this agreement on: with IEMOCAP's three raters, two of them agree.
 CLEAR_AGREEMENT = 2 / 3
-# Agreement from which it is still called moderate: at least half of the votes.
+# It is moderate from this agreement on: at least half of the votes.
 MODERATE_AGREEMENT = 1 / 2
 PROTOCOLS = ("strict", "paper")
 
 
 class SplitError(ValueError):
-    """A split that cannot be made as asked; the message says what to change."""
+    """The requested split cannot be made; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class SplitInput:
-    """What a split looks at, for N utterances in any order.
+    """The data that a split is made from, for N utterances in any order.
 
     Args:
         id: `(N,)` str, unique.
         speaker: `(N,)` str.
-        group: `(N,)` str, the unit that is never on two sides of a strict split (a speaker, or a session).
+        group: `(N,)` str, the speaker or session; a strict split never puts one group on two sides.
         label: `(N,)` int, consensus class or -1.
         agreement: `(N,)` float in [0, 1].
         entropy: `(N,)` float, bits.
         votes: `(N, K)` float.
-        kept: `(N,)` bool, as in `labels.VoteTable`.
+        kept: `(N,)` bool, as in `labels.votes.VoteTable`.
         classes: The K class names.
+
+    Raises:
+        ValueError: If the arrays differ in length, or if an id occurs twice.
     """
 
     id: Array
@@ -55,29 +58,29 @@ class SplitInput:
         n = len(self.id)
         for name in ("speaker", "group", "label", "agreement", "entropy", "votes", "kept"):
             if len(getattr(self, name)) != n:
-                raise ValueError(f"{name} has {len(getattr(self, name))} rows, id has {n}.")
+                raise ValueError(f"{name} has {len(getattr(self, name))} rows, id has {n}; they must be equal.")
         names, counts = np.unique(self.id, return_counts=True)
         if (counts > 1).any():
             raise ValueError(f"utterance ids must be unique; {names[counts > 1][:5].tolist()} occur more than once.")
 
     @property
     def labelled(self) -> Array:
-        """`(N,)` bool: kept, with a consensus label."""
+        """`(N,)` bool: whether the utterance is kept and has a consensus label."""
         return np.asarray(self.kept, bool) & (np.asarray(self.label) >= 0)
 
     @property
     def unlabelled(self) -> Array:
-        """`(N,)` bool: somebody voted for one of the classes, but there is no consensus label among them."""
+        """`(N,)` bool: whether the utterance has a vote for one of the classes, but no consensus label."""
         return (np.asarray(self.votes).sum(axis=1) > 0) & ~self.labelled
 
     def order(self, rows: Array) -> Array:
-        """`rows` from the clearest to the most ambiguous.
+        """Sort `rows` from the clearest to the most ambiguous.
 
-        Agreement from high to low, then entropy from low to high, then a hash of the id: the same order whatever the
-        order of the input.
+        The keys are agreement (high to low), then entropy (low to high), then a hash of the id. So the result does not
+        depend on the order of the input.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        # Shares like 2/3 may differ in their last bit by how they were summed; that must not decide an order.
+        # Equal shares such as 2/3 may differ in their last bit by how they were summed; this must not set the order.
         agreement, entropy = np.round(self.agreement[rows], 9), np.round(self.entropy[rows], 9)
         tie = np.array([keyed_hash(None, "order", name) for name in self.id[rows]], dtype=np.uint64)
         return rows[np.lexsort((tie, entropy, -agreement))]
@@ -85,22 +88,25 @@ class SplitInput:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """Everything a split can be told; each family reads the part that its page names.
+    """All options of the splits; each family of splits reads those that name it, and `seed`.
 
     Args:
         seed: Decides which groups are on which side and which utterances validate.
-        d1_quota: IPR. `agreement`: D1 is the most agreed upon of all; `per_class`: of each class, so that no class
-            that people rarely agree on is missing.
-        sizes: IPR. Exact sizes (D1, D2, D3) instead of shares; D1's includes its validation part. What is beyond the
-            sum is in no split.
+        d1_quota: IPR. `agreement`: D1 holds the utterances with the highest agreement of all. `per_class`: D1 holds
+            those of each class, so that a class on which raters rarely agree is not missing.
+        sizes: IPR. Exact sizes (D1, D2, D3) instead of shares; D1's size includes its validation part. Utterances
+            beyond the sum are in no split.
         d1_share: IPR. Share of D1 among D1 and D2; the default is the paper's 1710 / (1710 + 3421).
-        d3_share: IPR. Share of D3; the default is the paper's 400 / 5531 of all under `paper`, a third of the held-out
-            speakers' utterances under `strict`.
+        d3_share: IPR. Share of D3; the default is the paper's 400 / 5531 of all utterances under `paper`, and a third
+            of the held-out speakers' utterances under `strict`.
         validation_share: IPR, `paper`. Share of D1 that is held out for validation.
-        min_per_class: IPR. Fewest utterances of each class that D1 must hold: a prototype is their mean.
+        min_per_class: IPR. Fewest utterances of each class that D1 must hold, because a prototype is their mean.
         clear_threshold: SLC. Agreement from which an utterance is clear: a share, or `unanimous`.
-        group_shares: `strict` IPR and SLC. Shares of the groups for training, validation and test; each side gets one
-            group at least, so that five sessions are divided 3 / 1 / 1.
+        group_shares: `strict` IPR and SLC. Shares of the groups for training, validation and test. Each side gets at
+            least one group; for example, five sessions are divided 3 / 1 / 1.
+
+    Raises:
+        ValueError: If a value is not allowed, or if `sizes` and a share are both given.
     """
 
     seed: int = 0
@@ -130,10 +136,12 @@ class SplitOptions:
         if threshold != "unanimous" and (isinstance(threshold, str) or not 0 < threshold <= 1):
             raise ValueError(f"clear_threshold={threshold!r} must be 'unanimous' or a share in (0, 1].")
         if len(self.group_shares) != 3 or min(self.group_shares) <= 0:
-            raise ValueError(f"group_shares={self.group_shares} must be three positive shares: train, valid, test.")
+            raise ValueError(
+                f"group_shares={self.group_shares} must be three positive shares: training, validation, test."
+            )
 
     def only(self, *names: str) -> dict[str, Any]:
-        """The named options as a JSON-ready dict."""
+        """Return the named options as a JSON-ready dict."""
         values = dataclasses.asdict(self)
         return {name: list(v) if isinstance(v := values[name], tuple) else v for name in names}
 
@@ -145,12 +153,13 @@ class Split:
     Args:
         config: Its name, e.g. `ipr-strict`.
         protocol: `strict` or `paper`.
-        assignment: `(N,)` str, the split of each utterance; "" for one that is in none.
-        aliases: Splits that repeat others: name to the splits they are made of (the papers' validation on test data).
+        assignment: `(N,)` str, the split of each utterance, or "" if it is in none.
+        aliases: Splits that repeat others: name -> the splits that they are made of (the papers validate on test
+            data).
         masked: Splits whose labels are hidden (IPR's D2).
-        options: The options it was made with.
-        fingerprint: Twelve hex digits over all of this.
-        description: What it is, in a sentence or two for the card.
+        options: The options that the split was made with.
+        fingerprint: Twelve hex digits, see `split_fingerprint`.
+        description: A sentence or two that describe the split in the card.
     """
 
     config: str
@@ -164,22 +173,22 @@ class Split:
 
     @property
     def names(self) -> list[str]:
-        """Its splits that hold something, aliases included, sorted."""
+        """The names of the splits that are not empty, including aliases, sorted."""
         own = set(np.unique(self.assignment).tolist()) - {""}
         return sorted(own | {name for name, parts in self.aliases.items() if own & set(parts)})
 
     def rows(self, name: str) -> Array:
-        """Row numbers of one split (or alias)."""
+        """Return the row numbers of one split (or alias)."""
         return np.flatnonzero(np.isin(self.assignment, self.aliases.get(name, (name,))))
 
 
 def finish(
     config: str, protocol: str, data: SplitInput, parts: Mapping[str, Array], options: dict[str, Any], **more: Any
 ) -> Split:
-    """A `Split` from row numbers per split.
+    """Make a `Split` from the row numbers of each part.
 
     Raises:
-        AssertionError: If a row is in two parts; that would be a bug here, not bad input.
+        AssertionError: If a row is in two parts; that is a bug of the family, not bad input.
     """
     assignment = np.full(len(data.id), "", dtype=object)
     for name, rows in parts.items():
@@ -191,25 +200,25 @@ def finish(
 
 
 def split_fingerprint(config: str, protocol: str, options: Mapping[str, Any], ids: Array, assignment: Array) -> str:
-    """Twelve hex digits over protocol, options (the seed is one) and the sorted (id, split) pairs."""
+    """Twelve hex digits over config, protocol, options (also the seed) and the sorted (id, split) pairs."""
     pairs = sorted((str(i), str(a)) for i, a in zip(ids, assignment, strict=True) if a)
     content = json.dumps([config, protocol, dict(options), pairs], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def keyed_hash(seed: int | None, purpose: str, text: str) -> int:
-    """A 64-bit number that depends on these three only; `None` for what no seed may change."""
+    """Make a 64-bit number that depends only on these three; `seed=None` is for orders that no seed may change."""
     key = b"" if seed is None else str(seed).encode()
     return int.from_bytes(hashlib.blake2b(f"{purpose}\0{text}".encode(), digest_size=8, key=key).digest(), "big")
 
 
 def shuffled(names: Iterable[str], seed: int, purpose: str) -> list[str]:
-    """The distinct names in an order that the seed decides."""
+    """Sort the distinct names into an order that the seed decides."""
     return sorted({str(n) for n in names}, key=lambda name: (keyed_hash(seed, purpose, name), name))
 
 
 def divide(total: int, shares: Sequence[float]) -> list[int]:
-    """`total` in whole numbers proportional to `shares` (largest remainder; ties to the first)."""
+    """Divide `total` into whole numbers proportional to `shares` (largest remainder; on a tie, the first gets it)."""
     weights = np.asarray(shares, dtype=np.float64)
     if weights.sum() == 0:
         return [0] * len(weights)
@@ -224,12 +233,12 @@ def check_disjoint(sides: Mapping[str, Array], values: Array, config: str) -> No
     """Check that no speaker or group is on two sides.
 
     Args:
-        sides: Side to row numbers.
+        sides: Name of a side -> row numbers.
         values: `(N,)` speaker or group of each row.
-        config: Named in the message.
+        config: Name for the message.
 
     Raises:
-        SplitError: Naming the first that is on two sides, and the sides.
+        SplitError: If one is; the message names the first and its two sides.
     """
     seen: dict[str, str] = {}
     for side, rows in sides.items():
@@ -243,10 +252,9 @@ def check_disjoint(sides: Mapping[str, Array], values: Array, config: str) -> No
 
 
 def tiers(label: Array, agreement: Array) -> list[str]:
-    """Tier of each utterance: the only place where the words are given a meaning.
+    """Return the tier of each utterance; only this function defines the tiers.
 
-    `no_consensus` without a label; else `clear` from an agreement of 2/3 on, `moderate` from 1/2 on, `ambiguous`
-    below.
+    `no_consensus`: no label. `clear`: agreement of at least 2/3. `moderate`: at least 1/2. `ambiguous`: below 1/2.
     """
     agreement = np.asarray(agreement) + 1e-9  # 2/3 in float32 is still 2/3
     named = np.select(

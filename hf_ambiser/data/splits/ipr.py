@@ -1,7 +1,7 @@
-"""IPR's subsets D1 (most agreed upon, labelled), D2 (unlabelled) and D3 (least agreed upon, for scoring).
+"""IPR's subsets: D1 (highest agreement, labelled), D2 (unlabelled) and D3 (lowest agreement, for scoring).
 
-Sun et al., Table 1: 1710 / 3421 / 400 of IEMOCAP's 5531. The exact rule is not given; ours is the order of
-`SplitInput.order`.
+Sun et al., Table 1: 1710 / 3421 / 400 of IEMOCAP's 5531 utterances. The paper does not give the exact rule; ours
+follows `SplitInput.order`.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ _OPTIONS = ("seed", "d1_quota", "sizes", "d1_share", "d3_share", "min_per_class"
 
 
 def ipr_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides | None, config: str) -> Split:
-    """`ipr-paper` (no sides), and `ipr-strict` and all folds (with sides).
+    """Make `ipr-paper` (without sides), or `ipr-strict` and all folds (with sides).
 
-    Without sides: all utterances with a consensus label, in the order of ambiguity: D1 from the clear end, D3 from the
-    ambiguous end, D2 between. Speakers may be on both sides. Splits: d1, d2, d3, validation, no_consensus.
+    Without sides, all utterances with a consensus label are ordered by ambiguity: D1 is the clear end, D3 the
+    ambiguous end, D2 the middle. Speakers may be on both sides. Splits: d1, d2, d3, validation, no_consensus.
 
-    With sides: D1 and D2 come from the training side, D3 is the ambiguous end of the held-out side and test_clear the
-    rest of it. Splits: those above, test_clear, test_no_consensus and, under `strict`, validation_no_consensus.
+    With sides, D1 and D2 come from the training side. D3 is the ambiguous end of the held-out side and test_clear its
+    rest. Splits: those above, test_clear, test_no_consensus and, under `strict`, validation_no_consensus.
 
-    Validation under `strict` is the labelled part of the validation side. Under `paper` it is a part of D1, chosen by
-    the seed and stratified by class, in a fold too: the paper has no folds, and choosing an epoch on D3 would leak.
+    Under `strict`, validation is the labelled part of the validation side. Under `paper` it is a part of D1, chosen by
+    the seed and stratified by class. That holds for folds too: the paper has no folds, and choosing an epoch on D3
+    would leak.
 
-    Utterances without a consensus label are in the no_consensus split of their side; where the policy keeps them (rule
+    Utterances without a consensus label are in the no_consensus split of their side. If the policy keeps them (rule
     `all_inclusive`), those of the training side are in D2.
 
     Raises:
-        SplitError: If sizes do not fit, or D1 lacks utterances of a class.
+        SplitError: If the sizes do not fit, or if D1 has too few utterances of a class.
     """
     labelled, kept = data.labelled, np.asarray(data.kept, bool)
     if sides is None:
-        clips = data.order(np.flatnonzero(labelled))
-        n3 = _d3_size(options, len(clips), PAPER_SIZES[2] / sum(PAPER_SIZES))
-        _enough(config, "D3", n3, len(clips) - 1)
-        training, held_out = clips[: len(clips) - n3], clips[len(clips) - n3 :]
+        ordered = data.order(np.flatnonzero(labelled))
+        n3 = _d3_size(options, len(ordered), PAPER_SIZES[2] / sum(PAPER_SIZES))
+        _enough(config, "D3", n3, len(ordered) - 1)
+        training, held_out = ordered[: len(ordered) - n3], ordered[len(ordered) - n3 :]
         silent = np.flatnonzero(data.unlabelled)
         used = options.only(*_OPTIONS)
         description = (
@@ -88,7 +89,7 @@ def ipr_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sid
 def _training_parts(
     data: SplitInput, config: str, ordered: Array, unlabelled: Array, options: SplitOptions
 ) -> dict[str, Array]:
-    """D1 and D2 of labelled rows in the order of ambiguity, and of rows that are kept without a label."""
+    """Make D1 and D2 from labelled rows, ordered by ambiguity, and from rows that are kept without a label."""
     if options.sizes is not None:
         n1, n2 = options.sizes[:2]
         _enough(config, "D1", n1, len(ordered))
@@ -114,7 +115,7 @@ def _d3_size(options: SplitOptions, available: int, default_share: float) -> int
 
 
 def _validation_part(data: SplitInput, d1: Array, options: SplitOptions) -> tuple[Array, Array]:
-    """D1 without, and with only, its validation part: the same share of each class, chosen by the seed."""
+    """Return D1 without its validation part, and that part: the same share of each class, chosen by the seed."""
     by_class = [d1[data.label[d1] == c] for c in range(len(data.classes))]
     quota = divide(round(len(d1) * options.validation_share), [len(rows) for rows in by_class])
     chosen = [
@@ -129,7 +130,7 @@ def _enough(config: str, what: str, wanted: int, available: int) -> None:
     if wanted > available:
         raise SplitError(
             f"{config}: {what} should hold {wanted} utterances, there are {available} to choose from. Ask for smaller"
-            " sizes, or leave them to their default shares."
+            " sizes, or use the default shares."
         )
 
 
@@ -137,7 +138,7 @@ def check_prototypes(data: SplitInput, d1: Array, min_per_class: int, config: st
     """Check that D1 holds enough utterances of every class for a prototype (Eq. 1-2: a class mean over D1).
 
     Raises:
-        SplitError: Naming the classes that are short and what to set.
+        SplitError: If not; the message names the classes that have too few and the options to change.
     """
     counts = np.bincount(data.label[d1], minlength=len(data.classes)).tolist()
     short = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < min_per_class]
@@ -145,7 +146,7 @@ def check_prototypes(data: SplitInput, d1: Array, min_per_class: int, config: st
         everything = ", ".join(f"{name} {n}" for name, n in zip(data.classes, counts, strict=True))
         raise SplitError(
             f"{config}: D1 holds fewer than min_per_class={min_per_class} utterances of {', '.join(short)};"
-            f" its {len(d1)} are: {everything}. A prototype is the mean of its class over D1. Take the most agreed"
-            " upon of each class (d1_quota='per_class', --d1-quota per_class), make D1 larger (d1_share, or sizes,"
-            " --sizes), lower min_per_class (--min-per-class), or use fewer classes (e.g. policy 'crema-d-4')."
+            f" its {len(d1)} are: {everything}. A prototype is the mean of its class over D1. Fill D1 from each class"
+            " separately (d1_quota='per_class', --d1-quota per_class), make D1 larger (d1_share, or sizes, --sizes),"
+            " lower min_per_class (--min-per-class), or use fewer classes (e.g. policy 'crema-d-4')."
         )

@@ -1,4 +1,4 @@
-"""The plain family: train, validation and test, labelled utterances apart from those without a consensus."""
+"""The plain family: train, validation and test, with separate splits for utterances without a consensus label."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from hf_ambiser.data.splits.sides import Sides
 
 
 def plain_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides, config: str) -> Split:
-    """Splits train, validation, test, each of labelled utterances, and no_consensus, validation_..., test_... beside.
+    """Make train, validation and test of labelled utterances, and for each side a split `no_consensus` of the others.
 
-    paper: validation repeats the test side, as in the papers that leave one speaker out.
+    The latter are named no_consensus, validation_no_consensus and test_no_consensus. Under `paper`, validation repeats
+    the test side, as in the papers that leave one speaker out.
     """
     parts = {}
     for side, rows in sides.named().items():

@@ -1,7 +1,7 @@
-"""Who trains, who validates and who is held out: by shares of the groups, one left out, or one of k folds.
+"""Decide who trains, validates and is held out: by shares of the groups, leaving one out, or one of k folds.
 
-What is made of the three sides (plain splits, IPR's D1/D2/D3, SLC's clear and ambiguous) is the split family's matter;
-every family can be had on every way of choosing sides.
+The split families (plain, IPR's D1/D2/D3, SLC's clear and ambiguous) make their subsets from these three sides. Every
+family works with every way of choosing sides.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Sides:
     """Row numbers of the three sides of a corpus.
 
     Args:
-        train: Rows that train.
-        validation: Rows of people of their own that validate; empty under the `paper` protocol.
+        train: Rows for training.
+        validation: Rows of other speakers, for validation; empty under the `paper` protocol.
         test: Rows that are held out.
-        options: Names of the `SplitOptions` that decided them.
-        what: Who is held out, for the card.
+        options: Names of the `SplitOptions` that decided the sides.
+        what: Who is held out, in words for the card.
     """
 
     train: Array
@@ -32,15 +32,15 @@ class Sides:
     what: str
 
     def named(self) -> dict[str, Array]:
-        """Side to rows, as `check_disjoint` takes them."""
+        """Return side -> rows, as `check_disjoint` takes them."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def by_shares(data: SplitInput, protocol: str, options: SplitOptions, config: str) -> Sides:
-    """Whole groups in the proportions `group_shares`, chosen by the seed; under `paper` validation groups train.
+    """Divide whole groups by `group_shares` and the seed; under `paper`, the validation groups train.
 
     Raises:
-        SplitError: If there are fewer than three groups.
+        SplitError: If there are fewer than three groups, or if no group is left for training.
     """
     groups = shuffled(data.group, options.seed, "sides")
     if len(groups) < 3:
@@ -52,7 +52,10 @@ def by_shares(data: SplitInput, protocol: str, options: SplitOptions, config: st
     n_validation = max(1, round(len(groups) * options.group_shares[1] / total))
     n_test = max(1, round(len(groups) * options.group_shares[2] / total))
     if n_validation + n_test >= len(groups):
-        raise SplitError(f"{config}: group_shares={options.group_shares} leave no training group of {len(groups)}.")
+        raise SplitError(
+            f"{config}: group_shares={options.group_shares} leave none of the {len(groups)} groups for training. Make"
+            " the first share larger."
+        )
     test = np.isin(data.group.astype(str), groups[:n_test])
     validation = np.isin(data.group.astype(str), groups[n_test : n_test + n_validation])
     what = "shares of the groups (speakers; IEMOCAP: sessions) are held out"
@@ -62,14 +65,14 @@ def by_shares(data: SplitInput, protocol: str, options: SplitOptions, config: st
 def one_left_out(
     data: SplitInput, unit: str, protocol: str, held_out: str, options: SplitOptions, config: str
 ) -> Sides:
-    """One speaker (unit `speaker`) or one group (unit `group`) is held out.
+    """Hold out one speaker (unit `speaker`) or one group (unit `group`).
 
-    strict: the validation side has speakers of its own. Where the held-out speaker shares a group with others
-    (IEMOCAP's sessions hold two), those validate, so that nothing of that session trains; else one further speaker or
-    group, chosen by the seed, validates. paper: all others train.
+    Under `strict`, other speakers validate. If the held-out speaker shares a group with others (IEMOCAP's sessions
+    have two speakers), these validate, so that nothing of that session trains. Otherwise the seed chooses one more
+    speaker or group for validation. Under `paper`, all others train.
 
     Raises:
-        SplitError: If there is no such speaker or group, or too few of them.
+        SplitError: If there is no such speaker or group, or if there are too few of them.
     """
     values = (data.speaker if unit == "speaker" else data.group).astype(str)
     names = sorted(set(values.tolist()))
@@ -77,25 +80,25 @@ def one_left_out(
         raise SplitError(f"{config}: there is no {unit} {held_out!r}; there are {names}.")
     least = 3 if protocol == "strict" else 2
     if len(names) < least:
-        raise SplitError(f"{config}: needs at least {least} {unit}s, there are {len(names)}.")
+        raise SplitError(f"{config}: a {protocol} split needs at least {least} {unit}s, there are {len(names)}.")
     test = values == held_out
-    validation = np.isin(data.group, np.unique(data.group[test])) & ~test  # the company it keeps
+    validation = np.isin(data.group, np.unique(data.group[test])) & ~test  # the others of the same group
     if not validation.any():
         others = [name for name in shuffled(names, options.seed, f"validation of {held_out}") if name != held_out]
         validation = values == others[0]
-        # The validation speaker's group mates would be half inside: they validate too.
+        # The others of the validation speaker's group validate too, because a group must not be on two sides.
         validation |= np.isin(data.group, np.unique(data.group[validation]))
     used = ("seed",) if protocol == "strict" else ()
     return _sides(data, protocol, config, test, validation, used, f"the {unit} {held_out} is held out")
 
 
 def one_of_k(data: SplitInput, k: int, protocol: str, fold: int, options: SplitOptions, config: str) -> Sides:
-    """Fold `fold`, from 0, of whole groups dealt to k folds in an order that the seed decides, is held out.
+    """Divide whole groups among k folds, in an order that the seed decides, and hold out number `fold` (from 0).
 
-    strict: the next fold validates (so k is 3 or more). paper: all others train.
+    Under `strict` the next fold validates, so k is at least 3. Under `paper` all others train.
 
     Raises:
-        SplitError: If k or the fold number does not fit the number of groups.
+        SplitError: If k does not fit the number of groups, or if there is no such fold.
     """
     groups = shuffled(data.group, options.seed, "folds")
     least = 3 if protocol == "strict" else 2
@@ -118,11 +121,11 @@ def _sides(
     options: tuple[str, ...],
     what: str,
 ) -> Sides:
-    """Rows of the sides, after checking that nobody is on two of them."""
+    """Make the sides, and check that nobody is on two of them."""
     validation = validation & (protocol == "strict")
     sides = Sides(np.flatnonzero(~test & ~validation), np.flatnonzero(validation), np.flatnonzero(test), options, what)
     check_disjoint(sides.named(), data.speaker, config)
     if protocol == "strict":
-        # Validation and test may share a session (leaving one of its two speakers out); training may with neither.
+        # Validation and test may share a session (each has one of its two speakers); training shares one with neither.
         check_disjoint({"train": sides.train, "held out": np.flatnonzero(test | validation)}, data.group, config)
     return sides

@@ -1,6 +1,6 @@
-"""SLC's subsets: clear samples S_A, with a consensus on which raters agree strongly, and ambiguous ones S_B.
+"""SLC's subsets: clear utterances S_A, which have a consensus with strong agreement, and ambiguous utterances S_B.
 
-Gan et al. call samples clear that show "strong agreement" and name no number. The default threshold of 2/3 is two of
+Gan et al. call utterances with "strong agreement" clear and give no number. Our default threshold of 2/3 means two of
 three raters, the usual number in IEMOCAP. Their Table II counts 6598 clear and 4449 ambiguous *segments*.
 """
 
@@ -13,13 +13,13 @@ from hf_ambiser.data.splits.sides import Sides
 
 
 def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sides, config: str) -> Split:
-    """Clear and ambiguous utterances of the training side, test_clear and test_ambiguous (test: both) of the other.
+    """Make `clear` and `ambiguous` from the training side, `test_clear` and `test_ambiguous` from the test side.
 
-    Every utterance with a vote is used: clear with a consensus label and an agreement of at least `clear_threshold`,
-    ambiguous otherwise, those without any consensus included.
+    `test` holds both parts of the test side. Every utterance with a vote is used. It is clear if it has a consensus
+    label and an agreement of at least `clear_threshold`, and ambiguous otherwise, also without any consensus.
 
-    strict: validation (labelled utterances) and validation_no_consensus are of the validation side.
-    paper: validation repeats the test side, as in the paper, where the held-out speaker validates too.
+    Under `strict`, validation (labelled utterances) and validation_no_consensus come from the validation side. Under
+    `paper`, validation repeats the test side: in the paper, the held-out speaker validates too.
     """
     held_out = ("test_clear", "test_ambiguous")
     aliases = {"test": held_out} if protocol == "strict" else {"test": held_out, "validation": held_out}
@@ -48,6 +48,6 @@ def slc_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sid
 
 
 def is_clear(data: SplitInput, threshold: float | str) -> Array:
-    """`(N,)` bool: has a consensus label on which at least `threshold` of the votes (or all) agree."""
+    """`(N,)` bool: whether there is a consensus label and at least `threshold` of the votes (or all) agree on it."""
     least = 1.0 if isinstance(threshold, str) else threshold
     return data.labelled & (np.asarray(data.agreement) >= least - 1e-9)

@@ -1,4 +1,4 @@
-"""Arguments of co-teaching, each with the place in the paper its default comes from."""
+"""Arguments of co-teaching; each default names its place in the paper."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 
 @dataclass
 class CoTeachingArguments(AmbiSERTrainingArguments):
-    """Arguments of `CoTeachingTrainer`; optimiser and schedule are the baselines', so that only the selection differs.
+    """Arguments of `CoTeachingTrainer`; it has the baselines' optimiser and schedule, so only the selection differs.
 
     Raises:
-        ValueError: A value that is not allowed.
+        ValueError: If a value is not allowed.
     """
 
     forget_rate: float = field(
         default=0.2,
         metadata={
-            "help": "tau, the share of labels believed wrong, which in the end is not learnt from. Set it to the noise"
-            " rate where that is known or estimated, as the paper does; 0.2 is the lowest rate of its experiments."
+            "help": "tau, the share of labels that are taken for noisy and, in the end, not used. Set it to the noise"
+            " rate if you know or can estimate it, as the paper does; 0.2 is the lowest rate of its experiments."
         },
     )
     ramp_epochs: int = field(
-        default=10, metadata={"help": "T_k, epochs until the share kept has fallen from 1 to 1 - tau; section 4."}
+        default=10, metadata={"help": "T_k, epochs until the kept share has fallen from 1 to 1 - tau; section 4."}
     )
     select: str = field(
         default="batch",
         metadata={
-            "help": "Easiest clips of the effective `batch` (Algorithm 1), or of the whole labelled data by their"
-            " losses of the last `epoch`."
+            "help": "Learn from the easiest utterances of the effective `batch` (Algorithm 1), or of all labelled data"
+            " by their losses of the last `epoch`."
         },
     )
 

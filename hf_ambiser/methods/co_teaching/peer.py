@@ -1,4 +1,4 @@
-"""The second network: a twin of the first one that starts from other random numbers."""
+"""The second network: a copy of the first one that starts from other random numbers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from hf_ambiser.training.distributed import world_size
 
 
-# Far from the seeds of other runs, whose first network would else be this run's second one.
+# The offset is large, so that this run's second network is not another run's first network.
 _SEED_OFFSET = 1_000_003
 
 
 def make_peer(model: Any, seed: int) -> Any:
-    """A copy of a model whose trainable parameters are drawn anew, except those of a pretrained encoder.
+    """Return a copy of a model whose trainable parameters are drawn anew, except those of a pretrained encoder.
 
-    Frozen parameters are the very same tensors, not copies.
+    Frozen parameters are shared tensors, not copies.
 
     Args:
-        model: A model of `hf_ambiser.models`, possibly wrapped by peft.
+        model: A model of `hf_ambiser.models`; peft may wrap it.
         seed: The run's seed.
     """
     peer = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
@@ -51,19 +51,19 @@ def _drawn_again(model: Any, seed: int) -> dict[str, Tensor]:
 
 
 def _encoder_is_pretrained(config: Any) -> bool:
-    """Whether the encoder, or the whole model, was loaded from a name or folder."""
+    """Whether the encoder or the whole model was loaded from a Hub name or a folder."""
     encoder = getattr(config, "encoder_config", None)
     return bool(config._name_or_path or getattr(encoder, "_name_or_path", ""))
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes of a model: trainable parameters and buffers, as views, without what is frozen."""
+    """Return what training changes in a model, as views: its trainable parameters and its buffers."""
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def average_gradients(model: nn.Module) -> None:
-    """The mean over ranks of every gradient, as DDP does it for the first network."""
+    """Average every gradient over the ranks, as DDP does for the first network."""
     if world_size() == 1:
         return
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""The co-teaching trainer: who selects what for whom, and how the second network is trained along."""
+"""The co-teaching trainer: how each network selects for the other, and how the second network is trained."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
 
 
 class CoTeachingTrainer(AmbiSERTrainer):
-    """Two networks; each learns only from the clips that the other one finds easiest.
+    """Two networks; each learns only from the utterances that the other one finds easiest.
 
-    Networks fit right labels before wrong ones, so a clip with a small loss probably has a right label; that the other
-    network says so keeps a network from confirming its own mistakes. `weight` in the label table is what the first
-    network, which is saved and scored, was given; `peer_weight` what the second one was; `loss` and `peer_loss` are
-    both networks' cross-entropies when a clip was last seen.
+    Networks fit clean labels before noisy ones, so an utterance with a small loss probably has a clean label. Each
+    network selects for the other, because a network that selected for itself would confirm its own mistakes. The first
+    network is saved and scored. In the label table, `weight` is the weight that it learnt with, `peer_weight` that of
+    the second network; `loss` and `peer_loss` are their cross-entropies when the utterance was last seen.
 
-    The second network's parameters stand in the first one's optimiser, beside their counterparts, and its loss is
-    added to the first one's: optimiser, learning rate, weight decay, skipped steps and gradient scaling are the same
-    for both without further code. Selection has no gradient, so neither network gets any of the other's.
+    The optimiser holds the second network's parameters beside those of the first, and the losses are added. So both
+    networks share optimiser, learning rate, weight decay, skipped steps and gradient scaling without further code.
+    Selection has no gradient, so neither network gets a gradient from the other.
 
-    Changes `correct`, `extra_loss`, `observe`, `update_state`. Its relations: with `forget_rate=0` the first network
-    is `hard_vote`'s.
+    It overrides `correct`, `extra_loss`, `observe`, `update_state`. With `forget_rate=0` the first network is that of
+    `hard_vote`.
     """
 
     name = "co_teaching"
@@ -57,25 +57,25 @@ class CoTeachingTrainer(AmbiSERTrainer):
         venue="NeurIPS",
         arxiv="1804.06872",
     )
-    # Of the suite's batches of 8, whose labels are all right, 8, 7 and 6 clips are kept in its three epochs.
+    # The suite has clean labels and batches of 8; its three epochs keep 8, 7 and 6 utterances of a batch.
     suite_settings = {"forget_rate": 0.25, "ramp_epochs": 2}
     variants = {"whole_epoch": {"select": "epoch"}}
 
     args: CoTeachingArguments
 
     def set_up(self) -> None:
-        """The second network, and columns for what each network learnt from and how hard it found a clip."""
+        """Make the second network, and columns for both networks' weights and losses."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise ValueError(
-                "co_teaching cannot run under FSDP or DeepSpeed: its second network is a plain module beside the one"
-                " that they shard. Use train_scripts/accelerate/ddp.yaml."
+                "co_teaching cannot run under FSDP or DeepSpeed, because they do not shard its second network. Use"
+                " DDP: train_scripts/accelerate/ddp.yaml."
             )
         self.peer = make_peer(self.model, self.args.seed)
         if self.args.activation_checkpointing:
             options: dict[str, Any] = dict(self.args.activation_checkpointing_kwargs or {})  # type: ignore[arg-type]
             own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
             self.peer.activation_checkpointing_enable(options or None, **own)
-        # Views: what is saved is the network itself, and what is restored into them is restored into it.
+        # These tensors are views of the network: a checkpoint saves the network, and a resume restores it.
         self.method_state |= {f"peer.{name}": tensor for name, tensor in trained_state(self.peer).items()}
         weight = self.table.columns["weight"]
         self.table.add_column("peer_weight", weight.clone())
@@ -84,17 +84,17 @@ class CoTeachingTrainer(AmbiSERTrainer):
         if self.args.select == "epoch":
             self.table.add_column("kept", torch.ones_like(weight))
             self.table.add_column("peer_kept", torch.ones_like(weight))
-        # Group -> (N,) bool: what the first network learns from at this step, and what the second one does.
+        # Group -> (N,) bool: whether the first ("kept") and the second network learns from an utterance in this step.
         self._kept = {name: torch.ones_like(weight, dtype=torch.bool) for name in ("kept", "peer_kept")}
 
     # ---- selection ---------------------------------------------------------------------------------------------
 
     def groups(self, batch: BatchRows) -> dict[str, Tensor]:
-        """And the rows that each network learns from."""
+        """Add the rows that each network learns from to the groups of the base class."""
         return {**super().groups(batch), **{name: kept[batch.index] for name, kept in self._kept.items()}}
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
-        """As the base class; notes what to look at where a micro-batch is only a part of what is selected from."""
+        """Return micro-batches as the base class does; keep them for `_look_ahead` if one is only a part of a step."""
         if self.args.select == "epoch":
             self._kept = {name: self.table.columns[name] > 0 for name in self._kept}
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -105,7 +105,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     @torch.no_grad()
     def _look_ahead(self) -> None:
-        """Select from all micro-batches and ranks, by one more forward pass of both networks."""
+        """Select from all micro-batches and ranks, with one more forward pass of both networks."""
         model = self.bare_model().train()
         parts = []
         for inputs in self._ahead:
@@ -117,7 +117,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
         self._select(rows["index"], rows["loss"], rows["peer_loss"])
 
     def _select(self, index: Tensor, loss: Tensor, peer_loss: Tensor) -> None:
-        """Algorithm 1, lines 4 to 7: each network's easiest clips of the effective batch go to the other one."""
+        """Give each network's easiest utterances of the effective batch to the other (Algorithm 1, lines 4 to 7)."""
         rate = keep_rate(self.epoch, self.args.forget_rate, self.args.ramp_epochs)
         for name, judged in (("kept", peer_loss), ("peer_kept", loss)):
             self._kept[name] = easiest(index, judged, rate, len(self.table))
@@ -125,7 +125,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
         self._selected = True
 
     def epoch_finished(self, epoch: int) -> None:
-        """With `select="epoch"`: what is learnt from in the next epoch."""
+        """With `select="epoch"`, select the utterances of the next epoch."""
         if self.args.select == "batch":
             return
         columns = self.table.columns
@@ -142,27 +142,27 @@ class CoTeachingTrainer(AmbiSERTrainer):
         return logits
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """As the base class; in training the second network answers first."""
+        """Return the loss of the base class; in training, first compute the second network's logits."""
         if "votes" not in inputs:
             self._peer_logits = self._logits(self.peer, inputs)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Labels as they are; weight 0 where the second network does not find a clip easy."""
+        """Keep the labels; give weight 0 to utterances that the second network does not find easy."""
         targets, weights = super().correct(outputs, batch)
         if not self._selected:
             self._select(batch.index, *self._losses(outputs, batch))
         return targets, weights * self._kept["kept"][batch.index]
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
-        """The second network's cross-entropy, over the clips that the first one finds easy."""
+        """Return the second network's cross-entropy, over the utterances that the first one finds easy."""
         _, peer_loss = self._losses(outputs, batch)
         loss = self.effective_mean(self._peer_weight(batch) * peer_loss, "peer_kept")
         self.record(loss_peer=loss.detach())
         return loss
 
     def _losses(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Cross-entropies `(B,)` of the first and the second network."""
+        """Return the cross-entropies `(B,)` of the first and the second network."""
         targets = self.table.observed[batch.index]
         return soft_cross_entropy(outputs.logits, targets), soft_cross_entropy(self._peer_logits, targets)
 
@@ -173,20 +173,20 @@ class CoTeachingTrainer(AmbiSERTrainer):
     # ---- state -------------------------------------------------------------------------------------------------
 
     def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """And what the second network learnt from, and both networks' losses."""
+        """Add the second network's weights and both networks' losses to the rows of the base class."""
         loss, peer_loss = self._losses(outputs, batch)
         rows = super().observe(outputs, batch, targets, weights)
         return {**rows, "peer_weight": self._peer_weight(batch), "loss": loss, "peer_loss": peer_loss}
 
     def update_state(self, rows: dict[str, Tensor]) -> None:
-        """All of it into the label table."""
+        """Write these rows into the label table."""
         super().update_state(rows)
         self.table.write(rows["index"], **{name: rows[name] for name in ("peer_weight", "loss", "peer_loss")})
 
     # ---- the second network's step -----------------------------------------------------------------------------
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The Trainer's, with each parameter's counterpart in the second network in the same group."""
+        """Return the Trainer's optimiser; each group also gets the second network's copies of its parameters."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         first: Any = self.model
         name_of = {id(p): name for name, p in first.named_parameters()}
@@ -196,12 +196,12 @@ class CoTeachingTrainer(AmbiSERTrainer):
         return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As the Trainer's; before a step the second network's gradients are averaged over ranks."""
-        # Not as soon as the micro-batches are there: on a resume the Trainer restores the random state after that.
+        """Train as the Trainer does; before an optimiser step, average the second network's gradients over ranks."""
+        # This cannot run in get_batch_samples: on a resume the Trainer restores the random state only after it.
         if self._ahead and not self._selected:
             self._look_ahead()
         loss: Tensor = super().training_step(*args, **kwargs)
-        # Not later: the gradient scaler looks for overflow next, and all ranks must find the same.
+        # Average now: next the gradient scaler looks for overflow, and all ranks must find the same.
         if self.accelerator.sync_gradients:
             average_gradients(self.peer)
         return loss
@@ -212,6 +212,6 @@ class CoTeachingTrainer(AmbiSERTrainer):
         return norm
 
     def step_taken(self) -> None:
-        """The Trainer empties only its own model's gradients."""
+        """Also reset the second network's gradients; the Trainer resets only those of its own model."""
         super().step_taken()
         self.peer.zero_grad()

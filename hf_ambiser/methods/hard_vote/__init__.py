@@ -1,4 +1,4 @@
-"""Cross-entropy on the consensus label, as almost all of SER does."""
+"""Cross-entropy on the consensus label, as in most work on speech emotion recognition."""
 
 from hf_ambiser.methods.hard_vote.trainer import HardVoteTrainer
 

@@ -6,10 +6,10 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 class HardVoteTrainer(AmbiSERTrainer):
-    """Cross-entropy on one-hot consensus labels; utterances without a consensus are left out and listed.
+    """Cross-entropy on one-hot consensus labels; utterances without a consensus label are left out and listed.
 
-    On IPR's D1 it is the paper's "baseline"; on D1 and D2 with D2's labels revealed, its "supervised" system.
-    Changes nothing of the base trainer.
+    On D1 it is the "baseline" of the IPR paper; on D1 and D2 with D2's labels revealed it is the "supervised" system.
+    It overrides nothing of the base trainer.
     """
 
     name = "hard_vote"

@@ -1,4 +1,4 @@
-"""Arguments of IPR, each with the place in the paper its default comes from."""
+"""Arguments of IPR; each default names its place in the paper."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ _CHOICES = {
 
 @dataclass
 class IPRArguments(PseudoLabelArguments):
-    """Arguments of `IPRTrainer`. What the paper does not give is a choice, listed on the method's page."""
+    """Arguments of `IPRTrainer`. The method's page lists our choices where the paper gives no value."""
 
     gamma: float = field(default=0.99, metadata={"help": "Moving average of the prototypes, Eq. 4; section 3.2."})
     alpha: float = field(default=1.0, metadata={"help": "Weight of labelled cross-entropy, Eq. 6; section 3.2."})
     mu: float = field(default=0.2, metadata={"help": "Weight of the contrastive loss, Eq. 6; section 3.2."})
     contrastive: str = field(
         default="pseudo_label",
-        metadata={"help": "Positives: all of one pseudo label (section 2.3) or only a clip's own copy (`instance`)."},
+        metadata={
+            "help": "Positives: all utterances of one pseudo label (section 2.3), or only an utterance's own copy"
+            " (`instance`)."
+        },
     )
     contrast_temperature: float = field(default=0.1, metadata={"help": "tau of Eq. 5; the paper gives none."})
     prototype_update: str = field(
         default="classifier_agreement",
         metadata={
-            "help": "Which prototypes an ambiguous clip moves: the class that its clean and augmented copies are both"
-            " classified as (Eq. 4); the prototype both are nearest to (`prototype_agreement`, introduction); all, by"
-            " their share of the soft label (`proportional`, section 3.5)."
+            "help": "Which prototypes an ambiguous utterance moves: that of the class that the classifier gives to"
+            " both it and its augmented copy (Eq. 4); the one that is nearest to both (`prototype_agreement`,"
+            " introduction); or all, by their share of the soft label (`proportional`, section 3.5)."
         },
     )
 
@@ -45,6 +48,6 @@ class IPRArguments(PseudoLabelArguments):
             raise ValueError(f"contrast_temperature={self.contrast_temperature} must be positive.")
         if self.warmup_epochs < 1:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} must be 1 or more: without an epoch on labelled utterances there"
-                " are no prototypes to label the ambiguous ones with."
+                f"warmup_epochs={self.warmup_epochs} must be 1 or more: an epoch on labelled utterances makes the"
+                " prototypes, which then label the ambiguous ones."
             )

@@ -1,4 +1,4 @@
-"""Prototype arithmetic of IPR: class means, moving averages and who may move what."""
+"""Prototype arithmetic of IPR: class means, moving averages, and which sample moves which prototype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 
 def class_sums(embedding: Tensor, label: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Sum of embeddings `(K, D)` and number of samples `(K,)` per class, from `(N, D)` and `(N,)`; Eq. 2's parts."""
+    """Return per class the sum of embeddings `(K, D)` and the number of samples `(K,)`, for the means of Eq. 2.
+
+    Args:
+        embedding: `(N, D)`.
+        label: `(N,)` class of each sample.
+        n_classes: K.
+    """
     member = F.one_hot(label, n_classes).float()
     return member.T @ embedding.float(), member.sum(dim=0)
 
@@ -16,14 +22,14 @@ def class_sums(embedding: Tensor, label: Tensor, n_classes: int) -> tuple[Tensor
 def who_moves_what(
     update: str, classified: Tensor, classified_copy: Tensor, nearest: Tensor, nearest_copy: Tensor, n_classes: int
 ) -> Tensor:
-    """`(N, K)` bool: whether sample i moves prototype c.
+    """Return `(N, K)` bool: whether sample i moves prototype c.
 
     Args:
         update: `classifier_agreement` (Eq. 4), `prototype_agreement` (introduction) or `proportional` (section 3.5).
-        classified: `(N,)` the classifier's class of the clean sample, `classified_copy` of its augmented copy.
-        classified_copy: See `classified`.
-        nearest: `(N,)` nearest prototype of the clean sample, `nearest_copy` of its copy.
-        nearest_copy: See `nearest`.
+        classified: `(N,)` the classifier's class of the clean sample.
+        classified_copy: `(N,)` that of its augmented copy.
+        nearest: `(N,)` the nearest prototype of the clean sample.
+        nearest_copy: `(N,)` that of its augmented copy.
         n_classes: K.
     """
     if update == "proportional":
@@ -35,11 +41,11 @@ def who_moves_what(
 
 
 def moving_average(prototypes: Tensor, embedding: Tensor, share: Tensor, moves: Tensor, gamma: float) -> Tensor:
-    """Eq. 4 for the samples of one optimiser step.
+    """Apply Eq. 4 to the samples of one optimiser step.
 
-    With n samples that move class c: `p_c <- Normalize(gamma^n p_c + (1 - gamma^n) mean_i(k_i s_ic))`. For n = 1 this
-    is Eq. 4; for n > 1 it weighs the samples alike, while Eq. 4 applied to one after the other would let later ones
-    count more and would normalise in between. Classes that no sample moves keep their prototype.
+    If n samples move class c, `p_c <- Normalize(gamma^n p_c + (1 - gamma^n) mean_i(k_i s_ic))`. For n = 1 this is
+    Eq. 4. For n > 1 all samples have the same weight, whereas Eq. 4 applied to one after the other would give later
+    ones more weight and would normalise in between. Classes that no sample moves keep their prototype.
 
     Args:
         prototypes: `(K, D)` unit vectors.

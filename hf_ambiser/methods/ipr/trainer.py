@@ -1,4 +1,4 @@
-"""The IPR trainer: which label an ambiguous clip gets, what moves a prototype, and when."""
+"""The IPR trainer: which label an ambiguous utterance gets, what moves a prototype, and when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
-from hf_ambiser.training.collator import Clip
+from hf_ambiser.training.collator import Example
 from hf_ambiser.training.distributed import gather_rows, gather_with_gradient, rank, world_size
 from hf_ambiser.training.losses import instance_contrast, pseudo_label_contrast
 from hf_ambiser.training.papers import IPR
@@ -25,15 +25,16 @@ from hf_ambiser.training.trainer import BatchRows, Outputs
 
 
 class IPRTrainer(PseudoLabelTrainer):
-    """Class prototypes label the ambiguous clips, and the clips refine the prototypes.
+    """Class prototypes label the ambiguous utterances, and these refine the prototypes.
 
-    Warm-up: labelled clips only; prototypes are class means of their embeddings (Eq. 1-2). Then each step also holds
-    ambiguous clips, clean and augmented: the nearest prototype is the clip's pseudo label (Eq. 3), clips whose two
-    copies agree move a prototype (Eq. 4), and a contrastive loss draws clips of one pseudo label together (Eq. 5).
+    The warm-up uses labelled utterances only; prototypes are the class means of their embeddings (Eq. 1-2). After it,
+    each step also holds ambiguous utterances and their augmented copies. The nearest prototype gives an utterance its
+    pseudo label (Eq. 3). If utterance and copy agree, they move a prototype (Eq. 4). A contrastive loss draws
+    utterances of one pseudo label together (Eq. 5).
 
-    Requires a model with prototypes (`PrototypeForAudioClassification`), a labelled split with every class in it and
-    an ambiguous split, whose labels are never read. Changes `correct`, `extra_loss`, `update_state`, `epoch_finished`.
-    Its relations: `self_training` has the same schedule with the classifier's own labels and no prototypes.
+    It requires a model with prototypes (`PrototypeForAudioClassification`), a labelled split with every class, and an
+    ambiguous split, whose labels are never read. It overrides `correct`, `extra_loss`, `update_state`,
+    `epoch_finished`. `self_training` has the same schedule, the classifier's own labels and no prototypes.
     """
 
     name = "ipr"
@@ -54,8 +55,8 @@ class IPRTrainer(PseudoLabelTrainer):
     }
     exceptions = {
         "accumulation": (
-            "the contrastive loss compares the clips of one forward pass with each other, so two micro-batches have"
-            " other negatives than one batch of both; it holds with mu=0, which is what is tested",
+            "the contrastive loss compares the utterances of one forward pass with each other, so two micro-batches"
+            " have other negatives than one batch of both; with mu=0 the property holds and is tested",
             {"mu": 0.0},
         )
     }
@@ -63,20 +64,20 @@ class IPRTrainer(PseudoLabelTrainer):
     args: IPRArguments
 
     def set_up(self) -> None:
-        """Columns for what the method says of each ambiguous clip: soft label and the classifier's own label."""
+        """Add columns for the soft label and the classifier's own label of each ambiguous utterance."""
         n, k = self.table.observed.shape
         if self.is_fsdp_enabled:
             raise ValueError(
-                "ipr cannot run under FSDP: prototypes are computed by the bare model, whose parameters are sharded"
-                " there. Use train_scripts/accelerate/ddp.yaml."
+                "ipr cannot run under FSDP: the bare model computes the prototypes, and FSDP shards its parameters."
+                " Use DDP: train_scripts/accelerate/ddp.yaml."
             )
         counts = self.table.observed[: self.data.n_labelled].sum(dim=0)
         if (counts == 0).any():
             empty = [i for i, c in enumerate(counts.tolist()) if c == 0]
             names = [self.bare_model().config.id2label.get(i, i) for i in empty]
             raise ValueError(
-                f"no labelled utterance of class(es) {names}: they can have no prototype. Build the split with a quota"
-                " per class (--d1-quota per_class), with a larger D1, or with fewer classes."
+                f"there is no labelled utterance of class(es) {names}, so they get no prototype. Build the split with"
+                " a quota per class (--d1-quota per_class), with a larger D1, or with fewer classes."
             )
         device = self.table.observed.device
         self.table.add_column("soft_label", torch.zeros(n, k, device=device))
@@ -85,7 +86,7 @@ class IPRTrainer(PseudoLabelTrainer):
     # ---- labels ------------------------------------------------------------------------------------------------
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Eq. 3: the nearest prototype is an ambiguous clip's label, weight beta; augmented copies weigh nothing."""
+        """Label ambiguous rows by the nearest prototype (Eq. 3), with weight beta; augmented copies get weight 0."""
         targets, weights = super().correct(outputs, batch)
         nearest = F.one_hot(outputs.prototype_similarity.argmax(dim=-1), targets.shape[-1]).float()
         targets = torch.where(batch.labelled[:, None], targets, nearest)
@@ -95,7 +96,7 @@ class IPRTrainer(PseudoLabelTrainer):
     # ---- contrast ----------------------------------------------------------------------------------------------
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
-        """Eq. 5, weighted by mu, over the ambiguous clips and their copies of all ranks."""
+        """Return Eq. 5, times mu, over the ambiguous utterances and copies of all ranks."""
         if self.args.mu == 0 or self.effective_counts["ambiguous"] == 0:
             return 0.0
         embedding = F.normalize(outputs.embedding.float(), dim=-1)
@@ -115,14 +116,14 @@ class IPRTrainer(PseudoLabelTrainer):
             values = pseudo_label_contrast(
                 embedding[rows], label[rows], own, bank, bank_label, self.args.contrast_temperature
             )
-            loss = self.effective_mean(values, "ambiguous") / 2  # two copies of each clip
+            loss = self.effective_mean(values, "ambiguous") / 2  # each utterance and its copy are anchors
         self.record(loss_contrast=loss.detach())
         return self.args.mu * loss
 
     # ---- prototypes --------------------------------------------------------------------------------------------
 
     def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """What Eq. 4 needs of each row."""
+        """Add what Eq. 4 needs to the rows of the base class."""
         return {
             **super().observe(outputs, batch, targets, weights),
             "embedding": F.normalize(outputs.embedding.float(), dim=-1),
@@ -132,7 +133,7 @@ class IPRTrainer(PseudoLabelTrainer):
         }
 
     def update_state(self, rows: dict[str, Tensor]) -> None:
-        """Eq. 4 for this step's clips, and their labels into the table."""
+        """Apply Eq. 4 to the utterances of this step, and write their labels into the table."""
         super().update_state(rows)
         batch = BatchRows(rows["index"], rows["role"])
         clean = {name: tensor[batch.ambiguous] for name, tensor in rows.items()}
@@ -163,12 +164,12 @@ class IPRTrainer(PseudoLabelTrainer):
             self.bare_model().head.prototypes.copy_(values)
 
     def trajectory_tensors(self) -> dict[str, Tensor]:
-        """The prototypes `(K, D)`, for the paper's Figure 2."""
+        """Return the prototypes `(K, D)`, for the paper's Figure 2."""
         return {"prototypes": self.prototypes}
 
     @classmethod
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
-        """The paper's Figures 2 and 3, where the run got as far as to have them."""
+        """Draw the paper's Figures 2 and 3, if the run went far enough to have them."""
         figures = {}
         if any(read_tensors(run, epoch) for epoch in trajectory_epochs(run)):
             plot_prototype_similarity(run, out / "prototype_similarity.png", classes)
@@ -182,7 +183,7 @@ class IPRTrainer(PseudoLabelTrainer):
         return figures
 
     def epoch_finished(self, epoch: int) -> None:
-        """End of a warm-up epoch: prototypes are the class means of all labelled clips (Eq. 1-2)."""
+        """After a warm-up epoch, set the prototypes to the class means of all labelled utterances (Eq. 1-2)."""
         if epoch >= self.args.warmup_epochs:
             return
         sums = torch.zeros_like(self.prototypes)
@@ -197,13 +198,13 @@ class IPRTrainer(PseudoLabelTrainer):
 
     @torch.no_grad()
     def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's share of the labelled clips' embeddings, in evaluation mode, in batches of similar length."""
+        """Yield this rank's share of the labelled embeddings, in evaluation mode, in batches of similar length."""
         model = self.bare_model()
         model.eval()
         size = self.args.per_device_eval_batch_size
         order = self.data.labelled_durations.argsort(kind="stable")
         for start in range(rank() * size, len(order), world_size() * size):
-            items: list[list[Clip]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
+            items: list[list[Example]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
             batch = self._prepare_inputs(self.collate(items))
             outputs = model(input_values=batch["input_values"], attention_mask=batch["attention_mask"])
             yield batch["index"], outputs.embedding

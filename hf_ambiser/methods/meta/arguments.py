@@ -1,4 +1,4 @@
-"""Arguments of meta, each with the place in the paper its default comes from."""
+"""Arguments of meta; each default names its place in the paper."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _CHOICES = {
 
 @dataclass
 class MetaArguments(AmbiSERTrainingArguments):
-    """Arguments of `MetaTrainer`. What the paper does not give is a choice, listed on the method's page."""
+    """Arguments of `MetaTrainer`. The method's page lists our choices where the paper gives no value."""
 
     of_system: ClassVar[tuple[str, ...]] = ("pretrained", "labels_from")
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Of the network; Adam's own, the paper gives none."})
+    learning_rate: float = field(
+        default=1e-3, metadata={"help": "For the network: Adam's default; the paper gives none."}
+    )
     num_train_epochs: float = field(
-        default=100, metadata={"help": "All epochs, of the network and of the labels; the paper gives no number."}
+        default=100, metadata={"help": "Network epochs and label epochs together; the paper gives no number."}
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "The paper gives none."})
     optim: str = field(default="adamw_torch", metadata={"help": "Without weight decay it is the Adam of section 3.2."})
@@ -38,8 +40,8 @@ class MetaArguments(AmbiSERTrainingArguments):
     label_scale: float = field(
         default=1.0,
         metadata={
-            "help": "What the initial label is multiplied with to be logits. At the paper's 1, softmax gives the gold"
-            " class 0.475 of 4; at 5 it gives 0.98. Only where labels are learnt."
+            "help": "The initial logits are the initial label times this. At the paper's 1, softmax gives the gold"
+            " class 0.475 of 4; at 5 it gives 0.98. Used only if labels are learnt."
         },
     )
     initial_weights: str = field(
@@ -48,34 +50,39 @@ class MetaArguments(AmbiSERTrainingArguments):
     )
     sampling: str = field(
         default="none",
-        metadata={"help": "Balance classes by drawing clips of rare ones more often (`over`) or only as many of each"
-                          " as the rarest has (`under`), instead of w (section 3.2)."},
+        metadata={"help": "Balance the classes not by w, but by drawing utterances of rare classes more often (`over`)"
+                          " or as many of each class as the rarest has (`under`); section 3.2."},
     )  # fmt: skip
     keep_balance: bool = field(
         default=False,
         metadata={
-            "help": "Scale w within each class, so that the class goes on counting in the loss what it did at first,"
-            " instead of over all utterances (Eq. 8). Not in the paper."
+            "help": "Scale w within each class, so that the class keeps its initial weight in the loss, instead of"
+            " over all utterances (Eq. 8). Not in the paper."
         },
     )
     state_optimizer: str = field(
         default="sgd",
-        metadata={"help": "Of L and w: `sgd`, or `adam`, whose step does not know how large a loss is. Not given."},
+        metadata={
+            "help": "Optimiser of L and w: `sgd`, or `adam`, whose step does not depend on the size of a loss. The"
+            " paper does not say."
+        },
     )
-    label_learning_rate: float = field(default=1.0, metadata={"help": "Of L, for an utterance's own loss; not given."})
-    weight_learning_rate: float = field(default=0.1, metadata={"help": "Of log w; the paper gives none."})
+    label_learning_rate: float = field(
+        default=1.0, metadata={"help": "For L and an utterance's own loss; the paper gives none."}
+    )
+    weight_learning_rate: float = field(default=0.1, metadata={"help": "For log w; the paper gives none."})
     pretrained: str | None = field(
         default=None,
         metadata={
-            "help": "Whose network training begins with (L + w pretrained): a finished run's folder, a model's, or the"
-            " name of a system of the same study, whose run on the same fold and seed is taken.",
+            "help": "Start from the network of another run (L + w pretrained): the folder of a finished run or of a"
+            " model, or the name of a system of the same study, whose run on the same fold and seed is used.",
         },
     )
     labels_from: str | None = field(
         default=None,
         metadata={
-            "help": "Whose learnt labels and weights training begins with, instead of the data's: a finished run's"
-            " folder, or the name of a system of the same study. Not in the paper."
+            "help": "Start from the labels and weights that another run has learnt, instead of the data's: a finished"
+            " run's folder, or the name of a system of the same study. Not in the paper."
         },
     )
 
@@ -93,15 +100,17 @@ class MetaArguments(AmbiSERTrainingArguments):
             )
         if self.class_weights != "none":
             raise ValueError(
-                f"class_weights={self.class_weights!r} would balance the classes twice, w does it already. Leave it at"
-                " 'none'; initial_weights='ones' switches w's balance off."
+                f"class_weights={self.class_weights!r} would balance the classes twice, because w balances them"
+                " already. Leave it at 'none'; initial_weights='ones' turns off the balance of w."
             )
         if self.keep_balance and not self.learn_weights:
-            raise ValueError("keep_balance=True needs learn_weights=True: else w stays where it began anyway.")
+            raise ValueError(
+                "keep_balance=True needs learn_weights=True: otherwise w does not change. Set both or none."
+            )
         if self.sampling != "none" and self.alternates:
             raise ValueError(
-                f"sampling={self.sampling!r} draws clips more or less than once an epoch, so labels and weights cannot"
-                " be learnt with it. Set learn_labels=False and learn_weights=False, or sampling='none'."
+                f"sampling={self.sampling!r} draws an utterance more or less than once in an epoch, so labels and"
+                " weights cannot be learnt. Set learn_labels=False and learn_weights=False, or sampling='none'."
             )
         super().__post_init__()
 
@@ -112,5 +121,5 @@ class MetaArguments(AmbiSERTrainingArguments):
 
     @property
     def target(self) -> str | None:
-        """Column of the data set that is learnt from."""
+        """Label column to learn from; None: the method's `target`."""
         return "soft_label" if self.initial_labels == "soft" else None

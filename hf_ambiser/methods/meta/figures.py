@@ -6,35 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from hf_ambiser.methods.meta.state import moved_labels
-from hf_ambiser.plotting.axes import new_axes, save
+from hf_ambiser.label_analysis.changed_labels import class_moves
+from hf_ambiser.plotting.axes import new_axes
+from hf_ambiser.plotting.confusion import draw_shares
+from hf_ambiser.plotting.figure import save
 from hf_ambiser.run_folder.trajectory import read_last
 
 
 def share_moved(run: Path) -> np.ndarray | None:
-    """Figure 3: `(K, K)`, of the utterances of each class (row) the share whose learnt label is of each (column).
+    """Return Figure 3, `(K, K)`: of each class's utterances (row), the share whose learnt label is each (column).
 
-    None where the run learnt no labels, or kept no trajectory.
+    None if the run learnt no labels or has no trajectory.
     """
     table, _ = read_last(run)
     if "label_logits" not in table:
         return None
-    before, after = (torch.as_tensor(table[name]).argmax(dim=1) for name in ("observed", "label_logits"))
-    return moved_labels(before, after, table["observed"].shape[1]).numpy()
+    return class_moves(table["observed"], table["label_logits"])
 
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """Table 3: mean w of each class's utterances `(K,)`; nan for a class that has none."""
+    """Table 3: mean w of each class's utterances, `(K,)`; nan for a class without utterances."""
 
     initial: np.ndarray
     learnt: np.ndarray
 
 
 def mean_weights(run: Path) -> ClassWeights | None:
-    """Table 3; None where the run has no weights, or kept no trajectory."""
+    """Return Table 3; None if the run has no weights or no trajectory."""
     table, tensors = read_last(run)
     if "initial_w" not in tensors:
         return None
@@ -44,10 +44,10 @@ def mean_weights(run: Path) -> ClassWeights | None:
 
 
 def doubt(run: Path) -> dict[str, np.ndarray] | None:
-    """How far each utterance's w has moved from where its class began; `id`, `observed`, `target` and `doubt (N,)`.
+    """Return `id`, `observed`, `target` and `doubt (N,)`: each utterance's w, divided by the initial w of its class.
 
-    Above 1, its loss is larger than its class's usually is: the label is worth another look. None where the run has
-    no weights, or kept no trajectory.
+    If the doubt is above 1, the loss is larger than is usual for the class, and a rater should check the label. None
+    if the run has no weights or no trajectory.
     """
     table, tensors = read_last(run)
     if "initial_w" not in tensors:
@@ -57,21 +57,15 @@ def doubt(run: Path) -> dict[str, np.ndarray] | None:
 
 
 def plot_moved_labels(shares: np.ndarray, out: Path, classes: list[str]) -> Path:
-    """Figure 3 as a heat map, from `(K, K)` shares."""
+    """Draw Figure 3 as a heat map of `(K, K)` shares."""
     figure, axes = new_axes("learnt label", "label of the data", size=(5.2, 4.4))
     axes.grid(False)
-    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
-    for i, row in enumerate(shares):
-        for j, share in enumerate(row):
-            axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color="white" if share > 0.5 else "black")
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    figure.colorbar(image, label="% of the row")
+    figure.colorbar(draw_shares(axes, shares, classes, classes), label="% of the row")
     return save(figure, out)
 
 
 def plot_weights(means: ClassWeights, out: Path, classes: list[str]) -> Path:
-    """Table 3 as bars."""
+    """Draw Table 3 as bars."""
     figure, axes = new_axes("", "mean w (lower counts more)")
     place = np.arange(len(classes))
     for shift, name, values in ((-0.2, "before", means.initial), (0.2, "after", means.learnt)):

@@ -1,4 +1,4 @@
-"""The network, or the learnt labels and weights, of another run, for training to begin with."""
+"""Training that starts from the network, or from the learnt labels and weights, of another run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ WEIGHTS = "model.safetensors"
 
 
 def load_network(model: Any, source: str, run: Path) -> None:
-    """Put the weights of a trained network into a model of the same architecture.
+    """Load the weights of a trained network into a model of the same architecture.
 
     Args:
-        model: The model, bare.
-        source: A run's folder, a model's, or the name of a system whose cell of the same fold and seed stands beside
-            the folder `run`, as a study has it (`<system>/<fold>/<seed>`).
-        run: The run that begins.
+        model: The model, without wrappers.
+        source: The folder of a run or of a model, or the name of a system. The last means that system's cell of the
+            same fold and seed as `run`, in the layout of a study (`<system>/<fold>/<seed>`).
+        run: The folder of the run that starts.
 
     Raises:
-        ValueError: If there is no such network, or it is of another architecture.
+        ValueError: If there is no such network, or it has another architecture.
     """
     places = [RunFolder(run).sibling(source).model, RunFolder(source).model, Path(source)]
     found = next((place for place in places if (place / WEIGHTS).is_file()), None)
@@ -45,24 +45,24 @@ def load_network(model: Any, source: str, run: Path) -> None:
     if other:
         raise ValueError(
             f"pretrained={source!r} holds a network of another architecture ({len(other)} tensors differ, the first is"
-            f" {other[0]}). Train it with the same model and encoder fields."
+            f" {other[0]}). Train both with the same model and encoder fields."
         )
     model.load_state_dict(weights)
 
 
 def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor]:
-    """The labels and weights that another run has learnt of the same utterances.
+    """Return the labels and weights that another run has learnt for the same utterances.
 
     Args:
         source: A finished run's folder, or the name of a system, as for `load_network`.
-        run: The run that begins.
+        run: The folder of the run that starts.
         ids: Its N training utterances.
 
     Returns:
-        `target (N, K)`, what the other run trained on last; `w (N,)`; and `label_logits (N, K)` where it learnt them.
+        `target (N, K)`, the last targets of the other run; `w (N,)`; and, if it learnt them, `label_logits (N, K)`.
 
     Raises:
-        ValueError: If there is no such finished run of meta with a trajectory, or an utterance is not in it.
+        ValueError: If there is no such finished run of meta with a trajectory, or if it lacks an utterance.
     """
     places = [RunFolder(run).sibling(source), RunFolder(source)]
     found = [read_last(place.path)[0] for place in places if place.is_finished]

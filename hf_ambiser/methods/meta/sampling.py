@@ -1,4 +1,4 @@
-"""Over- and under-sampling: epochs in which every class has as many utterances as any other."""
+"""Over- and under-sampling: epochs in which all classes have the same number of utterances."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hf_ambiser.training.sampler import StepKey, StepSampler
 
 
 class BalancedSampler(StepSampler):
-    """A `StepSampler` over utterances drawn anew for each epoch, equally many of each class.
+    """A `StepSampler` over utterances that are drawn anew for each epoch, the same number of each class.
 
-    Over-sampling takes all utterances and draws from each class, with replacement, what it lacks of the largest one;
-    under-sampling draws from each class, without replacement, as many as the rarest one has. Which are drawn depends
-    on seed and epoch only. A clip that is drawn twice may stand twice in one step.
+    Over-sampling takes all utterances and fills up each class to the size of the largest, drawing with replacement.
+    Under-sampling draws from each class, without replacement, as many as the rarest class has. The draws depend on
+    seed and epoch only. An utterance that is drawn twice may occur twice in one step.
 
     Args:
         labels: Class of each labelled utterance, `(N,)`.
         kind: `over` or `under`.
         lengths: Length of each labelled utterance, `(N,)`.
-        **options: As for `StepSampler`.
+        **options: Arguments of `StepSampler`.
     """
 
     def __init__(self, labels: np.ndarray, kind: str, lengths: np.ndarray, **options: Any) -> None:
@@ -33,8 +33,8 @@ class BalancedSampler(StepSampler):
         self.lengths = np.asarray(lengths, dtype=np.float64)
 
     def drawn(self, epoch: int) -> np.ndarray:
-        """The utterances of an epoch, class by class."""
-        rng = np.random.default_rng((self.seed, epoch, 3))  # StepSampler has streams 0 to 2
+        """Return the utterances of an epoch, class by class."""
+        rng = np.random.default_rng((self.seed, epoch, 3))  # StepSampler uses streams 0 to 2
         parts = []
         for members in self.members:
             missing = self.per_class - len(members)

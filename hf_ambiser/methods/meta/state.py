@@ -1,7 +1,8 @@
-"""The label logits and weights of utterances: how they begin, their gradient, and one step of their optimiser.
+"""The label logits and weights of utterances: their initial values, their gradients, and a step of their optimiser.
 
-All functions take and give rows of tensors and know no trainer. The loss of one utterance is Eq. 6,
-`J = -sum_c s_c log y_c / w` with `s = softmax(l)` (Eq. 7); l and w are its own, so their gradient is that of J alone.
+All functions work on rows of tensors and know no trainer. The loss of one utterance is Eq. 6,
+`J = -sum_c s_c log y_c / w` with `s = softmax(l)` (Eq. 7). No other utterance uses its l and w, so their gradient is
+that of J alone.
 """
 
 from __future__ import annotations
@@ -11,21 +12,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
-# A step multiplies w by at most e, so that no number overflows where w is close to 0 and its gradient without bound.
+# A step multiplies w by at most e, so that nothing overflows: the gradient has no bound when w is close to 0.
 LARGEST_LOG_STEP = 1.0
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
 def initial_weights(labels: Tensor, form: str) -> Tensor:
-    """`(N,)` w before training, by the class that is largest in each label (Eq. 5).
+    """Return `(N,)` w before training, which depends on the largest class of each label (Eq. 5).
 
     Args:
         labels: `(N, K)`, one-hot or shares.
-        form: `eq4`, an utterance's class count over the mean of that over utterances (mean 1, Eq. 8); `table3`,
-            count * K / N, which is what the paper's Table 3 prints; `ones`.
+        form: `eq4`: the count of the utterance's class, divided by the mean of this over utterances (mean 1, Eq. 8);
+            `table3`: count * K / N, as in the paper's Table 3; `ones`.
     """
     if form == "ones":
         return torch.ones(len(labels), device=labels.device)
@@ -34,7 +34,7 @@ def initial_weights(labels: Tensor, form: str) -> Tensor:
 
 
 def gradients(target: Tensor, weight: Tensor, log_probability: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of Eq. 6 in l and in log w.
+    """Return the gradients of Eq. 6 in l and in log w.
 
     `dJ/dl_c = s_c (-log y_c - CE) / w` and `dJ/dlog w = -CE / w`, with `CE = -sum_c s_c log y_c`.
 
@@ -53,7 +53,7 @@ def gradients(target: Tensor, weight: Tensor, log_probability: Tensor) -> tuple[
 
 @dataclass(frozen=True)
 class RowOptimizer:
-    """SGD or Adam on rows of a table: a row that is not in a step keeps value and moments, and counts its own steps.
+    """SGD or Adam on rows of a table. Each row counts its own steps; a row that is not in a step does not change.
 
     The moments of a parameter `x` are the columns `x_mean` and `x_square` of the table; SGD has none.
     """
@@ -61,7 +61,7 @@ class RowOptimizer:
     kind: str
 
     def columns(self, name: str, like: Tensor) -> dict[str, Tensor]:
-        """The columns it needs for a parameter `(N, ...)`, filled with zeros."""
+        """Return the columns for a parameter `(N, ...)`, filled with zeros."""
         if self.kind == "sgd":
             return {}
         return {f"{name}_mean": torch.zeros_like(like), f"{name}_square": torch.zeros_like(like)}
@@ -69,14 +69,14 @@ class RowOptimizer:
     def step(
         self, name: str, gradient: Tensor, rate: float, moments: Mapping[str, Tensor], steps: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is to be added to the parameter's rows `(n, ...)`, and their new moments.
+        """Return the change of the parameter's rows `(n, ...)`, and their new moments.
 
         Args:
-            name: The parameter's.
+            name: Name of the parameter.
             gradient: `(n, ...)`.
             rate: Learning rate.
-            moments: Rows `(n, ...)` of the columns that `columns` gave.
-            steps: `(n,)` steps that each row has had, this one included.
+            moments: Rows `(n, ...)` of the columns from `columns`.
+            steps: `(n,)` number of steps of each row, including this one.
         """
         if self.kind == "sgd":
             return -rate * gradient, {}
@@ -89,31 +89,25 @@ class RowOptimizer:
 
 
 def moved_weight(weight: Tensor, change: Tensor) -> Tensor:
-    """Weights after a step in log w, `(n,)`: above 0 whatever the step is."""
+    """Return weights `(n,)` after a step in log w; they stay above 0 for any step."""
     return weight * change.clamp(-LARGEST_LOG_STEP, LARGEST_LOG_STEP).exp()
 
 
 def with_mean_one(weight: Tensor) -> Tensor:
-    """Eq. 8: w scaled so that its mean over the utterances is 1; summed in float64, for N may be millions."""
+    """Scale w so that its mean over the utterances is 1 (Eq. 8); the sum is float64, because N may be millions."""
     return (weight / weight.double().mean()).float()
 
 
 def balanced(weight: Tensor, classes: Tensor, began: Tensor) -> Tensor:
-    """Scale w within each class, so that the class counts in the loss what it did at first; not in the paper.
+    """Scale w within each class, so that the class keeps its initial weight in the loss; not in the paper.
 
-    An utterance counts 1 / w, and of each class the mean of that stays what it was.
+    An utterance counts 1 / w in the loss; the mean of this over each class stays as it was.
 
     Args:
         weight: `(N,)`.
         classes: `(N,)` class of each utterance's label in the data.
-        began: `(K,)` w of each class in the beginning.
+        began: `(K,)` initial w of each class.
     """
     counts = torch.bincount(classes, minlength=len(began)).clamp(min=1)
     mean = torch.zeros_like(began, dtype=torch.float64).index_add(0, classes, 1 / weight.double()) / counts
     return (weight * (mean * began)[classes]).float()
-
-
-def moved_labels(before: Tensor, after: Tensor, n_classes: int) -> Tensor:
-    """Figure 3: `(K, K)` share of each class's utterances (row) whose largest label now is another's or its own."""
-    pairs = F.one_hot(before, n_classes).double().T @ F.one_hot(after, n_classes).double()
-    return pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)

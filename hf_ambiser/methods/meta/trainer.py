@@ -1,4 +1,4 @@
-"""The meta trainer: epochs of the network and epochs of the labels, one after the other."""
+"""The meta trainer, which alternates between epochs of the network and epochs of the labels."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
 class MetaTrainer(AmbiSERTrainer):
-    """The network learns for an epoch, then for an epoch the labels and weights of the utterances do (Algorithm 1).
+    """In one epoch the network learns, in the next one the labels and weights of the utterances do (Algorithm 1).
 
     An utterance has label logits l and a weight w. Its loss is the cross-entropy between softmax(l) and the
-    prediction, divided by w (Eq. 6-7). In a label epoch the network is fixed and without dropout; it gets no gradient
-    at all, and l and w go down their own one, once for each utterance. Epochs 0, 2, ... are the network's, 1, 3, ...
-    the labels'.
+    prediction, divided by w (Eq. 6-7). Epochs 0, 2, ... are network epochs; epochs 1, 3, ... are label epochs. In a
+    label epoch the network is fixed and has no dropout and no gradient; l and w of each utterance take one step down
+    their own gradient.
 
-    Runs with any model family. Changes `correct`, `observe`, `update_state`, `epoch_finished`, `training_step`. Its
-    relations: with `learn_labels=False, learn_weights=False` it is `hard_vote` with the class weights of Eq. 4.
+    It runs with any model family. It overrides `correct`, `observe`, `update_state`, `epoch_finished`,
+    `training_step`. With `learn_labels=False, learn_weights=False` it is `hard_vote` with the class weights of Eq. 4.
     """
 
     name = "meta"
@@ -74,7 +74,7 @@ class MetaTrainer(AmbiSERTrainer):
     args: MetaArguments
 
     def set_up(self) -> None:
-        """Columns `label_logits` (N, K), `w` (N,), their moments, and how many label epochs each row has had."""
+        """Add columns: `label_logits` (N, K), `w` (N,), their moments, and each row's number of label epochs."""
         labels = self.table.observed
         form = "ones" if self.args.sampling != "none" else self.args.initial_weights
         columns = {"w": initial_weights(labels, form), "label_epochs": torch.zeros_like(labels[:, 0]).long()}
@@ -97,7 +97,7 @@ class MetaTrainer(AmbiSERTrainer):
             self.add_callback(_NothingNewToEvaluate(self))
 
     def _learnt_before(self) -> dict[str, Tensor]:
-        """Columns as another run left them; `given_label (N, K)` stands for the data's label from now on."""
+        """Return the columns that another run has learnt; `given_label (N, K)` replaces the label of the data."""
         run = Path(str(self.args.output_dir))
         learnt = learnt_state(str(self.args.labels_from), run, self.table.ids)
         learnt = {name: values.to(self.table.observed.device) for name, values in learnt.items()}
@@ -107,17 +107,17 @@ class MetaTrainer(AmbiSERTrainer):
         return columns
 
     def is_label_epoch(self, epoch: int) -> bool:
-        """Whether an epoch updates labels and weights, and not the network."""
+        """Whether an epoch updates labels and weights instead of the network."""
         return self.args.alternates and epoch % 2 == 1
 
     # ---- the network's epochs ----------------------------------------------------------------------------------
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Eq. 6-7: softmax(l), or the data's own labels where they are not learnt; weight 1 / w."""
+        """Return softmax(l) (or the data's labels, if none are learnt) and the weight 1 / w; Eq. 6-7."""
         return self._labels(batch.index), 1 / self.table.columns["w"][batch.index]
 
     def _labels(self, index: Tensor | slice) -> Tensor:
-        """Labels that are trained on, s of Eq. 7, `(n, K)`."""
+        """Return the current targets `(n, K)`, s of Eq. 7."""
         if self.args.learn_labels:
             return torch.softmax(self.table.columns["label_logits"][index], dim=1)
         return self.table.columns.get("given_label", self.table.observed)[index]
@@ -127,9 +127,9 @@ class MetaTrainer(AmbiSERTrainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """As the Trainer's; in a label epoch only the answers are made: no gradient, no dropout.
+        """Train on a micro-batch as the Trainer does; in a label epoch only predict, without gradient and dropout.
 
-        The optimiser's step then finds no gradient, and leaves parameters and its own state as they are.
+        Then the optimiser's step finds no gradient, and leaves the parameters and its own state as they are.
         """
         if not self.is_label_epoch(self.epoch):
             return super().training_step(model, inputs, num_items_in_batch)
@@ -139,16 +139,16 @@ class MetaTrainer(AmbiSERTrainer):
         return loss / self.current_gradient_accumulation_steps
 
     def observe(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """In a label epoch also what the network says."""
+        """In a label epoch, add the network's log-probabilities to the rows of the base class."""
         rows = super().observe(outputs, batch, targets, weights)
         if self.is_label_epoch(self.epoch):
             rows["log_probability"] = F.log_softmax(outputs.logits.float(), dim=1)
         return rows
 
     def update_state(self, rows: dict[str, Tensor]) -> None:
-        """In a label epoch one step of l and w of each row that has not had one in it yet.
+        """In a label epoch, take one step of l and w for each row that has not had its step in this epoch.
 
-        The last step of an epoch is filled up with clips that had their turn.
+        The last step of an epoch is filled up with utterances that have already had theirs.
         """
         if not self.is_label_epoch(self.epoch):
             super().update_state(rows)
@@ -170,7 +170,7 @@ class MetaTrainer(AmbiSERTrainer):
         self.table.write(index, **new)
 
     def epoch_finished(self, epoch: int) -> None:
-        """End of a label epoch: w gets its mean of 1 (Eq. 8) or its balance again; the table shows what comes next."""
+        """After a label epoch, scale w (Eq. 8, or `keep_balance`) and update the table's targets and weights."""
         if not self.is_label_epoch(epoch):
             return
         w = self.table.columns["w"]
@@ -181,7 +181,7 @@ class MetaTrainer(AmbiSERTrainer):
         self._show()
 
     def _show(self) -> None:
-        """The table's `target` and `weight` of all rows: what the next network epoch learns from."""
+        """Write into the table the `target` and `weight` from which the next network epoch learns."""
         self.table.columns["target"].copy_(self._labels(slice(None)))
         self.table.columns["weight"].copy_(1 / self.table.columns["w"])
 
@@ -202,12 +202,12 @@ class MetaTrainer(AmbiSERTrainer):
         return self._sampler
 
     def trajectory_tensors(self) -> dict[str, Tensor]:
-        """`initial_w` `(K,)`, mean w of each class before training, for the paper's Table 3."""
+        """Return `initial_w` `(K,)`, the mean w of each class before training, for the paper's Table 3."""
         return {"initial_w": self._initial_w}
 
     @classmethod
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
-        """The paper's Figure 3 and Table 3, where labels and weights were learnt."""
+        """Draw the paper's Figure 3 and Table 3, if labels and weights were learnt."""
         figures = {}
         if (shares := share_moved(run)) is not None:
             plot_moved_labels(shares, out / "moved_labels.png", classes)
@@ -224,13 +224,13 @@ class MetaTrainer(AmbiSERTrainer):
 
 
 class _NothingNewToEvaluate(TrainerCallback):
-    """No evaluation in a label epoch: the network is what it was, and patience must not run out by it."""
+    """Skips evaluations in a label epoch: the network has not changed, and patience must not count them."""
 
     def __init__(self, trainer: MetaTrainer) -> None:
         self.trainer = trainer
 
     def _skip(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # The count of epochs has moved on already: the end of epoch 1 is 2.0, its middle 1.5.
+        # The Trainer has already advanced its epoch count: the end of epoch 1 is 2.0, its middle 1.5.
         if self.trainer.is_label_epoch(math.ceil(state.epoch) - 1):
             control.should_evaluate = False
 

@@ -1,4 +1,4 @@
-"""IPR's "baseline+": unlabelled ambiguous utterances with the classifier's own labels."""
+"""IPR's "baseline+": the classifier labels the ambiguous utterances itself."""
 
 from hf_ambiser.methods.self_training.trainer import SelfTrainingArguments, SelfTrainingTrainer
 

@@ -15,17 +15,17 @@ from hf_ambiser.training.trainer import BatchRows, Outputs
 
 @dataclass
 class SelfTrainingArguments(PseudoLabelArguments):
-    """Arguments of self-training; the ramp and the warm-up are IPR's, so that only the labels differ."""
+    """Arguments of self-training; ramp and warm-up are those of IPR, so that only the labels differ."""
 
     pseudo_label: str = field(
         default="hard",
         metadata={
             "help": "The classifier's best class (`hard`, Table 3) or its sharpened probabilities (`soft`, section"
-            " 3.2). Unsharpened ones teach nothing: the gradient of cross-entropy against one's own answer is zero."
+            " 3.2). Unsharpened ones teach nothing: cross-entropy against the model's own answer has gradient zero."
         },
     )
     sharpening: float = field(
-        default=0.5, metadata={"help": "Temperature in (0, 1) that soft pseudo labels are sharpened with; a choice."}
+        default=0.5, metadata={"help": "Temperature in (0, 1) that sharpens soft pseudo labels; our choice."}
     )
 
     def __post_init__(self) -> None:
@@ -34,15 +34,16 @@ class SelfTrainingArguments(PseudoLabelArguments):
             raise ValueError(f"pseudo_label={self.pseudo_label!r} is not one of ['soft', 'hard'].")
         if not 0 < self.sharpening < 1:
             raise ValueError(
-                f"sharpening={self.sharpening} must lie between 0 and 1: at 1 the target is the model's own answer,"
-                " whose gradient is zero."
+                f"sharpening={self.sharpening} must be above 0 and below 1: at 1 the target is the model's own answer,"
+                " and the gradient is zero."
             )
 
 
 class SelfTrainingTrainer(PseudoLabelTrainer):
-    """Labels ambiguous utterances with what the classifier says of them at this very step.
+    """Labels ambiguous utterances with the classifier's answer at the same step.
 
-    Changes `correct` (targets of ambiguous rows, weight beta of Eq. 7) and the warm-up; no prototypes, no contrast.
+    It overrides `correct` (targets of ambiguous rows, weight beta of Eq. 7) and has a warm-up; it has no prototypes
+    and no contrastive loss.
     """
 
     name = "self_training"
@@ -58,7 +59,7 @@ class SelfTrainingTrainer(PseudoLabelTrainer):
     args: SelfTrainingArguments
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Labelled rows as they are; ambiguous rows with the classifier's own answer, weight beta."""
+        """Keep labelled rows; give ambiguous rows the classifier's own answer, with weight beta."""
         targets, weights = super().correct(outputs, batch)
         logits = outputs.logits.float()
         if self.args.pseudo_label == "hard":

@@ -1,4 +1,4 @@
-"""Arguments of SLC, each with the place in the paper its default comes from."""
+"""Arguments of SLC; each default names its place in the paper."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ _CHOICES = {
 
 @dataclass
 class SLCArguments(AmbiSERTrainingArguments):
-    """Arguments of `SLCTrainer`. What the paper does not give is a choice, listed on the method's page."""
+    """Arguments of `SLCTrainer`. The method's page lists our choices where the paper gives no value."""
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Fixed, in both stages; Table I."})
     adam_epsilon: float = field(default=1e-5, metadata={"help": "Table I."})
     weight_decay: float = field(default=1e-4, metadata={"help": "Table I."})
-    num_train_epochs: float = field(default=100, metadata={"help": "Most epochs of the second stage; Table I."})
+    num_train_epochs: float = field(
+        default=100, metadata={"help": "Maximum number of epochs of the second stage; Table I."}
+    )
     per_device_train_batch_size: int = field(
         default=9,
         metadata={
-            "help": "Clear utterances in a step. With the ambiguous ones that travel with them that makes Table I's 16"
-            " at the paper's counts (6598 clear, 4449 ambiguous)."
+            "help": "Clear utterances in a step. At the paper's counts (6598 clear, 4449 ambiguous) a step then has 16"
+            " utterances, as in Table I."
         },
     )
     class_weights: str = field(
-        default="inverse_frequency", metadata={"help": "Section V-A; for a soft target the expectation under it."}
+        default="inverse_frequency", metadata={"help": "Section V-A; a soft label gets the expectation under it."}
     )
     alpha: float = field(default=0.3, metadata={"help": "Share of the prediction in a corrected label, Eq. 6."})
     beta: float = field(default=0.1, metadata={"help": "Margin of the inter-class difference loss, Eq. 10."})
     objective: str = field(
         default="joint",
         metadata={
-            "help": "Table IX: cross-entropy on all and inter-class difference on ambiguous utterances (`joint`, Eq."
-            " 11), or one of the two alone for both (`cross_entropy`, `inter_class`)."
+            "help": "Table IX: cross-entropy on all utterances and inter-class difference on ambiguous ones (`joint`,"
+            " Eq. 11), or one of the two losses alone on all (`cross_entropy`, `inter_class`)."
         },
     )
     inter_class_form: str = field(
@@ -52,19 +54,20 @@ class SLCArguments(AmbiSERTrainingArguments):
     correct_from: str = field(
         default="votes",
         metadata={
-            "help": "What Eq. 6 corrects: the votes' shares, or the label of the `last` time, so that it adds up."
+            "help": "What Eq. 6 corrects: the soft label of the `votes`, or the `last` corrected label, so that"
+            " corrections accumulate."
         },
     )
     finetune_epochs: int | None = field(
         default=None,
         metadata={
-            "help": "Most epochs of the first stage, the temporal branch on clear utterances; 0 leaves it out; default"
-            " num_train_epochs."
+            "help": "Maximum number of epochs of the first stage (temporal branch, clear utterances); 0: no first"
+            " stage. Default: num_train_epochs."
         },
     )
     weight_decay_form: str = field(
         default="l2",
-        metadata={"help": "In the gradient, which makes AdamW Adam (Table I), or `decoupled` as in AdamW."},
+        metadata={"help": "`l2`: in the gradient, as in Adam (Table I); `decoupled`: as in AdamW."},
     )
 
     def __post_init__(self) -> None:

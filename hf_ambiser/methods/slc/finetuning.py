@@ -1,4 +1,4 @@
-"""The first stage of Algorithm 1: the temporal branch alone, fine-tuned on clear utterances."""
+"""The first stage of Algorithm 1: the temporal branch alone is fine-tuned on clear utterances."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 
 FOLDER = "finetuning"
 RESULT = "temporal_branch.safetensors"
-# Of whatever wraps the model: the encoder, and the weights that its frames are summed with.
+# The encoder and the weights of its frames, with any prefix from a wrapper of the model.
 _TEMPORAL = re.compile(r"(^|\.)(encoder|frame_weight)\.")
 
 
 def adam(args: SLCArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-    """Adam in the place of AdamW, whose weight decay would not be in the gradient; None where that is asked for."""
+    """Return Adam (weight decay in the gradient) in place of AdamW, or None to keep the Trainer's optimiser."""
     if args.weight_decay_form == "decoupled" or not OptimizerNames(args.optim).value.startswith("adamw_torch"):
         return None
     betas = (args.adam_beta1, args.adam_beta2)
@@ -36,12 +36,12 @@ def adam(args: SLCArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any
 
 
 def temporal_branch(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model's temporal branch, by name; empty if it has none."""
+    """Return the tensors of a model's temporal branch, by name; empty if it has none."""
     return {name: tensor for name, tensor in model.state_dict().items() if _TEMPORAL.search(name)}
 
 
 def temporal_model(model: Any) -> Any:
-    """The temporal-only model (Table VII) with the branch of `model`, wrapped by peft and frozen as that one is."""
+    """Return the temporal-only model (Table VII) with the branch, LoRA and frozen parameters of `model`."""
     adapted = hasattr(model, "get_base_model")
     bare = model.get_base_model() if adapted else model
     config = copy.deepcopy(bare.config)
@@ -60,27 +60,27 @@ def temporal_model(model: Any) -> Any:
 
 
 class FineTuningTrainer(AmbiSERTrainer):
-    """Cross-entropy on clear utterances only. Not a method by itself: `SLCTrainer` runs it."""
+    """Cross-entropy on clear utterances only. It is not a method of its own: `SLCTrainer` runs it."""
 
     name = "slc_finetuning"
     arguments_class = SLCArguments
 
 
 def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float) -> dict[str, Tensor]:
-    """M_1p of Algorithm 1: the temporal branch of a trainer's model after the first stage.
+    """Return M_1p of Algorithm 1: the temporal branch of a trainer's model after the first stage.
 
-    The stage is a run of its own below the run's folder, with its own patience and best checkpoint. It goes on from
-    its last checkpoint, and where it is finished its result is read.
+    The stage is a run inside the run's folder, with its own patience and best checkpoint. An interrupted stage resumes
+    from its last checkpoint; of a finished stage the result is read.
     """
     folder = Path(str(args.output_dir)) / FOLDER
     result = folder / RESULT
     if result.is_file():
         if trainer.is_world_process_zero():
-            _remove_checkpoints(folder)  # where it was killed between its result and this
+            _remove_checkpoints(folder)  # a run that was killed after it wrote the result left them
         return load_file(result)
     own = copy.copy(args)
     own.output_dir, own.num_train_epochs, own.trajectory_every = str(folder), epochs, 0
-    # The seed is set here and not before: a stage that goes on in another process starts from the same numbers.
+    # Set the seed only here, so that a stage that another process resumes starts from the same random numbers.
     set_seed(args.seed)
     stage = FineTuningTrainer(
         temporal_model(trainer.model),
@@ -100,7 +100,7 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     branch = temporal_branch(stage.accelerator.unwrap_model(stage.model))
     branch = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.items()}
     if stage.is_world_process_zero():
-        with whole(result) as part:  # it comes last: with it the stage is finished
+        with whole(result) as part:  # written last, because it marks the stage as finished
             save_file(branch, part)
             stage.state.save_to_json(str(folder / "trainer_state.json"))
         _remove_checkpoints(folder)
@@ -109,6 +109,6 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
 
 
 def _remove_checkpoints(folder: Path) -> None:
-    """The result is all that is needed of them."""
+    """Delete the stage's checkpoints; only its result is needed."""
     for checkpoint in checkpoints.all_checkpoints(folder):
         shutil.rmtree(checkpoint)

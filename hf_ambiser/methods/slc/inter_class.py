@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def inter_class_difference(probability: Tensor, label: Tensor, beta: float, form: str = "y_k") -> Tensor:
-    """`sum_j sum_k (exp(u_jk) - 1)` with `u_jk = max{0, (1 - y_j) (p_j + beta) - y_k p_k}`.
+    """Return `sum_j sum_k (exp(u_jk) - 1)` with `u_jk = max{0, (1 - y_j) (p_j + beta) - y_k p_k}`.
 
-    It pushes down the probability of a class that few annotators heard until it is `beta` below that of each class
-    that they did hear. `form="y_j"` has `- y_j p_k` at the end, as Eq. 10 is printed.
+    It pushes down the probability of a class that few raters heard until it is `beta` below that of each class that
+    they did hear. `form="y_j"` has `- y_j p_k` at the end, as Eq. 10 is printed.
 
-    Each value lies in `[0, K^2 (exp(1 + beta) - 1))`; the paper's bound, with `exp(2)`, holds for `beta <= 1` only.
+    Each value lies in `[0, K^2 (exp(1 + beta) - 1))`; the paper's bound, with `exp(2)`, holds only for `beta <= 1`.
 
     Args:
         probability: p, softmax of the logits, `(B, K)`.

@@ -1,4 +1,4 @@
-"""The SLC trainer: the label that an ambiguous clip gets at each step, and the loss that draws its classes apart."""
+"""The SLC trainer: the label of an ambiguous utterance at each step, and the loss that separates its classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from hf_ambiser.methods.slc.arguments import SLCArguments
-from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels
+from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels, read_corrected
 from hf_ambiser.methods.slc.finetuning import adam, finetuned_branch, temporal_branch
 from hf_ambiser.methods.slc.inter_class import inter_class_difference
 from hf_ambiser.run_folder.trajectory import trajectory_epochs
@@ -19,15 +19,17 @@ from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
 
 
 class SLCTrainer(AmbiSERTrainer):
-    """Ambiguous clips are learnt from with a mixture of their votes and what the model says of them at this step.
+    """The label of an ambiguous utterance is a mixture of its votes and the model's prediction at the same step.
 
-    Algorithm 1: the temporal branch is fine-tuned on clear clips, put into the whole model, and that is trained on all
-    clips, clear ones with their consensus label, ambiguous ones with the corrected label of Eq. 6. The loss is
-    cross-entropy over all clips and the inter-class difference over ambiguous ones (Eq. 7-11).
+    In Algorithm 1, the temporal branch is first fine-tuned on clear utterances and copied into the whole model. This
+    model then learns from all utterances: from clear ones with their consensus label, from ambiguous ones with the
+    corrected label of Eq. 6. The loss is cross-entropy over all utterances plus the inter-class difference over
+    ambiguous ones (Eq. 7-11).
 
-    Takes a labelled split of clear and one of ambiguous clips, whose votes it reads; made for the model family
-    "fusion", runs with any other, whose encoder then is the temporal branch. Changes `correct`, `extra_loss`, `train`.
-    Its relations: with alpha=0, objective="cross_entropy" and finetune_epochs=0 it learns from fixed soft labels.
+    It takes a labelled split of clear utterances and a split of ambiguous ones, whose votes it reads. It is made for
+    the model family "fusion" and runs with any other, whose encoder then is the temporal branch. It overrides
+    `correct`, `extra_loss`, `train`. With alpha=0, objective="cross_entropy" and finetune_epochs=0 it learns from
+    fixed soft labels.
     """
 
     name = "slc"
@@ -55,11 +57,11 @@ class SLCTrainer(AmbiSERTrainer):
         year=2025,
         venue="preprint",
     )
-    # A smaller rate than the suite's: Eq. 30 is steep, and steps of 0.01 amplify rounding past what the suite allows.
+    # The rate is smaller than the suite's, because Eq. 30 is steep: steps of 0.01 would amplify rounding too much.
     suite_settings = {"finetune_epochs": 1, "learning_rate": 1e-3}
     variants = {
         "cross_entropy": {"objective": "cross_entropy"},
-        # Without cross-entropy it is the first stage that brings the answers near the labels; so it is longer here.
+        # The first stage is longer here: without cross-entropy, only it moves the answers towards the labels.
         "inter_class": {"objective": "inter_class", "finetune_epochs": 3},
         "as_printed": {"inter_class_form": "y_j", "inter_class_label": "votes"},
         "accumulating": {"correct_from": "last"},
@@ -74,45 +76,45 @@ class SLCTrainer(AmbiSERTrainer):
         super().__init__(model, args, *data, **kwargs)
 
     def set_up(self) -> None:
-        """Which rows the cross-entropy is averaged over: all together (Eq. 7), or none."""
+        """Choose the rows that the cross-entropy is averaged over: all together (Eq. 7), or none."""
         if self.is_fsdp_enabled:
             raise ValueError(
-                "slc cannot run under FSDP: the temporal branch is taken out of one model and put into another, whose"
-                " parameters are sharded there. Use train_scripts/accelerate/ddp.yaml."
+                "slc cannot run under FSDP: it copies the temporal branch into another model, and FSDP shards that"
+                " model's parameters. Use DDP: train_scripts/accelerate/ddp.yaml."
             )
         self.averaged_over = () if self.args.objective == "inter_class" else ("all",)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Both stages of Algorithm 1; one that was killed goes on in the stage it was in.
+        """Run both stages of Algorithm 1; an interrupted run resumes in its stage.
 
         Args:
             resume_from_checkpoint: A checkpoint of the second stage, or None. The first stage finds its own.
-            *args: As `Trainer.train`.
-            **kwargs: As `Trainer.train`.
+            *args: Passed to `Trainer.train`.
+            **kwargs: Passed to `Trainer.train`.
         """
         epochs = self.args.num_train_epochs if self.args.finetune_epochs is None else self.args.finetune_epochs
         model: Any = self.model
         if not resume_from_checkpoint and epochs > 0 and temporal_branch(model):
             model.load_state_dict(finetuned_branch(self, self.args, epochs), strict=False)
-        # Whether the first stage ran in this process or was read must not show in what is drawn from here on.
+        # The random numbers from here on must not depend on whether this process ran the first stage or read it.
         set_seed(self.args.seed)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # ---- labels ------------------------------------------------------------------------------------------------
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Eq. 6: clear rows keep their label; an ambiguous one's is mixed with the prediction."""
+        """Keep the labels of clear rows; mix those of ambiguous rows with the prediction (Eq. 6)."""
         observed = self.table.observed[batch.index]
         start = observed if self.args.correct_from == "votes" else self.table.columns["target"][batch.index]
         predicted = torch.softmax(outputs.logits.float(), dim=-1)
         corrected = (1 - self.args.alpha) * start + self.args.alpha * predicted
         targets = torch.where(batch.ambiguous[:, None], corrected, observed)
-        # The base class weighs labelled rows itself.
+        # The base class applies the class weights of labelled rows.
         weights = torch.where(batch.ambiguous, (targets * self.class_weight).sum(dim=1), 1.0)
         return targets, weights
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
-        """Eq. 9: the inter-class difference, mean over the ambiguous rows; over all rows where it is the only loss."""
+        """Return the inter-class difference (Eq. 9), mean over ambiguous rows, or over all if it is the only loss."""
         if self.args.objective == "cross_entropy":
             return 0.0
         alone = self.args.objective == "inter_class"
@@ -130,9 +132,10 @@ class SLCTrainer(AmbiSERTrainer):
 
     @classmethod
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
-        """How far labels were corrected over the epochs, and which classes gained and lost."""
-        if not trajectory_epochs(run):
-            return {}
+        """Draw how far labels were corrected over the epochs, and which classes gained and lost."""
+        epochs = trajectory_epochs(run)
+        if not epochs or not len(read_corrected(run, epochs[-1])[0]):
+            return {}  # there is no trajectory, or no ambiguous utterance whose label could be corrected
         plot_correction(run, out / "correction.png")
         plot_moved_labels(run, out / "moved_labels.png", classes)
         return {

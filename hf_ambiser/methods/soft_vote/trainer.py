@@ -6,9 +6,9 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 class SoftVoteTrainer(AmbiSERTrainer):
-    """Cross-entropy on the soft label (vote shares); utterances without a consensus are learnt from like all others.
+    """Cross-entropy on the soft label (vote shares), also for utterances without a consensus label.
 
-    Changes only what the target of a labelled utterance is.
+    It changes only the target of a labelled utterance.
     """
 
     name = "soft_vote"

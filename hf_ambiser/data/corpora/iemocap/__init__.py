@@ -1,12 +1,13 @@
 """IEMOCAP: ten actors in five sessions, 10,039 utterances, each rated by three or more people (Busso et al. 2008).
 
-What becomes of an odd item:
+The parser treats irregular entries in two ways:
 
-- listed, and not an utterance: a block without a readable header (`malformed_line`), an id not in the release's form
-  or in another session's folder (`malformed_id`), a second block of the same id (`duplicate_label`), a label without
-  audio, an audio file without label;
-- noted, and the utterance kept: a rating line that cannot be read, an unknown label (it is no vote; the rater's other
-  labels are), a rater's second line, an unknown majority code, bytes that are not UTF-8, missing attribute values.
+- It lists, and does not keep as an utterance: a block without a readable header (`malformed_line`), an id that is not
+  in the release's form or lies in another session's folder (`malformed_id`), a second block of the same id
+  (`duplicate_label`), a label without audio, an audio file without a label.
+- It keeps the utterance and adds a note for: a rating line that cannot be read, an unknown label (it is no vote, but
+  the rater's other labels are), a rater's second line, an unknown majority code, bytes that are not UTF-8, missing
+  attribute values.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ __all__ = [
 
 NAME = "iemocap"
 POLICY = "iemocap-4"
-# The two partners of a session speak in the same dialogues, so a speaker-wise split would share words and room.
+# The two speakers of a session speak in the same dialogues, so a split by speaker would share words and room.
 GROUP = "session"
 HOMEPAGE = "https://sail.usc.edu/iemocap/"
 LICENSE_ID = "other"
@@ -86,14 +87,14 @@ def scan(root: Path | str, *, require_audio: bool = True) -> CorpusScan:
 
     Args:
         root: The folder that holds `Session1` ... `Session5`; some of them may be missing.
-        require_audio: Whether an utterance without its wav is listed instead of kept. False reads labels alone;
-            `audio_path` then is None where there is no file.
+        require_audio: Whether an utterance without its wav file is listed instead of kept. With False, labels can be
+            read without audio; `audio_path` is then None if there is no file.
 
     Returns:
-        Utterances in the order of session, file and line. `extra` of each holds `release_label` (the release's
-        majority code), `dialog`, `dialog_type` ("impro" or "script"), `start` and `end` (s, in the dialogue's
-        recording), `valence`, `activation`, `dominance` (the header's means), `attributes` (rater -> the three, None
-        where missing) and, where transcribed, `transcript`.
+        Utterances in the order of session, file and line. Their `extra` holds `release_label` (the release's majority
+        code), `dialog`, `dialog_type` ("impro" or "script"), `start` and `end` (s, in the dialogue's recording),
+        `valence`, `activation`, `dominance` (the header's means), `attributes` (rater -> these three, None if missing)
+        and, if the release has one, `transcript`.
 
     Raises:
         FileNotFoundError, NotADirectoryError: If `root` is not a release folder; the message says what to pass.
@@ -120,7 +121,8 @@ class _Scan:
         files = release.label_files(session)
         audio = release.audio_files(session)
         words = self._transcripts(session)
-        # Ids whose wav is no item of its own: labelled, or listed already. Per session, since a wav may be misplaced.
+        # Ids whose wav file is already counted, because it is labelled or listed. They are kept per session, because a
+        # wav file may be in the folder of another session.
         self.accounted = set()
         for what, empty in ((release.LABELS, not files), (release.AUDIO, not audio)):
             if empty:

@@ -1,7 +1,7 @@
-"""The block format of IEMOCAP's `EmoEvaluation/<dialog>.txt` and of its transcriptions: text in, blocks out, no files.
+"""Parse the text of IEMOCAP's `EmoEvaluation/<dialog>.txt` into blocks, and of its transcriptions into turns.
 
-A block is a header, then one line a rater: `C-<rater>:` holds categorical labels, `A-<rater>:` attribute values. Of a
-rating line only what stands before the comment is an answer; comments are free text and may look like anything.
+A block is a header and one line per rater: `C-<rater>:` holds categorical labels, `A-<rater>:` attribute values. In a
+rating line, the answer ends before the comment; comments are free text and may hold anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hf_ambiser.data.schema import Rating
 from hf_ambiser.labels.policies import IEMOCAP_LABELS
 
 
-# The release's majority code -> the rater's label it stands for; `xxx` is "no majority".
+# The release's majority code -> the raters' label that it stands for; `xxx` means "no majority".
 RELEASE_CODES: dict[str, str | None] = {
     "ang": "anger",
     "dis": "disgust",
@@ -42,7 +42,7 @@ _TRANSCRIPT = re.compile(r"(\S+)\s+\[[^\]]*\]\s*:(.*)")
 
 @dataclass(frozen=True)
 class Header:
-    """First line of a block: times in s, the release's majority code, means of the attribute ratings (1 to 5)."""
+    """The first line of a block: times in s, the release's majority code, means of the attribute ratings (1 to 5)."""
 
     start: float
     end: float
@@ -55,15 +55,16 @@ class Header:
 
 @dataclass
 class Block:
-    """One utterance's lines. `header` is None where the first line is not in the header's form.
+    """The lines of one utterance.
 
     Args:
-        line: Line number of the first line, 1 first.
-        first: The first line's text.
-        n_below: Number of lines under the first.
-        ratings: Categorical answers, labels in the release's spelling but lower case.
-        attributes: Rater -> valence, activation, dominance; None for a value that is missing.
-        problems: `(line number, what is wrong)` of lines, or labels, that could not be read.
+        line: Line number of the first line, from 1.
+        first: Text of the first line.
+        header: The parsed first line; None if it does not have the form of a header.
+        n_below: Number of lines below the first.
+        ratings: Categorical answers; labels have the release's spelling in lower case.
+        attributes: Rater -> valence, activation, dominance; None for a missing value.
+        problems: `(line number, what is wrong)` for lines or labels that could not be read.
     """
 
     line: int
@@ -76,15 +77,15 @@ class Block:
 
 
 def read_blocks(text: str) -> tuple[list[Block], list[str]]:
-    """All blocks of one label file, and the lines before the first header that are not the legend.
+    """Return all blocks of one label file, and the lines before the first header that are not the legend.
 
-    A block begins at a line that starts with `[`, or after a blank line; so a broken header takes its own ratings with
-    it instead of giving them to the utterance above.
+    A block begins at a line that starts with `[`, or after a blank line. So the ratings below a broken header stay
+    with it and do not go to the utterance above.
     """
     groups: list[list[tuple[int, str]]] = []
     preamble: list[str] = []
     inside = False
-    # Not splitlines(): it also breaks at form feeds and at U+0085, which a comment may hold.
+    # splitlines() would also break at form feeds and at U+0085, which a comment may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.strip()
         if not line:
@@ -119,7 +120,7 @@ def _read_block(lines: list[tuple[int, str]]) -> Block:
 
 
 def _read_rating(line: str, block: Block) -> list[str]:
-    """Add one rater's line to the block; returns what could not be read."""
+    """Add one rater's line to the block, and return what could not be read."""
     head, colon, body = line.partition(":")
     match = _RATER.fullmatch(head.strip())
     if match is None or not colon:
@@ -146,7 +147,7 @@ def _read_rating(line: str, block: Block) -> list[str]:
 
 
 def _before_comment(body: str) -> str:
-    """The answer: after one TAB, up to the next TAB or the comment's parenthesis."""
+    """Return the answer: the text after one TAB, up to the next TAB or to the parenthesis of the comment."""
     body = body.lstrip(" ").removeprefix("\t")
     return re.split(r"[\t(]", body, maxsplit=1)[0]
 
@@ -172,7 +173,7 @@ def _read_attributes(answer: str, rater: str, block: Block) -> list[str]:
 
 
 def read_transcription(text: str) -> Iterator[tuple[str, str]]:
-    """`(turn, words)` of each line `<turn> [start-end]: words`; other lines are remarks of the transcribers."""
+    """Yield `(turn, words)` for each line `<turn> [start-end]: words`; other lines are remarks of the transcribers."""
     for line in text.split("\n"):
         match = _TRANSCRIPT.fullmatch(line.strip())
         if match is not None:

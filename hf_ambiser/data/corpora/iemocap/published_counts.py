@@ -1,7 +1,7 @@
-"""IEMOCAP's published counts, and a comparison of a scan with them in plain sentences.
+"""IEMOCAP's published counts, and sentences that compare a scan with them.
 
-The papers count by the release's own majority code, not by a consensus recomputed from the ratings, so that is the
-rule here wherever a paper's figure is compared; what the ratings themselves give is said apart.
+The papers count by the release's own majority code, not by a consensus recomputed from the ratings. So every
+comparison with a paper's figure uses that code; what the ratings themselves give is reported separately.
 """
 
 from __future__ import annotations
@@ -55,22 +55,23 @@ def compare(
     """Compare a scan with the published counts.
 
     Args:
-        scan: What `scan` returned.
-        table: Votes of `scan.utterances` in their order; by default under the policy `iemocap-4`. Used only for
-            agreement, and for the consensus recomputed from the ratings.
+        scan: The result of `scan`.
+        table: Votes of `scan.utterances` in their order; by default under the policy `iemocap-4`. They are used only
+            for the agreement and for the consensus recomputed from the ratings.
         durations: Utterance id -> length of the audio in s, for SLC's segments; by default the label file's times.
 
     Returns:
-        Sentences, each ending in "same (n)" or "differs: ours n, published m (difference d)" where it compares.
+        Sentences. Each comparison ends in "same (n)" or "differs: ours n, published m (difference d)".
 
     Raises:
-        ValueError: If `table` has another number of rows than the scan has utterances.
+        ValueError: If the number of rows in `table` is not the number of utterances in the scan.
     """
     if table is None:
         table = tally(get_policy("iemocap-4"), scan.ratings())
     if len(table.label) != len(scan.utterances):
         raise ValueError(
-            f"the table has {len(table.label)} rows, the scan {len(scan.utterances)} utterances: tally scan.ratings()."
+            f"the table has {len(table.label)} rows, the scan {len(scan.utterances)} utterances; they must be equal."
+            " Make the table with tally(policy, scan.ratings())."
         )
     return [
         *_completeness(scan),
@@ -83,9 +84,9 @@ def compare(
 
 
 def labels_published(classes: Sequence[str]) -> tuple[str, dict[str, list[int]]] | None:
-    """What a paper counts per speaker: which table, and speaker (and `all`) -> number of each of these classes.
+    """Return a paper's counts per speaker: the table's name, and speaker (and `all`) -> number of each class.
 
-    None where the classes are not those of the table.
+    Return None if the classes are not those of the table.
     """
     columns = {RELEASE_CODES[code]: i for i, code in enumerate(META_CLASSES)}
     if set(classes) != set(columns):
@@ -139,7 +140,7 @@ def _release(scan: CorpusScan) -> list[str]:
 
 
 def _recomputed(scan: CorpusScan, table: VoteTable) -> list[str]:
-    """How far the raters' own labels reproduce the release's code, so that a policy's labels can be judged."""
+    """Compare the release's code with the consensus of the ratings, so that a policy's labels can be judged."""
     lines = []
     expected = [RELEASE_CODES.get(_code(u)) for u in scan.utterances]
     for multi_label in ("first", "each", "fractional"):
@@ -209,7 +210,7 @@ def _slc(scan: CorpusScan, durations: Mapping[str, float] | None) -> list[str]:
         if not math.isfinite(seconds):
             continue
         seconds_known += 1
-        # The tolerance keeps 7 s, read as a difference of two decimals, one segment.
+        # With the tolerance, 7 s stay one segment although they are the difference of two decimal numbers.
         segments = max(1, math.ceil(seconds / SLC_SECONDS - 1e-6))
         if _code(utterance) in FOUR_WITH_EXCITEMENT:
             clear[utterance.session] += segments

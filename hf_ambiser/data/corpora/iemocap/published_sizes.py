@@ -1,7 +1,6 @@
-"""IEMOCAP as large as the papers print it, without the corpus: utterances that have a speaker and a class, no more.
+"""Placeholder utterances in the numbers that the papers print for IEMOCAP, with a speaker and a class only.
 
-The real split code is run on them, so what a plan would train on can be told, and checked, before the licence is
-there.
+The real split code runs on them, so the sizes of a plan's splits can be shown and checked without the licensed corpus.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ _CLASS = {"ang": 0, "hap": 1, "exc": 1, "sad": 2, "neu": 3}
 
 
 def published(config: str) -> tuple[SplitInput, str]:
-    """Utterances in the numbers of the paper whose table is made with this split, and what they are.
+    """Make as many utterances as the paper that uses this split reports, and say in words what they are.
 
     Args:
-        config: `ipr-paper` (IPR, Table 1), a plain config such as `loso-paper-Ses01F` (meta, Table 1) or an SLC one
+        config: `ipr-paper` (IPR, Table 1), a plain config such as `loso-paper-Ses01F` (meta, Table 1) or an SLC config
             such as `slc-paper-loso` (SLC, Table II).
 
     Raises:
-        SplitError: If no paper's counts tell the sizes of this config.
+        SplitError: If no paper's counts give the sizes of this config.
     """
     family, folds = split_base(config)
     if family == "plain":
@@ -54,16 +53,16 @@ def published(config: str) -> tuple[SplitInput, str]:
         return _as_input(rows), note + "; given per session, so each of its two speakers is taken for a half of it"
     if folds:
         raise SplitError(
-            f"the sizes of {config!r} follow from no published count: IPR's are of the whole corpus (ipr-paper)."
+            f"no published count gives the sizes of {config!r}: IPR's counts are of the whole corpus. Use 'ipr-paper'."
         )
     rows = [("unknown", _CLASS[code], True) for code in FOUR_WITH_EXCITEMENT for _ in range(RELEASE[code])]
     return _as_input(rows), "IPR, Table 1: 5531 utterances, excitement counted as happiness"
 
 
 def _as_input(rows: Iterable[tuple[str, int, bool]]) -> SplitInput:
-    """Utterances with a speaker, a class (-1: none) and agreement, which is whole or none."""
+    """Make utterances from (speaker, class or -1, clear); the agreement is 1 if clear, else 0."""
     speaker, label, clear = (np.array(column) for column in zip(*rows, strict=True))
-    votes = np.ones((len(label), len(CLASSES)))  # somebody heard something
+    votes = np.ones((len(label), len(CLASSES)))  # every utterance has a vote
     return SplitInput(
         id=np.array([f"{i:05d}" for i in range(len(label))]),
         speaker=speaker,

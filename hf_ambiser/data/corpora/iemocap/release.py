@@ -1,4 +1,4 @@
-"""Finding an IEMOCAP release on disk, and telling a user who points elsewhere what to pass."""
+"""Find an IEMOCAP release on disk, and tell a user who passes a wrong folder which one to pass."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _FORM = "the folder that holds Session1 ... Session5, each with dialog/EmoEvalua
 
 
 def find_sessions(root: Path) -> list[Path]:
-    """The session folders present under `root`, in order.
+    """List the session folders in `root`, in order.
 
     Raises:
-        FileNotFoundError: If `root` does not exist, or holds no session with labels; the message says which folder to
-            pass when it is one level (or more) off.
+        FileNotFoundError: If `root` does not exist or holds no session with labels; if the release is above or one
+            level below, the message names its folder.
         NotADirectoryError: If `root` is a file.
     """
     if not root.exists():
@@ -49,12 +49,12 @@ def find_sessions(root: Path) -> list[Path]:
 
 
 def is_root(folder: Path) -> bool:
-    """Whether a folder holds at least one session with labels."""
+    """Return whether a folder holds at least one session with labels."""
     return any((folder / name / LABELS).is_dir() for name in SESSIONS)
 
 
 def label_files(session: Path) -> list[Path]:
-    """The dialogs' label files of one session: this folder only, never its subfolders, no hidden files."""
+    """List the label files of one session, without hidden files and without those in subfolders."""
     folder = session / LABELS
     if not folder.is_dir():
         return []
@@ -62,7 +62,7 @@ def label_files(session: Path) -> list[Path]:
 
 
 def audio_files(session: Path) -> dict[str, Path]:
-    """`<dialog>/<utterance>` -> wav of one session; hidden (macOS `._`) files are left aside."""
+    """Find `<dialog>/<utterance>` -> wav file of one session, without hidden (macOS `._`) files."""
     folder = session / AUDIO
     if not folder.is_dir():
         return {}
@@ -75,6 +75,6 @@ def audio_files(session: Path) -> dict[str, Path]:
 
 
 def read(path: Path) -> tuple[str, int]:
-    """Text of a file, and how many replacement characters stand for bytes that are not UTF-8."""
+    """Read the text of a file, and count the replacement characters for bytes that are not UTF-8."""
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     return text, text.count("\ufffd")

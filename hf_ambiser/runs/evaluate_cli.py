@@ -1,0 +1,48 @@
+"""The command that scores a model: `hf-ambiser evaluate`, and `train_scripts/evaluate.py`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
+    """Score and print; a mistake is one line on standard error and exit status 2."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Score a model on a split of a built data set: accuracy, distance from the votes, calibration,"
+        " baselines, rater ceiling. A LoRA adapter folder is a model, too.",
+        epilog=f"example: {prog} --model runs/crema_d/ipr/0/model --dataset data/crema_d --split d3",
+    )
+    parser.add_argument("--model", required=True, help="folder (or Hub name) of a trained model or adapter")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder that `hf-ambiser build` made")
+    parser.add_argument("--config", default="ipr-strict", help="configuration of the data set (default: %(default)s)")
+    parser.add_argument("--split", required=True, help="its split, for example d3")
+    parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="JSON file to write every figure to")
+    parser.add_argument("--predictions", type=Path, help="Parquet file to write every utterance's probabilities to")
+    args = parser.parse_args(argv)
+
+    # Imported here: the help should not wait for torch.
+    from hf_ambiser.metrics.display import describe_scores
+    from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
+    from hf_ambiser.training.validation import score
+
+    try:
+        model, extractor, data, info = load_for_scoring(args.model, args.dataset, args.config, args.split)
+        logits = predict_logits(model, extractor, data, args.batch_size)
+        scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)
+        protocol = info["configs"][args.config]["protocol"]
+        sys.stdout.write(f"{info['corpus']}, {args.config}/{args.split}, protocol {protocol}\n")
+        sys.stdout.write(f"{describe_scores(scores)}\n")
+        if args.out:
+            args.out.write_text(json.dumps(scores, indent=1))
+        if args.predictions:
+            save_predictions(args.predictions, data, logits)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{prog}: {error}\n")
+        return 2
+    return 0
