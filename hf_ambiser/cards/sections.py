@@ -12,6 +12,7 @@ from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.rating_kinds import describe_ratings
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores
 from hf_ambiser.run_folder.layout import FIGURES
 
@@ -153,6 +154,7 @@ def data(facts: Facts) -> str:
     rows = {
         "corpus": f"{d['corpus']}: {facts.speakers}",
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
+        **({"ratings": describe_ratings(facts.corpus, d["ratings"])} if "ratings" in d else {}),
         "classes": ", ".join(facts.classes),
         "labels": _labels(d.get("aggregation", "shares")),
         **({"label noise": describe_label_noise(d[LABEL_NOISE])} if LABEL_NOISE in d else {}),

@@ -49,7 +49,8 @@ class BuildReport:
     def summary(self) -> str:
         """Write the counts in a few lines; the last line is `N in = K kept + L listed`."""
         c = self.content
-        lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}), seed {c['seed']}"]
+        ratings = f", ratings: {', '.join(asked)}" if (asked := c["policy"].get("ratings")) else ""
+        lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}){ratings}, seed {c['seed']}"]
         lines += [f"  {note}" for note in c["notes"]]
         votes = c["votes"]
         lines.append(f"  votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} out")
@@ -93,7 +94,8 @@ def build(
         root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
             does not exist.
         out: Folder to make.
-        policy: Label policy or its name; by default the corpus' own.
+        policy: Label policy or its name; by default the corpus' own. It also says which ratings count:
+            `get_policy("crema-d-4", ratings=("face", "voice"))`.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
         options: All split options together. They can also be given one by one, e.g. `seed=1, d1_quota="per_class"`.
         limit: Use only this many utterances.

@@ -33,13 +33,30 @@ REASONS: dict[str, str] = {
 }
 
 
+# What the stored `rater` of an anonymous rating begins with, if the kind of the rating is known.
+ANONYMOUS = "anonymous:"
+
+
 @dataclass(frozen=True)
 class Rating:
-    """One rater's answer to one utterance: raw labels in the order given; `rater` is None if it is unknown."""
+    """One rater's answer to one utterance.
+
+    Args:
+        rater: The rater's name; None if it is unknown.
+        labels: Raw labels in the order given.
+        self_report: Whether the rater is the speaker.
+        kind: What the rater was shown, where ratings of several kinds may stand side by side; "" elsewhere.
+    """
 
     rater: str | None
     labels: tuple[str, ...]
     self_report: bool = False
+    kind: str = ""
+
+    @property
+    def stored_rater(self) -> str | None:
+        """The `rater` of a stored row: the name, `anonymous:<kind>` (nobody's name), or None."""
+        return f"{ANONYMOUS}{self.kind}" if self.rater is None and self.kind else self.rater
 
 
 @dataclass

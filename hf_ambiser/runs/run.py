@@ -246,6 +246,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
+        **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
         **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
     }
 
