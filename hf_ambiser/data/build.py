@@ -23,6 +23,7 @@ from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
 from hf_ambiser.data.shared_audio import FOLDS, fold_parts
+from hf_ambiser.data.speakers import speaker_attributes, write_speakers
 from hf_ambiser.data.splits import (
     DEFAULT_CONFIGS,
     Split,
@@ -145,6 +146,7 @@ def build(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "reason", "detail", "source"])
         writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
+    write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     move_into_place(partial, out)

@@ -61,7 +61,11 @@ class Rating:
 
 @dataclass
 class Utterance:
-    """One labelled utterance of a corpus, as it is in the release."""
+    """One labelled utterance of a corpus, as it is in the release.
+
+    `about_speaker` holds `sex` ("female", "male") and `age` (years) of its speaker, where the corpus says so; they go
+    into the data set's `speakers.csv`. `extra` holds whatever else the release says.
+    """
 
     id: str
     speaker: str
@@ -71,6 +75,7 @@ class Utterance:
     audio_path: Path | None = None
     audio_bytes: bytes | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    about_speaker: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
                 ratings=[rating for kind in kinds if kind in rows for rating in _ratings(rows[kind][0], kind, kinds)],
                 audio_path=audio[name],
                 extra={"sentence": sentence, "intended": intended, "level": level, **people.get(actor, {})},
+                about_speaker=people.get(actor, {}),
             )
         )
     row = f"{' or '.join(ROWS[kind] for kind in kinds)} row" if kinds != DEFAULT else "voice-only row"
