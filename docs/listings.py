@@ -30,6 +30,7 @@ from hf_ambiser import (
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.run_folder import layout
+from hf_ambiser.runs.config_files import SHIPPED, available_configs
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.model_arguments import ModelArguments
@@ -122,14 +123,13 @@ def reasons() -> str:
 
 
 def configs() -> str:
-    """Every configuration file that ships with the package, with its first comment."""
-    folder = PACKAGE / "configs"
+    """Every config and plan that ships with the package, with the first line of its comment."""
     rows = []
-    for path in sorted(folder.rglob("*.yaml")):
-        comment = re.match(r"((?:#.*\n)*)", path.read_text(encoding="utf-8"))
-        words = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
-        rows.append((f"`{path.relative_to(folder).with_suffix('').as_posix()}`", words.split(". ")[0].rstrip(".")))
-    return table(("name", "what it is"), rows)
+    for name in available_configs():
+        text = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+        kind = "plan" if re.search(r"^systems:", text, re.MULTILINE) else "config"
+        rows.append((f"`{name}`", kind, text.splitlines()[0].removeprefix("#")))
+    return table(("name", "kind", "what it is"), rows)
 
 
 def commands() -> str:
@@ -179,7 +179,7 @@ def _leaf(path: Path, depth: int) -> str:
 def _line(name: str, module: Path, depth: int) -> str:
     words = first_line(ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))))
     wrapped = textwrap.wrap(words, _WIDTH - _WORDS)
-    return f"{'  ' * depth}{name}".ljust(_WORDS) + f"\n{' ' * _WORDS}".join(wrapped)
+    return f"{'  ' * depth}{name}".ljust(_WORDS - 1) + " " + f"\n{' ' * _WORDS}".join(wrapped)
 
 
 def arguments() -> str:

@@ -1,4 +1,4 @@
-"""The `hf-ambiser` command: what its subcommands are, and where they stand."""
+"""The `hf-ambiser` command: its subcommands, and the modules that hold them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-# Takes the words after the subcommand, and the name that its help shows; gives the exit status.
+# A subcommand takes the words after its name, and the name that its help shows; it returns the exit status.
 Main = Callable[[Sequence[str], str], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; what a user can put right is one line on standard error and exit status 2."""
+    """Run a subcommand. A mistake that a user can correct gives one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="hf-ambiser",
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (about, _) in COMMANDS.items():
         commands.add_parser(name, help=about, add_help=False)
-    # The words after the subcommand are for its own parser, whose module is imported only now.
+    # The words after the subcommand belong to its own parser. Its module is imported only now.
     command = parser.parse_args(argv[:1]).command
     try:
         return COMMANDS[command][1](argv[1:], f"hf-ambiser {command}")
@@ -41,7 +41,7 @@ def _demo(argv: Sequence[str], prog: str) -> int:
     demo.add_argument("--seed", type=int, default=0)
     args = demo.parse_args(argv)
 
-    # Imported here, as in all commands: their help should not wait for torch.
+    # This import, like those in all commands, stands here so that the help does not wait for torch.
     from datasets import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
@@ -49,7 +49,7 @@ def _demo(argv: Sequence[str], prog: str) -> int:
 
     logging.basicConfig(level=logging.WARNING)
     transformers_logging.set_verbosity_error()
-    # The run's own bar stays; those of every small save and load go.
+    # Only the run's own progress bar stays; bars of every small save and load would hide it.
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
     Demo(args.out, args.n_utterances, args.seed).run()
@@ -62,7 +62,7 @@ def _report(argv: Sequence[str], prog: str) -> int:
     )
     report.add_argument("folder", type=Path, help="holds run folders, at any depth; FOLDER/report is written")
     report.add_argument(
-        "--of", metavar="SYSTEM", help="that the others are compared with (default: ipr, or the first)"
+        "--reference", metavar="SYSTEM", help="system that the others are compared with (default: ipr, or the first)"
     )
     report.add_argument("--splits", nargs="+", metavar="SPLIT", help="test splits (default: all)")
     report.add_argument("--no-html", action="store_true", help="write no report.html")
@@ -70,7 +70,7 @@ def _report(argv: Sequence[str], prog: str) -> int:
 
     from hf_ambiser.report.write import FOLDER, write_report
 
-    print(write_report(args.folder, args.of, args.splits, html=not args.no_html))
+    print(write_report(args.folder, args.reference, args.splits, html=not args.no_html))
     out = args.folder / FOLDER
     page = "" if args.no_html else f"; to look at and listen to: {out / 'report.html'}"
     print(f"report: {out / 'report.md'}, its tables as CSV and LaTeX beside it{page}", file=sys.stderr)
@@ -120,7 +120,7 @@ def _push(argv: Sequence[str], prog: str) -> int:
 
 
 def _in(module: str, name: str = "main") -> Main:
-    """A subcommand's function in another module, which is imported when it is called."""
+    """Return a subcommand that another module holds; the module is imported when the subcommand is called."""
 
     def call(argv: Sequence[str], prog: str) -> int:
         return getattr(importlib.import_module(f"hf_ambiser.{module}"), name)(argv, prog)
@@ -128,7 +128,7 @@ def _in(module: str, name: str = "main") -> Main:
     return call
 
 
-# Subcommand -> a line about it, and its function; in the order in which a user needs them.
+# Name -> one line about the subcommand, and its function, in the order in which a user needs them.
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
     "build": ("make a data set from a corpus' release", _in("data.build_cli", "main_of_any_corpus")),

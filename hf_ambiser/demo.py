@@ -152,7 +152,7 @@ class Demo:
                 "  from transformers import pipeline; import hf_ambiser",
                 f"  pipeline('audio-classification', '{ipr.model}')(waveform_at_16_kHz)",
                 f"share it: hf-ambiser push {ipr.path} your-account/ipr-demo --dry-run",
-                "or train on real speech: docs/quick_start.md, section 'On the command line'.",
+                "or train on real speech: hf-ambiser build crema_d --help, then hf-ambiser configs.",
             ]
         )
 

@@ -16,7 +16,7 @@ from hf_ambiser.runs.run import run
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
-    """Train and score one run; a mistake in the arguments is one line on standard error and exit status 2."""
+    """Train and score one run. A mistake in the arguments gives one line on standard error and exit status 2."""
     try:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
         sharing = arguments.sharing
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         sys.stderr.write(f"{prog}: {error}\n")
         return 2
     if dist.is_initialized():
-        # Without this a rank may abort at exit, after all work is done.
+        # Without this a rank may abort when it exits, after all work is done.
         dist.barrier()
         dist.destroy_process_group()
     return 0
@@ -44,7 +44,7 @@ def _say(text: str) -> None:
 
 
 def _push(arguments: RunArguments) -> None:
-    """Publish the finished run; a failure leaves the run as it is, and `hf-ambiser push` goes on."""
+    """Publish the finished run. If that fails, the run stays as it is, and `hf-ambiser push` can go on."""
     options = PushOptions(private=bool(arguments.sharing.hub_private_repo), say=_say)
     folder, repo_id = Path(str(arguments.training.output_dir)), str(arguments.sharing.hub_model_id)
     pushed = push_run(folder, repo_id, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import socket
@@ -59,6 +60,12 @@ def _block_network() -> None:
 
 
 _block_network()
+
+
+def pytest_collection_finish() -> None:
+    """All modules are imported now, and never garbage: the collection that ends every training looks past them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_before_fit_features_are_raw_with_one_warning(clips, caplog):
     assert torch.equal(batch["input_features"][0], extractor.extract(clips[0]))
     said = [record.getMessage() for record in caplog.records]
     assert sum("not normalised. Call fit()" in line for line in said) == 1
-    assert sum("was not told the sampling rate" in line for line in said) == 1
+    assert sum("got no sampling_rate" in line for line in said) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_before_fit_features_are_raw_with_one_warning(clips, caplog):
         (np.zeros(800, np.int16), "int16; allowed: floating point .* Divide 16-bit integers by 32768"),
         (np.array([0.1, np.nan] * 400, np.float32), "NaN or infinite"),
         ([np.zeros((2, 800), np.float32)], r"shape \(2, 800\); allowed"),
-        ([], "got 0 clips; allowed: 1 or more"),
+        ([], "got 0 utterances; allowed: 1 or more"),
     ],
 )
 def test_bad_waveforms(wave, words):
@@ -160,7 +160,7 @@ def test_bad_calls(fitted, clips):
             call(clips[0], sampling_rate=8000)
     with pytest.raises(ValueError, match=r"shape \(3, 16\); allowed: \(T, 32\), as extract"):
         fitted.collate([torch.zeros(3, 16)])
-    with pytest.raises(ValueError, match="got 0 clips to fit"):
+    with pytest.raises(ValueError, match="fit got 0 utterances"):
         Acoustic32FeatureExtractor().fit([])
 
 

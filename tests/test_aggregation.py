@@ -472,7 +472,7 @@ def test_the_table_of_label_sources(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(
         label_sources, "SOURCES", {k: v for k, v in label_sources.SOURCES.items() if k not in ("glad", "mace")}
     )
-    asked = ["--clips", "100", "--raters", "1", "5", "--seeds", "1", "--out", str(tmp_path / "table.md")]
+    asked = ["--utterances", "100", "--raters", "1", "5", "--seeds", "1", "--out", str(tmp_path / "table.md")]
     assert label_sources.main(asked) == 0
     out = capsys.readouterr().out
     assert (tmp_path / "table.md").read_text() == out
@@ -495,6 +495,6 @@ def test_the_table_of_label_sources(monkeypatch, capsys, tmp_path):
         options.raters().rate(truth, [utterance_id(i) for i in range(100)], 5, 1).arrays(),
     )
     assert (labels["shares"] == counted.soft_label).all()
-    assert label_sources.main(["--clips", "0"]) == 2
+    assert label_sources.main(["--utterances", "0"]) == 2
     assert "n_utterances: 0" in capsys.readouterr().err
     sys.modules.pop("label_sources")

@@ -191,7 +191,7 @@ def test_a_benchmark_goes_on_where_it_was_stopped(here, tmp_path):
     with pytest.raises(ValueError, match=r"another environment \(commit differ\).*another --out"):
         run_benchmark(cases, out, fake)
     out.write_text("[]")
-    with pytest.raises(ValueError, match="is no benchmark's JSON; give another --out"):
+    with pytest.raises(ValueError, match="is not the JSON of a benchmark; give another --out"):
         run_benchmark(cases, out, fake)
     assert here == [1, 2, 2]
 
@@ -258,7 +258,7 @@ def test_a_model_that_cannot_be_is_named(arguments, words):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ValueError, match="cannot be loaded: it is no folder with a trained model"):
+    with pytest.raises(ValueError, match="cannot be loaded: it is neither a folder with a trained model"):
         load(Case(1, model=str(tmp_path / "none")))
 
 

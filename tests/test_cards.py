@@ -248,5 +248,5 @@ def test_a_finished_run_without_its_card_gets_it_when_it_is_run_again(finished, 
 def test_what_is_no_finished_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         write_card(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="no run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         write_card(tmp_path)

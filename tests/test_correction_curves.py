@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused_in_one_line(script, tmp_path, capsys, option,
 
 @pytest.mark.slow
 def test_a_small_run_of_it(script, tmp_path, capsys):
-    size = ["--clips", "80", "--epochs", "2", "--seeds", "0", "--jobs", "1"]
+    size = ["--utterances", "80", "--epochs", "2", "--seeds", "0", "--jobs", "1"]
     arguments = ["--out", str(tmp_path), "--raters", "1", "9", "--alphas", "0.3", *size]
     assert script.main(arguments) == 0
     said = capsys.readouterr().out

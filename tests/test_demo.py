@@ -66,7 +66,7 @@ def test_the_demo_from_nothing_to_its_table_and_again(small, tmp_path, monkeypat
     monkeypatch.setattr("hf_ambiser.runs.run.prepare", lambda *_: pytest.fail("trained again"))
     assert Demo(tmp_path / "demo", n_utterances=80, say=said.append).run().read_text() == text
     # One of another size would show these runs as its own.
-    with pytest.raises(ValueError, match="holds a demo of 80 clips, not 90"):
+    with pytest.raises(ValueError, match="holds a demo of 80 utterances, not 90"):
         Demo(tmp_path / "demo", n_utterances=90, say=said.append).run()
 
 
@@ -83,7 +83,7 @@ def test_the_table_of_distances():
     lines = truth_table(
         {"n": 7, "votes": 0.2, "votes_smoothed": 0.15, "smoothing": 0.3, "method": 0.1, "uniform": 0.4}
     ).splitlines()
-    assert "the 7 unlabelled clips" in lines[1]
+    assert "the 7 unlabelled utterances" in lines[1]
     assert [line.split("|")[2].strip() for line in lines[3:]] == ["0.200", "0.150", "0.100", "0.400"]
     assert "30% mixed with uniform" in lines[4]
 

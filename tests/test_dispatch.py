@@ -53,7 +53,10 @@ def runner(cells, jobs: int, told) -> None:
 def started(cells, jobs: int = 2):
     receives, sends = FORK.Pipe(duplex=False)
     process = FORK.Process(target=runner, args=(cells, jobs, sends))
+    # A suite that a shell has started in the background ignores Ctrl-C, and so would the process.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process.start()
+    signal.signal(signal.SIGINT, before)
     return process, receives
 
 

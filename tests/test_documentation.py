@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from hf_ambiser import available_corpora, available_families, available_methods, available_policies, load_method
+from hf_ambiser.cli import COMMANDS
+from hf_ambiser.runs.config_files import available_configs
 
 
 ROOT = Path(__file__).parent.parent
@@ -139,6 +141,18 @@ def test_the_readme_shows_the_two_commands_that_ci_reads():
     assert [command.split("&& .venv/bin/")[-1] for command in commands] == ["hf-ambiser demo", "pytest"]
 
 
+@pytest.mark.parametrize("page", [page for page in LINKED if page != "CHANGELOG.md"])
+def test_commands_and_configs_on_a_page_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    used = set(re.findall(r"^ *hf-ambiser ([a-z][\w-]+)", text, re.MULTILINE))
+    used |= set(re.findall(r"`hf-ambiser ([a-z][\w-]+)", text))
+    assert used <= set(COMMANDS)
+    named = set(re.findall(r"--(?:config|plan) ([a-z_]+/[\w$]+)", text))
+    assert {name for name in named if "$" not in name} <= set(available_configs())
+    scripts = set(re.findall(r"\b((?:train|dataset)_scripts/\w+\.py|docs/figures/\w+\.py|model_cards/\w+\.py)", text))
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
 @pytest.fixture
 def listings(monkeypatch):
     """docs/listings.py, which the site's hook calls."""
@@ -159,15 +173,16 @@ def test_lists_of_the_site_come_from_the_code(listings):
         assert len(rows) == len(entries) + 2 and len({row.count(" | ") for row in rows}) == 1
         assert [entry for entry, row in zip(entries, rows[2:], strict=True) if entry not in row.split("|")[1]] == []
     assert "usage: hf-ambiser" in listings.commands() and "results.json" in listings.run_folder()
-    shipped = sorted((ROOT / "hf_ambiser" / "configs").rglob("*.yaml"))
-    assert len(listings.configs().splitlines()) == len(shipped) + 2
+    configs = listings.configs()
+    assert len(configs.splitlines()) == len(available_configs()) + 2
+    assert "| `crema_d/study` | plan |" in configs and "| `crema_d/ipr` | config |" in configs
     public = listings.public_names()
     assert [name for name in ("IPRTrainer", "SLCArguments", "FusionConfig", "load_split") if name not in public] == []
 
 
 def test_every_list_that_a_page_asks_for_is_there_and_every_list_is_asked_for(listings):
     texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES] + list(listings.api_pages().values())
-    asked = {name for text in texts for name in re.findall(r"<!-- from the code: (\w+) -->", text)}
+    asked = {name for text in texts for name in re.findall(r"^<!-- from the code: (\w+) -->$", text, re.MULTILINE)}
     assert asked == set(listings.LISTINGS)
 
 

@@ -259,7 +259,7 @@ def test_the_spatial_variant_has_nothing_to_freeze_or_adapt():
     model = build(variant="spatial")
     assert model.encoder is None
     for refused in (model.freeze_encoder, model.freeze_feature_encoder, model.lora_target_modules):
-        with pytest.raises(ValueError, match="models with an encoder; this FusionForAudioClassification has none"):
+        with pytest.raises(ValueError, match="a model with an encoder; this FusionForAudioClassification has none"):
             refused()
 
 

@@ -35,7 +35,7 @@ ROOMS = {
     "methods": "labels metrics run_folder data models training label_analysis plotting",
     "cards": "labels metrics run_folder data models training label_analysis plotting hub methods",
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
-    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan",
+    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan_file",
     "runs": "labels metrics run_folder data models training label_analysis plotting hub methods cards",
     "studies": "labels metrics run_folder data models training label_analysis plotting hub methods cards runs",
     "benchmark": "labels metrics run_folder data models training plotting hub methods runs",
@@ -190,6 +190,7 @@ RULES = {
             ("hf_ambiser/cards/a.py", "def f():\n    from hf_ambiser.runs.push import x"),
             ("hf_ambiser/report/a.py", "from hf_ambiser import runs"),
             ("hf_ambiser/report/a.py", "from hf_ambiser.studies.cells import x"),
+            ("hf_ambiser/report/a.py", "from hf_ambiser.studies.plan import x"),
             ("hf_ambiser/runs/a.py", "from hf_ambiser.studies import plan"),
             ("hf_ambiser/runs/a.py", "from ..cli import main"),
             ("hf_ambiser/demo.py", "import hf_ambiser.cli"),
@@ -199,7 +200,10 @@ RULES = {
         (
             ("hf_ambiser/metrics/a.py", "from hf_ambiser.labels.votes import x\nfrom hf_ambiser.metrics import y"),
             ("hf_ambiser/data/a.py", "import torch\nimport hf_ambiser.data.schema\nfrom hf_ambiser.hub import push"),
-            ("hf_ambiser/report/a.py", "from hf_ambiser.studies.plan import x\nfrom hf_ambiser.studies import plan"),
+            (
+                "hf_ambiser/report/a.py",
+                "from hf_ambiser.studies.plan_file import x\nfrom hf_ambiser.studies import plan_file",
+            ),
             ("hf_ambiser/cli.py", "def f():\n    from hf_ambiser.demo import x\n    from hf_ambiser import runs"),
         ),
     ),

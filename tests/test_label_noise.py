@@ -84,7 +84,7 @@ def data_of(run: Path) -> dict:
 def test_correction_corruption_and_auroc_by_hand(tmp_path):
     run = made(tmp_path, "labels", 0)
     found = noise_recovery(run, data_of(run))
-    assert (found.n_noisy, found.n_clean) == (4, 5)  # one clip has no consensus, one is not labelled
+    assert (found.n_noisy, found.n_clean) == (4, 5)  # one utterance has no consensus, one is not labelled
     assert (found.correction_rate, found.corruption_rate) == (2 / 4, 1 / 5)
     assert found.label_accuracy == pytest.approx(6 / 9)
     assert found.auroc == pytest.approx(AUROC) and found.auroc_within_class == pytest.approx(WITHIN)
@@ -210,7 +210,7 @@ def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, caps
     assert main(["--study", str(study), "--reference", "labels", "--out", str(tmp_path / "tables.md")]) == 0
     said = capsys.readouterr().out
     assert (tmp_path / "tables.md").read_text().strip() == said.strip()
-    assert "### made, confusion 40 %: UA % on test_clear of labels" in said and "bootstrap over clips" in said
+    assert "### made, confusion 40 %: UA % on test_clear of labels" in said and "bootstrap over utterances" in said
     assert "Label noise was added on purpose" in said
     for more, words in (
         (["--split", "d4"], "was not scored on 'd4'"),

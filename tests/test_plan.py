@@ -97,7 +97,7 @@ def test_families_and_folds_are_chosen_from_what_was_built():
     for configs, folds, words in (
         (("ipr-strict-kfold5",), None, r"no config 'ipr-strict-kfold5' \(did you mean 'ipr-strict-kfold3'\?\)"),
         (("ipr-strikt",), None, "'ipr-strikt' is not one of"),
-        (("ipr-strict-kfold3",), ("3",), r"no fold '3'; there are \['0', '1', '2'\]"),
+        (("ipr-strict-kfold3",), ("3",), r"no fold '3'; choose from \['0', '1', '2'\]"),
     ):
         with pytest.raises(PlanError, match=words):
             choose(PlannedData("d", configs, folds), there, "it")
@@ -105,7 +105,7 @@ def test_families_and_folds_are_chosen_from_what_was_built():
 
 def test_two_data_sets_with_splits_of_one_name_need_names(tmp_path):
     two = [{"dataset": "a", "configs": ["ipr-strict"]}, {"dataset": "b", "configs": ["ipr-strict"]}]
-    with pytest.raises(PlanError, match="would share the folder .*give the data sets of the plan a `name` each"):
+    with pytest.raises(PlanError, match="would share the folder .*give each data set of the plan its own `name`"):
         expand(read_plan(write(tmp_path, datasets=two)), [["ipr-strict"]] * 2, tmp_path)
     named = [{**one, "name": one["dataset"]} for one in two]
     cells = expand(read_plan(write(tmp_path, datasets=named)), [["ipr-strict"]] * 2, tmp_path)

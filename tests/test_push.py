@@ -307,4 +307,4 @@ def test_a_corpus_that_may_not_be_passed_on_goes_into_no_public_repository(finis
     capsys.readouterr()
     (folder / "build_report.json").write_text(json.dumps({**report, "corpus": "unheard_of"}))
     assert main(["push", str(folder), "me/x", "--dry-run", "--private"]) == 2
-    assert "whose licence is unknown here" in one_line(capsys)
+    assert "whose licence this package does not know" in one_line(capsys)

@@ -51,7 +51,7 @@ def test_a_second_report_leaves_nothing_of_the_first_behind_and_nothing_of_the_u
     mine = out / "notes.txt"
     mine.write_text("mine")
     first = {path.name for path in out.rglob("*") if path.is_file()}
-    write_report(study, of="base", splits=["d3"], progress=False, html=False)
+    write_report(study, reference="base", splits=["d3"], progress=False, html=False)
     second = {path.name for path in out.rglob("*") if path.is_file()}
     assert mine.read_text() == "mine" and not [name for name in second if "test_clear" in name or "of_ipr" in name]
     assert "made__ipr-strict-kfold3_d3_ua_of_base.csv" in second - first
@@ -69,7 +69,7 @@ def test_the_same_runs_give_the_same_report(study):
 @pytest.mark.parametrize(
     "argv,words",
     [
-        (["--of", "mine"], "there is no system 'mine' among these runs; there are ['base', 'ipr']"),
+        (["--reference", "mine"], "there is no system 'mine' among these runs; there are ['base', 'ipr']"),
         (["--splits", "d8"], "no run was scored on d8"),
     ],
 )
@@ -141,4 +141,4 @@ def test_a_default_system_to_compare_with(tmp_path):
     for system in ("b", "a"):
         made_cell(tmp_path / system, system)
     assert "WA % of a minus" in write_report(tmp_path, splits=["d3"], progress=False, html=False)
-    assert "WA % of b minus" in write_report(tmp_path, of="b", splits=["d3"], progress=False, html=False)
+    assert "WA % of b minus" in write_report(tmp_path, reference="b", splits=["d3"], progress=False, html=False)

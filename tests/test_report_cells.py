@@ -9,8 +9,8 @@ from helpers.made_report import made_cell, made_clips, made_study
 
 from hf_ambiser.metrics.display import COLUMNS, QUOTED
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.paper_tables import pairs
 from hf_ambiser.report.planned import read_planned
+from hf_ambiser.report.protocols import pairs
 from hf_ambiser.report.results import check_splits
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -55,7 +55,7 @@ def test_what_is_no_run_is_not_taken_for_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text,words", [("{", "not the results"), ("[]", "not the results"), ("{}", "does not say system")]
+    "text,words", [("{", "does not hold the results"), ("[]", "does not hold the results"), ("{}", "lacks system")]
 )
 def test_results_that_cannot_be_used_are_one_line(tmp_path, text, words):
     (tmp_path / "results.json").write_text(text)
@@ -69,7 +69,7 @@ def test_results_of_an_older_version_are_named(tmp_path):
     results = json.loads(path.read_text())
     del results["system"], results["data"]["fold"]
     path.write_text(json.dumps(results))
-    with pytest.raises(ValueError, match=r"does not say system, data.fold: an older version"):
+    with pytest.raises(ValueError, match=r"lacks system, data.fold: an older version"):
         find(tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_other_data_sets_and_families_are_groups_of_their_own_with_names_of_thei
         "made, slc-strict",
         "other, ipr-strict",
     ]
-    assert all(len(one.cells) == 1 for one in groups(tmp_path))
+    assert all(len(one.runs) == 1 for one in groups(tmp_path))
 
 
 def test_systems_stand_in_the_plans_order(tmp_path):

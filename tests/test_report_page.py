@@ -19,7 +19,7 @@ from hf_ambiser.report.embeddings import NEEDS_SKLEARN, NO_EMBEDDINGS, embedding
 from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.utterance_audio import audio_of
-from hf_ambiser.report.utterances import FAR, MOVED, clip_cards
+from hf_ambiser.report.utterances import FAR, MOVED, utterance_cards
 from hf_ambiser.report.write import write_report
 from hf_ambiser.run_folder.columns import read_columns, write_columns
 from hf_ambiser.run_folder.reference import read_reference
@@ -70,8 +70,8 @@ def test_labels_that_moved_most_are_those_of_a_slow_loop(study):
                 given.setdefault(name, []).append(table["soft_label"][i] / table["soft_label"][i].sum())
     moved = {name: js(votes[name] / votes[name].sum(), np.mean(labels, axis=0)) for name, labels in given.items()}
     expected = sorted(moved, key=lambda name: -moved[name])[:5]
-    assert [clip.id for clip in history.clips] == expected and history.n_clips == len(moved)
-    for clip in history.clips:
+    assert [clip.id for clip in history.utterances] == expected and history.n_utterances == len(moved)
+    for clip in history.utterances:
         assert clip.moved == pytest.approx(moved[clip.id], abs=1e-6) and clip.runs == len(given[clip.id])
         np.testing.assert_allclose(clip.label, np.mean(given[clip.id], axis=0), atol=1e-6)
         assert clip.over_epochs.shape == (4, K) and not clip.over_epochs[0].any()  # the warm-up
@@ -107,12 +107,12 @@ def test_a_changed_label_of_a_labelled_clip_has_moved_and_an_unchanged_one_has_n
     table = read_columns(path)
     labelled = np.flatnonzero(table["observed"].sum(axis=1))
     assert not {f"train-{i:03d}" for i in labelled} & {
-        clip.id for clip in label_history([only_group(tmp_path).first]).clips
+        clip.id for clip in label_history([only_group(tmp_path).first]).utterances
     }
     target = table["target"].copy()
     target[labelled[0]] = 1 / K
     write_columns(path, {**table, "id": table["id"].tolist(), "target": target})
-    found = {clip.id: clip for clip in label_history([only_group(tmp_path).first]).clips}
+    found = {clip.id: clip for clip in label_history([only_group(tmp_path).first]).utterances}
     moved = found[f"train-{labelled[0]:03d}"]
     np.testing.assert_allclose(moved.label, 1 / K)
     assert moved.answer is None  # this trajectory does not say what the model itself answered
@@ -120,7 +120,7 @@ def test_a_changed_label_of_a_labelled_clip_has_moved_and_an_unchanged_one_has_n
 
 def test_cards_hold_the_answer_of_the_fold_that_held_the_clip_out(study):
     one = only_group(study)
-    found = clip_cards(one, ["ipr", "base"], {"ipr": label_history(one.systems["ipr"])}, ["d3", "test_clear"])
+    found = utterance_cards(one, ["ipr", "base"], {"ipr": label_history(one.systems["ipr"])}, ["d3", "test_clear"])
     moved = [card for card in found if card.kind == MOVED]
     tested = [card for card in moved if card.id.startswith("d3-")]
     assert tested and len(tested) < len(moved) and {card.system for card in moved} == {"ipr"}
@@ -153,26 +153,29 @@ def test_cards_hold_the_answer_of_the_fold_that_held_the_clip_out(study):
 def test_clips_are_heard_from_the_data_set_of_the_run(study):
     cell = only_group(study).first
     audio = audio_of(cell, ["d3-1-003", "never-tested-11", "not there"], study)
-    assert set(audio.clips) == {"d3-1-003", "never-tested-11"} and audio.why_not == "1 clips are not in the data set"
-    samples, rate = soundfile.read(io.BytesIO(audio.clips["d3-1-003"].data))
+    assert (
+        set(audio.utterances) == {"d3-1-003", "never-tested-11"}
+        and audio.why_not == "1 utterances are not in the data set"
+    )
+    samples, rate = soundfile.read(io.BytesIO(audio.utterances["d3-1-003"].data))
     expected = 0.3 * np.sin(2 * np.pi * (200 + 10 * TRAINED.index("d3-1-003")) * np.arange(4800) / 16000)
     assert rate == 16000
     np.testing.assert_allclose(samples, expected, atol=1e-4)
-    assert audio.clips["d3-1-003"].seconds == pytest.approx(0.3)
+    assert audio.utterances["d3-1-003"].seconds == pytest.approx(0.3)
 
 
 def test_audio_is_bounded_and_its_absence_explained(study, tmp_path):
     cell = only_group(study).first
-    size = len(audio_of(cell, TRAINED[:1], study).clips[TRAINED[0]].data)
+    size = len(audio_of(cell, TRAINED[:1], study).utterances[TRAINED[0]].data)
     few = audio_of(cell, [*TRAINED, *TRAINED], study, most_bytes=5 * size)
-    assert 1 <= len(few.clips) <= 3 and sum(2 * len(c.data) for c in few.clips.values()) <= 5 * size
-    assert f"{24 - len(few.clips)} clips have no player" in few.why_not
+    assert 1 <= len(few.utterances) <= 3 and sum(2 * len(c.data) for c in few.utterances.values()) <= 5 * size
+    assert f"{24 - len(few.utterances)} utterances have no player" in few.why_not
     assert audio_of(cell, [], study).why_not == ""
     other = made_cell(tmp_path / "runs" / "x")
     gone = only_group(tmp_path / "runs").first
     assert audio_of(gone, ["a"], tmp_path).why_not == "the data set data/made is not here any more"
     made_dataset(tmp_path / "data" / "made", ["a"], content="another")
-    assert "was built anew" in audio_of(gone, ["a"], tmp_path).why_not
+    assert "was built again" in audio_of(gone, ["a"], tmp_path).why_not
     (other / "arguments.yaml").unlink()
     assert "does not say" in audio_of(only_group(tmp_path / "runs").first, ["a"], tmp_path).why_not
 
@@ -318,8 +321,8 @@ def test_a_browser_opens_the_page_from_disk_and_runs_its_script(study, page, tmp
     shown = subprocess.run(
         [*command, (study / "report" / "report.html").as_uri()], capture_output=True, text=True, timeout=120
     ).stdout
-    articles = re.findall(r'<article class="clip"[^>]*data-distance="([\d.]+)"', shown)
+    articles = re.findall(r'<article class="utterance"[^>]*data-distance="([\d.]+)"', shown)
     assert len(articles) == page.count("<article") > 0
-    # The script ran: the clips are sorted and counted.
+    # The script ran: the utterances are sorted and counted.
     assert [float(d) for d in articles] == sorted((float(d) for d in articles), reverse=True)
-    assert f"{len(articles)} of {len(articles)} clips shown" in shown
+    assert f"{len(articles)} of {len(articles)} utterances shown" in shown

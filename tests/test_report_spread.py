@@ -10,7 +10,7 @@ from scipy import stats
 
 from hf_ambiser.report import statistics as module
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.statistics import CORRECTED, PAIRED, over_clips, over_folds, pooled, spread
+from hf_ambiser.report.statistics import CORRECTED, PAIRED, over_folds, over_utterances, pooled, spread
 from hf_ambiser.run_folder.columns import read_columns, write_columns
 
 
@@ -117,7 +117,7 @@ def test_clips_are_pooled_over_folds_and_averaged_over_seeds(study):
 def test_the_bootstrap_draws_speakers_of_all_folds_as_a_literal_one_does(study, figure, monkeypatch):
     monkeypatch.setattr(module, "RESAMPLES", 40)
     a, b = study.systems["a"], study.systems["b"]
-    result = over_clips(a, b, "d3", figure)
+    result = over_utterances(a, b, "d3", figure)
     # Only cells that both have: fold 2, seed 1 of system a has no partner.
     kept = [c for c in a if (c.fold, c.seed) != ("2", 1)]
     mine, theirs = pooled(kept, "d3"), pooled(b, "d3")
@@ -148,27 +148,27 @@ def test_the_bootstrap_draws_speakers_of_all_folds_as_a_literal_one_does(study, 
     assert [result.low, result.high] == pytest.approx(np.percentile(differences, [2.5, 97.5]).tolist())
     below, above = sum(d <= 0 for d in differences), sum(d >= 0 for d in differences)
     assert result.p == pytest.approx(min(1, 2 * (1 + min(below, above)) / 41))
-    assert result.n_clusters == 12 and result.n_clips == len(used)
+    assert result.n_clusters == 12 and result.n_utterances == len(used)
 
 
-def test_what_cannot_be_compared_over_clips_says_why(study, tmp_path):
+def test_what_cannot_be_compared_over_utterances_says_why(study, tmp_path):
     a, b = study.systems["a"], study.systems["b"]
-    assert over_clips(a[:2], [c for c in b if c.fold == "1"], "d3", "wa") == "no shared run"
+    assert over_utterances(a[:2], [c for c in b if c.fold == "1"], "d3", "wa") == "no shared run"
     one = {"d3": made_clips(n_speakers=1)}
     for system in ("a", "b"):
         made_cell(tmp_path / system, system, clips=one)
     lonely = group(find(tmp_path)[0])[0].systems
-    assert "two clusters" in over_clips(lonely["a"], lonely["b"], "d3", "wa")
+    assert "two clusters" in over_utterances(lonely["a"], lonely["b"], "d3", "wa")
     nobody = {"d3": {**made_clips(), "consensus": np.full(48, -1)}}
     for system in ("a", "b"):
         made_cell(tmp_path / "nobody" / system, system, clips=nobody)
     none = group(find(tmp_path / "nobody")[0])[0].systems
-    assert over_clips(none["a"], none["b"], "d3", "ua") == "no clip has a consensus"
+    assert over_utterances(none["a"], none["b"], "d3", "ua") == "no utterance has a consensus"
     path = lonely["b"][0].folder / "predictions" / "d3.parquet"
     changed = read_columns(path)
     changed["id"] = np.array([f"other{i}" for i in range(len(changed["id"]))])
     write_columns(path, {**changed, "id": changed["id"].tolist(), "speaker": changed["speaker"].tolist()})
-    assert over_clips(lonely["a"], lonely["b"], "d3", "wa") == "the systems were scored on different clips"
+    assert over_utterances(lonely["a"], lonely["b"], "d3", "wa") == "the systems were scored on different utterances"
 
 
 def test_runs_that_disagree_on_the_votes_are_refused(tmp_path):
@@ -179,5 +179,5 @@ def test_runs_that_disagree_on_the_votes_are_refused(tmp_path):
     votes = read["votes"].copy()
     votes[3] = np.roll(votes[3], 1)
     write_columns(path, {**read, "id": read["id"].tolist(), "speaker": read["speaker"].tolist(), "votes": votes})
-    with pytest.raises(ValueError, match="different votes for clip 'd3-same-003'"):
-        pooled(group(find(tmp_path)[0])[0].cells, "d3")
+    with pytest.raises(ValueError, match="different votes for utterance 'd3-same-003'"):
+        pooled(group(find(tmp_path)[0])[0].runs, "d3")

@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 
 from hf_ambiser.metrics.display import COLUMNS, QUOTED, one_line, quoted_figure
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.paper_tables import protocols_table, quoted_table
-from hf_ambiser.report.planned import Quoted
+from hf_ambiser.report.paper_tables import quoted_table
+from hf_ambiser.report.protocols import protocols_table
 from hf_ambiser.report.results import (
     apart_table,
     baselines_table,
@@ -22,8 +22,9 @@ from hf_ambiser.report.results import (
     figures_table,
     per_class_table,
 )
-from hf_ambiser.report.statistics import over_clips, over_folds
+from hf_ambiser.report.statistics import over_folds, over_utterances
 from hf_ambiser.report.table import Entry, Table, file_name
+from hf_ambiser.studies.plan_file import Quoted
 
 
 def only_group(folder):
@@ -80,7 +81,7 @@ def test_figures_over_folds_as_shown_and_as_written(study):
 
 def test_figures_over_seeds_and_of_a_single_run(seeds, tmp_path):
     table = figures_table(seeds, "d3")
-    assert cells_of(table, "ipr")[:3] == ["1", "3", "3"] and "One fold" in table.note
+    assert cells_of(table, "ipr")[:3] == ["1", "3", "3"] and "There is one fold" in table.note
     values = [100 * c.figure("d3", "ua") for c in seeds.systems["ipr"]]
     assert numbers(cells_of(table, "ipr")[4])[:2] == pytest.approx(
         [np.mean(values), np.std(values, ddof=1)], abs=0.0501
@@ -99,7 +100,7 @@ def test_comparisons_show_both_tests_with_raw_and_corrected_p(study, figure):
     raw = {}
     for system in rows:
         t = over_folds(ours, study.systems[system], lambda c: c.figure("d3", figure)).t
-        b = over_clips(ours, study.systems[system], "d3", figure)
+        b = over_utterances(ours, study.systems[system], "d3", figure)
         written = [float(x) for x in rows[system][1:]]
         expected = [t.mean, t.low, t.high], [b.difference, b.low, b.high]
         np.testing.assert_allclose(written[:3], np.array(expected[0]) * shown.factor)
@@ -182,7 +183,10 @@ def test_counts_majority_and_ceiling_are_those_of_all_folds(study):
     counts = sum(np.bincount(c["consensus"][c["consensus"] >= 0], minlength=K) for c in clips)
     listed = ", ".join(f"{name} {n}" for name, n in zip(CLASSES, counts, strict=True))
     line = counts_line(study, "d3")
-    assert line.startswith(f"144 clips over 3 folds ({listed}") and f"{144 - counts.sum()} without a consensus" in line
+    assert (
+        line.startswith(f"144 utterances over 3 folds ({listed}")
+        and f"{144 - counts.sum()} without a consensus" in line
+    )
     majority = np.mean(
         [max(np.bincount(c["consensus"][c["consensus"] >= 0])) / (c["consensus"] >= 0).sum() for c in clips]
     )
@@ -196,10 +200,12 @@ def test_clear_and_ambiguous_clips_stand_apart(study):
     table = apart_table(study, "d3")
     for row in rows_of(table):
         cells = study.systems[row["system"]]
-        n = sum(c.scores("d3", row["clips"])["n"] for c in study.one_a_fold())
-        folds = [np.mean([c.figure("d3", "js", row["clips"]) for c in cells if c.fold == f]) for f in ("0", "1", "2")]
+        n = sum(c.scores("d3", row["utterances"])["n"] for c in study.one_a_fold())
+        folds = [
+            np.mean([c.figure("d3", "js", row["utterances"]) for c in cells if c.fold == f]) for f in ("0", "1", "2")
+        ]
         assert int(row["n"]) == n and float(row["JS (bit): mean"]) == pytest.approx(np.mean(folds))
-    assert {row["clips"] for row in rows_of(table)} == {"clear", "ambiguous"}
+    assert {row["utterances"] for row in rows_of(table)} == {"clear", "ambiguous"}
 
 
 def test_protocols_side_by_side_with_the_gap(tmp_path):

@@ -41,7 +41,7 @@ def test_bootstrap_against_literal(clips):
     assert [result.low, result.high] == pytest.approx(np.percentile(differences, [2.5, 97.5]))
     assert result.difference == pytest.approx(accuracy(label, good) - accuracy(label, bad))
     assert result.low > 0 and result.p == pytest.approx(2 / 301)
-    assert (result.n_clips, result.n_clusters, result.n_resamples) == (150, 8, 300)
+    assert (result.n_utterances, result.n_clusters, result.n_resamples) == (150, 8, 300)
     json.dumps(result.to_dict(), allow_nan=False)
 
 

@@ -14,9 +14,10 @@ from helpers import slc_by_the_paper as paper
 from helpers.suite_checks import DROPOUT, INTERRUPTED, Stopped, _StopAt, assert_same_run_folder
 from helpers.suite_methods import make_trainer, settings, trace_of, train_or_go_on
 
-from hf_ambiser.methods.slc import SLCArguments, finetuning
+from hf_ambiser.methods.slc import SLCArguments, SLCTrainer, finetuning
 from hf_ambiser.methods.slc.finetuning import FineTuningTrainer, temporal_branch
 from hf_ambiser.methods.slc.inter_class import inter_class_difference
+from hf_ambiser.run_folder.trajectory import write_trajectory
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.collator import AMBIGUOUS, LABELLED
 
@@ -342,3 +343,14 @@ def test_a_run_cuts_long_utterances_and_scores_segments_and_utterances(tmp_path)
     assert any("#" in name for name in ids) and all(name in reference["row"] for name in ids)
     assert distance_from_truth(tmp_path / "run")["n"] == data["ambiguous"]
     assert {path.name for path in (Path(tmp_path) / "run" / "model").glob("figures/*")} >= {"correction.png"}
+
+
+def test_a_run_without_ambiguous_utterances_has_no_figures_of_corrected_labels(tmp_path):
+    one_hot = np.eye(4, dtype=np.float32)
+    columns = {"id": ["a", "b", "c", "d"], "observed": one_hot, "target": one_hot, "weight": np.ones(4)}
+    write_trajectory(tmp_path, 1, columns, {})
+    assert SLCTrainer.draw_figures(tmp_path, tmp_path / "figures", list("abcd")) == {}
+    mixed = {**columns, "target": 0.7 * one_hot + 0.3 * one_hot[::-1]}
+    write_trajectory(tmp_path, 2, mixed, {})
+    drawn = SLCTrainer.draw_figures(tmp_path, tmp_path / "figures", list("abcd"))
+    assert drawn.keys() == {path.name for path in (tmp_path / "figures").iterdir()} != set()

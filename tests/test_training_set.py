@@ -12,7 +12,7 @@ from helpers.made_data import CLASSES, extractor, made_split, tiny_model
 
 from hf_ambiser.data.audio import decode
 from hf_ambiser.training.augment import Augmenter
-from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip, UtteranceCollator
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example, UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet, UtteranceStore, describe
 from hf_ambiser.training.sampler import StepKey
 
@@ -35,7 +35,7 @@ def with_columns(split, **columns):
     return split
 
 
-def same(x: list[Clip], y: list[Clip]) -> bool:
+def same(x: list[Example], y: list[Example]) -> bool:
     return len(x) == len(y) and all(
         (a.index, a.role) == (b.index, b.role) and np.array_equal(a.waveform, b.waveform)
         for a, b in zip(x, y, strict=True)

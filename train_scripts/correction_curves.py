@@ -1,18 +1,18 @@
-"""Do SLC's corrected labels come closer to the truth than votes do, by the number of annotators and by alpha?
+"""Do SLC's corrected labels come closer to the truth than votes do, by the number of raters and by alpha?
 
 python train_scripts/correction_curves.py --out runs/correction_curves
 python train_scripts/correction_curves.py --out runs/correction_curves_crema_d --dataset data/crema_d --raters 1 2 3
 
-On simulated corpora, whose true distributions are known. Which clips are clear and which ambiguous is decided by nine
-raters and stays the same; then the ambiguous ones keep the votes of only some of the nine, SLC is trained, and what it
-made of their labels is compared with the truth. Beside it what needs no learning: the votes, and the votes with the
-share alpha of the uniform distribution in place of the prediction. Prints Markdown and draws the curves
-(curves.png, for the method's page). Stopped, the same command goes on.
+On simulated corpora, whose true distributions are known. Nine raters decide which utterances are clear and which are
+ambiguous, and that stays the same; then the ambiguous ones keep the votes of only some of the nine, SLC is trained,
+and what it made of their labels is compared with the truth. Beside it what needs no learning: the votes, and the
+votes with the share alpha of the uniform distribution in place of the prediction. Prints Markdown and draws the
+curves (curves.png, for the method's page). Stopped, the same command goes on.
 
 With `--dataset`, on a built data set of real speech (config slc-strict), whose truth nobody knows: of every ambiguous
-clip three raters are held out, and labels are compared with their answers. The squared distance to these is, but for
-a constant, the one to the distribution that raters are drawn from, and so tells which of two labels is closer to it.
-Clips with too few votes for the classes are left out, and counted.
+utterance three raters are held out, and labels are compared with their answers. The squared distance to these is, but
+for a constant, the one to the distribution that raters are drawn from, and so tells which of two labels is closer to
+it. Utterances with too few votes for the classes are left out, and counted.
 """
 
 from __future__ import annotations
@@ -60,25 +60,25 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class Study:
-    """What the cells have in common, and where they are.
+    """What all cells have in common, and where they lie.
 
     Args:
         out: Folder of all.
-        epochs: On all clips, after half as many on clear ones.
-        clips: Of each simulated corpus.
+        epochs: On all utterances, after half as many on clear ones.
+        utterances: Of each simulated corpus.
         dataset: A built one instead; of its raters `most` may be kept.
         most: The largest number of raters of any cell.
     """
 
     out: Path
     epochs: int
-    clips: int
+    utterances: int
     dataset: Path | None
     most: int
 
     def place(self, seed: int) -> Path:
-        """Folder of a seed's cells, and of its simulated corpus."""
-        what = f"clips-{self.clips}" if self.dataset is None else f"{self.dataset.name}-{self.most}"
+        """The folder of a seed's cells and of its simulated corpus."""
+        what = f"clips-{self.utterances}" if self.dataset is None else f"{self.dataset.name}-{self.most}"
         return self.out / what / f"seed-{seed}"
 
     def data(self, seed: int) -> Path:
@@ -98,15 +98,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5, 9], help=f"of {POOL} (%(default)s)")
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.6], help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of corpus and model (%(default)s)")
-    parser.add_argument("--clips", type=int, default=600, help="of each simulated corpus (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="on all clips, after half as many on clear ones")
+    parser.add_argument("--utterances", type=int, default=600, help="of each simulated corpus (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="on all utterances, after half as many on clear ones")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (%(default)s)")
     args = parser.parse_args(argv)
     wrong = [n for n in args.raters if not 1 <= n <= POOL] + [a for a in args.alphas if not 0 < a <= 1]
     if wrong:
         print(f"correction_curves.py: {wrong[0]}: raters go from 1 to {POOL}, alphas from 0 to 1.", file=sys.stderr)
         return 2
-    study = Study(args.out, args.epochs, args.clips, args.dataset, max(args.raters))
+    study = Study(args.out, args.epochs, args.utterances, args.dataset, max(args.raters))
     try:
         if args.dataset is not None:
             dataset_config(read_dataset_info(args.dataset), args.dataset, CONFIG)
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"correction_curves.py: {error}", file=sys.stderr)
         return 2
     cells = list(itertools.product(args.seeds, args.raters, args.alphas))
-    # The first stage is the same for all cells of a seed: it reads clear clips only.
+    # The first stage is the same for all cells of a seed: it reads clear utterances only.
     _all(args.jobs, "stage 1", [(_prepare, (study, seed)) for seed in args.seeds])
     _all(args.jobs, "cells", [(_measure, (study, *cell)) for cell in cells])
     found = {cell: json.loads(study.result(*cell).read_text()) for cell in cells}
@@ -133,7 +133,7 @@ def _all(jobs: int, what: str, calls: list[tuple[Any, tuple[Any, ...]]]) -> None
 
 
 def _quiet() -> None:
-    """In each worker: no bars and figures of its own."""
+    """Switch off progress bars and figures in a worker."""
     from datasets import disable_progress_bars
 
     disable_progress_bars()
@@ -141,7 +141,7 @@ def _quiet() -> None:
 
 
 def _prepare(study: Study, seed: int) -> None:
-    """The corpus of a seed, its splits, and the temporal branch fine-tuned on its clear clips."""
+    """Make the corpus of a seed, its splits, and the temporal branch, fine-tuned on its clear utterances."""
     from hf_ambiser.data.build import build
     from hf_ambiser.data.corpora import simulated
     from hf_ambiser.methods.slc.finetuning import FOLDER, RESULT, finetuned_branch
@@ -150,7 +150,7 @@ def _prepare(study: Study, seed: int) -> None:
     if study.dataset is None and not (data / "build_report.json").is_file():
         shutil.rmtree(data, ignore_errors=True)
         corpus = study.place(seed) / "corpus"
-        simulated.generate(corpus, n_utterances=study.clips, n_raters=POOL, votes_per_utterance=POOL, seed=seed)
+        simulated.generate(corpus, n_utterances=study.utterances, n_raters=POOL, votes_per_utterance=POOL, seed=seed)
         build("simulated", corpus, data, configs=(CONFIG,), seed=seed, min_per_class=1, progress=False)
     folder = study.place(seed) / f"epochs-{study.epochs}" / "stage_1"
     if not (folder / FOLDER / RESULT).is_file():
@@ -161,7 +161,7 @@ def _prepare(study: Study, seed: int) -> None:
 def _trainer(
     study: Study, folder: Path, seed: int, raters: int, alpha: float
 ) -> tuple[Any, dict[str, np.ndarray], int]:
-    """The trainer of a cell, what is taken for true of each ambiguous clip, by id, and how many have too few votes."""
+    """Return a cell's trainer, the truth of each ambiguous utterance by id, and how many have too few votes."""
     import torch
     from transformers import set_seed
     from transformers.utils import logging
@@ -208,12 +208,12 @@ def _trainer(
 
 
 def _counted(ratings: list[dict[str, Any]], policy: LabelPolicy) -> list[dict[str, Any]]:
-    """The ratings that are votes for one of the classes."""
+    """Keep the ratings that are votes for one of the classes."""
     return [given for given in ratings if policy.class_map.get(given["labels"][0].lower()) is not None]
 
 
 def _of_some(ratings: list[list[dict[str, Any]]], n: int, seed: int, policy: LabelPolicy) -> np.ndarray:
-    """`(N, K)` vote shares of n of each clip's raters (below 0: of the last n); fewer are always among the more."""
+    """Vote shares `(N, K)` of n raters of each utterance (below 0: the last n). Larger n contain the smaller ones."""
     from hf_ambiser.labels.votes import RatingArrays, tally
 
     kept = []
@@ -225,7 +225,7 @@ def _of_some(ratings: list[list[dict[str, Any]]], n: int, seed: int, policy: Lab
 
 
 def _measure(study: Study, seed: int, raters: int, alpha: float) -> None:
-    """Train one cell and write its distances; nothing if that was done before."""
+    """Train one cell and write its distances, unless that was done before."""
     from hf_ambiser.methods.slc.finetuning import FOLDER
 
     path = study.result(seed, raters, alpha)
@@ -268,12 +268,12 @@ Found = dict[tuple[int, int, float], dict[str, float]]
 
 
 def _values(found: Found, what: str, raters: int, alpha: float) -> np.ndarray:
-    """One figure over the seeds."""
+    """Collect one figure over the seeds."""
     return np.array([cell[what] for (_, n, a), cell in found.items() if (n, a) == (raters, alpha)])
 
 
 def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -> str:
-    """Distance from the truth, mean (sd) over seeds."""
+    """Format the distance from the truth: mean (standard deviation) over seeds."""
 
     def row(name: str, what: str, alpha: float) -> str:
         cells = [_values(found, what, n, alpha) for n in raters]
@@ -281,13 +281,13 @@ def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -
             f"| {name} | " + " | ".join(f"{c.mean():.3f} ({c.std(ddof=min(len(c) - 1, 1)):.3f})" for c in cells) + " |"
         )
 
-    clips, seeds = [int(cell["n"]) for cell in found.values()], {seed for seed, *_ in found}
+    utterances, seeds = [int(cell["n"]) for cell in found.values()], {seed for seed, *_ in found}
     scope = "a corpus"
     if study.dataset is not None:
         left_out = next(iter(found.values()))["left_out"]
         scope = f"with at least {study.most + HELD_OUT} votes ({left_out} with fewer are left out)"
     lines = [
-        f"{min(clips)} to {max(clips)} ambiguous clips {scope}, mean (sd) over {len(seeds)} seeds.",
+        f"{min(utterances)} to {max(utterances)} ambiguous utterances {scope}, mean (sd) over {len(seeds)} seeds.",
         "",
         f"| {_title(study)} | " + " | ".join(f"{n} rater{'s' * (n > 1)}" for n in raters) + " |",
         "|---|" + "---|" * len(raters),
@@ -307,7 +307,7 @@ def _title(study: Study) -> str:
 
 
 def _draw(found: Found, raters: list[int], alphas: list[float], out: Path, study: Study) -> None:
-    """Corrected (solid) and smoothed (dashed) labels' distance over alpha, one colour a number of raters."""
+    """Draw the distance of corrected (solid) and smoothed (dashed) labels over alpha; a colour a number of raters."""
     from hf_ambiser.plotting.axes import new_axes
     from hf_ambiser.plotting.figure import save
 

@@ -33,7 +33,7 @@ KEEPS_WHAT_IS_THERE = ("add-label-noise", "dataset_scripts/add_label_noise.py")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, run and print; a mistake is one line on standard error and exit status 2."""
+    """Build, run and print. A mistake gives one line on standard error and exit status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--plan", help="YAML file, or name, of a study; its data sets are built and its cells run")
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_data(plan: Plan) -> None:
-    """Give the `build` commands of a plan's data sets, `hf-ambiser build ... && ...`, one after the other.
+    """Run the `build` commands of a plan's data sets (`hf-ambiser build ... && ...`) one after the other.
 
     A data set that is there is not built again.
 

@@ -1,4 +1,4 @@
-"""Which label source comes closest to the truth of a simulated corpus, by the number of raters a clip.
+"""Which label source comes closest to the truth of a simulated corpus, by the number of raters an utterance has?
 
 python train_scripts/label_sources.py
 
@@ -47,9 +47,11 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     default = SimulationOptions()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5], help="raters a clip (%(default)s)")
+    parser.add_argument(
+        "--raters", type=int, nargs="+", default=[1, 2, 3, 5], help="raters an utterance (%(default)s)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of corpus and raters")
-    parser.add_argument("--clips", type=int, default=default.n_utterances)
+    parser.add_argument("--utterances", type=int, default=default.n_utterances)
     parser.add_argument("--pool", type=int, default=default.n_raters, help="raters in all (%(default)s)")
     parser.add_argument("--spammers", type=float, default=default.spammers, help="share of the pool (%(default)s)")
     parser.add_argument("--within", choices=("corpus", "group"), default="corpus", help="fit to all, or each speaker")
@@ -62,7 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for seed, n in tqdm(cells, unit="cell"):
             options = SimulationOptions(
-                n_utterances=args.clips, n_raters=args.pool, votes_per_utterance=n, seed=seed, spammers=args.spammers
+                n_utterances=args.utterances,
+                n_raters=args.pool,
+                votes_per_utterance=n,
+                seed=seed,
+                spammers=args.spammers,
             )
             truth, labels, amount = measure(options, args.within)
             amounts.setdefault(n, []).append(amount)
@@ -75,12 +81,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     mixed_in = ", ".join(f"{100 * np.mean(amounts[n]):.0f} % of {n}" for n in args.raters)
     lines = [
-        f"{args.clips} clips, a pool of {args.pool} raters (spammers: {args.spammers:.0%}), each model fitted to"
-        f" {'all clips' if args.within == 'corpus' else 'each speaker alone'}; mean (sd) over {len(args.seeds)} seeds."
-        f" The truth holds {np.mean(truth_entropy):.3f} bit a clip. Best amount mixed in: {mixed_in} raters' shares."
+        f"{args.utterances} utterances, a pool of {args.pool} raters (spammers: {args.spammers:.0%}), each model"
+        f" fitted to {'all utterances' if args.within == 'corpus' else 'each speaker alone'}; mean (sd) over"
+        f" {len(args.seeds)} seeds. The truth holds {np.mean(truth_entropy):.3f} bit an utterance. Best amount mixed"
+        f" in: {mixed_in} raters' shares."
     ]
     for figure, (title, _) in FIGURES.items():
-        lines += ["", f"| {title} | " + " | ".join(f"{n} a clip" for n in args.raters) + " |"]
+        lines += ["", f"| {title} | " + " | ".join(f"{n} an utterance" for n in args.raters) + " |"]
         lines.append("|---|" + "---:|" * len(args.raters))
         digits = 1 if figure == "accuracy" else 3
         for source, name in SOURCES.items():
@@ -94,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: SimulationOptions, within: str) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
-    """True distributions (N, K), labels (N, K) by source, and the oracle's amount of uniform."""
+    """Return true distributions (N, K), labels (N, K) by source, and the share of uniform that the oracle mixes in."""
     k = len(options.classes)
     truth = np.array([options.mixture.draw(k, options.seed, i)[0] for i in range(options.n_utterances)])
     ids = [utterance_id(i) for i in range(options.n_utterances)]
@@ -111,7 +118,7 @@ def measure(options: SimulationOptions, within: str) -> tuple[np.ndarray, dict[s
 
 
 def _top(truth: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows whose top class is the truth's; of m equal top classes each counts 1/m."""
+    """Return the share of rows whose top class is that of the truth; each of m equal top classes counts 1/m."""
     tops = soft_labels((labels >= labels.max(axis=1, keepdims=True) - 1e-9).astype(float))
     return float(tops[np.arange(len(truth)), truth.argmax(axis=1)].mean())
 

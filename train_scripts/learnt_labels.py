@@ -1,7 +1,7 @@
-"""What meta learnt about labels and weights: Table 3 and Figure 3 of Fujioka et al., over all runs of a study.
+"""Show what meta learnt about labels and weights: Table 3 and Figure 3 of Fujioka et al., over all runs of a study.
 
 python train_scripts/learnt_labels.py runs/crema_d_meta
-python train_scripts/learnt_labels.py runs/crema_d_meta --doubtful 20    # and the labels to look at again
+python train_scripts/learnt_labels.py runs/crema_d_meta --doubtful 20    # also lists doubtful labels
 
 Prints, for every system below the folder that learns labels or weights, the mean w of each class's training utterances
 before and after training (Table 3), and the share of each class's labels that moved to each class (Figure 3), both as
@@ -36,7 +36,7 @@ from hf_ambiser.run_folder.finished import FinishedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, print and draw; a mistake is one line on standard error and exit status 2."""
+    """Read, print and draw. A mistake gives one line on standard error and exit status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds run folders, at any depth; or a run folder")
     parser.add_argument("--system", nargs="+", help="only these (default: all that learn labels or weights)")
@@ -72,7 +72,7 @@ def _check(wanted: Sequence[str] | None, groups: Sequence[Group]) -> None:
 
 
 def told(one: Group, system: str, cells: Sequence[FinishedRun], out: Path | None, doubtful: int = 0) -> list[str]:
-    """Markdown of one system; empty where its runs learnt neither labels nor weights."""
+    """Return the Markdown of one system; "" if its runs learnt neither labels nor weights."""
     moved = [shares for cell in cells if (shares := share_moved(cell.folder)) is not None]
     weights = [means for cell in cells if (means := mean_weights(cell.folder)) is not None]
     # Weights that stay what the classes' counts make of them are no result.
@@ -102,7 +102,7 @@ def _learnt(means: ClassWeights) -> bool:
 
 
 def weights_table(means: ClassWeights, classes: Sequence[str]) -> Table:
-    """Table 3."""
+    """Make Table 3 of the paper."""
     rows: list[list[Entry | str]] = []
     for name, values in (("initial w", means.initial), ("learnt w", means.learnt)):
         rows.append([name, *(Entry(f"{value:.2f}", parts={"": float(value)}) for value in values)])
@@ -111,7 +111,7 @@ def weights_table(means: ClassWeights, classes: Sequence[str]) -> Table:
 
 
 def moved_table(shares: np.ndarray, classes: Sequence[str]) -> Table:
-    """Figure 3 as a table."""
+    """Make Figure 3 of the paper as a table."""
     rows: list[list[Entry | str]] = []
     for name, row in zip(classes, shares, strict=True):
         rows.append([name, *(Entry(f"{100 * share:.1f}", parts={"": 100 * float(share)}) for share in row)])
@@ -120,7 +120,7 @@ def moved_table(shares: np.ndarray, classes: Sequence[str]) -> Table:
 
 
 def doubtful_table(cells: Sequence[FinishedRun], classes: Sequence[str], most: int) -> Table:
-    """The utterances whose label is most in doubt, the most doubtful first."""
+    """List the utterances whose labels are most in doubt, the most doubtful first."""
     logs: dict[str, list[float]] = {}
     given: dict[str, int] = {}
     learnt: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Which rates of meta's labels and weights do something? A toy problem of half a minute, where its defaults are from.
+"""Which learning rates of meta's labels and weights have an effect? A toy problem of half a minute gave the defaults.
 
 python train_scripts/meta_rates.py
 
@@ -43,7 +43,7 @@ ROUNDS, BATCH, HIDDEN, NETWORK_RATE = 15, 32, 128, 1e-3
 
 @dataclass(frozen=True)
 class Setting:
-    """What is learnt, and how fast; a rate of None: not at all."""
+    """The learning rates of labels and weights; None: they are not learnt."""
 
     label_rate: float | None = None
     weight_rate: float | None = None
@@ -99,7 +99,7 @@ def _rates(setting: Setting) -> dict[str, float | None]:
 
 
 def tried(setting: Setting, seed: int, rounds: int) -> tuple[float, float, float, float]:
-    """UA, correction rate, corruption rate and AUROC of w, each of 1."""
+    """Return UA, correction rate, corruption rate and AUROC of w, each between 0 and 1."""
     rng = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     k, right = len(COUNTS), torch.repeat_interleave(torch.arange(len(COUNTS)), torch.tensor(COUNTS))
@@ -142,7 +142,7 @@ def _target(setting: Setting, table: dict[str, Tensor], given: Tensor) -> Tensor
 
 
 def _learn(setting: Setting, table: dict[str, Tensor], target: Tensor, log_probability: Tensor, turn: int) -> None:
-    """One label epoch, all rows at once: each has one step in it anyway."""
+    """Take one label epoch with all rows at once, because each row has one step in it anyway."""
     of_labels, of_log_weight = gradients(target, table["w"], log_probability)
     rows, steps = RowOptimizer(setting.optimizer), torch.full((len(target),), turn)
     if setting.label_rate is not None:

@@ -1,4 +1,4 @@
-"""How far IPR's soft labels are from the truth of a simulated corpus, by the temperature of their softmax.
+"""How far are IPR's soft labels from the truth of a simulated corpus, by the temperature of their softmax?
 
 python train_scripts/soft_label_temperature.py demo/runs/ipr/0
 """

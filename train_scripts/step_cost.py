@@ -1,6 +1,6 @@
-"""What a method's own work costs: its share of a training step on this machine, one thread.
+"""Measure what a method's own work costs: its share of a training step on this machine, on one thread.
 
-python train_scripts/step_cost.py --dataset data/crema_d    # IPR: the augmentation of ambiguous clips
+python train_scripts/step_cost.py --dataset data/crema_d    # IPR: the augmentation of ambiguous utterances
 python train_scripts/step_cost.py --config crema_d/meta --dataset data/crema_d --epoch 1
 
 Trains some steps as they are in an epoch (meta's epochs 1, 3, ... are those of labels and weights) and times, inside
@@ -26,13 +26,13 @@ from hf_ambiser.studies.step_time import timed_steps
 
 
 class Stopwatch:
-    """Functions that add up the time they take."""
+    """Adds up the time that functions take."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
+        """Return the function with its time added up."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
@@ -44,7 +44,7 @@ class Stopwatch:
 
 
 def main() -> int:
-    """Time and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="crema_d/ipr", help="file, or name (default: %(default)s)")
     parser.add_argument("--dataset", type=Path, required=True)
@@ -66,11 +66,11 @@ def main() -> int:
         trainer.observe = state.around(trainer.observe)  # type: ignore[method-assign]
         trainer.step_taken = state.around(trainer.step_taken)  # type: ignore[method-assign]
         seconds = sum(timed_steps(trainer, warm=0, steps=args.steps))
-        clips = trainer.args.per_device_train_batch_size
+        utterances = trainer.args.per_device_train_batch_size
         if trainer.needs_ambiguous:
-            clips += (1 + trainer.needs_augmented) * trainer.ambiguous_per_step(0)
+            utterances += (1 + trainer.needs_augmented) * trainer.ambiguous_per_step(0)
     each = 1000 * seconds / args.steps
-    print(f"{args.steps} steps of {clips} clips, epoch {args.epoch}: {each:.0f} ms a step, of which")
+    print(f"{args.steps} steps of {utterances} utterances, epoch {args.epoch}: {each:.0f} ms a step, of which")
     for what, watch in (("augmentation", augmentation), ("labels and weights", state)):
         print(f"  {what} {1000 * watch.seconds / args.steps:.2f} ms = {100 * watch.seconds / seconds:.2f} %")
     return 0

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from hf_ambiser.data.simulated import Annotators, DirichletMixture
+from hf_ambiser.data.simulated import DirichletMixture, Raters
 from hf_ambiser.data.splits import (
     CLEAR_AGREEMENT,
     MODERATE_AGREEMENT,
@@ -44,7 +44,7 @@ def truth(n: int = N) -> np.ndarray:
 
 def votes(n: int = N, raters: int = 5) -> VoteTable:
     """Votes of that many simulated raters for each utterance."""
-    pool = Annotators.draw(CLASSES, 12, SEED)
+    pool = Raters.draw(CLASSES, 12, SEED)
     ratings = pool.rate(truth(n), [f"sim_{i:06d}" for i in range(n)], np.full(n, raters), SEED)
     return tally(get_policy("simulated-4"), ratings.arrays())
 

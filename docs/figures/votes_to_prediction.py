@@ -16,7 +16,8 @@ from concepts import below, stacked
 
 from hf_ambiser import load_split
 from hf_ambiser.data.audio import decode
-from hf_ambiser.plotting.panels import panels, save
+from hf_ambiser.plotting.figure import save
+from hf_ambiser.plotting.panels import panels
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.trajectory import read_last
 

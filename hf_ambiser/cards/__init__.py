@@ -1,4 +1,4 @@
-"""Model cards: what a run folder knows, written for somebody who has never heard of this package.
+"""Model cards: the content of a run folder, written for somebody who has never heard of this package.
 
 Offline, from the run folder alone. A human's edits survive: see `hf_ambiser.hub.edits`.
 """
@@ -50,6 +50,6 @@ def write_card(run: Path | str) -> tuple[Path, list[str]]:
 
 
 def _from_here(folder: Path) -> str:
-    """A folder as somebody who stands here would name it; never a whole path, which tells of this machine."""
+    """A folder relative to the working directory, or its name alone: a whole path would tell about this machine."""
     folder = folder.absolute()
     return folder.relative_to(Path.cwd()).as_posix() if folder.is_relative_to(Path.cwd()) else folder.name

@@ -7,7 +7,7 @@ from hf_ambiser.hub.edits import Card
 
 
 def base_card(facts: Facts) -> Card:
-    """Says that this is no emotion model, and what it is there for."""
+    """Say that this is no emotion model, and what it is for."""
     encoder = f"the pretrained encoder {facts.encoder}" if facts.encoder else "an untrained encoder"
     metadata = {
         "license": "unknown",

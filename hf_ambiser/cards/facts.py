@@ -1,4 +1,4 @@
-"""What a card is written from: a finished run folder, and what the package knows of its method and corpus."""
+"""The facts that a card is written from: a finished run, and what the package knows of its method and corpus."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hf_ambiser.run_folder.layout import RunFolder
 if TYPE_CHECKING:
     from hf_ambiser.training.trainer import AmbiSERTrainer
 
-# Fields of the arguments that say where things lie on this machine: never in a card.
+# Fields of the arguments that hold paths on this machine; they are never in a card.
 PLACES = ("output_dir", "dataset", "logging_dir")
-# Fields that change no result, only how a run is watched and stored.
+# Fields that change how a run is watched and stored, and no result.
 _OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
 _OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
 _OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
@@ -30,7 +30,7 @@ _OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card is written from.
+    """The facts that a card is written from.
 
     Args:
         run: The finished run.
@@ -63,7 +63,7 @@ class Facts:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it was trained on: corpus, protocol, fingerprints, counts."""
+        """The data that the model was trained on: corpus, protocol, fingerprints, counts."""
         return self.run.data
 
     @property
@@ -73,29 +73,29 @@ class Facts:
 
     @property
     def encoder(self) -> str:
-        """Name of the pretrained encoder; "" for one trained from scratch. Of a local one only its folder's name."""
+        """Name of the pretrained encoder, or of its folder if it is local; "" if the encoder began from scratch."""
         return str(self.given.get("encoder") or "")
 
     @property
     def encoder_on_hub(self) -> str:
-        """As `encoder`, but "" unless it is a repository's name."""
+        """The pretrained encoder's repository on the Hub; "" if it has none."""
         return self.encoder if self.encoder.count("/") == 1 else ""
 
     @property
     def kind(self) -> str:
-        """What the encoder is, as `model_type`; of a family without one, the family."""
+        """The encoder's `model_type`, or the model's family if it has no encoder."""
         inner = getattr(self.config, "encoder_config", self.config)
         return inner.model_type.removeprefix("ambiser_")
 
     @property
     def speakers(self) -> str:
-        """Who speaks in the corpus, or that nobody says."""
+        """Who speaks in the corpus, or words for a corpus that the package does not know."""
         if self.corpus is None:
             return "speech that this package knows nothing of"
         return speech_of(self.corpus, self.data.get("ratings", ()))
 
     def arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arguments that differ from their defaults, and the method's and this package's other ones."""
+        """The arguments that differ from their defaults, and the others of the method and of this package."""
         defaults = _defaults(self.method.arguments_class)
         given = {name: value for name, value in self.given.items() if name not in _OF_THE_MACHINE}
         changed = {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
@@ -124,7 +124,7 @@ def read_facts(run: Path) -> Facts:
 
 
 def _placeless(key: str, value: Any) -> Any:
-    """An encoder that lies in a folder of this machine by its folder's name; anything else as it is."""
+    """The value of an argument; of an encoder in a folder of this machine only the folder's name."""
     local = (
         key == "encoder"
         and value
@@ -134,7 +134,7 @@ def _placeless(key: str, value: Any) -> Any:
 
 
 def _defaults(arguments_class: type) -> Mapping[str, Any]:
-    """Defaults of this package's and the method's fields, and of those of the Trainer that decide a result."""
+    """The defaults of this package's and the method's fields, and of the Trainer's fields that influence a result."""
     from transformers import TrainingArguments
 
     from hf_ambiser.training.data_arguments import DataArguments

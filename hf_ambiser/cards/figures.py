@@ -23,7 +23,11 @@ _VALIDATION = {
 
 
 def draw_figures(facts: Facts) -> dict[str, str]:
-    """Draw all figures into `model/figures/`; file name -> caption, in the order they are shown."""
+    """Draw all figures into `model/figures/`.
+
+    Returns:
+        File name -> caption, in the order in which the card shows them.
+    """
     out = facts.files.figures
     captions = {}
     if _training_curve(facts.results["log"], out / "training_curve.png"):
@@ -38,12 +42,12 @@ def draw_figures(facts: Facts) -> dict[str, str]:
 
 
 def existing_figures(facts: Facts) -> list[Path]:
-    """What `draw_figures` drew."""
+    """The figures that `draw_figures` has drawn."""
     return sorted(facts.files.figures.glob("*.png"))
 
 
 def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:
-    """Loss on the left axis, validation figures on the right; False where nothing was logged."""
+    """Draw the loss on the left axis and validation figures on the right; False if nothing was logged."""
     curves = {name: [(e["epoch"], e[name]) for e in log if name in e] for name in ("loss", *_VALIDATION)}
     if not any(curves.values()):
         return False

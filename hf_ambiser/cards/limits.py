@@ -1,4 +1,4 @@
-"""The card's section on limits and risks, from what the run was trained and scored on."""
+"""The card's section on limits and risks, which depends on the data of training and test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hf_ambiser.cards.speaker_groups import speaker_group_limits
 
 
 def limits(facts: Facts) -> str:
-    """What this model cannot know, what was not measured, and what inferring emotion can do to people."""
+    """Say what this model cannot know, what was not measured, and what inferring emotion can do to people."""
     data = facts.data
     known = facts.corpus is not None
     language = facts.corpus.LANGUAGE if facts.corpus is not None else None

@@ -1,4 +1,4 @@
-"""The card's YAML header: what the Hub's search, filters and leaderboards read."""
+"""The card's YAML header, which the Hub's search, filters and leaderboards read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hf_ambiser.metrics.display import SCORES
 
 # Our figure -> (the Hub's metric type, its name in the header).
 METRICS = {name: shown.on_hub for name, shown in SCORES.items() if shown.on_hub is not None}
-# The Hub keeps apart what differs in its split, so clear and ambiguous clips are splits of their own there.
+# The Hub shows results separately if they differ in the split, so clear and ambiguous utterances are splits there.
 PARTS = {"all": "", "clear": " (clear clips)", "ambiguous": " (ambiguous clips)"}
 
 
 def metadata(facts: Facts) -> dict[str, Any]:
-    """Header fields; `model-index` has every split's headline figures, clear and ambiguous clips apart."""
+    """The fields of the header. `model-index` has the figures of each split and of its clear and ambiguous parts."""
     language = facts.corpus.LANGUAGE if facts.corpus is not None else None
     fields: dict[str, Any] = {
         "license": "unknown",
@@ -39,7 +39,7 @@ def metadata(facts: Facts) -> dict[str, Any]:
 
 
 def model_index(facts: Facts) -> list[dict[str, Any]]:
-    """The results in the Hub's form. A figure without a value (no clip to score, say) is left out."""
+    """The results in the Hub's form. A figure without a value (for example without utterances) is left out."""
     from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
 
     data = facts.data
@@ -65,6 +65,6 @@ def model_index(facts: Facts) -> list[dict[str, Any]]:
 
 
 def model_name(facts: Facts) -> str:
-    """What the model is called: method, encoder, corpus."""
+    """The model's name, made of method, encoder and corpus."""
     encoder = facts.encoder.split("/")[-1] or facts.kind
     return f"{facts.results['method']}-{encoder}-{facts.data['corpus']}".replace("_", "-")

@@ -1,4 +1,4 @@
-"""The card's sections, in their order."""
+"""The sections of a card, in order."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from hf_ambiser.run_folder.layout import FIGURES
 
 @dataclass(frozen=True)
 class Address:
-    """Where the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
+    """What the card's example loads a model from: a repository at a revision, or a folder (revision "")."""
 
     name: str
     revision: str = ""
 
     def code(self) -> str:
-        """Arguments of `from_pretrained`."""
+        """The arguments of `from_pretrained`, as code."""
         return f'"{self.name}"' + (f', revision="{self.revision}"' if self.revision else "")
 
 
 def sections(facts: Facts, figures: dict[str, str], address: Address, base: Address | None) -> dict[str, str]:
-    """Section name -> Markdown."""
+    """The Markdown of each section, by name."""
     return {
         "summary": summary(facts),
         "use": use(facts, address, base),
@@ -45,7 +45,7 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
 
 
 def summary(facts: Facts) -> str:
-    """What the model does, and the one line of figures somebody in a hurry reads."""
+    """What the model does, and one line of figures for a reader in a hurry."""
     classes = ", ".join(facts.classes)
     wa, ua, js = (SCORES[name] for name in COMPARED)
     lines = [
@@ -69,7 +69,7 @@ def summary(facts: Facts) -> str:
 
 
 def use(facts: Facts, address: Address, base: Address | None) -> str:
-    """Three lines that work as pasted (five for an adapter), and what `trust_remote_code` means."""
+    """Three lines of code that can be pasted and run (five for an adapter), and what `trust_remote_code` means."""
     if base is None:
         needs = "transformers, torch and numpy"
         code = [
@@ -141,7 +141,7 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def data(facts: Facts) -> str:
-    """What it was trained and scored on, by whose labels, and what the corpus' licence forbids."""
+    """The data of training and test, whose labels they have, and what the licence of the corpus forbids."""
     d = facts.data
     given = f"labels of {', '.join(d['train_splits'])}"
     if d["ambiguous_splits"]:
@@ -210,7 +210,7 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def speaker_spread(facts: Facts, split: str) -> str:
-    """How much accuracy differs from speaker to speaker; "" where the predictions are gone."""
+    """How much accuracy differs from speaker to speaker; "" if the predictions are gone."""
     if not facts.run.has_predictions(split):
         return ""
     table = facts.run.predictions(split)
@@ -229,7 +229,7 @@ def speaker_spread(facts: Facts, split: str) -> str:
 
 
 def training(facts: Facts, figures: dict[str, str]) -> str:
-    """Arguments that differ from their defaults first; then the curve, the other arguments and the machine."""
+    """The arguments that differ from their defaults, the machine, the training curve, and the other arguments."""
     changed, same = facts.arguments()
     environment = facts.results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
@@ -261,7 +261,7 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
 
 
 def citation(facts: Facts) -> str:
-    """Whom to cite: the method's paper and the corpus."""
+    """The works to cite: the method's paper and the corpus."""
     entries = [facts.method.paper.bibtex()] if facts.method.paper else []
     if facts.corpus is not None and facts.corpus.CITATION:
         entries.append(facts.corpus.CITATION.strip())

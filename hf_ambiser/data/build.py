@@ -154,7 +154,7 @@ def build(
 
 
 def _generate(corpus: ModuleType, root: Path, options: Mapping[str, Any] | None) -> None:
-    """Generate a corpus that is not downloaded, where it is not there yet or options are given."""
+    """Generate a corpus that is made on this machine, if `root` does not exist or if options are given."""
     if not hasattr(corpus, "generate"):
         if options:
             raise ValueError(f"corpus {corpus.NAME!r} is not generated: leave generate_options={options} out.")

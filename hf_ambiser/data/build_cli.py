@@ -29,7 +29,7 @@ from hf_ambiser.labels.policies import (
 
 
 def build_parser(corpus_name: str, prog: str | None = None) -> argparse.ArgumentParser:
-    """Arguments of one corpus; a corpus may add its own with `add_arguments(parser)`."""
+    """Make the parser of one corpus. A corpus adds its own arguments with `add_arguments(parser)`."""
     corpus = load_corpus(corpus_name)
     parser = argparse.ArgumentParser(
         prog=prog, description=f"Build the data set of {corpus_name} ({corpus.HOMEPAGE})."
@@ -86,13 +86,13 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
         default=CLEAR_AGREEMENT,
         help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
     )
-    parser.add_argument("--limit", type=int, help="look at so many utterances only")
-    parser.add_argument("--overwrite", action="store_true", help="replace a former build in --out")
+    parser.add_argument("--limit", type=int, help="use only this many utterances")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier build in --out")
     parser.add_argument("--no-progress", action="store_true")
     parser.add_argument(
         "--push_to_hub",
         metavar="ACCOUNT/NAME",
-        help="push the data set; one that is in --out already is not built again",
+        help="push the data set; if --out holds it already, it is not built again",
     )
     parser.add_argument("--private", action="store_true", help="make the repository private")
     if hasattr(corpus, "add_arguments"):
@@ -101,7 +101,7 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
 
 
 def _option(text: str) -> tuple[str, int | str]:
-    """`iterations=20` as a pair; what is no number stays text."""
+    """Split `iterations=20` into a pair. A value that is no whole number stays text."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -113,7 +113,7 @@ def _told(options: dict[str, int | str]) -> str:
 
 
 def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
-    """The policy named, with what else was asked for changed; its fingerprint says so."""
+    """Return the named policy with the changes that were asked for, which its fingerprint includes."""
     fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
     changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
     if args.aggregation_options:
@@ -126,7 +126,7 @@ def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
 
 
 def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
-    """Build the corpus that the first word names; the words after it are that corpus' arguments."""
+    """Build the corpus that the first word names. The other words are its arguments."""
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f"{prog} CORPUS --root RELEASE --out FOLDER [options]",
@@ -139,7 +139,7 @@ def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
 
 
 def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Build from the command line; prints the counts, the last line being `N in = K kept + L listed`.
+    """Build from the command line and print the counts; the last line is `N in = K kept + L listed`.
 
     What a user can put right (a wrong folder, a split that cannot be made) ends in one line on stderr and status 2.
     """
@@ -188,7 +188,7 @@ def _options(args: argparse.Namespace) -> SplitOptions:
 
 
 def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy) -> None:
-    """Refuse to push a former build that was asked for in another way.
+    """Refuse to push an earlier build that was made with other arguments.
 
     Raises:
         ValueError: Naming what differs.

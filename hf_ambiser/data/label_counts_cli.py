@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> in
 
 
 def table(found: LabelCounts) -> str:
-    """Markdown; where a paper counts this corpus's speakers, its count and the difference stand behind ours."""
+    """Write the counts as Markdown; if a paper counts this corpus' speakers, add its count and the difference."""
     corpus = load_corpus(found.corpus)
     published = corpus.labels_published(found.classes) if hasattr(corpus, "labels_published") else None
     reference, theirs = published if published is not None else ("", {})

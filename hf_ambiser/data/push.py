@@ -38,7 +38,7 @@ def dataset_publication(folder: Path) -> Publication:
     if name not in available_corpora():
         raise PushError(
             f"{folder} was built from {name!r}, whose licence this package does not know; it knows"
-            f" {available_corpora()}. Add corpora/{name}.py first."
+            f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     corpus = load_corpus(name)
     paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]

@@ -1,1 +1,1 @@
-"""Metrics in the form that `evaluate.load` takes."""
+"""The metrics in the form that `evaluate.load` takes."""

@@ -1,9 +1,10 @@
 """`hf_ambiser.metrics.evaluate_predictions` as an `evaluate` metric.
 
-Offline: `evaluate.load(hf_ambiser.metrics.metrics_path())`, or import the class: `AmbiserMetrics().compute(...)`.
+Load it offline with `evaluate.load(hf_ambiser.metrics.metrics_path())`, or import the class:
+`AmbiserMetrics().compute(...)`.
 """
 
-# One import a line, and one name a line: the import scanner of `evaluate` takes "a, b" for a package called "a,".
+# One import per line, with one name each: the import scanner of `evaluate` takes "a, b" for a package named "a,".
 import datasets
 import evaluate
 import numpy as np
@@ -18,8 +19,8 @@ Args:
     predictions: (N, K) probabilities.
     references: (N, K) votes.
     classes: K names; default "0", "1", ...
-    label: (N,) consensus class or -1; default the class with most votes, -1 where several have as many.
-    threshold: an utterance is clear if its top class has at least this share of votes; default 2/3, as in runs.
+    label: (N,) consensus class or -1; default: the class with the most votes, -1 on a tie.
+    threshold: an utterance is clear if its top class has at least this share of the votes; default 2/3, as in runs.
     prior, kl_smoothing, n_bins: see `hf_ambiser.metrics.evaluate_predictions`.
 Returns:
     "all", "clear" and "ambiguous", each a dict of figures.
@@ -41,7 +42,7 @@ class AmbiserMetrics(evaluate.Metric):
     def _compute(self, predictions, references, classes=None, label=None, threshold=2 / 3, **options):  # type: ignore[no-untyped-def]
         votes = np.asarray(references, dtype=np.float64)
         if votes.ndim != 2:
-            raise ValueError(f"references have shape {votes.shape}; allowed are votes, (utterances, classes).")
+            raise ValueError(f"references have shape {votes.shape}; they must be votes, (utterances, classes).")
         top = votes.max(axis=1, keepdims=True)
         if label is None:
             single = ((votes == top).sum(axis=1) == 1) & (top[:, 0] > 0)

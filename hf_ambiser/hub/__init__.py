@@ -1,1 +1,1 @@
-"""What leaves this machine: cards that keep a human's edits, the check for what must not leave, the push."""
+"""Publish on the Hub: write cards that keep a human's edits, check files for leaks, push in one commit."""

@@ -1,9 +1,9 @@
-"""Cards that are written again without losing what a human wrote into them.
+"""Write cards again without losing what a human wrote into them.
 
-A card is a YAML header and named sections. Each generated section stands between two comments that hold its name and
-a digest of its text; a comment below the header holds a digest of each generated header field. What no longer fits
-its digest was edited by a human and is kept as it is, as is all text outside the sections. The comments are invisible
-where a card is shown, and mean nothing inside a code block.
+A card is a YAML header and named sections. Each generated section is between two comments that hold its name and a
+digest of its text. A comment below the header holds a digest of each generated header field. If a section or field no
+longer fits its digest, a human edited it, and it is kept as it is; so is all text outside the sections. Readers of a
+card do not see the comments, and inside a code block they have no meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARK = "<!-- hf_ambiser:"
 _STATE = re.compile(rf"\s*{_MARK}card (\{{.*\}}) -->\s*")
 _BEGIN = re.compile(rf"\s*{_MARK}begin ([\w-]+) ([0-9a-f]+) -->\s*")
 _END = _MARK + "end {} -->"
-# What the Hub and `ModelCard` take for a header.
+# The form that the Hub and `ModelCard` accept as a header.
 _HEADER = re.compile(r"\s*---[ \t]*\n(.*?\n|)---[ \t]*(?:\n|\Z)", re.DOTALL)
 _FENCE = re.compile(r" {0,3}(`{3,}(?!.*`)|~{3,})")
 
@@ -32,12 +32,12 @@ _Item = tuple[str | None, str, str]
 
 
 class CardError(ValueError):
-    """A card that cannot be read; the message says where and what to do."""
+    """The card cannot be read; the message says where and what to do."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is generated: header fields and sections by name, in their order."""
+    """A generated card: header fields and sections by name, in their order."""
 
     metadata: dict[str, Any]
     sections: dict[str, str]
@@ -49,10 +49,11 @@ class Parsed:
 
     Args:
         metadata: Header fields.
-        header: Each field's YAML as it stands, comments above it too (key None: of a header without fields).
+        header: Field -> its YAML text as it stands, with the comments above it. The key None holds a header without
+            fields.
         items: Sections `(name, digest, text)` and a human's text `(None, "", text)`, in their order.
-        digests: Of the generated header fields, deleted ones included.
-        known: Sections that were generated, in their order, deleted ones included.
+        digests: Generated header field -> digest of its value, also for fields that a human deleted.
+        known: Generated sections in their order, also those that a human deleted.
     """
 
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -62,12 +63,12 @@ class Parsed:
     known: list[str] = field(default_factory=list)
 
     def edited(self, name: str) -> bool:
-        """Whether a human added, changed or deleted this header field."""
+        """Return whether a human added, changed or deleted this header field."""
         there, generated = name in self.metadata, name in self.digests
         return there != generated or (there and self.digests[name] != digest(_canonical(self.metadata[name])))
 
     def human(self) -> dict[str, str]:
-        """What a human changed: `header: <field>`, `section <name>`, `text <n>`... -> what stands there now."""
+        """Return what a human changed: `header: <field>`, `section <name>`, `text <n>` ... -> what is there now."""
         changed = {
             f"header: {name}": _canonical(self.metadata[name]) if name in self.metadata else ""
             for name in filter(self.edited, {**self.digests, **self.metadata})
@@ -89,33 +90,33 @@ class Parsed:
 
 
 def digest(text: str) -> str:
-    """Eight hex digits of a text; blank lines around it do not count."""
+    """Eight hex digits over a text, without the blank lines around it."""
     return hashlib.sha256(_trim(text).encode()).hexdigest()[:8]
 
 
 def render(card: Card) -> str:
-    """The card's text, as generated."""
+    """Return the text of a generated card."""
     return merge(card, "")[0]
 
 
 def merge(card: Card, existing: str, name: str = "README.md") -> tuple[str, list[str]]:
     """Write a card again over one that a human may have edited.
 
-    Kept from `existing`: edited and deleted sections and their order, text outside the sections (after the section it
-    stands after), header fields that were added, changed or removed, comments in the header. An edit that says what
-    would be generated is none. A card without any of our marks is a human's: all its text is kept, and the
-    generated sections follow it.
+    From `existing` it keeps edited and deleted sections and their order, text outside the sections (behind the section
+    that it follows), header fields that were added, changed or removed, and comments in the header. An edit that
+    equals the generated text does not count as an edit. In a card without our marks everything is a human's: all its
+    text is kept, and the generated sections follow it.
 
     Args:
-        card: What would be generated now.
-        existing: The text that is there.
-        name: The file's name, for errors.
+        card: The card as it is generated now.
+        existing: The text of the card that is there.
+        name: Name of the file, for errors.
 
     Returns:
-        The new text, and what of a human was kept (as `Parsed.human` names it).
+        The new text, and the names of the human's edits that were kept (see `Parsed.human`).
 
     Raises:
-        CardError: If the header or a section's marks cannot be read.
+        CardError: If the header or the marks of a section cannot be read.
     """
     old = parse(existing, name)
     metadata, digests = _merge_metadata(card.metadata, old)
@@ -136,7 +137,7 @@ def parse(text: str, name: str = "README.md") -> Parsed:
     """Read a card.
 
     Raises:
-        CardError: If its header is no YAML mapping, or a generated section has no end.
+        CardError: If the header is not a YAML mapping, or if a mark is damaged or missing.
     """
     text = re.sub("\r\n?", "\n", text.removeprefix("\ufeff"))
     card, start = Parsed(), 0
@@ -145,7 +146,7 @@ def parse(text: str, name: str = "README.md") -> Parsed:
         _read_header(match[1], name, text[: match.start(1)].count("\n") + 1, card)
     elif re.match(r"\s*---[ \t]*(\n|\Z)", text):
         raise CardError(f"{name}: no second `---` line ends its header. Add one below the YAML.")
-    # As many empty lines as the header has, so that errors can tell a line's number.
+    # Replace the header by as many empty lines, so that errors name the right line.
     lines = ["" for _ in range(text[:start].count("\n"))] + text[start:].split("\n")
     _read_state(lines, name, card)
     _read_items(lines, name, card)
@@ -154,7 +155,7 @@ def parse(text: str, name: str = "README.md") -> Parsed:
 
 
 def _read_header(header: str, name: str, first: int, card: Parsed) -> None:
-    """Fill in the fields, each with its own lines, so that what a human wrote stays as it was written."""
+    """Fill in the header fields, each with its own lines, so that a human's YAML stays as it was written."""
     try:
         loader = yaml.SafeLoader(header)
         node = loader.get_single_node()
@@ -172,10 +173,10 @@ def _read_header(header: str, name: str, first: int, card: Parsed) -> None:
         raise CardError(f"{name}: its YAML header is a {type(metadata).__name__}, it must be `field: value` lines.")
     keys = [key for key, _ in node.value]
     at, ends = 0, [*(key.start_mark.index for key in keys[1:]), len(header)]
-    for key, end in zip(keys, ends, strict=False):  # without keys there still is an end
+    for key, end in zip(keys, ends, strict=False):  # without keys, `ends` still has one element
         line = f"line {first + key.start_mark.line}"
         if key.start_mark.column or node.flow_style or not key.tag.endswith(":str"):
-            raise CardError(f"{name}: {line} of its YAML header must be `word: value`, not indented.")
+            raise CardError(f"{name}: {line} of its YAML header must be `word: value`, without indentation.")
         if key.value in card.header:
             raise CardError(f"{name}: its YAML header has {key.value!r} twice, again in {line}. Delete one of them.")
         card.header[key.value] = header[at:end]
@@ -186,7 +187,7 @@ def _read_header(header: str, name: str, first: int, card: Parsed) -> None:
 
 
 def _read_state(lines: list[str], name: str, card: Parsed) -> None:
-    """Take out the line that holds the digests of the header and the names of the sections."""
+    """Read, and remove from `lines`, the line with the digests of the header and the names of the sections."""
     at = next((i for i in _outside_code(lines, 0) if re.match(rf" {{0,3}}{_MARK}card", lines[i])), None)
     if at is None:
         return
@@ -203,7 +204,7 @@ def _read_state(lines: list[str], name: str, card: Parsed) -> None:
 
 
 def _read_items(lines: list[str], name: str, card: Parsed) -> None:
-    """Fill in sections and a human's text."""
+    """Fill in the sections and the human's text between them."""
     at = 0
     while True:
         begin = next((i for i in _outside_code(lines, at) if re.match(rf" {{0,3}}{_MARK}begin", lines[i])), None)
@@ -230,7 +231,7 @@ def _read_items(lines: list[str], name: str, card: Parsed) -> None:
 
 
 def _outside_code(lines: Sequence[str], at: int) -> Iterator[int]:
-    """Numbers of the lines from `at` on that are in no fenced code block; a block that is never closed is none."""
+    """Yield the numbers of lines from `at` on outside fenced code blocks; a fence that is never closed is ignored."""
     while at < len(lines):
         yield at
         fence = _FENCE.match(lines[at])
@@ -244,7 +245,7 @@ def _outside_code(lines: Sequence[str], at: int) -> Iterator[int]:
 
 
 def _merge_metadata(new: Mapping[str, Any], old: Parsed) -> tuple[dict[str, Any], dict[str, str]]:
-    """Header fields, and the digests of the generated ones; a field that a human changed keeps its old digest."""
+    """Merge the header fields and the digests of generated ones; a field that a human changed keeps its old digest."""
     metadata: dict[str, Any] = {}
     digests: dict[str, str] = {}
     for name in {**new, **old.metadata, **old.digests}:
@@ -258,7 +259,7 @@ def _merge_metadata(new: Mapping[str, Any], old: Parsed) -> tuple[dict[str, Any]
 
 
 def _header(metadata: Mapping[str, Any], old: Parsed) -> str:
-    """The header's text: a field that did not change as it stood, any other below its comments."""
+    """Write the header: an unchanged field as it stood, a changed one below its comments."""
     parts = []
     for name, value in metadata.items():
         source = old.header.get(name, "")
@@ -268,7 +269,7 @@ def _header(metadata: Mapping[str, Any], old: Parsed) -> str:
 
 
 def _merge_sections(new: Mapping[str, str], old: Parsed) -> tuple[list[_Item], list[str]]:
-    """Sections and a human's text, and the names of the sections that a human can have deleted."""
+    """Merge the sections and the human's text; also return the names of the sections that a human may have deleted."""
     items: list[_Item] = []
     for name, mark, text in old.items:
         generated = None if name is None else new.get(name)
@@ -278,7 +279,7 @@ def _merge_sections(new: Mapping[str, str], old: Parsed) -> tuple[list[_Item], l
         elif generated is not None:
             items.append((name, digest(generated), _trim(generated)))
     before, after = {name for name, _, _ in old.items}, {name for name, _, _ in items}
-    # What is no longer generated is forgotten, so that it comes back when it is generated again.
+    # Forget a section that is no longer generated, so that it comes back when it is generated again.
     known = [name for name in old.known if name in new or name in after or name not in before]
     for i, name in enumerate(new):
         if name not in old.known:
@@ -289,7 +290,7 @@ def _merge_sections(new: Mapping[str, str], old: Parsed) -> tuple[list[_Item], l
 
 
 def _place(names: Sequence[str | None], before: Collection[str]) -> int:
-    """Where a new section goes: after the last of those before it, and after the human's text that stands there."""
+    """Return the place of a new section: behind the last of those before it and behind the human's text there."""
     at = max((i + 1 for i, name in enumerate(names) if name in before), default=0)
     while at < len(names) and names[at] is None:
         at += 1
@@ -297,7 +298,7 @@ def _place(names: Sequence[str | None], before: Collection[str]) -> int:
 
 
 def _comments(source: str) -> str:
-    """The comments in a field's YAML, a line each. Between its tokens nothing else but blanks can be."""
+    """Return the comments in a field's YAML, one per line; between YAML tokens there are only blanks and comments."""
     if "#" not in source:
         return ""
     between = [source[one.end_mark.index : two.start_mark.index] for one, two in pairwise(yaml.scan(source))]
@@ -309,7 +310,7 @@ def _same(one: Mapping[str, Any], two: Mapping[str, Any], name: str) -> bool:
 
 
 def _canonical(value: Any) -> str:
-    """A header field's value as a text that does not depend on how its YAML was written."""
+    """Write a header field's value as a text that does not depend on the form of its YAML."""
     return json.dumps(_plain(value), sort_keys=True)
 
 
@@ -326,5 +327,5 @@ def _yaml(metadata: Mapping[str, Any]) -> str:
 
 
 def _trim(text: str) -> str:
-    """Without blank lines around it; what the first line is indented by is kept, for it may be code."""
+    """Remove blank lines around a text, but keep the first line's indentation, because it may be code."""
     return re.sub(r"\A(?:[ \t]*\n)+", "", text.replace("\r\n", "\n")).rstrip(" \t\n")

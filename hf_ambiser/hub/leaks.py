@@ -1,7 +1,7 @@
-"""What must not leave this machine: pickles, tokens, the account's name, local paths.
+"""Find what must not leave this machine: pickles, tokens, the account's name, local paths.
 
-The check looks into every file that is about to be published and names the file and the field. It is the last gate:
-what is published is written without such things in the first place.
+The check reads every file that is about to be published, and names the file and the field of each leak. It is the last
+gate: the code that writes these files should already leave such things out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import unquote
 import yaml
 
 
-# What a published repository may hold. Everything else is refused: a new kind of file is looked at by a human first.
+# The kinds of files that may be published. Others are refused, so that a human looks at a new kind first.
 SUFFIXES = (".safetensors", ".json", ".yaml", ".md", ".py", ".png", ".parquet", ".csv", ".txt")
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".msgpack", ".h5")
 _TOKENS = re.compile(
@@ -32,29 +32,30 @@ _TOKENS = re.compile(
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^\s/:@]+:[^\s/@]+@"
 )
 _SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|PASS$|API_?KEY|_KEY$|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
-# Folders below which people's files lie. A path is a sign of them wherever it stands in a text.
+# Folders that hold people's files; a path below one of them is a leak anywhere in a text.
 _PLACES = (
     "home|Users|root|tmp|var|mnt|media|opt|srv|data|datasets|scratch|work|workspace|workdir|gpfs|lustre|nfs|private|net"
     "|storage|content|kaggle|usr|etc|export|volumes?|cluster|projects?|share[ds]?|archive|fs\\d*"
 )
 _PATH = re.compile(
-    # A whole value, below any folder; in a text: below a known folder, or three names deep (no link of a web site).
+    # A whole value may be below any folder; inside a text, a path is below a known folder or at least three names deep
+    # (and is not a link of a web site).
     rf"\A(?:/[^\s/]+/[^\s/]|\.\.[\\/])|(?<![\w./\\~)\]-])(?:/(?:{_PLACES})/(?<!\]\(/datasets/)[^\s/\"'`)\]]"
     r"|(?<!\]\()(?:/[\w.@+-]+){3}|~(?-i:[a-z_][\w.-]+)?/[\w.-]|file:/+[\w.~%]|[a-z]:(?:/|\\{1,2})(?:[\w.$-]{2}|\w[\\/])"
     r"|\\{2,4}(?:\?\\|[\w.$-]{2,}\\{1,2}[\w.$-]{2}))",
     re.IGNORECASE,
 )
-# Accounts whose name tells nothing about anybody, or is a word like any other.
+# Names of accounts that reveal nobody, or that are ordinary words.
 _NOBODY = {"root", "user", "users", "admin", "ubuntu", "debian", "nobody", "runner", "jovyan", "ec2-user", "docker"}
 _NOBODY |= {"app", "dev", "test", "tester", "work", "worker", "data", "model", "train", "default", "colab", "me"}
 _PIXELS = b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB pHYs sBIT bKGD hIST tIME".split()
-_ENOUGH = 100  # leaks of one file
+_ENOUGH = 100  # stop searching a file after this many leaks
 _LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that must not be published: the file, the field (or line) and what it is."""
+    """Something that must not be published: the file, the field (or line), and what it is."""
 
     file: str
     field: str
@@ -65,31 +66,31 @@ class Leak:
 
 
 class LeakError(ValueError):
-    """The files hold what must not be published; lists file, field and what it is."""
+    """The files hold something that must not be published; `leaks` has all of it, the message the first five."""
 
     def __init__(self, leaks: list[Leak]) -> None:
         self.leaks = leaks
         shown = "; ".join(map(str, leaks[:5])) + (f"; and {len(leaks) - 5} more" if len(leaks) > 5 else "")
         super().__init__(
-            f"nothing was published, because of: {shown}. Take it out of the file named, or allow the text if it is"
-            " harmless (--allow), then push again."
+            f"nothing was published, because the files hold: {shown}. Remove it from the file, or allow the text if it"
+            " is harmless (--allow), then push again."
         )
 
 
 class _Refused(Exception):
-    """A file that is not what its name says: the field and what it is."""
+    """A file is refused; the arguments are the field and the reason."""
 
 
 def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tuple[str, ...] = ()) -> None:
-    """Raise unless every file may be published.
+    """Check that every file may be published.
 
     Args:
         files: Path in the repository -> file or content.
-        repo_id: Where they go; `<account>/<name>` is public by its owner's will.
-        allow: Texts that are neither a name nor a secret here, though they look like one; of a path, its beginning.
+        repo_id: The repository, `<account>/<name>`; these two names may be in the files.
+        allow: Texts that look like a name, secret or path, but are harmless; for a path, its beginning is enough.
 
     Raises:
-        LeakError: With everything that was found.
+        LeakError: If a leak was found; it holds all of them.
     """
     leaks = [leak for name, content in files.items() for leak in find_leaks(name, content, repo_id, allow)]
     if leaks:
@@ -97,7 +98,7 @@ def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tup
 
 
 def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple[str, ...] = ()) -> list[Leak]:
-    """What of one file must not be published."""
+    """List the leaks of one file."""
     search = _Search(repo_id, allow)
     found = [("its name", what) for what in search(name)]
     suffix = Path(name).suffix.lower()
@@ -107,7 +108,7 @@ def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple
         if suffix not in SUFFIXES and Path(name).name != ".gitattributes":
             raise _Refused("the file", f"files of this kind are not published, only {', '.join(SUFFIXES)}")
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
-            # The length that a safetensors file begins with can look like a pickle; its reader is strict enough.
+            # A safetensors file begins with its header's length, which can look like a pickle; its reader is strict.
             if suffix != ".safetensors" and _is_pickle(stream):
                 raise _Refused("the file", "a pickle under another name")
             for field, text in _READERS.get(suffix, _of_lines)(stream):
@@ -117,7 +118,7 @@ def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple
     except _Refused as refused:
         found.append(refused.args)
     except (OSError, ValueError, RecursionError, NotImplementedError, yaml.YAMLError) as error:
-        # Not the error's own words: they may quote the file, or name it with its folder.
+        # The error's own words are not used, because they may quote the file or name its folder.
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else getattr(error, "lineno", None)
         what = "cannot be read" if isinstance(error, OSError) else f"is no readable {suffix or 'text'} file"
@@ -126,25 +127,25 @@ def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple
 
 
 def _is_pickle(stream: BinaryIO) -> bool:
-    """Whether a pickle, or the zip archive that torch makes of one, begins here; the stream is put back."""
+    """Return whether the stream holds a pickle or torch's zip archive of one; the stream is rewound."""
     start = stream.read(4)
     stream.seek(0)
     if start[:1] == b"\x80" or start == b"PK\x03\x04":
         return True
     try:
         with warnings.catch_warnings(action="ignore"):
-            for _ in pickletools.genops(stream):  # parses, runs nothing
+            for _ in pickletools.genops(stream):  # only parses; it runs nothing
                 pass
-        # A text's first letters can be a pickle by chance, but then the text goes on.
+        # The first letters of a text can be a pickle by chance, but then more text follows.
         return stream.tell() > 2 and not stream.read(1024).strip()
-    except Exception:  # as many kinds of errors as there are operations
+    except Exception:  # each pickle operation has its own errors
         return False
     finally:
         stream.seek(0)
 
 
 class _Search:
-    """Finds what is wrong with a text; knows this machine's secrets, account and folders."""
+    """A search for leaks in a text; it knows this machine's secrets, account and folders."""
 
     def __init__(self, repo_id: str, allow: tuple[str, ...]) -> None:
         self.allow, self.repo_id = tuple(filter(None, allow)), repo_id
@@ -162,7 +163,7 @@ class _Search:
         plain = text.replace("\\/", "/")
         for version in dict.fromkeys((plain, unquote(plain))):
             if self.secret(version):
-                yield "a token or secret"  # never shown: the message may end up in a log
+                yield "a token or secret"  # the text itself is not shown, because messages may be logged
             elif path := self.path(version):
                 yield f"the local path {path[:60]!r}"
             elif self.account and (found := self.account.search(version.replace(self.repo_id or "\0", " "))):
@@ -181,7 +182,7 @@ class _Search:
         return None
 
     def hide(self, text: str) -> str:
-        """A field's name as it may be shown, in one line."""
+        """Write a field's name in one line, without secrets, so that it can be shown."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         text = " ".join(_TOKENS.sub("***", text).split())
@@ -196,9 +197,9 @@ def _account() -> str:
 
 
 def _folders() -> list[str]:
-    """Home and working directory, unless they are as short as `/root`, which tells nothing."""
+    """List the home and the working directory, unless they are as short as `/root`, which reveals nothing."""
     folders = {os.path.expanduser("~")}
-    with contextlib.suppress(OSError):  # a working directory that was deleted
+    with contextlib.suppress(OSError):  # the working directory may be deleted
         folders.add(os.getcwd())
     return sorted(folder for folder in folders if len(Path(folder).parts) > 2)
 
@@ -209,7 +210,7 @@ def _hub_token() -> str | None:
     return get_token()
 
 
-# ---- texts of a file: each with the field or line it stands in ---------------------------------------------------
+# ---- the texts in a file: each reader yields (field or line, text) -----------------------------------------------
 
 
 def _of_lines(stream: BinaryIO) -> Iterator[tuple[str, str]]:
@@ -246,7 +247,7 @@ def _of_fields(value: Any, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_bytes(raw: bytes, at: str) -> Iterator[tuple[str, str]]:
-    """Tags of audio; what is no audio may be a text."""
+    """Yield the tags of audio; bytes that are not audio may be a text."""
     import soundfile
 
     if _is_pickle(io.BytesIO(raw)):
@@ -260,7 +261,7 @@ def _of_bytes(raw: bytes, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_safetensors(stream: BinaryIO) -> Iterator[tuple[str, str]]:
-    """The header: names of tensors and free metadata. Nothing else in such a file is text."""
+    """Yield the metadata and the names of the tensors; nothing else in such a file is text."""
     length, size = int.from_bytes(stream.read(8), "little"), stream.seek(0, os.SEEK_END)
     if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
         raise ValueError("no header")
@@ -278,7 +279,7 @@ def _of_safetensors(stream: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
-    """Columns of text and bytes, also inside structs and lists, their names, and the metadata of file and columns."""
+    """Yield the metadata of file and columns, the columns' names, and all text and bytes, also if nested."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream)
@@ -295,7 +296,7 @@ def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def _of_png(stream: BinaryIO) -> Iterator[tuple[str, str]]:
-    """Text chunks: a program's name, an author, a file's name. Chunks that can hide a text are refused."""
+    """Yield the text chunks (program, author, file name ...); other chunks that can hide a text are refused."""
     if stream.read(8) != b"\x89PNG\r\n\x1a\n":
         raise ValueError("no PNG")
     kind = b""

@@ -1,8 +1,9 @@
-"""Files to a repository of the Hub: checked, in one commit, and safe to be cut off at any moment.
+"""Push files to a repository of the Hub, checked and in one commit. A push may be interrupted at any moment.
 
-The order of requests makes it so: what is large is uploaded first, where nobody sees it; one commit then shows
-everything at once; a tag with the content's digest, the revision that the card's example names, comes last. Each step
-looks at what is there already, so the same command again goes on where it was stopped.
+Pushes are atomic: after an interruption the repository holds either the old or the new content, and the same command
+again completes the push. Large files are uploaded first, where nobody sees them. Then one commit shows everything at
+once. Last comes a tag with the content's digest, which the card's example names as its revision. Each step first looks
+at what is already there.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from hf_ambiser.hub.retry import TRIES, Moved, PushError, Retry
 __all__ = ["Publication", "PushError", "PushOptions", "Pushed", "check_access", "check_repo_id", "describe", "push"]
 
 CARD = "README.md"
-TAG = "hf_ambiser"  # stands among the tags of every card of ours
+TAG = "hf_ambiser"  # every card of ours has this tag
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published: files, and the card that is written when the revision is known.
+    """The files to publish, and the card, which is written when the revision is known.
 
     Args:
         files: Path in the repository -> file or content; without the card.
-        card: Gives the card for a repository's name and a revision.
-        edited: The card as it lies here, with a human's edits; "" if there is none.
-        message: Of the commit.
+        card: Function that makes the card for a repository's name and a revision.
+        edited: The local card with a human's edits; "" if there is none.
+        message: Message of the commit.
         repo_type: `model` or `dataset`.
-        owned: Whether a file of that path, found in the repository, is one that an earlier push wrote; such files are
-            deleted where they are no longer published.
-        private_because: Why it must not go into a public repository; "" where it may.
+        owned: Function that tells whether an earlier push wrote a file of that path. Such files are deleted from the
+            repository if they are no longer published.
+        private_because: The reason why it must not go into a public repository; "" if it may.
     """
 
     files: dict[str, Path | bytes]
@@ -49,7 +50,7 @@ class Publication:
     private_because: str = ""
 
     def revision(self) -> str:
-        """`content-<12 hex digits>` over all files but the card: the tag that an example pins."""
+        """`content-<12 hex digits>` over all files except the card; the tag that the card's example pins."""
         total = hashlib.sha256()
         for name in sorted(self.files):
             total.update(f"{name}\0{_sha256(self.files[name])}\n".encode())
@@ -62,15 +63,15 @@ def _ignore(text: str) -> None:
 
 @dataclass(frozen=True)
 class PushOptions:
-    """How to publish.
+    """Options of a push.
 
     Args:
-        private: Make the repository private; an existing public one is refused.
+        private: Make the repository private; an existing public repository is refused.
         dry_run: Only check, and say what would be published.
-        card: Which card's edits are kept where both were edited: `local`, or `hub` for the one in the repository.
+        card: Whose edits are kept if both cards were edited: `local`, or `hub` for the card in the repository.
         allow: See `check_leaks`.
-        pause: Seconds before the first repetition of a failed request.
-        say: Where its words go.
+        pause: Seconds before a failed request is tried again the first time.
+        say: Function that receives the messages.
     """
 
     private: bool = False
@@ -83,15 +84,15 @@ class PushOptions:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did.
+    """The result of a push.
 
     Args:
-        repo_id: Where it is.
-        url: The same for a browser; "" for a dry run.
+        repo_id: The repository.
+        url: Its address for a browser; "" for a dry run.
         revision: The tag.
-        commit: None for a dry run.
-        files: Path in the repository -> bytes.
-        kept: What of the card a human edited, see `hub.edits`.
+        commit: Id of the commit; None for a dry run.
+        files: Path in the repository -> number of bytes.
+        kept: The human's edits of the card that were kept, see `hub.edits.Parsed.human`.
     """
 
     repo_id: str
@@ -103,13 +104,13 @@ class Pushed:
 
 
 def push(publication: Publication, repo_id: str, options: PushOptions | None = None) -> Pushed:
-    """Publish `publication` in `repo_id` (`<account>/<name>`, made if it is not there).
+    """Publish `publication` in `repo_id` (`<account>/<name>`), which is made if it does not exist.
 
     Raises:
-        PushError: A wrong name, no token, no access, a public repository for what must be private, somebody else's
-            model in the way, two cards edited.
-        CardError: A card that cannot be read.
-        LeakError: Something that must not be published.
+        PushError: If the name is wrong, if there is no token or no access, if private content would become public, if
+            the repository holds somebody else's files, or if both cards were edited.
+        CardError: If a card cannot be read.
+        LeakError: If the files hold something that must not be published.
     """
     options = options or PushOptions()
     check_repo_id(repo_id)
@@ -126,10 +127,10 @@ def push(publication: Publication, repo_id: str, options: PushOptions | None = N
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse what is no `<account>/<name>`.
+    """Check that `repo_id` is `<account>/<name>`.
 
     Raises:
-        PushError: Naming it and what is allowed.
+        PushError: If it is not; the message says what is allowed.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -144,10 +145,10 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def check_access(repo_id: str) -> None:
-    """Refuse a wrong name, a missing token and an offline process, without asking the Hub anything.
+    """Check the name, the token and that the process may go online, without any request to the Hub.
 
     Raises:
-        PushError: Saying which, and what to do.
+        PushError: If one of them is wrong; the message says what to do.
     """
     from huggingface_hub import constants, get_token
 
@@ -181,24 +182,24 @@ class _Pushing:
                 commit, kept = self.commit(revision)
                 break
             except Moved:
-                # Somebody else's commit came between, or ours was made and its answer lost: look again.
+                # Somebody else committed in between, or ours was made and the answer was lost: look again.
                 continue
         else:
-            raise PushError(f"{self.repo_id} is being changed by somebody else all the time. Push again later.")
+            raise PushError(f"somebody else changed {self.repo_id} during each of {TRIES} tries. Push again later.")
         tag: Any = {"tag": revision, "revision": commit, "exist_ok": True}
         self.again("setting the tag", lambda: api.create_tag(**where, **tag))
         kind = "" if self.publication.repo_type == "model" else f"{self.publication.repo_type}s/"
         return Pushed(self.repo_id, f"{api.endpoint}/{kind}{self.repo_id}", revision, commit, sizes, kept)
 
     def commit(self, revision: str) -> tuple[str, list[str]]:
-        """The commit that holds everything: a new one, or the newest where nothing is to be changed."""
+        """Make the commit that holds everything, or return the newest one if nothing has to change."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         info = self.again("reading the repository", lambda: self.api.repo_info(**self.where))
         if self.options.private and info.private is False:
             raise PushError(
-                f"{self.repo_id} exists and is public, and --private was asked for. Make it private on the Hub first,"
-                " or give another name."
+                f"{self.repo_id} exists and is public, but --private asks for a private repository. Make it private on"
+                " the Hub first, or use another name."
             )
         there = {file.path: file for file in self.again("listing its files", lambda: self.tree(info.sha))}
         theirs = self.again("reading its card", lambda: self.download(info.sha)) if CARD in there else ""
@@ -229,21 +230,21 @@ class _Pushing:
             return Path(path).read_text(encoding="utf-8")
 
     def refuse_somebody_elses(self, there: list[str], card: str) -> None:
-        """A repository with files that a push of ours would replace, but without a card of ours."""
+        """Raise `PushError` if the push would replace files in a repository whose card is not ours."""
         found = parse(card, f"{self.repo_id}/{CARD}")
-        ours = found.known or TAG in (found.metadata.get("tags") or [])  # somebody may take our marks out
+        ours = found.known or TAG in (found.metadata.get("tags") or [])  # a human may have removed our marks
         taken = sorted(name for name in there if name in self.publication.files or self.publication.owned(name))
         if taken and not ours:
             raise PushError(
-                f"{self.repo_id} holds files that hf_ambiser did not put there ({', '.join(taken[:3])}), and they"
-                " would be replaced. Give another name, or delete them on the Hub first."
+                f"{self.repo_id} holds files that hf_ambiser did not put there ({', '.join(taken[:3])}), and a push"
+                " would replace them. Use another name, or delete them on the Hub first."
             )
 
     def card(self, revision: str, theirs: str) -> tuple[str, list[str]]:
-        """The card with a human's edits, made here or in the repository.
+        """Make the card with the human's edits, which were made here or in the repository.
 
         Raises:
-            PushError: If it was edited on both sides in different ways and nobody said which side counts.
+            PushError: If both cards were edited in different ways and `options.card` is None.
         """
         there = parse(theirs, f"{self.repo_id}/{CARD}").human()
         here = parse(self.publication.edited, CARD).human()
@@ -253,13 +254,13 @@ class _Pushing:
             mine, other = ", ".join(sorted(here)), ", ".join(sorted(there))
             raise PushError(
                 f"{CARD} was edited here ({mine}) and in {self.repo_id} ({other})."
-                " Say whose edits are kept: --card local, or --card hub."
+                " Choose whose edits are kept: --card local, or --card hub."
             )
         return merge(self.publication.card(self.repo_id, revision), theirs, f"{self.repo_id}/{CARD}")
 
 
 def _same(there: Any, content: Path | bytes) -> bool:
-    """Whether a file in the repository has this content, by its SHA-256 (large files) or git's SHA-1."""
+    """Return whether a file in the repository has this content, by its SHA-256 (large files) or git's SHA-1."""
     if there is None or there.size != _size(content):
         return False
     if there.lfs is not None:
@@ -280,11 +281,11 @@ def _sha256(content: Path | bytes) -> str:
 
 
 def describe(pushed: Pushed) -> str:
-    """Files with their sizes, and where they are or would be."""
+    """List the files with their sizes, and say where they are or would be."""
     lines = [f"  {size:>12,}  {name}" for name, size in sorted(pushed.files.items())]
     total = sum(pushed.files.values())
     head = f"{pushed.repo_id}: {len(pushed.files)} files, {total / 2**20:.1f} MiB, revision {pushed.revision}"
     if pushed.commit is None:
-        return "\n".join([head, *lines, "Nothing was sent (dry run); the check found nothing that must not leave."])
+        return "\n".join([head, *lines, "Nothing was sent (dry run). The check found no secret, name or local path."])
     kept = [f"  kept from the card that a human edited: {', '.join(pushed.kept)}"] if pushed.kept else []
     return "\n".join([head, *lines, *kept, f"{pushed.url}, commit {pushed.commit}"])

@@ -1,4 +1,4 @@
-"""Requests to the Hub that are repeated while their failure may pass, and end in one clear line when it does not."""
+"""Repeat requests to the Hub while their failure may be temporary, and end in one clear line if it is not."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ T = TypeVar("T")
 
 
 class PushError(ValueError):
-    """A push that cannot be done as asked; one line that says why and what to do."""
+    """The push cannot be done as requested; the message is one line that says why and what to do."""
 
 
 class Moved(Exception):
-    """The repository's newest commit is no longer the one that was looked at."""
+    """The repository has a newer commit than the one that the push looked at."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Repeats requests about one repository.
+    """Makes requests about one repository and repeats those that fail.
 
     Args:
-        repo_id: Named in errors.
-        pause: Seconds before the first repetition; doubled after each, at least what the Hub asks for, at most 60.
-        say: Told of every repetition.
+        repo_id: The repository, for errors.
+        pause: Seconds before the first repetition. It doubles each time, and is at least what the Hub asks for and at
+            most 60.
+        say: Function that receives a message about every repetition.
     """
 
     repo_id: str
@@ -37,11 +38,11 @@ class Retry:
     say: Callable[[str], None]
 
     def __call__(self, what: str, request: Callable[[], T]) -> T:
-        """The request's answer.
+        """Make the request and return its answer.
 
         Raises:
-            Moved: If the repository changed meanwhile (412).
-            PushError: If it failed for good, or `TRIES` times.
+            Moved: If the repository changed in the meantime (412).
+            PushError: If the failure is permanent, or if the request failed `TRIES` times.
         """
         pause, left = self.pause, TRIES
         while True:
@@ -58,11 +59,11 @@ class Retry:
                     raise PushError(self._explain(what, status, error)) from error
                 if not left:
                     raise PushError(
-                        f"{what} failed {TRIES} times ({_short(error)}). What {self.repo_id} shows is whole, as it was"
-                        " or as it is to be. Run the same command again to go on."
+                        f"{what} failed {TRIES} times ({_short(error)}). {self.repo_id} holds either the old or the"
+                        " new content, never a mixture. Run the same command again to go on."
                     ) from error
                 wait = min(max(after, pause), _LONGEST_PAUSE)
-                self.say(f"{what}: {_short(error)}; again in {wait:.0f} s ({left} tries left).")
+                self.say(f"{what}: {_short(error)}; trying again in {wait:.0f} s ({left} tries left).")
                 time.sleep(wait)
                 pause *= 2
 
@@ -81,7 +82,7 @@ class Retry:
 
 
 def _status(error: BaseException | None) -> tuple[int | None, float]:
-    """Status of the Hub's answer, here or in what caused the error, and the seconds it asks to wait."""
+    """Return the status of the Hub's answer, from the error or its causes, and the seconds that it asks to wait."""
     while error is not None:
         response = getattr(error, "response", None)
         if response is not None:
@@ -92,9 +93,9 @@ def _status(error: BaseException | None) -> tuple[int | None, float]:
 
 
 def _is_network(error: BaseException | None) -> bool:
-    """A connection that broke or timed out, here or in what caused the error.
+    """Return whether a broken or timed-out connection caused the error.
 
-    By name: the Hub's client has changed its HTTP library once in the versions this package allows.
+    The check uses class names, because the Hub's client changed its HTTP library within the versions that we allow.
     """
     while error is not None:
         names = {kind.__name__ for kind in type(error).__mro__}

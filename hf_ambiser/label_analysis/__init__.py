@@ -1,1 +1,1 @@
-"""What became of labels in training: corrected labels, recovery from label noise, the history of each utterance."""
+"""What became of labels in training: which changed, how good they are, recovery from noise, each one's history."""

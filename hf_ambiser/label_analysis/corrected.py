@@ -1,4 +1,4 @@
-"""How good the labels are that a method gave to ambiguous utterances: agreement with raters, distance from truth."""
+"""How good the labels of ambiguous utterances are: their agreement with the raters, their distance from the truth."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
 
-# Shares of the uniform distribution that raw votes are mixed with: correction that needs no learning.
+# Shares of the uniform distribution to mix into raw votes: a correction that needs no learning.
 SMOOTHING = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 @dataclass(frozen=True)
 class EpochAgreement:
-    """Shares of ambiguous utterances (with a consensus) whose label equals the raters', after one epoch.
+    """Agreement of labels with the raters' consensus after one epoch, over ambiguous utterances that have one.
 
-    `class_shares` and `rater_shares` are the shares of each class among the prototypes' labels and the raters'.
+    `prototype` and `classifier` are the shares of utterances whose label equals the consensus. `class_shares` and
+    `rater_shares` are the shares of each class among the prototypes' labels and in the consensus.
     """
 
     epoch: int
@@ -37,10 +38,10 @@ class EpochAgreement:
 
 
 def pseudo_label_agreement(run: Path, last: bool = False) -> list[EpochAgreement]:
-    """IPR's Figure 3: agreement of prototype-assigned and of classifier labels with the raters', epoch by epoch.
+    """IPR's Figure 3: agreement of prototype labels and of classifier labels with the consensus, epoch by epoch.
 
-    Only utterances that were labelled by the method (weight or soft label not yet zero) and have a consensus count.
-    With `last` only the last epoch is read.
+    Only utterances count that have a consensus and a soft label of the method. With `last` only the last epoch is
+    read.
     """
     epochs, rows = trajectory_epochs(run)[-1 if last else 0 :], []
     if not epochs:
@@ -69,15 +70,17 @@ def pseudo_label_agreement(run: Path, last: bool = False) -> list[EpochAgreement
 
 
 def distance_from_truth(run: Path) -> dict[str, float | int]:
-    """On a simulated corpus: mean JS (bit) between the true distribution and what is believed of ambiguous utterances.
+    """Mean JS (bit) between the true distribution of a simulated corpus and several labels of the same utterances.
+
+    The utterances are those whose label the method changed.
 
     Returns:
-        `n`; `votes`: raw vote shares; `votes_smoothed` and `smoothing`: shares mixed with uniform, at the amount that
-        serves them best on these very utterances (so they have the advantage); `method`: the method's soft label after
-        the last epoch; `uniform`.
+        `n`: number of utterances; `votes`: distance of the raw vote shares; `votes_smoothed`: distance of the shares
+        mixed with uniform, where `smoothing` is the amount that is best on these very utterances, which favours them;
+        `method`: distance of the method's labels after the last epoch; `uniform`: that of the uniform distribution.
 
     Raises:
-        ValueError: If the corpus has no true distribution or the method no soft labels.
+        ValueError: If the corpus has no true distribution or the method changed no label.
     """
     truth, votes, method = _beliefs(run)
     k = truth.shape[1]
@@ -94,10 +97,10 @@ def distance_from_truth(run: Path) -> dict[str, float | int]:
 
 
 def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[float, float]:
-    """Mean JS (bit) of the method's soft labels from the truth, had prototypes been given other temperatures.
+    """Mean JS (bit) of the method's soft labels from the truth, as if prototypes had other temperatures.
 
-    A softmax at temperature T is, up to scale, its own power T'/T at temperature T', so the saved labels suffice. (The
-    prototypes themselves stay those of the run: its temperature also enters Eq. 4.)
+    The saved labels suffice: a softmax at temperature T, to the power T/T' and scaled to sum to 1, is the softmax at
+    temperature T'. The prototypes stay those of the run, although its temperature also enters Eq. 4.
 
     Raises:
         ValueError: As `distance_from_truth`.
@@ -113,7 +116,7 @@ def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[fl
 
 
 def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth, vote shares and the method's soft labels `(n, K)` of the utterances whose label it made or changed."""
+    """The truth, vote shares and the method's labels, each `(n, K)`, of the utterances whose label it changed."""
     reference = read_reference(run)
     epochs = trajectory_epochs(run)
     table = read_trajectory(run, epochs[-1]) if epochs else {}
@@ -127,9 +130,10 @@ def _beliefs(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     seen = changed_labels(given, table["observed"])
     if not seen.any():
         raise ValueError(
-            f"{run}: no label was corrected by epoch {epochs[-1]}: its method does not, or it ended in the warm-up."
+            f"{run}: no label was corrected by epoch {epochs[-1]}: its method corrects none, or the run ended in the"
+            " warm-up. Give a longer run of a method that corrects labels, such as ipr."
         )
-    # Rows stored as float32 sum to 1 only nearly, so all are made to.
+    # Rows stored as float32 sum to 1 only nearly, so all are normalised.
     parts = (truth[seen], reference["reference_votes"][rows][seen], given[seen])
     return soft_labels(parts[0]), soft_labels(parts[1]), soft_labels(parts[2])
 

@@ -1,4 +1,4 @@
-"""What became of every training clip's label: over epochs, and by the end, against what the raters said."""
+"""How the label of every training utterance changed over the epochs, and how far it ended from the raters' votes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hf_ambiser.run_folder.trajectory import read_trajectory, trajectory_epochs
 
 @dataclass(frozen=True)
 class Epochs:
-    """One run, epoch by epoch `(E,)`: what its ambiguous clips were labelled.
+    """The labels that ambiguous utterances had in one run, epoch by epoch `(E,)`.
 
-    `differ` is the share of those with a label and a consensus whose label is not the consensus, `entropy` the mean
-    entropy (bits) of their labels; NaN before the first label.
+    `differ` is the share of labels that are not the consensus, among the utterances with a label and a consensus.
+    `entropy` is the mean entropy (bits) of the labels. Both are NaN before the first label.
     """
 
     epoch: np.ndarray
@@ -29,23 +29,23 @@ class Epochs:
 
     @property
     def has_labels(self) -> bool:
-        """Whether any ambiguous clip was labelled."""
+        """Whether any ambiguous utterance was labelled."""
         return bool(np.isfinite(self.entropy).any())
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A clip whose label a method made, averaged over the runs that did.
+    """An utterance whose label a method changed, averaged over the runs that changed it.
 
     Args:
-        id: The clip.
+        id: The utterance.
         votes: `(K,)` the raters' votes.
         label: `(K,)` the label after the last epoch, mean over runs.
-        over_epochs: `(E, K)` the label after each epoch, mean over runs; rows of zeros before the first.
+        over_epochs: `(E, K)` the label after each epoch, mean over runs; rows of zeros before the first label.
         moved: JS (bit) between the votes' shares and `label`.
-        runs: How many runs labelled it.
-        answer: `(K,)` share of these runs in which the model itself, in training, answered each class; None where the
-            method's trajectory does not say.
+        runs: Number of runs that changed the label.
+        answer: `(K,)` share of these runs in which the model itself, in training, answered each class; None if the
+            method's trajectory does not tell.
     """
 
     id: str
@@ -59,42 +59,41 @@ class Moved:
 
 @dataclass(frozen=True)
 class History:
-    """All runs of a system: their epochs, how many clips' labels the method made, and those that moved furthest."""
+    """All runs of a system: their epochs, how many utterances have changed labels, and which moved furthest."""
 
     epochs: list[Epochs]
-    n_clips: int
-    clips: list[Moved]
+    n_utterances: int
+    utterances: list[Moved]
 
 
 def label_history(
-    cells: Sequence[FinishedRun], most: int = 20, done: Callable[[], object] = lambda: None
+    runs: Sequence[FinishedRun], most: int = 20, done: Callable[[], object] = lambda: None
 ) -> History | None:
-    """Read every trajectory of a system once; None where no run changed a label or kept a trajectory.
+    """Read every trajectory of a system once; None if no run changed a label or kept a trajectory.
 
-    A clip's label is the method's `soft_label` where it has one, else the `target` it was trained on. The method made
-    it where the annotators' target was not shown (ambiguous clips) or was changed.
+    What a label is, and which labels are changed, is defined in `label_analysis.changed_labels`.
 
     Args:
-        cells: Runs of one system, of any folds and seeds.
-        most: Clips to return, the furthest moved first.
+        runs: Runs of one system, of any folds and seeds.
+        most: Utterances to return, the furthest moved first.
         done: Called after each run.
     """
     ids: dict[str, int] = {}
-    sums: list[np.ndarray] = []  # an epoch: (clips, K + 1), the last column counts runs
+    sums: list[np.ndarray] = []  # an epoch: (utterances, K + 1), the last column counts runs
     last = answer = np.zeros((0, 0))
     votes: dict[str, np.ndarray] = {}
-    runs = []
-    for cell in cells:
-        epochs = trajectory_epochs(cell.folder)
+    found = []
+    for run in runs:
+        epochs = trajectory_epochs(run.folder)
         done()
         if not epochs:
             continue
-        reference, rows = read_reference(cell.folder), []
-        names = read_trajectory(cell.folder, epochs[0])["id"]  # the same rows in every epoch
+        reference, rows = read_reference(run.folder), []
+        names = read_trajectory(run.folder, epochs[0])["id"]  # the same rows in every epoch
         place_of = np.array([reference["row"][name] for name in names], dtype=int)
         consensus = reference["reference_label"][place_of]
         for place, epoch in enumerate(epochs):
-            table = read_trajectory(cell.folder, epoch)
+            table = read_trajectory(run.folder, epoch)
             label = labels_of(table)
             made = changed_labels(label, table["observed"])
             hidden = made & (table["observed"].sum(axis=1) == 0)
@@ -117,21 +116,21 @@ def label_history(
                 answer = _added(answer if answer.size else sums[place][:0], len(ids), index, said[:, :-1])
                 votes |= zip(names[made], reference["reference_votes"][place_of[made]], strict=True)
         differ, entropy = np.array(rows).T
-        runs.append(Epochs(np.array(epochs), differ, entropy))
+        found.append(Epochs(np.array(epochs), differ, entropy))
     if not len(last):
         return None
-    return History(runs, len(votes), _clips(ids, sums, last, answer, votes, most))
+    return History(found, len(votes), _furthest_moved(ids, sums, last, answer, votes, most))
 
 
 def _added(total: np.ndarray, n: int, index: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """`total` grown to n rows, with these labels and a count of 1 added at `index` (each row at most once)."""
+    """Grow `total` to n rows, and add these labels and a count of 1 at `index` (each row at most once)."""
     grown = np.zeros((n, label.shape[1] + 1))
     grown[: len(total)] = total
     grown[index] += np.column_stack([label, np.ones(len(label))])
     return grown
 
 
-def _clips(
+def _furthest_moved(
     ids: dict[str, int],
     sums: list[np.ndarray],
     last: np.ndarray,

@@ -1,8 +1,8 @@
-"""All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and the baselines beside them.
+"""All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and baselines for comparison.
 
-The single figures live in `classification`, `distribution`, `calibration` and `raters`
-and are re-exported here. `evaluate_predictions` puts them together, for all utterances and for clear and ambiguous
-ones apart. NumPy and SciPy only.
+The single figures are in `classification`, `distribution`, `calibration` and `raters` and can be imported from here.
+`evaluate_predictions` computes all of them, for all utterances and separately for clear and ambiguous ones. Needs only
+NumPy and SciPy.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _AGREEMENT_TOLERANCE = 1e-6  # agreement is stored as float32: 0.7 comes back as
 
 
 def metrics_path() -> str:
-    """Path for `evaluate.load(metrics_path())`, which works offline."""
+    """Return the path for `evaluate.load(metrics_path())`, which works offline."""
     return str(Path(__file__).parent.parent / "evaluate_module" / "ambiser_metrics.py")
 
 
@@ -89,28 +89,29 @@ def evaluate_predictions(
 
     Args:
         probabilities: `(N, K)` rows that sum to 1.
-        votes: `(N, K)` counts (or shares: then the rater ceiling is undefined). A row of zeros is an utterance without
-            votes: left out of every figure against votes and counted in `n_without_votes`.
+        votes: `(N, K)` counts, or shares (then the rater ceiling is undefined). A row of zeros is an utterance without
+            votes: figures against votes leave it out, and `n_without_votes` counts it.
         label: `(N,)` consensus class, or -1. Utterances with -1 are scored against votes only, never by accuracy.
         classes: K names in index order.
-        clear: `(N,)` bool; give either this or `agreement` and `threshold`.
+        clear: `(N,)` bool; give either this, or `agreement` and `threshold`.
         agreement: `(N,)`; an utterance is clear if its agreement is at least `threshold` (NaN is ambiguous).
         threshold: In [0, 1].
-        prior: `(K,)` the class prior that the baseline answers with, from training data. None: the mean soft label and
-            the most frequent label of the very utterances scored, a baseline that knows more than a model may.
-        kl_smoothing: See `kl_divergence`; repeated in `settings`.
-        n_bins: Bins of the calibration figures.
+        prior: `(K,)` class prior from training data, which the majority baseline answers with. None: the baseline uses
+            the mean soft label and the most frequent label of the scored utterances, so it knows more than a model
+            may.
+        kl_smoothing: See `kl_divergence`; `settings` repeats it.
+        n_bins: Number of bins of the calibration figures.
 
     Returns:
         `{"all", "clear", "ambiguous"}`, each with `n, n_without_consensus, n_without_votes, wa, ua, macro_f1,
-        per_class, confusion` (rows true), `kl` (nats), `js` (bits), `cosine, brier, bhattacharyya, entropy_pearson,
-        entropy_spearman, ece, ece_votes, reliability, class_counts, vote_counts, majority_baseline, rater_ceiling,
-        undefined, settings`. The ceiling's `wa, ua, macro_f1` are over the utterances that `wa` is over, and in its
-        `every_utterance` over all with two votes. A figure without a value is None, and `undefined` maps its dotted
-        name to the reason. Plain Python types only: `json.dumps` takes it.
+        per_class, confusion` (rows are the true classes), `kl` (nats), `js` (bits), `cosine, brier, bhattacharyya,
+        entropy_pearson, entropy_spearman, ece, ece_votes, reliability, class_counts, vote_counts, majority_baseline,
+        rater_ceiling, undefined, settings`. The rater ceiling's `wa, ua, macro_f1` use the same utterances as `wa`;
+        its `every_utterance` uses all with two votes. A figure without a value is None, and `undefined` maps its
+        dotted name to the reason. All values are plain Python types, so `json.dumps` accepts them.
 
     Raises:
-        ValueError: Shapes or values that do not fit; the message says which.
+        ValueError: If shapes or values do not fit; the message says which.
     """
     n, k = np.shape(probabilities)[0], len(classes)
     for name, values, shape in (
@@ -144,22 +145,22 @@ def _clear_mask(clear: Array | None, agreement: Array | None, threshold: float |
         return np.asarray(clear).astype(bool)
     if agreement is None or threshold is None:
         raise ValueError(
-            "Clear and ambiguous utterances are reported apart: give `clear`, or `agreement` and `threshold`."
+            "Clear and ambiguous utterances are scored separately: give `clear`, or `agreement` and `threshold`."
         )
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; allowed is 0..1, a share of votes.")
+        raise ValueError(f"threshold is {threshold}; it must be a share of votes, from 0 to 1.")
     return np.asarray(agreement, dtype=np.float64) >= threshold - _AGREEMENT_TOLERANCE
 
 
 class _Part:
-    """Figures of one set of utterances; collects the reasons of those that have no value."""
+    """The figures of one set of utterances, and the reasons for figures that have no value."""
 
     def __init__(self, classes: tuple[str, ...], prior: Array | None, kl_smoothing: float, n_bins: int) -> None:
         self.classes, self.prior, self.kl_smoothing, self.n_bins = classes, prior, kl_smoothing, n_bins
         self.undefined: dict[str, str] = {}
 
     def attempt(self, names: Sequence[str], figure: Callable[[], T]) -> T | None:
-        """The figure, or None with the reason noted under each of the names."""
+        """Compute a figure; if it has no value, return None and note the reason under each of the names."""
         try:
             return figure()
         except UndefinedMetric as reason:
@@ -225,7 +226,7 @@ class _Part:
         return {name: self.attempt([prefix + name], partial(mean, figure)) for name, figure in figures.items()}
 
     def majority_baseline(self, label: Array, p: Array) -> dict[str, Any]:
-        """Always the same answer: the prior, and its largest class (ties: the lowest index)."""
+        """Score the same answer for every utterance: the prior and its largest class (on a tie, the lowest index)."""
         k = len(self.classes)
         if self.prior is not None:
             prior: Array | None = self.prior

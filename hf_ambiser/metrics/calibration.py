@@ -1,4 +1,4 @@
-"""Does a confidence of 0.7 come true 7 times in 10? Against the consensus label, and against the raters' votes."""
+"""Calibration errors, against the consensus label and the raters' votes: is a confidence of 0.7 right in 70 %?"""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ N_BINS = 15
 def expected_calibration_error(
     probabilities: Array, label: Array, n_bins: int = N_BINS
 ) -> tuple[float, list[dict[str, Any]]]:
-    """ECE of the top answer against the label, in [0, 1], and the bins of its reliability diagram.
+    """Compute the ECE of the top answer against the label, in [0, 1], and the bins of its reliability diagram.
 
     ECE = sum_b n_b / N |accuracy_b - confidence_b| over equal-width bins (low, high] of the largest probability.
 
     Args:
-        probabilities: `(N, K)`. Of equal probabilities the class with the lowest index is the answer.
-        label: `(N,)` in 0..K-1; leave out utterances without a consensus.
+        probabilities: `(N, K)`. The answer is the class with the largest probability; on a tie, the lowest index.
+        label: `(N,)` in 0..K-1; leave out utterances without a consensus label.
         n_bins: Number of bins.
 
     Returns:
-        The error, and one dict a bin: `low, high, n, confidence, accuracy` (the last two None in an empty bin).
+        The error, and one dict per bin: `low, high, n, confidence, accuracy` (the last two are None in an empty bin).
 
     Raises:
-        UndefinedMetric: No utterance.
+        ValueError: If lengths or values do not fit.
+        UndefinedMetric: If there is no utterance.
     """
     q = check_distributions(probabilities, "probabilities")
     label = check_labels(label, q.shape[1], "label")
     if len(label) != len(q):
-        raise ValueError(f"{len(label)} labels for {len(q)} rows of probabilities; they must agree.")
+        raise ValueError(f"{len(label)} labels for {len(q)} rows of probabilities; the numbers must be equal.")
     return _binned(q.max(axis=1), (q.argmax(axis=1) == label).astype(np.float64), n_bins)
 
 
 def votes_calibration_error(
     probabilities: Array, votes: Array, n_bins: int = N_BINS
 ) -> tuple[float, list[dict[str, Any]]]:
-    """As `expected_calibration_error`, with the share of votes for the answered class in place of right or wrong.
+    """Compute `expected_calibration_error` with the share of votes for the answer in place of right or wrong.
 
-    A model that says 0.6 happy where 6 of 10 raters said happy is calibrated here, and underconfident against the
+    A model that says 0.6 happy when 6 of 10 raters said happy is calibrated here, but underconfident against the
     consensus label.
 
     Args:
@@ -52,19 +53,20 @@ def votes_calibration_error(
         n_bins: Number of bins.
 
     Raises:
-        UndefinedMetric: No utterance.
+        ValueError: If shapes or values do not fit.
+        UndefinedMetric: If there is no utterance.
     """
     q, p = check_distributions(probabilities, "probabilities"), soft_labels(check_votes(votes))
     if p.shape != q.shape:
-        raise ValueError(f"votes have shape {p.shape} and probabilities {q.shape}; they must agree.")
+        raise ValueError(f"votes have shape {p.shape} and probabilities {q.shape}; the shapes must be equal.")
     if not (p.sum(axis=1) > 0).all():
-        raise ValueError("votes: a row without any vote; leave such utterances out.")
+        raise ValueError("votes: a row holds no vote; leave such utterances out.")
     return _binned(q.max(axis=1), p[np.arange(len(q)), q.argmax(axis=1)], n_bins)
 
 
 def _binned(confidence: Array, accuracy: Array, n_bins: int) -> tuple[float, list[dict[str, Any]]]:
     if n_bins < 1:
-        raise ValueError(f"n_bins is {n_bins}; allowed is 1 or more.")
+        raise ValueError(f"n_bins is {n_bins}; it must be at least 1.")
     if len(confidence) == 0:
         raise UndefinedMetric("no utterance to score")
     edges = np.linspace(0.0, 1.0, n_bins + 1)

@@ -1,4 +1,4 @@
-"""What every metric asks of its input, and the error of a figure that has no value."""
+"""The checks that every metric makes on its input, and the error for a figure that has no value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 Array = np.ndarray
 
-ROW_SUM_TOLERANCE = 5e-3  # a softmax over a few classes in half precision is off by about 1e-3
+ROW_SUM_TOLERANCE = 5e-3  # in half precision, the sum of a softmax over a few classes is off by about 1e-3
 
 
 class UndefinedMetric(ValueError):
@@ -15,11 +15,12 @@ class UndefinedMetric(ValueError):
 
 
 def check_distributions(values: Array, name: str) -> Array:
-    """`(N, K)` float64 rows that sum to exactly 1, from rows that do so up to rounding.
+    """Check `(N, K)` rows that sum to 1 up to rounding, and return them as float64 with sums of exactly 1.
 
     Raises:
-        ValueError: Not two-dimensional, not finite, negative, or a row that does not sum to 1 (logits, for example).
-        UndefinedMetric: No rows.
+        ValueError: If the values are not two-dimensional, finite and >= 0, or if a row does not sum to 1 (for example
+            logits).
+        UndefinedMetric: If there are no rows.
     """
     rows = check_votes(values, name)
     total = rows.sum(axis=1)
@@ -33,7 +34,12 @@ def check_distributions(values: Array, name: str) -> Array:
 
 
 def check_votes(values: Array, name: str = "votes") -> Array:
-    """`(N, K)` float64, finite and not negative. Raises as `check_distributions` does, except for the sums."""
+    """Check that `(N, K)` values are finite and >= 0, and return them as float64.
+
+    Raises:
+        ValueError: If they are not.
+        UndefinedMetric: If there are no rows.
+    """
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] < 1:
         raise ValueError(f"{name} has shape {rows.shape}; allowed is (utterances, classes).")
@@ -49,17 +55,21 @@ def check_votes(values: Array, name: str = "votes") -> Array:
 
 
 def check_pair(true: Array, predicted: Array) -> tuple[Array, Array]:
-    """Two `(N, K)` arrays of distributions of one shape; see `check_distributions`."""
+    """Check two `(N, K)` arrays of distributions, which must have the same shape; see `check_distributions`."""
     p, q = check_distributions(true, "true distribution"), check_distributions(predicted, "predicted distribution")
     if p.shape != q.shape:
         raise ValueError(
-            f"true distribution has shape {p.shape} and predicted distribution {q.shape}; they must agree."
+            f"true distribution has shape {p.shape} and predicted distribution {q.shape}; the shapes must be equal."
         )
     return p, q
 
 
 def check_labels(values: Array, n_classes: int, name: str, lowest: int = 0) -> Array:
-    """`(N,)` int64 class indices in `lowest..n_classes - 1`."""
+    """Check `(N,)` class indices in `lowest..n_classes - 1`, and return them as int64.
+
+    Raises:
+        ValueError: If the array is not one-dimensional, or if a value is not a class index in this range.
+    """
     labels = np.asarray(values)
     if labels.ndim != 1:
         raise ValueError(f"{name} has shape {labels.shape}; allowed is one class index per utterance, (utterances,).")

@@ -1,7 +1,7 @@
-"""Accuracy against one label per utterance: WA, UA, macro-F1, per class, confusion matrix.
+"""Accuracy against one label per utterance: WA, UA, macro-F1, figures per class, confusion matrix.
 
-All figures follow from the confusion matrix `C[t, p]` (true t, predicted p). The functions that end in
-`_from_confusion` also take *expected* (fractional) counts: the rater ceiling uses them.
+All figures follow from the confusion matrix `C[t, p]` (true class t, predicted class p). Functions that end in
+`_from_confusion` also take *expected* (fractional) counts, for the rater ceiling.
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_labels
 
 
 def confusion_matrix(label: Array, predicted: Array, n_classes: int) -> Array:
-    """`(K, K)` int64 counts: row the true class, column the predicted one.
+    """Count `(K, K)` int64: rows are true classes, columns predicted classes.
 
     Args:
-        label: `(N,)` class indices in 0..K-1. Utterances without a consensus (-1) must be left out before.
+        label: `(N,)` class indices in 0..K-1. Leave out utterances without a consensus label (-1) first.
         predicted: `(N,)` class indices in 0..K-1.
         n_classes: K.
 
     Raises:
-        ValueError: Lengths differ or an index is out of range.
+        ValueError: If lengths differ or an index is out of range.
     """
     label, predicted = check_labels(label, n_classes, "label"), check_labels(predicted, n_classes, "predicted")
     if len(label) != len(predicted):
-        raise ValueError(f"{len(label)} labels and {len(predicted)} predictions; they must agree.")
+        raise ValueError(f"{len(label)} labels and {len(predicted)} predictions; the numbers must be equal.")
     return np.bincount(label * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def weighted_accuracy(label: Array, predicted: Array, n_classes: int) -> float:
-    """WA: share of utterances answered right, in [0, 1] (plain accuracy; each class weighs as much as it has clips).
+    """Compute WA, the share of right answers in [0, 1]: plain accuracy, in which each utterance weighs the same.
 
     Raises:
-        UndefinedMetric: No utterance.
+        UndefinedMetric: If there is no utterance.
     """
     return wa_from_confusion(confusion_matrix(label, predicted, n_classes))
 
 
 def unweighted_accuracy(label: Array, predicted: Array, n_classes: int) -> float:
-    """UA: mean recall over the classes that occur among the labels, in [0, 1].
+    """Compute UA, the mean recall over the classes that occur among the labels, in [0, 1].
 
     Raises:
-        UndefinedMetric: No utterance.
+        UndefinedMetric: If there is no utterance.
     """
     return ua_from_confusion(confusion_matrix(label, predicted, n_classes))
 
 
 def macro_f1(label: Array, predicted: Array, n_classes: int) -> float:
-    """Mean F1 over the classes that occur among labels or predictions, in [0, 1]; F1 = 2 TP / (2 TP + FP + FN).
+    """Compute the mean F1 = 2 TP / (2 TP + FP + FN) over the classes among labels or predictions, in [0, 1].
 
     Raises:
-        UndefinedMetric: No utterance.
+        UndefinedMetric: If there is no utterance.
     """
     return f1_from_confusion(confusion_matrix(label, predicted, n_classes))
 
@@ -62,13 +62,13 @@ def _check(confusion: Array) -> Array:
 
 
 def wa_from_confusion(confusion: Array) -> float:
-    """WA from `(K, K)` counts: trace over sum."""
+    """Compute WA from `(K, K)` counts: trace / sum."""
     confusion = _check(confusion)
     return float(np.trace(confusion) / confusion.sum())
 
 
 def ua_from_confusion(confusion: Array) -> float:
-    """UA from `(K, K)` counts: mean over rows that are not empty of diagonal over row sum."""
+    """Compute UA from `(K, K)` counts: the mean of diagonal / row sum over the rows that are not empty."""
     confusion = _check(confusion)
     support = confusion.sum(axis=1)
     present = support > 0
@@ -76,7 +76,7 @@ def ua_from_confusion(confusion: Array) -> float:
 
 
 def f1_from_confusion(confusion: Array) -> float:
-    """Macro-F1 from `(K, K)` counts, over classes with a non-empty row or column."""
+    """Compute macro-F1 from `(K, K)` counts, over the classes whose row or column is not empty."""
     confusion = _check(confusion)
     involved = confusion.sum(axis=0) + confusion.sum(axis=1)  # 2 TP + FP + FN
     present = involved > 0
@@ -84,10 +84,10 @@ def f1_from_confusion(confusion: Array) -> float:
 
 
 def per_class_from_confusion(confusion: Array) -> list[dict[str, float | int | None]]:
-    """Precision, recall, F1 and support of each class, in class order.
+    """Compute precision, recall, F1 and support of each class, in class order.
 
-    A figure without a value is None: precision of a class never predicted, recall of a class without support, F1 of a
-    class with neither.
+    A figure without a value is None: the precision of a class that is never predicted, the recall of a class without
+    support, and the F1 of a class with neither.
     """
     rows: list[dict[str, float | int | None]] = []
     for k in range(len(confusion)):

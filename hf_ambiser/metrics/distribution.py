@@ -1,7 +1,7 @@
-"""How far a predicted emotion distribution q is from the distribution p of the raters' votes.
+"""Distances between a predicted emotion distribution q and the distribution p of the raters' votes.
 
-Every function takes `(N, K)` rows of probabilities and returns `(N,)`, one figure per utterance; the mean over
-utterances is what reports show. Entropy correlation is one figure for all utterances.
+Every function takes `(N, K)` rows of probabilities and returns `(N,)`, one figure per utterance; reports show the mean
+over utterances. Only the entropy correlation is one figure for all utterances.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distribution
 
 
 KL_SMOOTHING = 1e-6
-# Entropies of equal rows differ by rounding only; a correlation with rounding errors is no figure.
+# Entropies that differ by less are equal up to rounding; a correlation with rounding errors would mean nothing.
 _CONSTANT = 1e-9
 
 
 def kl_divergence(true: Array, predicted: Array, smoothing: float = KL_SMOOTHING) -> Array:
     """`(N,)` KL(p || q') in nats, with q' = (1 - smoothing) q + smoothing / K; `0 log 0 = 0`.
 
-    Range: from 0 (q' = p) to log(K / smoothing). The smoothing keeps one confident miss from making the mean infinite;
-    it must be reported with the figure. Not symmetric: the raters' distribution is the true one.
+    The range is 0 (q' = p) to log(K / smoothing). Without smoothing, one confident miss would make the mean infinite;
+    the smoothing must be reported with the figure. KL is not symmetric: the raters' distribution is the true one.
+
+    Raises:
+        ValueError: If `smoothing` is not in [0, 1).
     """
     if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is {smoothing}; allowed is 0 <= smoothing < 1.")
+        raise ValueError(f"smoothing is {smoothing}; it must be at least 0 and below 1.")
     p, q = check_pair(true, predicted)
     q = (1 - smoothing) * q + smoothing / p.shape[1]
     voted = p > 0
-    with np.errstate(divide="ignore"):  # without smoothing, q may be 0 where p is not: infinite, as it should be
+    with np.errstate(divide="ignore"):  # without smoothing, q may be 0 where p is not; then KL is infinite
         return (p * (np.log(np.where(voted, p, 1.0)) - np.log(np.where(voted, q, 1.0)))).sum(axis=1)
 
 
 def js_divergence(true: Array, predicted: Array) -> Array:
     """`(N,)` Jensen-Shannon divergence in bits, H((p + q) / 2) - (H(p) + H(q)) / 2: 0 (equal) to 1 (disjoint)."""
     p, q = check_pair(true, predicted)
-    # Rounding can leave -1e-17 for equal rows.
+    # For equal rows, rounding can give -1e-17.
     return np.clip(entropy_bits((p + q) / 2) - (entropy_bits(p) + entropy_bits(q)) / 2, 0.0, 1.0)
 
 
@@ -60,12 +63,13 @@ def bhattacharyya_coefficient(true: Array, predicted: Array) -> Array:
 
 
 def entropy_correlation(true: Array, predicted: Array) -> tuple[float, float]:
-    """Pearson's r and Spearman's rho between the entropies (bits) of raters and model.
+    """Compute Pearson's r and Spearman's rho between the entropies (bits) of raters and model, both in [-1, 1].
 
-    Does the model doubt where the raters do? Both in [-1, 1]. Ties in Spearman's rho get their average rank.
+    They show whether the model is uncertain where the raters disagree. In Spearman's rho, ties get their average rank.
 
     Raises:
-        UndefinedMetric: Fewer than three utterances (two always correlate by +-1), or one side's entropy is constant.
+        UndefinedMetric: If there are fewer than three utterances (two always correlate by +-1), or if the entropies of
+            the raters or of the model are all equal.
     """
     p, q = check_pair(true, predicted)
     raters, model = entropy_bits(p), entropy_bits(q)
@@ -78,5 +82,5 @@ def entropy_correlation(true: Array, predicted: Array) -> tuple[float, float]:
 
 
 def top_class(probabilities: Array) -> Array:
-    """`(N,)` index of the largest probability; of equal ones the lowest index."""
+    """`(N,)` index of the largest probability; on a tie, the lowest index."""
     return np.argmax(check_distributions(probabilities, "probabilities"), axis=1)

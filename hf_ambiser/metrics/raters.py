@@ -1,8 +1,8 @@
-"""How well one rater does against the others: the figure that a model's accuracy has to be read beside.
+"""Score one rater against the others: the rater ceiling, which belongs beside every accuracy of a model.
 
-Everything is computed exactly from the vote counts, without drawing. "One rater" is one vote: where a policy lets a
+Everything is computed exactly from the vote counts, without sampling. "One rater" means one vote: if a policy lets a
 rater give several votes (`multi_label="each"`), one of them is left out and the others stay. Votes for classes outside
-the K are not known here and play no part.
+the K are not known here and do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HALVES = 100_000
 
 
 def _counts(votes: Array) -> Array:
-    """Vote counts of the utterances with two votes or more, as int64."""
+    """Return the vote counts of the utterances with two votes or more, as int64."""
     votes = check_votes(votes)
     whole = np.rint(votes)
     if np.abs(votes - whole).max() > 1e-4:
@@ -32,17 +32,17 @@ def _counts(votes: Array) -> Array:
 
 
 def rater_confusion(votes: Array) -> Array:
-    """`(K, K)` expected counts: row the plurality of the remaining votes, column the vote that was left out.
+    """`(K, K)` expected counts: rows are the plurality of the remaining votes, columns the vote that is left out.
 
-    For counts v with sum V the left-out vote is k with probability v_k / V; the remaining votes are r = v - e_k, and
-    each of the classes with the largest r shares the role of the true class equally. Utterances with fewer than two
-    votes are left out. WA, UA and macro-F1 of this matrix (`metrics_classification`) are the rater ceiling.
+    For counts v with sum V, the left-out vote is k with probability v_k / V, and the remaining votes are r = v - e_k.
+    The true class is the class with the largest r; several such classes share the count equally. Utterances with fewer
+    than two votes are left out. WA, UA and macro-F1 of this matrix (`metrics.classification`) are the rater ceiling.
 
     Args:
         votes: `(N, K)` whole counts.
 
     Raises:
-        UndefinedMetric: Fractional votes, or no utterance with two votes.
+        UndefinedMetric: If votes are fractional, or if no utterance has two votes.
     """
     counts = _counts(votes)
     n_classes = counts.shape[1]
@@ -53,10 +53,12 @@ def rater_confusion(votes: Array) -> Array:
 
 
 def rater_distribution(votes: Array) -> dict[str, float]:
-    """Mean JS (bits), cosine and Brier between one left-out vote, as a one-hot answer, and the shares of the others.
+    """Compute mean JS (bits), cosine and Brier between one left-out vote, as a one-hot answer, and the others' shares.
 
-    KL is not among them: a one-hot answer makes it infinite, and smoothing alone would decide its value.
-    Raises as `rater_confusion` does.
+    KL is left out: a one-hot answer makes it infinite, so only the smoothing would decide its value.
+
+    Raises:
+        UndefinedMetric: As `rater_confusion`.
     """
     counts = _counts(votes)
     n_classes = counts.shape[1]
@@ -69,14 +71,13 @@ def rater_distribution(votes: Array) -> dict[str, float]:
 
 
 def split_half_js(votes: Array) -> float:
-    """Expected JS (bits) between the votes of two halves of the raters, mean over utterances.
+    """Compute the expected JS (bits) between the votes of two halves of the raters, as a mean over utterances.
 
-    The first half has floor(V / 2) votes, the second the rest. Exact: every way to divide the votes counts with
-    its hypergeometric probability, prod_k C(v_k, h_k) / C(V, |h|).
+    The first half has floor(V / 2) votes, the second half the rest. The value is exact: every division h of the votes
+    counts with its hypergeometric probability, prod_k C(v_k, h_k) / C(V, |h|).
 
     Raises:
-        UndefinedMetric: As `rater_confusion`; or an utterance with so many votes that they divide in more than
-            `MAX_HALVES` ways.
+        UndefinedMetric: As `rater_confusion`, or if the votes of an utterance divide in more than `MAX_HALVES` ways.
     """
     counts, times = np.unique(_counts(votes), axis=0, return_counts=True)
     total = 0.0

@@ -1,4 +1,4 @@
-"""Is the difference between two systems more than chance? Bootstrap over clips, t over folds or seeds, Holm."""
+"""Test whether two systems really differ: bootstrap over utterances, t tests over folds or seeds, Holm's method."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from hf_ambiser.metrics.checks import Array, UndefinedMetric
 
 @dataclass(frozen=True)
 class BootstrapResult:
-    """Difference `a - b` of a metric between two systems on the same clips.
+    """The difference `a - b` of a metric between two systems on the same utterances.
 
     Args:
-        a: The metric of the first system, on the clips as they are.
-        b: That of the second.
+        a: The metric of the first system, without resampling.
+        b: The metric of the second system, without resampling.
         difference: `a - b`.
         low: Lower end of the percentile interval of the difference.
         high: Upper end.
         p: Two-sided p-value of "no difference".
         confidence: Level of the interval.
-        n_clips: Clips.
-        n_clusters: Clusters (speakers) they came from; with few of them, interval and p are optimistic.
-        n_resamples: Resamples that count.
-        n_undefined: Resamples left out because the metric had no value on them.
+        n_utterances: Number of utterances.
+        n_clusters: Number of their clusters (speakers); with few clusters, interval and p are optimistic.
+        n_resamples: Number of resamples that count.
+        n_undefined: Number of resamples left out because the metric had no value on them.
     """
 
     a: float
@@ -37,13 +37,13 @@ class BootstrapResult:
     high: float
     p: float
     confidence: float
-    n_clips: int
+    n_utterances: int
     n_clusters: int
     n_resamples: int
     n_undefined: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -58,26 +58,26 @@ def paired_bootstrap(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> BootstrapResult:
-    """Bootstrap the difference of a metric, drawing whole speakers with replacement, the same ones for both systems.
+    """Bootstrap the difference of a metric: draw whole speakers with replacement, the same ones for both systems.
 
-    The clips of one speaker are not independent, so clusters are drawn and every clip of a drawn cluster comes along,
-    as often as it was drawn. The interval is the percentile interval of the differences d*; the p-value is
+    The utterances of one speaker are not independent, so clusters are drawn. All utterances of a cluster are used as
+    often as it was drawn. The interval is the percentile interval of the differences d*; the p-value is
     `min(1, 2 min((1 + #{d* <= 0}) / (1 + B), (1 + #{d* >= 0}) / (1 + B)))`, never below `2 / (1 + B)`.
 
     Args:
         metric: `metric(reference_rows, system_rows) -> float`, for example
-            `lambda label, predicted: unweighted_accuracy(label, predicted, 4)`. May raise `UndefinedMetric`.
-        reference: `(N, ...)` what both systems are scored against.
+            `lambda label, predicted: unweighted_accuracy(label, predicted, 4)`. It may raise `UndefinedMetric`.
+        reference: `(N, ...)` labels or distributions that both systems are scored against.
         system_a: `(N, ...)` answers of the first system.
-        system_b: `(N, ...)` answers of the second.
-        clusters: `(N,)` speaker (or session) of each clip.
+        system_b: `(N, ...)` answers of the second system.
+        clusters: `(N,)` speaker (or session) of each utterance.
         n_resamples: B.
-        seed: Of the draws.
+        seed: Seed of the draws.
         confidence: Level of the interval, in (0, 1).
 
     Raises:
-        ValueError: Lengths differ, or a number is out of range.
-        UndefinedMetric: Fewer than two clusters, or no resample on which the metric has a value.
+        ValueError: If lengths differ, or if a number is out of range.
+        UndefinedMetric: If there are fewer than two clusters, or if the metric has no value on any resample.
     """
     reference, system_a, system_b = np.asarray(reference), np.asarray(system_a), np.asarray(system_b)
     names = np.asarray(clusters)
@@ -88,9 +88,9 @@ def paired_bootstrap(
         "clusters": len(names),
     }
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"Lengths differ: {lengths}; all four describe the same clips in the same order.")
+        raise ValueError(f"Lengths differ: {lengths}; all four must hold the same utterances in the same order.")
     if n_resamples < 1:
-        raise ValueError(f"n_resamples is {n_resamples}; allowed is 1 or more.")
+        raise ValueError(f"n_resamples is {n_resamples}; it must be at least 1.")
     _check_confidence(confidence)
     _, index = np.unique(names, return_inverse=True)
     n_clusters = int(index.max()) + 1 if len(index) else 0
@@ -100,7 +100,7 @@ def paired_bootstrap(
 
     a, b = float(metric(reference, system_a)), float(metric(reference, system_b))
     if not np.isfinite([a, b]).all():
-        raise UndefinedMetric(f"the metric is {a} and {b} on the clips as they are")
+        raise UndefinedMetric(f"without resampling, the metric is {a} and {b}")
     rng = np.random.default_rng(seed)
     differences = np.full(n_resamples, np.nan)
     for i in range(n_resamples):
@@ -123,7 +123,7 @@ def paired_bootstrap(
 
 @dataclass(frozen=True)
 class TResult:
-    """Mean of n values (or of n paired differences), with Student's t interval and test of "the mean is 0".
+    """The mean of n values (or of n paired differences), with Student's t interval and test of "the mean is 0".
 
     Args:
         n: Number of values.
@@ -131,9 +131,9 @@ class TResult:
         sd: Standard deviation with n - 1; None for one value.
         low: Lower end of the interval of the mean; None for one value.
         high: Upper end.
-        p: Two-sided p-value; None where `undefined` says why.
+        p: Two-sided p-value; None if `undefined` gives a reason.
         confidence: Level of the interval.
-        undefined: Why figures are missing, or None.
+        undefined: The reason why figures are missing, or None.
     """
 
     n: int
@@ -146,22 +146,22 @@ class TResult:
     undefined: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
 def paired_t(
     a: Sequence[float] | Array, b: Sequence[float] | Array | None = None, confidence: float = 0.95
 ) -> TResult:
-    """Mean, sd, t interval and p of `a - b` over runs that share a seed (or a fold); with b None, of a itself.
+    """Compute mean, sd, t interval and p of `a - b` over runs that share a seed (or a fold); of `a` if b is None.
 
     Args:
         a: `(n,)` one figure per seed.
-        b: `(n,)` the other system's, in the same order of seeds.
+        b: `(n,)` the other system's figures, in the same order of seeds.
         confidence: Level of the interval, in (0, 1).
 
     Raises:
-        ValueError: No values, lengths that differ, or a value that is not finite.
+        ValueError: If there are no values, if lengths differ, or if a value is not finite.
     """
     return _student(_differences(a, b, confidence), 0.0, confidence)
 
@@ -169,23 +169,23 @@ def paired_t(
 def corrected_resampled_t(
     a: Sequence[float] | Array, b: Sequence[float] | Array, test_per_train: float, confidence: float = 0.95
 ) -> TResult:
-    """As `paired_t`, for folds that share training data: the variance of the mean is `(1 / n + n_test / n_train) s^2`.
+    """Compute `paired_t` for folds that share training data: the mean's variance is `(1 / n + n_test / n_train) s^2`.
 
-    The differences of n folds are not independent: any two folds are trained on mostly the same clips. Plain t takes
-    them for independent and finds differences that are not there far more often than it says. Nadeau and Bengio
-    (Inference for the Generalization Error, Machine Learning 52, 2003, 239-281) estimate their correlation by the
-    share of the test part, n_test / (n_test + n_train), which makes the variance of their mean that above; t has
-    n - 1 degrees of freedom as before. Their derivation is for random subsampling; for k folds of one size the ratio
-    is 1 / (k - 1) (Bouckaert and Frank, PAKDD 2004), which every fold of a leave-one-speaker-out has on average.
+    The differences of n folds are not independent, because any two folds train on mostly the same utterances. A plain
+    t test assumes independence, so it reports differences that do not exist far more often than its level says. Nadeau
+    and Bengio (Inference for the Generalization Error, Machine Learning 52, 2003, 239-281) estimate the correlation as
+    the share of the test part, n_test / (n_test + n_train). This gives the variance above; t still has n - 1 degrees
+    of freedom. They derive it for random subsampling. For k folds of equal size the ratio is 1 / (k - 1) (Bouckaert
+    and Frank, PAKDD 2004); the folds of leave-one-speaker-out have this ratio on average.
 
     Args:
         a: `(n,)` one figure per fold.
-        b: `(n,)` the other system's, in the same order of folds.
+        b: `(n,)` the other system's figures, in the same order of folds.
         test_per_train: n_test / n_train, above 0.
         confidence: Level of the interval, in (0, 1).
 
     Raises:
-        ValueError: As `paired_t`, or a ratio that is not above 0.
+        ValueError: As `paired_t`, or if the ratio is not above 0.
     """
     if not test_per_train > 0:
         raise ValueError(f"test_per_train is {test_per_train}; it must be above 0: 1 / (k - 1) for k folds.")
@@ -193,14 +193,14 @@ def corrected_resampled_t(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment of the m p-values of one family of tests; None (no test was made) stays None.
+    """Adjust the m p-values of one family of tests by Holm's step-down method; None (no test was made) stays None.
 
-    With p_(1) <= ... <= p_(m), the adjusted p_(i) is `max over j <= i of min(1, (m - j + 1) p_(j))`. Calling all
-    differences real whose adjusted p is below 0.05 calls one of them wrongly real in at most 5 % of all studies,
-    however the tests depend on each other (Holm, Scandinavian Journal of Statistics 6, 1979, 65-70).
+    With p_(1) <= ... <= p_(m), the adjusted p_(i) is `max over j <= i of min(1, (m - j + 1) p_(j))`. If every
+    difference with an adjusted p below 0.05 is called real, then at most 5 % of all studies call a difference real
+    that is not, for any dependence between the tests (Holm, Scandinavian Journal of Statistics 6, 1979, 65-70).
 
     Raises:
-        ValueError: A p-value that is not in [0, 1].
+        ValueError: If a p-value is not in [0, 1].
     """
     made = [i for i, p in enumerate(p_values) if p is not None]
     given = np.array([p_values[i] for i in made], dtype=np.float64)
@@ -230,7 +230,7 @@ def _differences(a: Sequence[float] | Array, b: Sequence[float] | Array | None, 
 
 
 def _student(values: Array, extra: float, confidence: float) -> TResult:
-    """Student's t with `(1 / n + extra) s^2` as the variance of the mean."""
+    """Make Student's t interval and test with `(1 / n + extra) s^2` as the variance of the mean."""
     n, mean = len(values), float(values.mean())
     if n == 1:
         return TResult(n, mean, None, None, None, None, confidence, "one value has no standard deviation")
@@ -246,4 +246,4 @@ def _student(values: Array, extra: float, confidence: float) -> TResult:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; allowed is 0 < confidence < 1.")
+        raise ValueError(f"confidence is {confidence}; it must be above 0 and below 1.")

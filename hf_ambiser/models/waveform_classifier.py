@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import torch
@@ -59,6 +61,8 @@ class WaveformClassifier(PreTrainedModel):
     _auto_class: Any = "AutoModelForAudioClassification"
     # Name or folder of the pretrained encoder that `from_encoder` has loaded.
     pretrained_encoder: str | None = None
+    # What `from_encoder` was told to change in the encoder's configuration, and where to find it; never a token.
+    pretrained_encoder_fields: Mapping[str, Any] = MappingProxyType({})
     # Modules that are trained and saved in full beside LoRA adapters: LoRA would drop buffers, such as prototypes.
     lora_modules_to_save: ClassVar[list[str]] = ["head"]
 
@@ -126,6 +130,7 @@ class WaveformClassifier(PreTrainedModel):
         model = cls._from_config(config, dtype=torch.float32, **attention)
         model.encoder.load_state_dict(encoder.state_dict())
         model.pretrained_encoder = str(name_or_path)
+        model.pretrained_encoder_fields = {k: v for k, v in (encoder_kwargs or {}).items() if k != "token"}
         return model
 
     @property

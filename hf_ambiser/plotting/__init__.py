@@ -1,1 +1,1 @@
-"""How this package draws: axes, panels and colours, and each figure that a card and a report share."""
+"""How this package draws: figures, panels and colours, and each diagram that a card and a report share."""

@@ -19,5 +19,5 @@ NONE = "#b0b0b0"
 
 
 def colour(index: int) -> str:
-    """Of a class or a system by its index; -1 (no consensus) is grey."""
+    """The colour of a class or a system by its index; -1 (no consensus) is grey."""
     return NONE if index < 0 else PALETTE[index % len(PALETTE)]

@@ -1,4 +1,4 @@
-"""What a report says, in order: sections of sentences, tables and figures; as Markdown and as parts of a page."""
+"""The sections of a report (sentences, tables and figures, in order), as Markdown and as parts of a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE_DPI = 100  # CSS pixels that an inch of a figure is given
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG below the report's folder, and what it shows."""
+    """A PNG below the report's folder, with its caption."""
 
     path: Path
     caption: str
@@ -29,7 +29,7 @@ Block = str | Table | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """A heading (level 2, 3, ...; 0: no heading) and what stands below it. A sentence may hold `code` and **bold**."""
+    """A heading (level 2, 3, ...; 0: none) with the blocks below it. A sentence may contain `code` and **bold**."""
 
     title: str
     level: int
@@ -37,12 +37,12 @@ class Section:
 
 
 def markdown(sections: Sequence[Section], folder: Path) -> str:
-    """The whole report; pictures are linked relative to `folder`."""
+    """The whole report as Markdown; links to pictures are relative to `folder`."""
     parts = []
     for section in sections:
         if section.level:
             parts.append(f"{'#' * section.level} {section.title}")
-        notes: set[str] = set()  # one note of several tables is said once in a section
+        notes: set[str] = set()  # tables of a section that share a note show it once
         for block in section.blocks:
             if isinstance(block, Table):
                 parts.append(block.markdown(note=block.note not in notes))
@@ -55,19 +55,19 @@ def markdown(sections: Sequence[Section], folder: Path) -> str:
 
 
 def page_sections(sections: Sequence[Section]) -> str:
-    """The same as HTML, everything escaped, pictures within."""
+    """The whole report as HTML: all text is escaped, and pictures are inside the page."""
     parts = []
     for number, section in enumerate(sections):
         if section.level:
             parts.append(f'<h{section.level} id="s{number}">{html.escape(section.title)}</h{section.level}>')
-        notes: set[str] = set()  # one note of several tables is said once in a section
+        notes: set[str] = set()  # tables of a section that share a note show it once
         for block in section.blocks:
             if isinstance(block, Table):
                 parts.append(block.html(note=block.note not in notes))
                 notes.add(block.note)
             elif isinstance(block, Picture):
                 png = block.path.read_bytes()
-                # Type is equally large in all figures: the width stands in a PNG's header.
+                # The width, from the PNG's header, is set so that letters have one size in all figures.
                 width = int.from_bytes(png[16:20], "big") * PAGE_DPI // DPI
                 caption, data = html.escape(block.caption), base64.b64encode(png).decode()
                 image = f'<img alt="{caption}" width="{width}" src="data:image/png;base64,{data}">'
@@ -78,7 +78,7 @@ def page_sections(sections: Sequence[Section]) -> str:
 
 
 def contents(sections: Sequence[Section]) -> str:
-    """Links to the headings of a page."""
+    """Links to the headings of a page, as HTML."""
     links = (
         f'<a class="l{section.level}" href="#s{number}">{html.escape(section.title)}</a>'
         for number, section in enumerate(sections)
@@ -88,7 +88,7 @@ def contents(sections: Sequence[Section]) -> str:
 
 
 def _inline(text: str) -> str:
-    """The two marks that our sentences use, never one within the other; anything else is shown as it is."""
+    """Translate the two marks that our sentences use, which are never nested; anything else is shown as it is."""
 
     def marked(found: re.Match[str]) -> str:
         return f"<strong>{found[2]}</strong>" if found[1] is None else f"<code>{found[1]}</code>"

@@ -1,6 +1,7 @@
 """Figures of a group of runs: confusion, reliability, entropy, embeddings, sweeps, label trajectories.
 
-Each returns the file it wrote, or None where the runs hold nothing to draw.
+Each function returns the file that it wrote, or None if the runs hold nothing to draw. `reference` is the system that
+the others are compared with; it gets a panel or a line even if not all systems get one.
 """
 
 from __future__ import annotations
@@ -22,58 +23,58 @@ from hf_ambiser.plotting.figure import save
 from hf_ambiser.plotting.panels import grid, legend, literal, panels
 from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.paper_tables import figure_of
+from hf_ambiser.report.results import figure_of
 from hf_ambiser.report.statistics import spread
 from hf_ambiser.report.sweeps import Sweep
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
-# More panels, and more lines, than this are not read.
+# A figure with more panels, or more lines, than this cannot be read.
 MOST_PANELS = 12
 MOST_LINES = 8
 ENTROPY_BINS = 6
 
 
 def drawn(group: Group, first: str | None = None, most: int = MOST_PANELS) -> list[str]:
-    """The systems that get a panel: all, or the first ones with `first` among them."""
+    """The systems that get a panel: the first `most` ones, and `first` among them if it exists."""
     names = list(group.systems)
     if first in names and names.index(first) >= most:
         names.insert(most - 1, first)
     return list(dict.fromkeys(names))[:most]
 
 
-def confusion(group: Group, split: str, out: Path, of: str | None = None) -> Path:
-    """Confusion matrix of every system: seeds averaged, folds added; rows (the raters' consensus) sum to 100 %."""
-    names = drawn(group, of)
+def confusion(group: Group, split: str, out: Path, reference: str | None = None) -> Path:
+    """Draw the confusion matrix of every system: the mean over seeds, added over folds; a row sums to 100 %."""
+    names = drawn(group, reference)
     figure, axes = panels(len(names), width=2.7, height=2.7)
     classes = [literal(name) for name in group.classes]
     for axis, system in zip(axes, names, strict=False):
         draw_confusion(axis, _counts(group.systems[system], split), classes, size=8)
         axis.set_title(literal(system), fontsize=10)
     figure.supxlabel("answer of the model", fontsize=9)
-    figure.supylabel("consensus of the raters, % of its clips", fontsize=9)
+    figure.supylabel("consensus of the raters, % of its utterances", fontsize=9)
     return save(figure, out)
 
 
-def _counts(cells: Sequence[FinishedRun], split: str) -> np.ndarray:
+def _counts(runs: Sequence[FinishedRun], split: str) -> np.ndarray:
     folds: dict[str | None, list[np.ndarray]] = {}
-    for cell in cells:
-        folds.setdefault(cell.fold, []).append(np.array(cell.scores(split)["confusion"], dtype=np.float64))
+    for run in runs:
+        folds.setdefault(run.fold, []).append(np.array(run.scores(split)["confusion"], dtype=np.float64))
     return np.sum([np.mean(matrices, axis=0) for matrices in folds.values()], axis=0)
 
 
-def reliability(group: Group, split: str, out: Path, of: str | None = None) -> Path:
-    """Confidence against what came true: the consensus (left) and the share of votes (right), runs taken together.
+def reliability(group: Group, split: str, out: Path, reference: str | None = None) -> Path:
+    """Draw confidence against outcome, over all runs: the consensus (left) and the share of votes (right).
 
-    Bins are those of the runs' ECE; bins of fewer than 5 clips are left out. Single runs are drawn: a mean over seeds
-    would be better calibrated than any of them.
+    Bins are those of the runs' ECE; bins of fewer than 5 utterances are left out. Each run's own answers are counted,
+    because the mean distribution over seeds would be better calibrated than any of them.
     """
     figure, axes = panels(2, width=4.2, height=3.9, columns=2)
     for axis, kind, label in zip(
         axes, ("label", "votes"), ("share that equals the consensus", "share of votes for the answer"), strict=False
     ):
         curves = []
-        for system in drawn(group, of, MOST_LINES):
+        for system in drawn(group, reference, MOST_LINES):
             confidence, outcome, n = _bins(group.systems[system], split, kind)
             seen, ink = n >= 5, colour(list(group.systems).index(system))
             curves.append(ReliabilityCurve(literal(system), ink, confidence[seen], outcome[seen], n[seen]))
@@ -84,11 +85,11 @@ def reliability(group: Group, split: str, out: Path, of: str | None = None) -> P
     return save(figure, out)
 
 
-def _bins(cells: Sequence[FinishedRun], split: str, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, mean outcome and clips of each bin `(B,)`, over all runs."""
+def _bins(runs: Sequence[FinishedRun], split: str, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, mean outcome and number of utterances of each bin, each `(B,)`, over all runs."""
     total = np.zeros((0, 3))
-    for cell in cells:
-        bins = cell.scores(split)["reliability"][kind]
+    for run in runs:
+        bins = run.scores(split)["reliability"][kind]
         rows = np.array([[b["n"] * (b["confidence"] or 0), b["n"] * (b["accuracy"] or 0), b["n"]] for b in bins])
         if len(rows):
             total = rows + (total if len(total) else 0)
@@ -97,9 +98,9 @@ def _bins(cells: Sequence[FinishedRun], split: str, kind: str) -> tuple[np.ndarr
     return (total[:, 0] / safe, total[:, 1] / safe, n) if len(total) else (n, n, n)
 
 
-def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
-    """The model's entropy against the raters', a point a clip (mean over runs), and its mean in bins."""
-    names = drawn(group, of)
+def entropy(group: Group, split: str, out: Path, reference: str | None = None) -> Path:
+    """Draw the model's entropy against the raters', one point an utterance (mean over runs), and its mean in bins."""
+    names = drawn(group, reference)
     figure, axes = panels(len(names), width=2.9, height=2.8, share=True)
     highest = float(np.log2(len(group.classes)))
     rng = np.random.default_rng(0)
@@ -127,11 +128,11 @@ def entropy(group: Group, split: str, out: Path, of: str | None = None) -> Path:
     return save(figure, out)
 
 
-def _entropies(cells: Sequence[FinishedRun], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Entropy (bits) of votes and of the model, mean over a clip's runs, of every clip with votes."""
+def _entropies(runs: Sequence[FinishedRun], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Entropy (bits) of the votes and of the model for every utterance with votes, mean over its runs, each `(N,)`."""
     sums: dict[str, list[float]] = {}
-    for cell in cells:
-        read = cell.predictions(split)
+    for run in runs:
+        read = run.predictions(split)
         voted = read["votes"].sum(axis=1) > 0
         raters = entropy_bits(soft_labels(read["votes"][voted]))
         model = entropy_bits(soft_labels(read["probabilities"][voted]))
@@ -166,15 +167,18 @@ def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path
     return save(figure, out)
 
 
-def trajectories(group: Group, histories: Mapping[str, History], out: Path, of: str | None = None) -> Path | None:
-    """Over epochs: share of ambiguous clips labelled other than the consensus, and the entropy of their labels.
+def trajectories(
+    group: Group, histories: Mapping[str, History], out: Path, reference: str | None = None
+) -> Path | None:
+    """Draw, over epochs, the share of ambiguous labels that are not the consensus, and the entropy of these labels.
 
-    Lines are means over runs, bands 95 % t intervals over runs (folds and seeds together: how training varies).
+    Lines are means over runs. Bands are 95 % t intervals over all runs, folds and seeds together, so they show how
+    training varies.
     """
     if not histories:
         return None
     figure, axes = panels(2, width=4.4, height=3.4, columns=2)
-    for system in [name for name in drawn(group, of, MOST_LINES) if name in histories]:
+    for system in [name for name in drawn(group, reference, MOST_LINES) if name in histories]:
         runs, ink = histories[system].epochs, colour(list(group.systems).index(system))
         _band(axes[0], runs, lambda run: 100 * run.differ, system, ink)
         _band(axes[1], runs, lambda run: run.entropy, system, ink)

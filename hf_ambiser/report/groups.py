@@ -1,4 +1,4 @@
-"""Finished runs below a folder, by what they say of themselves, and which of them may stand in one table.
+"""The finished runs below a folder, and which of them may be in one table.
 
 What a run is (system, split family, fold, seed, data) is read from its `results.json`, never from folder names.
 """
@@ -24,23 +24,23 @@ _NOT_RUNS = frozenset({"report", ".runner"})
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may stand in one table: one corpus, one content, one policy, one split family. At least one run.
+    """One or more runs that may be in one table: they share corpus, content, policy and split family.
 
-    `name` tells it from the other groups of a report, in headings and in names of files.
+    `name` tells the group from the others of a report, in headings and in names of files.
     """
 
     name: str
     systems: dict[str, list[FinishedRun]]
 
     @property
-    def cells(self) -> list[FinishedRun]:
+    def runs(self) -> list[FinishedRun]:
         """All of its runs, system by system."""
-        return [cell for cells in self.systems.values() for cell in cells]
+        return [run for runs in self.systems.values() for run in runs]
 
     @property
     def first(self) -> FinishedRun:
-        """Any of its runs: what the group has in common can be read off it."""
-        return self.cells[0]
+        """One of its runs, to read from it what all have in common."""
+        return self.runs[0]
 
     @property
     def family(self) -> str:
@@ -54,29 +54,29 @@ class Group:
 
     @property
     def folds(self) -> list[str | None]:
-        """Folds that any system has a run of."""
-        return sorted({cell.fold for cell in self.cells}, key=_natural)
+        """The folds of which some system has a run."""
+        return sorted({run.fold for run in self.runs}, key=_natural)
 
     @property
     def splits(self) -> list[str]:
-        """Test splits in the order they were scored in."""
-        return list(dict.fromkeys(split for cell in self.cells for split in cell.splits))
+        """The test splits, in the order in which they were scored."""
+        return list(dict.fromkeys(split for run in self.runs for split in run.splits))
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What all of its runs share."""
+        """The properties that all of its runs share."""
         return _key(self.first)
 
     def one_a_fold(self) -> list[FinishedRun]:
-        """One run of each fold, for what all runs of a fold have in common (its clips)."""
+        """One run of each fold, to read from it what all runs of the fold have in common, such as its utterances."""
         found: dict[str | None, FinishedRun] = {}
-        for cell in self.cells:
-            found.setdefault(cell.fold, cell)
+        for run in self.runs:
+            found.setdefault(run.fold, run)
         return [found[fold] for fold in self.folds]
 
     def describe(self) -> str:
-        """Markdown, one sentence: corpus, family, protocol, policy, fingerprints."""
-        data, marks = self.first.data, [str(cell.data["split_fingerprint"]) for cell in self.one_a_fold()]
+        """A sentence in Markdown about corpus, family, protocol, policy and fingerprints, and about label noise."""
+        data, marks = self.first.data, [str(run.data["split_fingerprint"]) for run in self.one_a_fold()]
         splits = f"splits `{marks[0]}`" if len(marks) == 1 else f"{len(marks)} folds (splits `{marks[0]}` ...)"
         ratings = f", ratings `{'`, `'.join(kinds)}`" if (kinds := counted_ratings(data)) else ""
         policy = f"{data['policy']} (`{data['policy_fingerprint']}`){ratings}"
@@ -86,14 +86,12 @@ class Group:
         ) + (f" {describe_label_noise(data[LABEL_NOISE])}" if LABEL_NOISE in data else "")
 
 
-def _key(cell: FinishedRun) -> tuple[str, ...]:
-    return tuple(
-        str(cell.data[name]) for name in ("corpus", "split_family", "policy", "policy_fingerprint", "content")
-    )
+def _key(run: FinishedRun) -> tuple[str, ...]:
+    return tuple(str(run.data[name]) for name in ("corpus", "split_family", "policy", "policy_fingerprint", "content"))
 
 
 def _natural(name: str | None) -> list[tuple[int, float, str]]:
-    """Names with their numbers as numbers: 2 before 10, and before names."""
+    """A sort key that compares numbers in names as numbers: 2 comes before 10, and numbers come before letters."""
     parts = re.split(r"(\d+(?:\.\d+)?)", name or "")
     return [(1, 0.0, part) if i % 2 == 0 else (0, float(part), "") for i, part in enumerate(parts) if part]
 
@@ -111,59 +109,58 @@ def find(folder: Path) -> tuple[list[FinishedRun], list[Path]]:
     return runs, unfinished
 
 
-def group(cells: Iterable[FinishedRun], order: Iterable[str] = ()) -> list[Group]:
-    """Runs by what may be averaged; systems in the given order, then by name.
+def group(runs: Iterable[FinishedRun], order: Iterable[str] = ()) -> list[Group]:
+    """Group the runs that may be averaged; systems are in the given order, then by name.
 
-    Different data are different groups, so that nothing is averaged over them. Runs of one system that name the same
-    data set folder but hold two fingerprints are no study but a mistake: the data set was built anew on the way.
+    Runs on different data are in different groups, so that nothing is averaged over them. Runs of one system that name
+    the same data set folder but have two fingerprints are a mistake: the data set was built again between them.
 
     Raises:
-        ValueError: If runs of one system differ in their data so, runs of one fold in their split, or a cell is there
-            twice.
+        ValueError: If there is such a mistake, if runs of one fold differ in their split, or if a cell has two runs.
     """
-    cells = list(cells)
-    _one_value(cells, lambda c: (*_key(c)[:2], c.system, c.dataset), lambda c: _key(c)[2:], "data")
-    _one_value(cells, lambda c: (*_key(c), c.fold), lambda c: c.data["split_fingerprint"], "splits")
+    runs = list(runs)
+    _one_value(runs, lambda c: (*_key(c)[:2], c.system, c.dataset), lambda c: _key(c)[2:], "data")
+    _one_value(runs, lambda c: (*_key(c), c.fold), lambda c: c.data["split_fingerprint"], "splits")
     seen: dict[tuple[Any, ...], FinishedRun] = {}
-    for cell in cells:
-        identity = (*_key(cell), cell.fold, cell.system, cell.seed)
+    for run in runs:
+        identity = (*_key(run), run.fold, run.system, run.seed)
         if identity in seen:
-            what = f"system {cell.system!r}, fold {cell.fold}, seed {cell.seed}"
+            what = f"system {run.system!r}, fold {run.fold}, seed {run.seed}"
             raise ValueError(
-                f"{seen[identity].folder} and {cell.folder} are the same cell ({what}, {cell.data['split_family']}):"
+                f"{seen[identity].folder} and {run.folder} are the same cell ({what}, {run.data['split_family']}):"
                 " give one another `system` name, or move one away."
             )
-        seen[identity] = cell
+        seen[identity] = run
     places = {name: place for place, name in enumerate(order)}
-    cells.sort(key=lambda c: (places.get(c.system, len(places)), _natural(c.system), _natural(c.fold), c.seed))
+    runs.sort(key=lambda c: (places.get(c.system, len(places)), _natural(c.system), _natural(c.fold), c.seed))
     groups: dict[tuple[str, ...], dict[str, list[FinishedRun]]] = {}
-    for cell in cells:
-        groups.setdefault(_key(cell), {}).setdefault(cell.system, []).append(cell)
+    for run in runs:
+        groups.setdefault(_key(run), {}).setdefault(run.system, []).append(run)
     return [Group(_name(key, list(groups)), systems) for key, systems in sorted(groups.items())]
 
 
 def _name(key: tuple[str, ...], keys: list[tuple[str, ...]]) -> str:
-    """As short as tells this group from the others: corpus and family, then policy, then fingerprints."""
+    """The shortest name that tells a group from the others: corpus and family, then policy, then fingerprints."""
     short = next(n for n in range(2, len(key) + 1) if sum(other[:n] == key[:n] for other in keys) == 1)
     return ", ".join(key[:short])
 
 
 def _one_value(
-    cells: list[FinishedRun], group_of: Callable[[FinishedRun], Any], mark_of: Callable[[FinishedRun], Any], what: str
+    runs: list[FinishedRun], group_of: Callable[[FinishedRun], Any], mark_of: Callable[[FinishedRun], Any], what: str
 ) -> None:
-    """Refuse groups whose runs do not share one fingerprint; the message names the runs of the rarer ones."""
+    """Check that the runs of each group share one fingerprint; the error names the runs with the rarer ones."""
     groups: dict[Any, list[FinishedRun]] = {}
-    for cell in cells:
-        groups.setdefault(group_of(cell), []).append(cell)
+    for run in runs:
+        groups.setdefault(group_of(run), []).append(run)
     for members in groups.values():
-        counts = Counter(mark_of(cell) for cell in members)
+        counts = Counter(mark_of(run) for run in members)
         if len(counts) > 1:
             usual = counts.most_common(1)[0][0]
-            odd = [cell for cell in members if mark_of(cell) != usual]
-            names = ", ".join(str(cell.folder) for cell in odd[:5]) + (" ..." if len(odd) > 5 else "")
+            odd = [run for run in members if mark_of(run) != usual]
+            names = ", ".join(str(run.folder) for run in odd[:5]) + (" ..." if len(odd) > 5 else "")
             marks = " / ".join(_mark(mark) for mark in counts)
             raise ValueError(
-                f"{len(odd)} of {len(members)} runs that belong into one row were made from other {what} than the rest"
+                f"{len(odd)} of {len(members)} runs that belong in one row were made from other {what} than the rest"
                 f" ({marks}) and are never averaged: {names}. Run them again, or move them away."
             )
 

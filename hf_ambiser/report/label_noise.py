@@ -52,11 +52,11 @@ def groups_with_noise(groups: Sequence[Group]) -> list[Group]:
     return sorted(chosen, key=key)
 
 
-def kept_epoch(cell: FinishedRun) -> int | None:
+def kept_epoch(run: FinishedRun) -> int | None:
     """The epoch (from 1) of the network that a run kept if it kept the best one on validation; None: the last."""
-    best = cell.results.get("best_checkpoint")
+    best = run.results.get("best_checkpoint")
     step = None if best is None else int(best.rpartition("-")[2])
-    return next((round(entry["epoch"]) for entry in cell.results.get("log", []) if entry.get("step") == step), None)
+    return next((round(entry["epoch"]) for entry in run.results.get("log", []) if entry.get("step") == step), None)
 
 
 def recovery_table(groups: Sequence[Group], kept: bool = False) -> Table:
@@ -68,23 +68,22 @@ def recovery_table(groups: Sequence[Group], kept: bool = False) -> Table:
     """
     rows: list[list[Entry | str]] = []
     for group in groups:
-        for system, cells in group.systems.items():
+        for system, runs in group.systems.items():
             found = {
-                cell.folder: noise_recovery(cell.folder, cell.data, kept_epoch(cell) if kept else None)
-                for cell in cells
+                run.folder: noise_recovery(run.folder, run.data, kept_epoch(run) if kept else None) for run in runs
             }
-            values = [spread(cells, partial(_recovered, found, name)) for name in RECOVERY]
+            values = [spread(runs, partial(_recovered, found, name)) for name in RECOVERY]
             entries = [spread_entry(v, shown) for v, shown in zip(values, RECOVERY.values(), strict=True)]
             counts = next(iter(found.values()))
             noisy = f"{counts.n_noisy} of {counts.n_noisy + counts.n_clean}"
-            rows.append([group.first.data["corpus"], noise_of(group), noisy, system, number(len(cells)), *entries])
+            rows.append([group.first.data["corpus"], noise_of(group), noisy, system, number(len(runs)), *entries])
     heads = ["corpus", "label noise", "noisy labels", "system", "runs", *(shown.title for shown in RECOVERY.values())]
     when = "In the epoch of the network that a run kept, the best on validation" if kept else "After the last epoch"
     return Table("label_noise_labels", heads, rows, f"{when}, {_RECOVERY_NOTE}")
 
 
-def _recovered(found: Mapping[Path, NoiseRecovery], name: str, cell: FinishedRun) -> float | None:
-    return getattr(found[cell.folder], name)
+def _recovered(found: Mapping[Path, NoiseRecovery], name: str, run: FinishedRun) -> float | None:
+    return getattr(found[run.folder], name)
 
 
 def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str = "ua") -> Table:
@@ -94,19 +93,17 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
     set.
     """
     shown = COLUMNS[figure]
-    value: Callable[[FinishedRun], float | None] = lambda cell: cell.figure(split, figure)  # noqa: E731
+    value: Callable[[FinishedRun], float | None] = lambda run: run.figure(split, figure)  # noqa: E731
     rows: list[list[Entry | str]] = []
     tests: set[str] = set()
     for group in groups:
         base = group.systems.get(baseline, [])
-        gains = {
-            system: over_folds(cells, base, value) for system, cells in group.systems.items() if system != baseline
-        }
+        gains = {system: over_folds(runs, base, value) for system, runs in group.systems.items() if system != baseline}
         adjusted = holm([gain.t.p if gain.t else None for gain in gains.values()])
         p = dict(zip(gains, adjusted, strict=True))
-        for system, cells in group.systems.items():
-            row: list[Entry | str] = [group.first.data["corpus"], noise_of(group), system, number(len(cells))]
-            row.append(spread_entry(spread(cells, value), shown))
+        for system, runs in group.systems.items():
+            row: list[Entry | str] = [group.first.data["corpus"], noise_of(group), system, number(len(runs))]
+            row.append(spread_entry(spread(runs, value), shown))
             gain = gains.get(system)
             if gain is None:
                 rows.append([*row, "-", "-", "-"])
@@ -116,7 +113,7 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
             tests |= {gain.test} if own_p is not None else set()
     heads = ["corpus", "label noise", "system", "runs", shown.title, f"minus {baseline} [95 %]", "p", "Holm p"]
     made = f" Differences: {', '.join(sorted(tests))}; Holm over the systems of one data set." if tests else ""
-    kept = [kept_epoch(cell) for group in groups for cell in group.cells]
+    kept = [kept_epoch(run) for group in groups for run in group.runs]
     best = " Each network is that of the best epoch on validation, which is not the last." if any(kept) else ""
     note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{best}{made}"
     return Table(file_name("label_noise", split, figure), heads, rows, note)
@@ -124,7 +121,7 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
 
 def _at_the_kept_epoch(groups: Sequence[Group], headings: Sequence[str]) -> list[str]:
     """The labels of the epoch whose network each run kept; nothing if that is the last epoch in all runs."""
-    if not any(kept_epoch(cell) for group in groups for cell in group.cells):
+    if not any(kept_epoch(run) for group in groups for run in group.runs):
         return []
     return [
         "The labels in the epoch of the network that a run kept, the best on validation:",
@@ -170,9 +167,9 @@ def text(groups: Sequence[Group], split: str, baseline: str, reference: str | No
     for name, what in ((baseline, "baseline"), *([(reference, "reference")] if reference else [])):
         if name not in systems:
             raise ValueError(f"there is no finished run of the system {name!r} ({what}); there are {systems}.")
-    for cell in (cell for group in groups for cell in group.cells):
-        if split not in cell.splits:
-            raise ValueError(f"{cell.folder} was not scored on {split!r}, only on {cell.splits}; give another split.")
+    for run in (run for group in groups for run in group.runs):
+        if split not in run.splits:
+            raise ValueError(f"{run.folder} was not scored on {split!r}, only on {run.splits}; give another split.")
     labels, gain = recovery_table(groups), gain_table(groups, split, baseline)
     titles = [shown.title for shown in RECOVERY.values()]
     corrected, told_apart = titles[:3], titles[3:]

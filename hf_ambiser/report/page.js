@@ -1,7 +1,7 @@
 (() => {
-  const list = document.querySelector(".clips");
+  const list = document.querySelector(".utterances");
   if (!list) return;
-  const clips = [...list.children];
+  const utterances = [...list.children];
   const tools = document.querySelector(".bar-tools");
   const shown = document.querySelector("#shown");
   const order = {
@@ -13,14 +13,14 @@
     const wanted = Object.fromEntries(new FormData(tools));
     const words = wanted.find.trim().toLowerCase();
     let n = 0;
-    for (const clip of clips) {
-      const fits = ["kind", "system", "votes"].every((name) => !wanted[name] || clip.dataset[name] === wanted[name]);
-      const named = `${clip.dataset.id} ${clip.dataset.speaker}`.toLowerCase().includes(words);
-      clip.hidden = !(fits && named);
-      n += !clip.hidden;
+    for (const utterance of utterances) {
+      const fits = ["kind", "system", "votes"].every((name) => !wanted[name] || utterance.dataset[name] === wanted[name]);
+      const named = `${utterance.dataset.id} ${utterance.dataset.speaker}`.toLowerCase().includes(words);
+      utterance.hidden = !(fits && named);
+      n += !utterance.hidden;
     }
-    list.append(...clips.slice().sort(order[wanted.sort]));
-    shown.textContent = `${n} of ${clips.length} clips shown`;
+    list.append(...utterances.slice().sort(order[wanted.sort]));
+    shown.textContent = `${n} of ${utterances.length} utterances shown`;
   };
   tools.addEventListener("input", update);
   tools.addEventListener("submit", (event) => event.preventDefault());

@@ -1,4 +1,4 @@
-"""One self-contained page: the report's tables and figures, and clips to listen to. No file or address outside it."""
+"""One page with the report's tables and figures, and utterances to listen to; it needs no other file or address."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.plotting.colours import colour
 from hf_ambiser.report.document import Section, contents, page_sections
 from hf_ambiser.report.utterance_audio import MOST_BYTES, Audio
-from hf_ambiser.report.utterances import FAR, MOST, MOST_SYSTEMS, MOVED, ClipCard
+from hf_ambiser.report.utterances import FAR, MOST, MOST_SYSTEMS, MOVED, UtteranceCard
 
 
-# Whatever a name in the data says, a browser loads nothing from elsewhere.
+# A browser loads nothing from elsewhere, even if a name in the data tries to make it.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[ClipCard], audio: Audio) -> str:
+def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[UtteranceCard], audio: Audio) -> str:
     """The page as text.
 
     Args:
-        title: What it reports on.
+        title: Title of the page.
         lead: A sentence below the title.
         sections: Tables and figures.
-        cards: Clips to look at and listen to.
-        audio: What of them can be played.
+        cards: Utterances to look at and listen to.
+        audio: The audio of those that can be played.
     """
     style, script = (
         resources.files("hf_ambiser.report").joinpath(f"page.{kind}").read_text() for kind in ("css", "js")
     )
-    listen = _clips(cards, audio)
-    link = '<a class="l2" href="#clips">Clips to listen to</a>' if cards else ""
+    listen = _utterances(cards, audio)
+    link = '<a class="l2" href="#utterances">Utterances to listen to</a>' if cards else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -66,11 +66,11 @@ def page(title: str, lead: str, sections: Sequence[Section], cards: Sequence[Cli
 """
 
 
-def _clips(cards: Sequence[ClipCard], audio: Audio) -> str:
+def _utterances(cards: Sequence[UtteranceCard], audio: Audio) -> str:
     if not cards:
         return ""
     why = (
-        f'<p class="warning">No player for some or all clips: {html.escape(audio.why_not)}.</p>'
+        f'<p class="warning">No player for some or all utterances: {html.escape(audio.why_not)}.</p>'
         if audio.why_not
         else ""
     )
@@ -81,19 +81,20 @@ def _clips(cards: Sequence[ClipCard], audio: Audio) -> str:
         '<label>Find id or speaker <input type="search" name="find"></label>',
         '<label>Order <select name="sort"><option value="distance">furthest first</option>'
         '<option value="id">id</option><option value="speaker">speaker</option></select></label>',
-        f'<span id="shown" class="none">{len(cards)} clips</span>',
+        f'<span id="shown" class="none">{len(cards)} utterances</span>',
     ]
     body = "\n".join(_card(card, audio) for card in cards)
-    return f"""<h2 id="clips">Clips to listen to</h2>
-<p>Of each system the clips of training whose labels moved furthest from the raters' votes ({html.escape(MOVED)}), and
-the test clips whose answer is furthest from them ({html.escape(FAR)}); distance is the Jensen-Shannon divergence in
-bit. Labels are means over the runs that made them, answers means over the runs in which the clip was held out; of a
-clip that never was, the shares of the model's answers in training, where its method keeps them. Shown are {MOST} clips
-of each kind and system at most, of {MOST_SYSTEMS} systems in each group of runs, and no more than
-{MOST_BYTES / 1e6:.0f} MB of audio of each group.</p>
+    return f"""<h2 id="utterances">Utterances to listen to</h2>
+<p>For each system this shows the training utterances whose labels moved furthest from the raters' votes
+({html.escape(MOVED)}), and the test utterances whose answers are furthest from the votes ({html.escape(FAR)}).
+Distance is the Jensen-Shannon divergence in bit. A label is the mean over the runs that gave one, an answer the mean
+over the runs in which the utterance was held out. For an utterance that was never held out, the answer is the shares
+of the model's answers in training, if its method keeps them. There are at most {MOST} utterances of each kind and
+system, from {MOST_SYSTEMS} systems in each group of runs, and at most {MOST_BYTES / 1e6:.0f} MB of audio of each
+group.</p>
 {why}
 <form class="bar-tools">{"".join(tools)}</form>
-<div class="clips">
+<div class="utterances">
 {body}
 </div>"""
 
@@ -103,8 +104,8 @@ def _select(name: str, title: str, values: Iterable[str]) -> str:
     return f'<label>{title} <select name="{name}"><option value="">all</option>{options}</select></label>'
 
 
-def _card(card: ClipCard, audio: Audio) -> str:
-    heard = audio.clips.get(card.id)
+def _card(card: UtteranceCard, audio: Audio) -> str:
+    heard = audio.utterances.get(card.id)
     speaker = card.speaker or (heard.speaker if heard else "")
     data = {
         "kind": card.kind,
@@ -126,9 +127,9 @@ def _card(card: ClipCard, audio: Audio) -> str:
     far, player = COLUMNS["js"].with_unit(card.distance), ""
     if heard:
         source = base64.b64encode(heard.data).decode()
-        name = html.escape(f"clip {card.id}")
+        name = html.escape(f"utterance {card.id}")
         player = f'<audio controls preload="none" aria-label="{name}" src="data:audio/flac;base64,{source}"></audio>'
-    return f"""<article class="clip" {attributes}>
+    return f"""<article class="utterance" {attributes}>
 <h4>{html.escape(card.id)}</h4>
 <p class="about">{html.escape(card.kind)} by {far} &middot; {html.escape(" · ".join(about))}</p>
 {player}
@@ -152,7 +153,7 @@ def _bar(share: float, ink: str) -> str:
 
 
 def _strip(over_epochs: np.ndarray | None) -> str:
-    """The label after each epoch, a stacked bar an epoch; nothing where there was none yet."""
+    """The label after each epoch as one stacked bar an epoch; an epoch without a label has no bar."""
     if over_epochs is None:
         return ""
     bars = []

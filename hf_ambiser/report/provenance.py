@@ -1,4 +1,4 @@
-"""What the runs of a report were made with, and the raw numbers of each."""
+"""The code, machines and data that the runs of a report were made with, and the figures of every run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hf_ambiser.report.table import Entry, Table
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
-def origin_table(cells: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
-    """One row for each environment that runs were made in, and warnings where it is more than one or not committed."""
+def origin_table(runs: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
+    """One row for each environment in which runs were made, and warnings if there are several or uncommitted code."""
     made: dict[str, list[FinishedRun]] = {}
-    for cell in cells:
-        made.setdefault(json.dumps(cell.results["environment"], sort_keys=True), []).append(cell)
+    for run in runs:
+        made.setdefault(json.dumps(run.results["environment"], sort_keys=True), []).append(run)
     rows: list[list[Entry | str]] = []
     environments = [json.loads(text) for text in made]
-    for environment, runs in zip(environments, made.values(), strict=True):
+    for environment, its_runs in zip(environments, made.values(), strict=True):
         versions = {"python": environment.get("python"), **environment.get("versions", {})}
         rows.append(
             [
-                number(len(runs)),
+                number(len(its_runs)),
                 str(environment.get("commit") or "not known")[:12],
                 "changed" if environment.get("dirty") else "as committed",
                 ", ".join(f"{name} {version}" for name, version in versions.items() if version),
@@ -43,9 +43,9 @@ def origin_table(cells: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
             warnings.append(
                 f"The runs were made with {len(values)} different {what}: differences may come from there."
             )
-    dirty = sum(len(runs) for e, runs in zip(environments, made.values(), strict=True) if e.get("dirty"))
+    dirty = sum(len(its_runs) for e, its_runs in zip(environments, made.values(), strict=True) if e.get("dirty"))
     if dirty:
-        warnings.append(f"{dirty} of {len(cells)} runs were made with code that was not committed.")
+        warnings.append(f"{dirty} of {len(runs)} runs were made with code that was not committed.")
     return Table("origin", ["runs", "commit", "code", "versions", "machine"], rows), warnings
 
 
@@ -60,7 +60,7 @@ def _machine(environment: dict) -> str:
 
 
 def data_table(groups: Sequence[Group]) -> Table:
-    """Which data each group's runs were made from, by fingerprint."""
+    """The data that the runs of each group were made from, by fingerprint."""
     rows: list[list[Entry | str]] = []
     for group in groups:
         data = group.first.data
@@ -73,27 +73,27 @@ def data_table(groups: Sequence[Group]) -> Table:
             f"{data['policy']} {data['policy_fingerprint']}",
             ", ".join(counted_ratings(data)) or "-",
         ]
-        rows.append([*row, marks + more, number(len(group.cells))])
+        rows.append([*row, marks + more, number(len(group.runs))])
     return Table("data", ["runs of", "protocol", "content", "policy", "ratings", "fold: splits", "runs"], rows)
 
 
-def cells_table(groups: Sequence[Group], folder: Path) -> Table:
-    """Every run and split with its figures: what all other tables are made of."""
+def runs_table(groups: Sequence[Group], folder: Path) -> Table:
+    """The figures of every run and split, from which all other tables are computed."""
     rows: list[list[Entry | str]] = []
     for group in groups:
-        for cell in group.cells:
-            for split in cell.splits:
-                figures = [value_entry(cell.figure(split, name), shown) for name, shown in COLUMNS.items()]
-                where = cell.folder.relative_to(folder) if cell.folder.is_relative_to(folder) else cell.folder
-                commit = str(cell.results["environment"].get("commit"))
+        for run in group.runs:
+            for split in run.splits:
+                figures = [value_entry(run.figure(split, name), shown) for name, shown in COLUMNS.items()]
+                where = run.folder.relative_to(folder) if run.folder.is_relative_to(folder) else run.folder
+                commit = str(run.results["environment"].get("commit"))
                 row: list[Entry | str] = [
                     group.name,
-                    cell.system,
-                    cell.fold or "-",
-                    str(cell.seed),
+                    run.system,
+                    run.fold or "-",
+                    str(run.seed),
                     split,
-                    number(cell.scores(split)["n"]),
+                    number(run.scores(split)["n"]),
                 ]
-                rows.append([*row, *figures, str(cell.data["split_fingerprint"]), commit, str(where)])
-    heads = ["runs of", "system", "fold", "seed", "split", "clips", *(s.title for s in COLUMNS.values())]
+                rows.append([*row, *figures, str(run.data["split_fingerprint"]), commit, str(where)])
+    heads = ["runs of", "system", "fold", "seed", "split", "utterances", *(s.title for s in COLUMNS.values())]
     return Table("runs", [*heads, "split fingerprint", "commit", "folder"], rows)

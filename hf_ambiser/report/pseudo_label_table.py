@@ -1,4 +1,4 @@
-"""The table of labels that ambiguous clips got by the end of training, against the raters' consensus."""
+"""The table of the labels that ambiguous utterances had after training, compared with the raters' consensus."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hf_ambiser.run_folder.finished import FinishedRun
 def labels_given_table(group: Group) -> Table | None:
     """Agreement of prototype and classifier labels with the consensus, and each class's share; None without labels.
 
-    Figures are of the last epoch (IPR's Figure 3 at its right end), in %, mean over all runs.
+    All figures are of the last epoch (the right end of IPR's Figure 3), in %, as means over all runs.
     """
     rows: list[list[Entry | str]] = []
-    for system, cells in group.systems.items():
-        last = _last(cells)
+    for system, runs in group.systems.items():
+        last = _last(runs)
         if not last:
             continue
         shares = np.mean([row.class_shares for row in last], axis=0)
@@ -35,11 +35,11 @@ def labels_given_table(group: Group) -> Table | None:
         rows.append([system, number(len(last)), *agree, Entry(mix, parts=parts)])
     if not rows:
         return None
-    heads = ["labels given to unlabelled clips", "runs", *(shown.title for shown in AGREEMENT.values())]
+    heads = ["labels given to unlabelled utterances", "runs", *(shown.title for shown in AGREEMENT.values())]
     heads.append("share of each class % (the raters')")
     note = "After the last epoch; agreement with the raters' consensus, which training never saw. Mean over runs."
     return Table(file_name(group.name, "labels_given"), heads, rows, note)
 
 
-def _last(cells: Sequence[FinishedRun]) -> list[EpochAgreement]:
-    return [rows[-1] for cell in cells if (rows := pseudo_label_agreement(cell.folder, last=True))]
+def _last(runs: Sequence[FinishedRun]) -> list[EpochAgreement]:
+    return [rows[-1] for run in runs if (rows := pseudo_label_agreement(run.folder, last=True))]

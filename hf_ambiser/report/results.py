@@ -10,24 +10,24 @@ import numpy as np
 from hf_ambiser.metrics.display import APART, COLUMNS, OF_BASELINES, PER_CLASS, Shown
 from hf_ambiser.metrics.significance import TResult, holm
 from hf_ambiser.report.groups import Group
-from hf_ambiser.report.statistics import PAIRED, Spread, over_clips, over_folds, spread
+from hf_ambiser.report.statistics import PAIRED, Spread, over_folds, over_utterances, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
 OVER_FOLDS = (
     "Mean (standard deviation) [95 % interval]. A figure is averaged over the seeds of each fold; deviation and"
-    " Student's t interval are those of the folds' values. Folds share training data, so the interval is narrower than"
-    " it should be."
+    " Student's t interval are over the values of the folds. Folds share training data, so the interval is narrower"
+    " than it should be."
 )
 OVER_SEEDS = (
-    "Mean (standard deviation) [95 % interval] over seeds, Student's t. One fold: what is said is about training"
-    " again, not about other speakers."
+    "Mean (standard deviation) [95 % interval] over seeds, Student's t. There is one fold, so the interval is about"
+    " training again, not about other speakers."
 )
 
 
 def spread_entry(values: Spread, shown: Shown) -> Entry:
-    """`mean (sd)`, the interval below."""
+    """Format a figure as `mean (sd)`, with its confidence interval below."""
     t = values.t
     if t is None:
         return Entry("undefined")
@@ -41,18 +41,18 @@ def spread_entry(values: Spread, shown: Shown) -> Entry:
 
 
 def figures_table(group: Group, split: str, part: str = "all", name: str = "figures") -> Table:
-    """Every figure of every system on one split: mean, deviation and interval."""
+    """Every figure of every system on one split: mean, standard deviation and confidence interval."""
     rows: list[list[Entry | str]] = []
     over, lost = set(), []
-    for system, cells in group.systems.items():
-        found = {figure: spread(cells, partial(_figure, split, figure, part)) for figure in COLUMNS}
+    for system, runs in group.systems.items():
+        found = {figure: spread(runs, partial(figure_of, split, figure, part=part)) for figure in COLUMNS}
         over |= {values.over for values in found.values()}
         lost += [
-            f"{COLUMNS[figure].title} of {system} has no value in {values.n_undefined} of {len(cells)} runs (left out)"
+            f"{COLUMNS[figure].title} of {system} has no value in {values.n_undefined} of {len(runs)} runs (left out)"
             for figure, values in found.items()
             if values.n_undefined
         ]
-        counts = [len({c.fold for c in cells}), len({c.seed for c in cells}), len(cells)]
+        counts = [len({c.fold for c in runs}), len({c.seed for c in runs}), len(runs)]
         rows.append([system, *map(number, counts), *(spread_entry(found[f], COLUMNS[f]) for f in COLUMNS)])
     notes = [OVER_FOLDS] if "folds" in over else []
     notes += [OVER_SEEDS] if "seeds" in over else []
@@ -61,8 +61,9 @@ def figures_table(group: Group, split: str, part: str = "all", name: str = "figu
     return Table(_file(group, split, name), heads, rows, " ".join(notes))
 
 
-def _figure(split: str, name: str, part: str, cell: FinishedRun) -> float | None:
-    return cell.figure(split, name, part)
+def figure_of(split: str, name: str, run: FinishedRun, part: str = "all") -> float | None:
+    """One figure of one split of a run; `partial(figure_of, split, name)` is what `spread` and `over_folds` take."""
+    return run.figure(split, name, part)
 
 
 def number(value: int) -> Entry:
@@ -76,18 +77,18 @@ def value_entry(value: float | None, shown: Shown) -> Entry:
 
 
 def counts_line(group: Group, split: str) -> str:
-    """`187 clips (anger 30, ...)`, over all folds."""
-    scores = [cell.scores(split) for cell in group.one_a_fold() if split in cell.splits]
+    """The number of test utterances over all folds and of each class: `187 utterances (anger 30, ...)`."""
+    scores = [run.scores(split) for run in group.one_a_fold() if split in run.splits]
     counts = ", ".join(f"{name} {sum(s['class_counts'][name] for s in scores)}" for name in group.classes)
     without = sum(s["n_without_consensus"] for s in scores)
     rest = f"; {without} without a consensus, scored against their votes only" if without else ""
     folds = f" over {len(scores)} folds" if len(scores) > 1 else ""
-    return f"{sum(s['n'] for s in scores)} clips{folds} ({counts}{rest})."
+    return f"{sum(s['n'] for s in scores)} utterances{folds} ({counts}{rest})."
 
 
 def baselines_table(group: Group, split: str) -> Table:
-    """The majority class and one rater against the others, mean over folds."""
-    cells = [cell for cell in group.one_a_fold() if split in cell.splits]
+    """The figures of the majority class and of one rater against the others, as means over folds."""
+    runs = [run for run in group.one_a_fold() if split in run.splits]
     rows: list[list[Entry | str]] = []
     for title, key in (
         ("always the majority class", "majority_baseline"),
@@ -95,32 +96,35 @@ def baselines_table(group: Group, split: str) -> Table:
     ):
         row: list[Entry | str] = [title]
         for figure in OF_BASELINES:
-            values = [v for cell in cells if (v := cell.scores(split)[key].get(figure)) is not None]
+            values = [v for run in runs if (v := run.scores(split)[key].get(figure)) is not None]
             mean = float(np.mean(values)) if values else None
             row.append(value_entry(mean, COLUMNS[figure]))
         rows.append(row)
-    note = f"Mean over {len(cells)} folds." if len(cells) > 1 else ""
+    note = f"Mean over {len(runs)} folds." if len(runs) > 1 else ""
     return Table(_file(group, split, "baselines"), ["", *(COLUMNS[f].title for f in OF_BASELINES)], rows, note)
 
 
 def comparison_table(
-    group: Group, split: str, figure: str, of: str, done: Callable[[], object] = lambda: None
+    group: Group, split: str, figure: str, reference: str, done: Callable[[], object] = lambda: None
 ) -> Table:
-    """How one system differs from each other one, over folds (or seeds) and over clips, p-values raw and by Holm.
+    """How the reference system differs from each other one, over folds (or seeds) and over utterances.
 
-    Holm's correction is over the comparisons of this table, for each of the two tests on its own.
+    Each difference has its p-value, raw and after Holm's correction. The correction is over the comparisons of this
+    table, for each of the two tests separately.
     """
-    shown, others = COLUMNS[figure], [system for system in group.systems if system != of]
-    folds = {s: over_folds(group.systems[of], group.systems[s], lambda c: c.figure(split, figure)) for s in others}
-    clips = {}
+    shown, others = COLUMNS[figure], [system for system in group.systems if system != reference]
+    folds = {
+        s: over_folds(group.systems[reference], group.systems[s], lambda c: c.figure(split, figure)) for s in others
+    }
+    utterances = {}
     for system in others:
-        clips[system] = over_clips(group.systems[of], group.systems[system], split, figure)
+        utterances[system] = over_utterances(group.systems[reference], group.systems[system], split, figure)
         done()
     fold_p = holm([_p(folds[s].t) for s in others])
-    clip_p = holm([None if isinstance(b := clips[s], str) else b.p for s in others])
+    utterance_p = holm([None if isinstance(b := utterances[s], str) else b.p for s in others])
     rows: list[list[Entry | str]] = []
-    for system, p, q in zip(others, fold_p, clip_p, strict=True):
-        t, b = folds[system], clips[system]
+    for system, p, q in zip(others, fold_p, utterance_p, strict=True):
+        t, b = folds[system], utterances[system]
         row: list[Entry | str] = [system, t_entry(t.t, t.test, shown), p_entry(_p(t.t)), p_entry(p)]
         if isinstance(b, str):
             row += [f"undefined ({b})", "-", "-"]
@@ -131,14 +135,16 @@ def comparison_table(
         rows.append(row)
     made = {difference.test for difference in folds.values()}
     test = next((name for name in sorted(made) if "over" in name), PAIRED)
-    heads = [f"{shown.title} of {of} minus", f"{test}: difference [95 %]", "p", "Holm p"]
-    heads += ["bootstrap over clips: difference [95 %]", "p", "Holm p"]
-    return Table(_file(group, split, f"{figure}_of_{of}"), _distinct(heads), rows, _comparison_note(made, len(others)))
+    heads = [f"{shown.title} of {reference} minus", f"{test}: difference [95 %]", "p", "Holm p"]
+    heads += ["bootstrap over utterances: difference [95 %]", "p", "Holm p"]
+    return Table(
+        _file(group, split, f"{figure}_of_{reference}"), _distinct(heads), rows, _comparison_note(made, len(others))
+    )
 
 
 def _distinct(heads: list[str]) -> list[str]:
-    """CSV columns need names of their own; the invisible difference is kept to the second pair."""
-    return [*heads[:5], heads[5] + " (clips)", heads[6] + " (clips)"]
+    """Give the second pair of p-values headings of its own: columns of a CSV file need distinct names."""
+    return [*heads[:5], heads[5] + " (utterances)", heads[6] + " (utterances)"]
 
 
 def _comparison_note(made: set[str], n: int) -> str:
@@ -151,7 +157,7 @@ def _comparison_note(made: set[str], n: int) -> str:
     if any(name.startswith("paired") for name in made):
         over.append("Over seeds: paired t test of the seeds both have, on one fold.")
     over.append(
-        "Over clips: each system's distributions averaged over its runs, whole speakers drawn with replacement"
+        "Over utterances: each system's distributions averaged over its runs, whole speakers drawn with replacement"
         " (2000 resamples, percentile interval)."
     )
     return " ".join(over) + (f" Holm: corrected over the {n} comparisons of this table." if n > 1 else "")
@@ -166,7 +172,7 @@ def _scaled(shown: Shown, **parts: float) -> dict[str, float]:
 
 
 def t_entry(t: TResult | None, test: str, shown: Shown) -> Entry:
-    """A difference with its interval; why there is none where there is none."""
+    """Format a difference with its confidence interval, or the reason there is no interval."""
     if t is None:
         return Entry(test)
     if t.low is None or t.high is None or t.p is None:
@@ -182,13 +188,13 @@ def p_entry(p: float | None) -> Entry:
 
 
 def per_class_table(group: Group, split: str) -> Table:
-    """Precision, recall and F1 of each class in %, seeds averaged within folds, then folds."""
+    """Precision, recall and F1 of each class in %: means over folds of the means over seeds."""
     rows: list[list[Entry | str]] = []
     lost = 0
-    for system, cells in group.systems.items():
+    for system, runs in group.systems.items():
         row: list[Entry | str] = [system]
         for name in group.classes:
-            found = {f: spread(cells, partial(_of_class, split, name, f)) for f in PER_CLASS}
+            found = {f: spread(runs, partial(_of_class, split, name, f)) for f in PER_CLASS}
             means = {f: None if values.t is None else values.t.mean for f, values in found.items()}
             text = " / ".join(PER_CLASS[f].text(mean, none="-") for f, mean in means.items())
             scaled = {f: None if mean is None else mean * PER_CLASS[f].factor for f, mean in means.items()}
@@ -200,22 +206,22 @@ def per_class_table(group: Group, split: str) -> Table:
     return Table(_file(group, split, "per_class"), heads, rows, f"Means over folds of the means over seeds.{never}")
 
 
-def _of_class(split: str, name: str, figure: str, cell: FinishedRun) -> float | None:
-    return cell.scores(split)["per_class"][name][figure]
+def _of_class(split: str, name: str, figure: str, run: FinishedRun) -> float | None:
+    return run.scores(split)["per_class"][name][figure]
 
 
 def apart_table(group: Group, split: str) -> Table | None:
-    """Clear and ambiguous clips apart; None where the split holds only one kind."""
-    cells = [cell for cell in group.one_a_fold() if split in cell.splits]
-    counts = {part: sum(cell.scores(split, part)["n"] for cell in cells) for part in ("clear", "ambiguous")}
+    """The figures of clear and of ambiguous utterances; None if the split holds only one kind."""
+    one_each = [run for run in group.one_a_fold() if split in run.splits]
+    counts = {part: sum(run.scores(split, part)["n"] for run in one_each) for part in ("clear", "ambiguous")}
     if not all(counts.values()):
         return None
     rows: list[list[Entry | str]] = []
     for system, runs in group.systems.items():
         for part, n in counts.items():
-            found = [spread_entry(spread(runs, partial(_figure, split, f, part)), COLUMNS[f]) for f in APART]
+            found = [spread_entry(spread(runs, partial(figure_of, split, f, part=part)), COLUMNS[f]) for f in APART]
             rows.append([system, part, number(n), *found])
-    heads = ["system", "clips", "n", *(COLUMNS[f].title for f in APART)]
+    heads = ["system", "utterances", "n", *(COLUMNS[f].title for f in APART)]
     return Table(_file(group, split, "clear_and_ambiguous"), heads, rows)
 
 
@@ -224,10 +230,10 @@ def _file(group: Group, split: str, name: str) -> str:
 
 
 def check_splits(groups: Sequence[Group], wanted: Sequence[str] | None) -> dict[tuple[str, ...], list[str]]:
-    """Group key -> the splits to show of it: those wanted that it has, or all.
+    """The splits to show of each group, by `Group.key`: the wanted ones that it has, or all.
 
     Raises:
-        ValueError: If a wanted split is nowhere, or a run was not scored on a split that is to be shown.
+        ValueError: If no run was scored on a wanted split, or some run of a group was not scored on a shown split.
     """
     there = sorted({split for group in groups for split in group.splits})
     unknown = sorted(set(wanted or []) - set(there))
@@ -236,11 +242,11 @@ def check_splits(groups: Sequence[Group], wanted: Sequence[str] | None) -> dict[
     chosen = {}
     for group in groups:
         splits = [split for split in group.splits if not wanted or split in wanted]
-        for cell in group.cells:
-            missing = [split for split in splits if split not in cell.splits]
+        for run in group.runs:
+            missing = [split for split in splits if split not in run.splits]
             if missing:
                 raise ValueError(
-                    f"{cell.folder} was not scored on {', '.join(missing)}, only on {sorted(cell.splits)}; give"
+                    f"{run.folder} was not scored on {', '.join(missing)}, only on {sorted(run.splits)}; give"
                     " --splits with what all runs have, or run it again with these test_splits."
                 )
         chosen[group.key] = splits

@@ -33,11 +33,11 @@ NOTE = (
 
 def speaker_groups_table(group: Group, split: str) -> Table | None:
     """WA, UA and JS of every system by sex and age group; None if no run knows its speakers."""
-    speakers = {name: known for cell in group.cells for name, known in cell.speakers.items()}
+    speakers = {name: known for run in group.runs for name, known in run.speakers.items()}
     rows: list[list[Entry | str]] = []
     for attribute in GROUPED_BY if speakers else ():
-        for system, cells in group.systems.items():
-            by_seed = [_of_seed(seed, split, speakers, attribute) for seed in _seeds(cells)]
+        for system, runs in group.systems.items():
+            by_seed = [_of_seed(seed, split, speakers, attribute) for seed in _seeds(runs)]
             for name in dict.fromkeys(name for groups in by_seed for name in groups):
                 found = [groups[name] for groups in by_seed if name in groups]
                 # Seeds that lack some folds have fewer utterances; the table counts those of the fullest seed.
@@ -50,18 +50,18 @@ def speaker_groups_table(group: Group, split: str) -> Table | None:
     return Table(file_name(group.name, split, "speaker_groups"), heads, rows, NOTE)
 
 
-def _seeds(cells: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+def _seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """The runs of each seed: one a fold."""
     seeds: dict[int, list[FinishedRun]] = {}
-    for cell in cells:
-        seeds.setdefault(cell.seed, []).append(cell)
+    for run in runs:
+        seeds.setdefault(run.seed, []).append(run)
     return list(seeds.values())
 
 
 def _of_seed(
-    cells: Sequence[FinishedRun], split: str, speakers: dict[str, dict], attribute: str
+    runs: Sequence[FinishedRun], split: str, speakers: dict[str, dict], attribute: str
 ) -> dict[str, GroupFigures]:
-    all_folds = pooled(cells, split)
+    all_folds = pooled(runs, split)
     return figures_by_group(
         all_folds.probabilities, all_folds.votes, all_folds.consensus, all_folds.speaker, speakers, attribute
     )

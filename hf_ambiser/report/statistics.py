@@ -1,8 +1,8 @@
-"""Mean, deviation and interval over folds and seeds, and the tests between two systems.
+"""Mean, standard deviation and confidence interval over folds and seeds, and the tests between two systems.
 
-Runs of one fold that differ in their seed are not further evidence about other speakers, so a figure is first
-averaged over the seeds of each fold; deviation, interval and test are those of the folds' values. Where there is one
-fold only, seeds take its place, and what is said is about training again, not about other speakers.
+A second seed on the same fold is no further evidence about other speakers. So a figure is first averaged over the
+seeds of each fold, and deviation, interval and test are over the values of the folds. With only one fold they are over
+its seeds, and then they are about training again, not about other speakers.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Spread:
     """A figure of one system over its runs.
 
     Args:
-        t: Mean, deviation and interval; None where no run has a value.
+        t: Mean, deviation and interval; None if no run has a value.
         over: What the interval is over: `folds`, `seeds`, or "" for a single value.
-        n_undefined: Runs in which the figure has no value, which are left out.
+        n_undefined: Number of runs in which the figure has no value; they are left out.
     """
 
     t: TResult | None
@@ -38,21 +38,21 @@ class Spread:
 
 
 def by_fold(
-    cells: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None]
+    runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None]
 ) -> dict[str | None, dict[int, float]]:
-    """Fold -> seed -> value, without the runs that have none."""
+    """The value of each run by fold and seed, without the runs that have no value."""
     found: dict[str | None, dict[int, float]] = {}
-    for cell in cells:
-        figure = value(cell)
+    for run in runs:
+        figure = value(run)
         if figure is not None:
-            found.setdefault(cell.fold, {})[cell.seed] = figure
+            found.setdefault(run.fold, {})[run.seed] = figure
     return found
 
 
-def spread(cells: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None]) -> Spread:
-    """Mean over folds of the means over seeds, with the t interval over folds (one fold: over seeds)."""
-    folds = by_fold(cells, value)
-    n_undefined = len(cells) - sum(len(seeds) for seeds in folds.values())
+def spread(runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None]) -> Spread:
+    """Mean over folds of the means over seeds, with the t interval over folds (with one fold: over seeds)."""
+    folds = by_fold(runs, value)
+    n_undefined = len(runs) - sum(len(seeds) for seeds in folds.values())
     if not folds:
         return Spread(None, "", n_undefined)
     if len(folds) > 1:
@@ -62,15 +62,15 @@ def spread(cells: Sequence[FinishedRun], value: Callable[[FinishedRun], float | 
 
 
 def shared(a: Sequence[FinishedRun], b: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[FinishedRun]]:
-    """The runs of folds and seeds that both systems have, in the same order."""
-    mine, theirs = ({(cell.fold, cell.seed): cell for cell in cells} for cells in (a, b))
+    """The runs of the folds and seeds that both systems have, in the same order."""
+    mine, theirs = ({(run.fold, run.seed): run for run in runs} for runs in (a, b))
     both = [key for key in mine if key in theirs]
     return [mine[key] for key in both], [theirs[key] for key in both]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two systems over folds or seeds; `test` names the test that was made, or says why none could be."""
+    """The difference of two systems over folds or seeds; `test` names the test, or the reason there is none."""
 
     t: TResult | None
     test: str
@@ -85,8 +85,8 @@ def over_folds(
 ) -> Difference:
     """Paired test of `a - b` on the folds (each averaged over the seeds both have), or on the seeds of a single fold.
 
-    Folds share training data, so theirs is the corrected resampled t with n_test / n_train = 1 / (k - 1), k the folds
-    that both have: where folds are missing it errs to the careful side.
+    Folds share training data, so their test is the corrected resampled t with n_test / n_train = 1 / (k - 1), where k
+    is the number of folds that both have. If folds are missing, the test errs on the careful side.
     """
     first, second = shared(a, b)
     pairs = [(x, y, value(x), value(y)) for x, y in zip(first, second, strict=True)]
@@ -103,8 +103,16 @@ def over_folds(
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Clips of one split over all folds, each once: `id`, `speaker`, `votes`, `consensus` and mean `probabilities`."""
+class PooledAnswers:
+    """One system's answers on a split over all folds, each utterance once, in the order of ids.
+
+    Args:
+        id: `(N,)`.
+        speaker: `(N,)`.
+        probabilities: `(N, K)` mean over the runs that an utterance was scored in.
+        votes: `(N, K)` counts.
+        consensus: `(N,)` class of the raters' consensus, or -1.
+    """
 
     id: np.ndarray
     speaker: np.ndarray
@@ -113,22 +121,22 @@ class Clips:
     consensus: np.ndarray
 
 
-def pooled(cells: Sequence[FinishedRun], split: str) -> Clips:
-    """Every clip's probabilities averaged over the runs that it was scored in, in the order of ids.
+def pooled(runs: Sequence[FinishedRun], split: str) -> PooledAnswers:
+    """Average every utterance's probabilities over the runs that it was scored in.
 
     Raises:
-        ValueError: If two runs do not agree on what the raters said of a clip.
+        ValueError: If two runs hold different votes for an utterance.
     """
-    read = [cell.predictions(split) for cell in cells]
+    read = [run.predictions(split) for run in runs]
     parts = {name: np.concatenate([one[name] for one in read]) for name in read[0]}
     ids, first, place = np.unique(parts["id"].astype(str), return_index=True, return_inverse=True)
     if not (parts["votes"] == parts["votes"][first][place]).all():
         odd = ids[place[(parts["votes"] != parts["votes"][first][place]).any(axis=1)][0]]
-        raise ValueError(f"split {split}: the runs' predictions hold different votes for clip {str(odd)!r}.")
+        raise ValueError(f"split {split}: the runs' predictions hold different votes for utterance {str(odd)!r}.")
     sums = np.zeros((len(ids), parts["probabilities"].shape[1]))
     np.add.at(sums, place, parts["probabilities"])
     mean = sums / np.bincount(place)[:, None]
-    return Clips(ids, parts["speaker"][first], mean, parts["votes"][first], parts["consensus"][first])
+    return PooledAnswers(ids, parts["speaker"][first], mean, parts["votes"][first], parts["consensus"][first])
 
 
 def _mean(_: np.ndarray, values: np.ndarray) -> float:
@@ -136,33 +144,36 @@ def _mean(_: np.ndarray, values: np.ndarray) -> float:
 
 
 def _mean_recall(label: np.ndarray, right: np.ndarray) -> float:
-    """UA, as `metrics.unweighted_accuracy`, of clips that were answered right (1) or wrong (0)."""
-    clips = np.bincount(label)
-    there = clips > 0
-    return float((np.bincount(label, weights=right)[there] / clips[there]).mean())
+    """UA, as `metrics.unweighted_accuracy`, of utterances that were answered right (1) or wrong (0)."""
+    n = np.bincount(label)
+    there = n > 0
+    return float((np.bincount(label, weights=right)[there] / n[there]).mean())
 
 
-def over_clips(a: Sequence[FinishedRun], b: Sequence[FinishedRun], split: str, figure: str) -> BootstrapResult | str:
-    """Bootstrap over speakers of the difference on the clips of all folds; a reason where there is none.
+def over_utterances(
+    a: Sequence[FinishedRun], b: Sequence[FinishedRun], split: str, figure: str
+) -> BootstrapResult | str:
+    """Bootstrap the difference on the utterances of all folds over speakers; the reason if that cannot be done.
 
-    Only runs of folds and seeds that both have; a system's answer to a clip is its mean distribution over them.
+    Only runs of the folds and seeds that both systems have count. A system's answer to an utterance is its mean
+    distribution over them.
     """
     first, second = shared(a, b)
     if not first:
         return "no shared run"
     mine, theirs = pooled(first, split), pooled(second, split)
     if mine.id.tolist() != theirs.id.tolist():
-        return "the systems were scored on different clips"
+        return "the systems were scored on different utterances"
     used = mine.votes.sum(axis=1) > 0 if figure == "js" else mine.consensus >= 0
     if not used.any():
-        return "no clip has a consensus"
+        return "no utterance has a consensus"
     label = mine.consensus[used]
-    # What a clip contributes is worked out once and not for every resample: its distance, or right and wrong.
+    # The contribution of an utterance (its distance, or right and wrong) is computed once, not for every resample.
     if figure == "js":
         truth = soft_labels(mine.votes[used])
-        answers = [js_divergence(truth, clips.probabilities[used]) for clips in (mine, theirs)]
+        answers = [js_divergence(truth, pool.probabilities[used]) for pool in (mine, theirs)]
     else:
-        answers = [(clips.probabilities[used].argmax(axis=1) == label).astype(float) for clips in (mine, theirs)]
+        answers = [(pool.probabilities[used].argmax(axis=1) == label).astype(float) for pool in (mine, theirs)]
     metric = _mean_recall if figure == "ua" else _mean
     try:
         return paired_bootstrap(metric, label, answers[0], answers[1], mine.speaker[used], n_resamples=RESAMPLES)

@@ -10,7 +10,7 @@ from typing import Any
 from hf_ambiser.report.groups import Group
 
 
-# What differs between cells of one system, or says only where things are.
+# Arguments that differ between runs of one system, or only say where files are.
 _NOT_SETTINGS = ("seed", "system", "dataset", "dataset_config", "output_dir", "disable_tqdm", "data_seed")
 FEWEST = 3
 
@@ -25,7 +25,7 @@ class Sweep:
 
 def find_sweeps(group: Group) -> list[Sweep]:
     """All sweeps of three points or more among the systems of a group."""
-    settings = {system: flat(cells[0].arguments) for system, cells in group.systems.items()}
+    settings = {system: flat(runs[0].arguments) for system, runs in group.systems.items()}
     names = sorted({name for given in settings.values() for name, value in given.items() if _is_number(value)})
     sweeps = []
     for name in names:
@@ -39,7 +39,7 @@ def find_sweeps(group: Group) -> list[Sweep]:
 
 
 def flat(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted names, without what is no setting."""
+    """Nested mappings as one mapping with dotted names, without the arguments that are no settings."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Mapping):

@@ -14,12 +14,12 @@ Part = float | int | str | None
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table.
+    """The content of one place in a table.
 
     Args:
-        text: As a reader sees it.
-        below: What belongs under it (an interval): after it in Markdown, in a second line in LaTeX and HTML.
-        parts: Unrounded numbers for the CSV file, by name; "" for the number itself.
+        text: The text as a reader sees it.
+        below: An addition such as an interval: it follows in Markdown and has a second line in LaTeX and HTML.
+        parts: Unrounded numbers for the CSV file, by name; the name of the number itself is "".
     """
 
     text: str
@@ -29,13 +29,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, rows and what a reader must know of them.
+    """A table with what a reader must know of it.
 
     Args:
-        name: Of its files, letters, digits and `-_.` only.
+        name: Name of its files: letters, digits and `-_.` only.
         columns: Headings.
-        rows: As many entries a row as there are columns; plain text is an entry without numbers.
-        note: What the figures are, under the table (a caption in LaTeX).
+        rows: Rows with as many entries as there are columns; plain text is an entry without numbers.
+        note: Explanation of the figures, under the table (in LaTeX the caption).
     """
 
     name: str
@@ -61,7 +61,7 @@ class Table:
         return "\n".join([*lines, *(["", self.note] if self.note and note else [])])
 
     def csv(self) -> str:
-        """One row a row; an entry's numbers, unrounded, have a column each."""
+        """As CSV; each unrounded number of an entry has a column of its own."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         parts = [self._parts(column) for column in range(len(self.columns))]
@@ -74,7 +74,7 @@ class Table:
         for row in self.entries:
             cells: list[Part] = []
             for entry, names in zip(row, parts, strict=True):
-                # What has no number (undefined) keeps its words, in the first of its columns.
+                # An entry without numbers, for example `undefined`, keeps its words in the first of its columns.
                 words = [entry.text] + [""] * (len(names) - 1)
                 cells += [entry.parts.get(name, "") for name in names] if entry.parts else words
             writer.writerow(["" if cell is None else cell for cell in cells])
@@ -86,7 +86,7 @@ class Table:
 
     @property
     def _words(self) -> list[bool]:
-        """Which columns hold words and no number: these are set flush left."""
+        """Which columns hold words only; they are set flush left."""
         return [not any(row[column].parts for row in self.entries) for column in range(len(self.columns))]
 
     def latex(self) -> str:
@@ -110,7 +110,7 @@ class Table:
         return "\n".join(line for line in lines if line) + "\n"
 
     def html(self, note: bool = True) -> str:
-        """A `<table>`, everything escaped."""
+        """As an HTML `<table>`; all text is escaped."""
         kinds = [' class="words"' if words else "" for words in self._words]
         head = "".join(f"<th{kind}>{html.escape(title)}</th>" for title, kind in zip(self.columns, kinds, strict=True))
         body = []
@@ -125,7 +125,7 @@ class Table:
 
 
 def file_name(*parts: object) -> str:
-    """Letters, digits and `-_.` only."""
+    """A file name of these parts, of letters, digits and `-_.` only."""
     return "_".join("".join(c if c.isalnum() or c in "-." else "_" for c in str(part)) for part in parts)
 
 

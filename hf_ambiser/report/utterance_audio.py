@@ -1,4 +1,4 @@
-"""The audio of single clips, out of the data set folder that a run was trained on, if it is still there."""
+"""The audio of single utterances, from the data set folder that a run was trained on, if it is still there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BYTES = 12_000_000  # of all audio on one page, before base64
 
 @dataclass(frozen=True)
 class Heard:
-    """One clip to play: 16-bit FLAC, its speaker and its length in seconds."""
+    """One utterance to play: 16-bit FLAC, its speaker and its length in seconds."""
 
     data: bytes
     speaker: str
@@ -28,44 +28,47 @@ class Heard:
 
 @dataclass(frozen=True)
 class Audio:
-    """Clips that can be played by id, and why others cannot ("" where all can)."""
+    """The utterances that can be played, by id, and the reason the others cannot ("" if all can)."""
 
-    clips: dict[str, Heard]
+    utterances: dict[str, Heard]
     why_not: str
 
 
-def audio_of(cell: FinishedRun, ids: Iterable[str], near: Path, most_bytes: int = MOST_BYTES) -> Audio:
-    """The audio of these clips, in their order until `most_bytes` are used up; an id that is there twice counts twice.
+def audio_of(run: FinishedRun, ids: Iterable[str], near: Path, most_bytes: int = MOST_BYTES) -> Audio:
+    """Read the audio of these utterances, in their order, until `most_bytes` are used up.
 
-    The data set is looked for where `arguments.yaml` says: as it is written, and below the folders above `near` and
-    the run (a study that was moved together with its data). It must be the very build the run was made from.
+    The data set is looked for under the path in the run's arguments, taken as it is and below each folder above `near`
+    and above the run (a study may have been moved together with its data). It must be the build that the run was made
+    from. An id that is given twice is played twice, so its bytes count twice.
     """
     times = Counter(ids)
     wanted = list(times)
-    if not cell.dataset:
+    if not run.dataset:
         return Audio({}, "the run does not say where its data set was")
-    places = (root / cell.dataset for base in (near, cell.folder) for root in (Path(), *base.absolute().parents))
+    places = (root / run.dataset for base in (near, run.folder) for root in (Path(), *base.absolute().parents))
     folder = next((place for place in places if (place / "build_report.json").is_file()), None)
     if folder is None:
-        return Audio({}, f"the data set {cell.dataset} is not here any more")
-    if read_dataset_info(folder)["content"] != cell.data["content"]:
-        return Audio({}, f"the data set {cell.dataset} was built anew since, so its clips may be others")
+        return Audio({}, f"the data set {run.dataset} is not here any more")
+    if read_dataset_info(folder)["content"] != run.data["content"]:
+        return Audio({}, f"the data set {run.dataset} was built again since then, so its utterances may be others")
     found = dict(_read(folder, set(wanted)))
-    clips, used = {}, 0
+    utterances, used = {}, 0
     for name in wanted:
         if name in found and used + times[name] * len(found[name].data) <= most_bytes:
-            clips[name] = found[name]
+            utterances[name] = found[name]
             used += times[name] * len(found[name].data)
     absent = sum(name not in found for name in wanted)
-    reasons = [f"{absent} clips are not in the data set"] if absent else []
-    if len(clips) + absent < len(wanted):
-        left_out = len(wanted) - absent - len(clips)
-        reasons.append(f"{left_out} clips have no player, to keep the page's audio under {most_bytes / 1e6:.0f} MB")
-    return Audio(clips, "; ".join(reasons))
+    reasons = [f"{absent} utterances are not in the data set"] if absent else []
+    if len(utterances) + absent < len(wanted):
+        left_out = len(wanted) - absent - len(utterances)
+        reasons.append(
+            f"{left_out} utterances have no player, to keep the page's audio under {most_bytes / 1e6:.0f} MB"
+        )
+    return Audio(utterances, "; ".join(reasons))
 
 
 def _read(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Heard]]:
-    """Only row groups that hold a wanted clip are read beyond their ids; each clip once."""
+    """Yield each wanted utterance once; of row groups without one only the ids are read."""
     left = set(wanted)
     for path in sorted(folder.rglob("*.parquet")):
         if not left:

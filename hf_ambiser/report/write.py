@@ -1,4 +1,4 @@
-"""The whole report: read a folder of runs, write `report/` into it."""
+"""The whole report: read the runs below a folder and write `report/` into that folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.groups import Group, find, group
 from hf_ambiser.report.page import page
-from hf_ambiser.report.paper_tables import pairs, protocols_table, quoted_table
+from hf_ambiser.report.paper_tables import quoted_table
 from hf_ambiser.report.planned import Planned, read_planned
-from hf_ambiser.report.provenance import cells_table, data_table, origin_table
+from hf_ambiser.report.protocols import pairs, protocols_table
+from hf_ambiser.report.provenance import data_table, origin_table, runs_table
 from hf_ambiser.report.pseudo_label_table import labels_given_table
 from hf_ambiser.report.results import (
     apart_table,
@@ -33,20 +34,20 @@ from hf_ambiser.report.speaker_groups import speaker_groups_table
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
 from hf_ambiser.report.utterance_audio import Audio, audio_of
-from hf_ambiser.report.utterances import MOST, ClipCard, clip_cards
+from hf_ambiser.report.utterances import MOST, UtteranceCard, utterance_cards
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
 
 
 FOLDER = "report"
-DEFAULT_OF = "ipr"
+DEFAULT_REFERENCE = "ipr"
 _WRITTEN = ".written"  # names of what the last report wrote, so that a new one leaves none of its files behind
 _LISTED = 20
 
 
 def write_report(
     folder: Path | str,
-    of: str | None = None,
+    reference: str | None = None,
     splits: Sequence[str] | None = None,
     html: bool = True,
     progress: bool = True,
@@ -55,7 +56,7 @@ def write_report(
 
     Args:
         folder: Holds run folders, at any depth; a study's folder with its plan, or a single run.
-        of: System that the others are compared with; None: `ipr` where it is there, else the first.
+        reference: System that the others are compared with; None: `ipr` if it is there, else the first.
         splits: Test splits to show; None: all.
         html: Whether to write the page.
         progress: Whether to show a bar.
@@ -67,23 +68,23 @@ def write_report(
         ValueError: In one line: no finished run, runs of one row from different data, an unknown system or split.
     """
     folder = Path(folder)
-    cells, unfinished = find(folder)
-    planned = read_planned(folder, cells)
-    groups = group(cells, planned.systems if planned else ())
+    runs, unfinished = find(folder)
+    planned = read_planned(folder, runs)
+    groups = group(runs, planned.systems if planned else ())
     systems = list(dict.fromkeys(system for one in groups for system in one.systems))
-    if of is not None and of not in systems:
-        raise ValueError(f"there is no system {of!r} among these runs; there are {systems}.")
+    if reference is not None and reference not in systems:
+        raise ValueError(f"there is no system {reference!r} among these runs; there are {systems}.")
     chosen = check_splits(groups, splits)
     with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
-        report = _Report(folder / FOLDER, of, bar)
-        overview = report.overview(folder, groups, cells, unfinished, planned)
+        report = _Report(folder / FOLDER, reference, bar)
+        overview = report.overview(folder, groups, runs, unfinished, planned)
         parts = [report.group(one, chosen[one.key]) for one in groups]
         sections = [
             overview,
             *(section for part in parts for section in part),
             *report.together(groups, chosen, planned),
         ]
-        sections.append(report.origin(groups, cells, folder))
+        sections.append(report.origin(groups, runs, folder))
         text = markdown(sections, report.out)
         report.write("report.md", text)
         if html:
@@ -94,32 +95,32 @@ def write_report(
 
 
 def _steps(groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]]) -> int:
-    """Comparisons, runs whose trajectories are read, and t-SNE panels: what takes time."""
+    """The number of steps that take time: comparisons, runs whose trajectories are read, and t-SNE panels."""
     return sum(
-        len(chosen[g.key]) * len(COMPARED) * (len(g.systems) - 1) + len(g.cells) + min(len(g.systems), MOST_PANELS)
+        len(chosen[g.key]) * len(COMPARED) * (len(g.systems) - 1) + len(g.runs) + min(len(g.systems), MOST_PANELS)
         for g in groups
     )
 
 
 @dataclass
 class _Report:
-    """What is written, and what is collected for the page on the way."""
+    """Writes the parts of a report, and collects on the way what the page shows."""
 
     out: Path
-    of: str | None
+    reference: str | None
     bar: Any
     written: list[str] = field(default_factory=list)
-    cards: list[ClipCard] = field(default_factory=list)
+    cards: list[UtteranceCard] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> None:
-        """Whole or not at all."""
+        """Write a file of the report, whole or not at all."""
         path = self.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
         self.written.append(name)
 
     def table(self, table: Table | None) -> list[Block]:
-        """Write a table as CSV and LaTeX; the table, as a block of the report."""
+        """Write a table as CSV and LaTeX, and return it as a block of the report; nothing for None."""
         if table is None:
             return []
         self.write(f"{table.name}.csv", table.csv())
@@ -127,31 +128,31 @@ class _Report:
         return [table]
 
     def picture(self, path: Path | None, caption: str) -> list[Block]:
-        """A figure that was drawn, as a block of the report."""
+        """A figure that was drawn, as a block of the report; nothing for None."""
         if path is None:
             return []
         self.written.append(path.relative_to(self.out).as_posix())
         return [Picture(path, caption)]
 
     def png(self, *parts: str) -> Path:
-        """Where a figure goes."""
+        """The path of a figure."""
         return self.out / "figures" / f"{file_name(*parts)}.png"
 
     def overview(
         self,
         folder: Path,
         groups: Sequence[Group],
-        cells: Sequence[FinishedRun],
+        runs: Sequence[FinishedRun],
         unfinished: Sequence[Path],
         planned: Planned | None,
     ) -> Section:
-        """What was found, and what was not."""
+        """Which runs were found, and which are missing or not finished."""
         lines = []
         names = {one.key[:2] for one in groups}
         if len(names) < len(groups):
             lines.append(
                 "**Kept apart.** Some of these runs have the same corpus and splits by name but other data by"
-                " fingerprint: they stand in tables of their own and are never averaged."
+                " fingerprint: they have tables of their own and are never averaged."
             )
         if planned is not None:
             done = planned.n_cells - len(planned.missing)
@@ -160,13 +161,13 @@ class _Report:
             lines += self.listing("Not there yet", [f"{name}: {why}" for name, why in planned.not_there_yet.items()])
             lines += [f"Of the plan {planned.note}."] if planned.note else []
         else:
-            lines.append(f"{len(cells)} finished runs.")
+            lines.append(f"{len(runs)} finished runs.")
         places = [str(path.relative_to(folder)) for path in unfinished]
         lines += self.listing("Begun and not finished", places)
         return Section("", 0, lines)
 
     def listing(self, title: str, names: Sequence[str]) -> list[str]:
-        """`Title (n): a; b`, or nothing; what is too long for a sentence is a file as well."""
+        """`Title (n): a; b`, or nothing without names. A list too long for a sentence is also written as a file."""
         if not names:
             return []
         more = ""
@@ -178,58 +179,60 @@ class _Report:
 
     def group(self, group: Group, splits: Sequence[str]) -> list[Section]:
         """All tables and figures of one group, split by split."""
-        of = self.of if self.of in group.systems else None
-        if self.of is None:
-            of = DEFAULT_OF if DEFAULT_OF in group.systems else next(iter(group.systems))
+        reference = self.reference if self.reference in group.systems else None
+        if self.reference is None:
+            reference = DEFAULT_REFERENCE if DEFAULT_REFERENCE in group.systems else next(iter(group.systems))
         head: list[Block] = [group.describe()]
-        if len(group.systems) > 1 and of is None:
-            head.append(f"There is no system {self.of!r} here, so systems are not compared pair by pair.")
+        if len(group.systems) > 1 and reference is None:
+            head.append(f"There is no system {self.reference!r} here, so systems are not compared pair by pair.")
         sections = [Section(group.name, 2, head)]
         for split in splits:
-            sections.append(Section(split, 3, self.split(group, split, of)))
-        sections.append(Section("Over all test splits", 3, self.whole(group, splits, of)))
+            sections.append(Section(split, 3, self.split(group, split, reference)))
+        sections.append(Section("Over all test splits", 3, self.whole(group, splits, reference)))
         return [section for section in sections if section.blocks]
 
-    def split(self, group: Group, split: str, of: str | None) -> list[Block]:
+    def split(self, group: Group, split: str, reference: str | None) -> list[Block]:
         """Tables and figures of one test split."""
         self.bar.set_description(f"tests on {split}")
         blocks: list[Block] = [counts_line(group, split), *self.table(baselines_table(group, split))]
         blocks += self.table(figures_table(group, split))
-        if of is not None and len(group.systems) > 1:
+        if reference is not None and len(group.systems) > 1:
             for figure in COMPARED:
-                blocks += self.table(comparison_table(group, split, figure, of, self.bar.update))
+                blocks += self.table(comparison_table(group, split, figure, reference, self.bar.update))
         blocks += self.table(per_class_table(group, split)) + self.table(apart_table(group, split))
         blocks += self.table(speaker_groups_table(group, split))
         parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
         lines = _some(group, figures.MOST_LINES)
         blocks += self.picture(
-            figures.confusion(group, split, self.png(*parts, "confusion"), of),
+            figures.confusion(group, split, self.png(*parts, "confusion"), reference),
             f"Confusion of the classes, {split}{some}",
         )
         blocks += self.picture(
-            figures.reliability(group, split, self.png(*parts, "reliability"), of),
-            f"Reliability, {split}: confidence against consensus and against votes, in bins of 5 clips or more{lines}",
+            figures.reliability(group, split, self.png(*parts, "reliability"), reference),
+            f"Reliability, {split}: confidence against consensus and against votes, in bins of 5 utterances or"
+            f" more{lines}",
         )
         blocks += self.picture(
-            figures.entropy(group, split, self.png(*parts, "entropy"), of),
-            f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 clips or more{some}",
+            figures.entropy(group, split, self.png(*parts, "entropy"), reference),
+            f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 utterances or"
+            f" more{some}",
         )
         return blocks
 
-    def whole(self, group: Group, splits: Sequence[str], of: str | None) -> list[Block]:
-        """What belongs to no single split: labels given in training, embeddings, sweeps."""
+    def whole(self, group: Group, splits: Sequence[str], reference: str | None) -> list[Block]:
+        """The tables and figures that belong to no single split: labels given in training, embeddings, sweeps."""
         self.bar.set_description("labels")
         histories: dict[str, History] = {}
-        for system, cells in group.systems.items():
-            history = label_history(cells, MOST, self.bar.update)
+        for system, runs in group.systems.items():
+            history = label_history(runs, MOST, self.bar.update)
             if history is not None:
                 histories[system] = history
         blocks: list[Block] = self.table(labels_given_table(group))
         shown = {name: histories[name] for name in histories if any(run.has_labels for run in histories[name].epochs)}
         blocks += self.picture(
-            figures.trajectories(group, shown, self.png(group.name, "trajectories"), of),
-            "Labels of ambiguous clips over epochs: share that differs from the raters' consensus, and their entropy"
-            + _some(group, figures.MOST_LINES),
+            figures.trajectories(group, shown, self.png(group.name, "trajectories"), reference),
+            "Labels of ambiguous utterances over epochs: share that differs from the raters' consensus, and their"
+            " entropy" + _some(group, figures.MOST_LINES),
         )
         for number, sweep in enumerate(find_sweeps(group)):
             blocks += self.picture(
@@ -237,21 +240,21 @@ class _Report:
                 f"Sweep of {sweep.field}, 95 % intervals as in the tables",
             )
         self.bar.set_description("t-SNE")
-        order = figures.drawn(group, of, MOST_PANELS)
+        order = figures.drawn(group, reference, MOST_PANELS)
         drawn = embeddings(group, splits, order, self.png(group.name, "embeddings"), self.bar.update)
         some = _some(group, MOST_PANELS)
         caption = (
-            f"t-SNE of the embeddings of the test clips, coloured by the raters' consensus; one run a panel{some}"
+            f"t-SNE of the embeddings of the test utterances, coloured by the raters' consensus; one run a panel{some}"
         )
         blocks += [drawn[0].upper() + drawn[1:]] if isinstance(drawn, str) else self.picture(drawn, caption)
-        first = [of] if of else []
-        self.cards += clip_cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
+        first = [reference] if reference else []
+        self.cards += utterance_cards(group, list(dict.fromkeys([*first, *group.systems])), histories, list(splits))
         return blocks
 
     def together(
         self, groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]], planned: Planned | None
     ) -> list[Section]:
-        """Groups side by side: protocols, and a paper's numbers."""
+        """The tables that compare groups: the two protocols, and a paper's numbers."""
         sections = []
         for paper, strict in pairs(groups):
             table = protocols_table(paper, strict, chosen[paper.key])
@@ -262,10 +265,10 @@ class _Report:
             sections.append(Section("The paper's numbers beside ours", 2, self.table(quoted)))
         return sections
 
-    def origin(self, groups: Sequence[Group], cells: Sequence[FinishedRun], folder: Path) -> Section:
-        """Versions, commits, machines, fingerprints; and the raw numbers, as a file."""
-        table, warnings = origin_table(cells)
-        self.table(cells_table(groups, folder))
+    def origin(self, groups: Sequence[Group], runs: Sequence[FinishedRun], folder: Path) -> Section:
+        """Versions, commits, machines and fingerprints as tables, and the figures of every run as a file."""
+        table, warnings = origin_table(runs)
+        self.table(runs_table(groups, folder))
         words = [f"**Warning.** {warning}" for warning in warnings]
         rest = (
             "`runs.csv` beside this report holds every run's figures, unrounded; each table is there as CSV and LaTeX."
@@ -273,22 +276,22 @@ class _Report:
         return Section("Made with", 2, [*words, *self.table(table), *self.table(data_table(groups)), rest])
 
     def page(self, folder: Path, groups: Sequence[Group], sections: Sequence[Section]) -> str:
-        """The page, with what can be heard of its clips."""
+        """The page, with the audio of its utterances as far as it can be read."""
         heard: dict[str, Any] = {}
         reasons = []
         for one in groups:
             audio = audio_of(one.first, [card.id for card in self.cards if card.group == one.name], folder)
-            heard |= audio.clips
+            heard |= audio.utterances
             reasons += [audio.why_not] if audio.why_not else []
-        n = sum(len(one.cells) for one in groups)
+        n = sum(len(one.runs) for one in groups)
         systems = {system for one in groups for system in one.systems}
         where = folder.absolute().name
-        lead = f"{len(systems)} systems, {n} finished runs below {where}/. All of it is within this file."
+        lead = f"{len(systems)} systems, {n} finished runs below {where}/. This file holds everything that it shows."
         title = f"Report: {', '.join(one.name for one in groups)}"
         return page(title, lead, sections, self.cards, Audio(heard, "; ".join(dict.fromkeys(reasons))))
 
     def finish(self) -> None:
-        """Delete what an earlier report wrote and this one did not."""
+        """Delete the files that an earlier report wrote and this one did not."""
         path = self.out / _WRITTEN
         before = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         for name in sorted(set(before) - set(self.written) - {""}):
@@ -297,5 +300,5 @@ class _Report:
 
 
 def _some(group: Group, most: int) -> str:
-    """What a caption says where not every system is drawn."""
+    """The words that a caption gets if not every system is drawn."""
     return f" ({most} of {len(group.systems)} systems)" if len(group.systems) > most else ""

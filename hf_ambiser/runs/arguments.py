@@ -1,4 +1,4 @@
-"""What a run is: its data, its model, its method. Read from a YAML file and the command line."""
+"""The arguments of one run (data, model, method, training), read from a YAML file and the command line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hf_ambiser.training.model_arguments import ModelArguments
 
 @dataclass
 class SharingArguments:
-    """Whether and where the finished run is pushed. Not part of what a run is: it may be changed at any time.
+    """Whether and where the finished run is pushed. These fields may change at any time; they do not define a run.
 
-    The names are those of `TrainingArguments`, the push is not the Trainer's.
+    They have the names of fields of `TrainingArguments`, but the Trainer does not push.
     """
 
     push_to_hub: bool = field(default=False, metadata={"help": "Push the finished run to the Hub."})
@@ -32,7 +32,7 @@ class SharingArguments:
             raise ValueError("push_to_hub needs hub_model_id: the repository, <account>/<name>.")
 
 
-# What would send something else, or write a secret into the run folder.
+# Fields that cannot be set, and why: they would push something else, or write a secret into the run folder.
 _NOT_HERE = {
     "hub_token": "set HF_TOKEN, or run `hf auth login`: a token in a configuration ends up in the run folder",
     "hub_strategy": "a run is pushed once, when it is finished and whole",
@@ -43,9 +43,10 @@ _NOT_HERE = {
 
 @dataclass
 class RunArguments:
-    """One run: method, data, model and training arguments; `sharing` is not part of what it is.
+    """One run: its method, data, model and training arguments. `sharing` does not define a run.
 
-    `system` is the name of its row in tables, the method's own unless given; `given` is what was set, by name.
+    `system` is the name of the run's row in tables; by default it is the method's name. `given` holds the fields that
+    were set, by name.
     """
 
     method: str
@@ -58,7 +59,7 @@ class RunArguments:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunArguments:
-        """From flat fields, as in a config file.
+        """Make the arguments from flat fields, as a config file has them.
 
         Raises:
             ValueError: If `method` is missing or a field is unknown; the message lists what is meant or allowed.
@@ -73,9 +74,9 @@ class RunArguments:
 
     @classmethod
     def from_command_line(cls, argv: Sequence[str], prog: str = "train.py") -> RunArguments:
-        """From `--config NAME_OR_FILE` and `--field value` pairs, which override the file.
+        """Make the arguments from `--config NAME_OR_FILE` and `--field value` pairs, which override the file.
 
-        `--help` needs no method: it prints the package's own fields, `--help-all` those of the Trainer too.
+        `--help` needs no method. It prints the package's own fields; `--help-all` also prints those of the Trainer.
 
         Args:
             argv: The words of the command line.
@@ -99,17 +100,17 @@ class RunArguments:
         method = values.get("method")
         arguments_class = AmbiSERTrainingArguments if method is None else load_method(method).arguments_class
         parser = arguments_parser(method, arguments_class, SharingArguments, prog, "--help-all" in argv)
-        # One line for a mistake, not argparse's page of every argument there is.
+        # A mistake gets one line. argparse would print a page with all arguments.
         parser.error = _raise  # type: ignore[method-assign]
         if not asks_for_help:
-            # Only what stands on the command line may override the file, so defaults are taken out of the parser.
+            # Without defaults in the parser, only what stands on the command line overrides the file.
             parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([]))))
         given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
         return cls.from_mapping({**values, **given})
 
 
 def _sharing(values: dict[str, Any]) -> SharingArguments:
-    """What of the fields says where the run is shared, taken out of them: a Trainer that saw it would push itself.
+    """Take the fields about sharing out of `values`: a Trainer that saw them would push by itself.
 
     Raises:
         ValueError: If one of them cannot be set.
@@ -123,7 +124,7 @@ def _sharing(values: dict[str, Any]) -> SharingArguments:
 
 
 def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's fields in their declared types, without making its arguments (which may want its GPU).
+    """Give a run's fields their declared types, without making the arguments, which may need a GPU.
 
     Raises:
         ValueError: If `method` is missing, a field is unknown or of another type.
@@ -147,19 +148,19 @@ def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _owners(method: str) -> dict[str, type]:
-    """Every field of a run to the class it is an argument of."""
+    """Map every field of a run to the class that declares it."""
     kinds: tuple[Any, ...] = (DataArguments, ModelArguments, load_method(method).arguments_class)
     return {f.name: kind for kind in kinds for f in fields(kind) if f.init}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'seed'?)`, or nothing where no known name is near."""
+    """Return ` (did you mean 'seed'?)`, or "" if no known name is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _take(argv: list[str], option: str, what: str) -> str | None:
-    """The value of the first `option VALUE` or `option=VALUE`, both taken out of `argv`; None if it is not there."""
+    """Take the first `option VALUE` or `option=VALUE` out of `argv` and return its value, or None."""
     for at, word in enumerate(argv):
         if word.startswith(option + "="):
             return argv.pop(at).removeprefix(option + "=")
@@ -172,7 +173,7 @@ def _take(argv: list[str], option: str, what: str) -> str | None:
 
 
 def _as_declared(name: str, value: Any, declared: Any) -> Any:
-    """The value, if it is of the field's type; text where a number is meant (YAML's `1e-3`) becomes one.
+    """Return the value if it has the field's type. Text that means a number (YAML's `1e-3`) becomes a number.
 
     Raises:
         ValueError: If it is of another plain type.

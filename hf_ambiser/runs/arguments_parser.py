@@ -22,7 +22,7 @@ HELP = ("-h", "--help", "--help-all")
 
 @dataclass
 class _Run:
-    """What is read before the parser is made, for it decides which fields there are; here for the help."""
+    """Options that are read before the parser is made, because they decide which fields it has; shown in the help."""
 
     _argument_group_name: ClassVar[str] = "run"
 
@@ -42,7 +42,7 @@ class _Run:
 def arguments_parser(
     method: str | None, arguments_class: type, sharing: type, prog: str, everything: bool
 ) -> HfArgumentParser:
-    """A parser of every field of a run, each with its default.
+    """Make a parser with every field of a run, each with its default.
 
     Args:
         method: Whose own fields make a group, or None.
@@ -94,7 +94,7 @@ def arguments_parser(
 
 
 def _group(title: str, owner: type, names: Iterable[str] | None = None, shown: bool = True) -> type:
-    """A dataclass of some fields of another one (default: of all); the help shows them under the title, or not."""
+    """Make a dataclass of some or all fields of another one. The help shows them under the title, or hides them."""
     hints, chosen = get_type_hints(owner), []
     for one in fields(owner):  # type: ignore[arg-type]
         if one.init and (names is None or one.name in set(names)):

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from hf_ambiser.models import LogMelConfig, load_family
-from hf_ambiser.run_folder.layout import whole
 from hf_ambiser.runs.arguments import nearest
+from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.model_arguments import ModelArguments
 
@@ -18,8 +18,7 @@ from hf_ambiser.training.model_arguments import ModelArguments
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
     """Return model and feature extractor: a pretrained encoder or one from scratch, partly frozen, or with LoRA.
 
-    With LoRA the model without adapter is saved to `base`. An adapter is useless without the head and encoder that it
-    was trained on, and they are saved nowhere else.
+    With LoRA the model without adapter is saved to `base`.
 
     Raises:
         ValueError: If the configuration does not have a field, or there is no such encoder.
@@ -54,10 +53,8 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     elif arguments.freeze == "encoder":
         model.freeze_encoder()
     if arguments.lora:
-        if not base.is_dir() and rank() == 0:
-            with whole(base) as part:  # an interrupted save must not look like the base model
-                model.save_pretrained(part)
-                extractor.save_pretrained(part)
+        if rank() == 0:
+            save_base(model, extractor, base)
         return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
 

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
-
-from accelerate.state import AcceleratorState
+from typing import TYPE_CHECKING, Any
 
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.models import family_of
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
-# These fields of a configuration are not shown: they follow from the data and the model itself.
-_NAMES_OF_CLASSES = ("id2label", "label2id", "num_labels", "model_type", "transformers_version", "architectures")
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedConfig
+
+# What a configuration holds and a user does not choose: the run's data, method and family say it.
+_NOT_CHOSEN = ("id2label", "label2id", "num_labels", "model_type", "transformers_version", "architectures", "dtype")
+# Where a run is shared is no part of what it is, and a token must not come into its folder.
+_SHARING = ("hub_", "push_to_hub")
 
 
 def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields for `RunArguments.from_mapping` that describe a trainer: method, data, model, changed arguments.
 
+    The command makes the same run of them, if `transformers.set_seed(seed)` came before the model was made: it is the
+    first thing that the command does.
+
     Args:
         trainer: A trainer on splits of `load_split`.
         tests: Its test splits by name.
+
+    Returns:
+        Plain values only, as a YAML file holds them.
     """
     sources = {
         "train_splits": trainer.data.labelled_sources,
         "ambiguous_splits": trainer.data.ambiguous_sources,
         "test_splits": [source for split in tests.values() for source in sources_of(split)],
     }
-    every = [source for found in sources.values() for source in found]
-    places = {"dataset": every[0].dataset, "dataset_config": every[0].config} if every else {}
+    validation = getattr(trainer.eval_dataset, "sources", [])
+    known = trainer.eval_dataset is None or bool(validation)
+    every = [source for found in (*sources.values(), validation) for source in found]
     revealed = list(dict.fromkeys(source.split for source in every if source.revealed))
-    return {
+    given: dict[str, Any] = {
         "method": trainer.name,
-        **places,
+        **({"dataset": every[0].dataset, "dataset_config": every[0].config} if every else {}),
         **{name: [source.split for source in found] for name, found in sources.items() if found},
+        **({"validation_split": validation[0].split if validation else None} if known else {}),
         **({"reveal_splits": revealed} if revealed else {}),
         **_model_fields(trainer),
         **_changed(trainer.args),
     }
+    if trainer.eval_dataset is None:
+        given.pop("eval_strategy", None)  # without validation utterances the trainer itself sets it
+    return json.loads(json.dumps(given))  # a list for every tuple, as the file that it is compared with has it
 
 
 def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
@@ -51,20 +67,30 @@ def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
         found["model_family"] = family
     if model.pretrained_encoder:
         found["encoder"] = model.pretrained_encoder
+        changed = {name: value for name, value in model.pretrained_encoder_fields.items() if _is_plain(value)}
+        if changed:
+            found["encoder_fields"] = changed
     elif getattr(model.config, "encoder_config", None) is not None:
-        found["encoder_fields"] = {"model_type": model.config.encoder_config.model_type} | _own(
-            model.config.encoder_config.to_diff_dict()
+        found["encoder_fields"] = {"model_type": model.config.encoder_config.model_type} | _chosen(
+            model.config.encoder_config
         )
-    own = {name: value for name, value in _own(model.config.to_diff_dict()).items() if name != "encoder_config"}
+    own = {name: value for name, value in _chosen(model.config).items() if name != "encoder_config"}
     if own:
         found["model_fields"] = own
-    encoder = getattr(model, "encoder", None)
-    if encoder is not None and not any(p.requires_grad for p in encoder.parameters()) and _adapter(trainer) is None:
-        found["freeze"] = "encoder"
     adapter = _adapter(trainer)
     if adapter is not None:
-        found["lora"] = {"r": adapter.r, "lora_alpha": adapter.lora_alpha}
+        found["lora"] = _adapter_fields(adapter, model)
+    elif getattr(model, "encoder", None) is not None:
+        found |= _frozen(model.encoder)
     return found
+
+
+def _frozen(encoder: Any) -> dict[str, Any]:
+    """`freeze`, where an encoder is frozen; its convolutions alone are its `feature_extractor`."""
+    if not any(p.requires_grad for p in encoder.parameters()):
+        return {"freeze": "encoder"}
+    convolutions = list(getattr(encoder, "feature_extractor", encoder).parameters())  # log-mel has none to freeze
+    return {"freeze": "feature_encoder"} if convolutions and not any(p.requires_grad for p in convolutions) else {}
 
 
 def _adapter(trainer: AmbiSERTrainer) -> Any:
@@ -72,24 +98,43 @@ def _adapter(trainer: AmbiSERTrainer) -> Any:
     return next(iter(model.peft_config.values()), None) if hasattr(model, "peft_config") else None
 
 
-def _own(differences: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those differences of a configuration from its defaults that a user gives."""
-    return {k: v for k, v in differences.items() if k not in _NAMES_OF_CLASSES and not k.startswith("_")}
+def _adapter_fields(adapter: LoraConfig, model: Any) -> dict[str, Any]:
+    """Of an adapter, its rank and scale, and what differs from the adapter that the command makes by itself."""
+    usual = type(adapter)(target_modules=model.lora_target_modules(), modules_to_save=model.lora_modules_to_save)
+    # Of the place and the moment: peft sets them when it makes or saves an adapter.
+    left_out = {"base_model_name_or_path", "inference_mode", "peft_version", "auto_mapping", "revision", "task_type"}
+    found = {"r": adapter.r, "lora_alpha": adapter.lora_alpha}
+    for name, value in adapter.to_dict().items():
+        default = _plain(usual.to_dict().get(name))
+        if name not in left_out and _plain(value) != default and _is_plain(_plain(value)):
+            found[name] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A set as a sorted list, an enumeration as its value."""
+    return sorted(value) if isinstance(value, set | frozenset) else getattr(value, "value", value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | dict)
+
+
+def _chosen(config: PreTrainedConfig) -> dict[str, Any]:
+    """Of a configuration's differences from its defaults, those that a user chooses."""
+    own = set(vars(type(config)())) - set(_NOT_CHOSEN)  # the Trainer adds `use_cache`
+    return {name: value for name, value in config.to_diff_dict().items() if name in own and name[0] != "_"}
 
 
 def _changed(args: Any) -> dict[str, Any]:
-    """Return the training arguments that differ from their defaults, as plain values."""
-    # To make arguments resets the state that the trainer's accelerator shares with all others. The trainer still needs
-    # it to score the test splits, so it is put back.
-    shared = dict(AcceleratorState._shared_state)
-    defaults = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu)
-    AcceleratorState._shared_state.update(shared)
-    changed = {}
+    """Training arguments that differ from their defaults, as plain values."""
+    # Arguments that look for their device make accelerate forget the trainer's, so these are told theirs.
+    arguments_class = type("Defaults", (type(args),), {"_setup_devices": args.device})
+    defaults: Any = arguments_class(output_dir=args.output_dir)
+    changed = {"output_dir": args.output_dir, **({"use_cpu": True} if args.use_cpu else {})}
     for field in fields(args):
-        value = getattr(args, field.name)
-        value = getattr(value, "value", value)  # an enumeration's own value
-        default = getattr(defaults, field.name)
-        plain = value is None or isinstance(value, bool | int | float | str | list | dict)
-        if field.init and plain and value != getattr(default, "value", default):
+        value = _plain(getattr(args, field.name))
+        own = field.init and not field.name.startswith(_SHARING)
+        if own and _is_plain(value) and value != _plain(getattr(defaults, field.name)):
             changed[field.name] = value
-    return {"output_dir": args.output_dir, **changed}
+    return changed

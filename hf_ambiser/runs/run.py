@@ -18,12 +18,13 @@ from hf_ambiser.cards import write_card
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.speakers import read_speakers
-from hf_ambiser.data.split_source import SplitSource
+from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
@@ -33,7 +34,7 @@ from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.dataset import EvaluationSet, describe
 from hf_ambiser.training.distributed import rank
-from hf_ambiser.training.preparation import frames_once
+from hf_ambiser.training.preparation import frames_once, is_split
 from hf_ambiser.training.trainer import AmbiSERTrainer
 from hf_ambiser.training.validation import score
 
@@ -90,15 +91,36 @@ def save_run(
         The content of `results.json`.
 
     Raises:
-        ValueError: If the trainer was not trained, its data does not come from `load_split`, or its folder holds
-            another run.
+        ValueError: If the trainer was not trained, its data does not come from `load_split` or not from one
+            configuration, or its folder holds another run.
     """
     if not trainer.training_metrics:
         raise ValueError("save_run needs a trained trainer, and this one has not trained yet: call train() first.")
+    describe_data(trainer)  # says first what is wrong with its data
+    _check_tests(trainer, tests)
     given = dict(given_by(trainer, tests) if given is None else given)
-    check_folder(Path(str(trainer.args.output_dir)), given)
+    folder = RunFolder(str(trainer.args.output_dir))
+    check_folder(folder.path, given)
     begin(trainer, given)
+    keep_base_of(trainer, folder.base_model)
     return finish(trainer, trainer.test_sets(tests), system or trainer.name)
+
+
+def _check_tests(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> None:
+    """Check that test splits are of the configuration that a trainer has learnt from.
+
+    Raises:
+        ValueError: If one is of another, which may hold training utterances, or is no split of `load_split`.
+    """
+    own = trainer.data.labelled_sources[0]
+    for name, split in tests.items():
+        sources = sources_of(split) if is_split(split) else []
+        found = sorted({(source.dataset, source.config) for source in sources})
+        if found != [(own.dataset, own.config)]:
+            raise ValueError(
+                f"test split {name!r} is of {found or 'no built data set'}, and this trainer has learnt from"
+                f" {own.config!r} of {own.dataset}. Give load_split({own.dataset!r}, {own.config!r}, ...)."
+            )
 
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
@@ -159,7 +181,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "environment": folder.read_environment(),
         "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"},
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
-        "log": trainer.state.log_history,
+        "log": trainer.training_log,
         # Only the name, because a path of this machine has no meaning where results are compared and published.
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),

@@ -1,4 +1,4 @@
-"""A study run from its plan: cells, what is written about them, what became of them."""
+"""Running a study from its plan, and the summary of its cells."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import yaml
-
-from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.arguments import given_fields
 from hf_ambiser.runs.run import check_folder
 from hf_ambiser.studies.attempts import STALE
@@ -18,6 +15,7 @@ from hf_ambiser.studies.cell_process import train
 from hf_ambiser.studies.cells import Cell, chosen_configs, expand, share
 from hf_ambiser.studies.dispatch import Dispatcher, Outcome
 from hf_ambiser.studies.plan import Plan
+from hf_ambiser.studies.plan_file import PlanFile
 from hf_ambiser.studies.progress import StudyBar
 
 
@@ -40,10 +38,10 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
     cells = expand(plan, [chosen_configs(data) for data in plan.datasets], out)
     if which:
         cells = share(cells, which)
-    write_plan(plan, out)
+    PlanFile(out).write(plan.resolved())
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
-    before = signal.signal(signal.SIGTERM, _stop)  # what schedulers send when time is up
+    before = signal.signal(signal.SIGTERM, _stop)  # schedulers send it when time is up
     try:
         outcome = Dispatcher(cells, train, jobs, bar=StudyBar(cells, jobs, STALE)).run()
     finally:
@@ -53,13 +51,8 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
     return 1 if outcome.failed else 0
 
 
-def write_plan(plan: Plan, out: Path) -> None:
-    """`OUT/plan.yaml`, whole or not at all, also where several runners write it at once."""
-    write_whole(out / "plan.yaml", yaml.safe_dump(plan.resolved(), sort_keys=False, allow_unicode=True), shared=True)
-
-
 def _foreign(cell: Cell) -> str:
-    """Why a cell's folder is not this cell's, or ""."""
+    """Return the reason why a cell's folder belongs to another run, or ""."""
     try:
         check_folder(cell.folder, given_fields(cell.fields))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A study as a file: which data, which systems, which seeds. Read, checked, and taken apart into cells.
+"""The plan of a study as a file: which data, which systems, which seeds. This module reads and checks it.
 
 ```yaml
 name: crema_d_study
@@ -44,17 +44,17 @@ _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "
 _DATASET = ("dataset", "configs", "folds", "name", "corpus", "build")
 _NUMBER = ("system", "figure", "value", "split", "protocol", "reference", "sd", "low", "high")
 _NAME = r"[\w.+=@,-]+"
-# What the plan itself decides for each cell; a config file's own values of these do not count.
+# The plan sets these for each cell; values in a config file are ignored.
 SET_BY_PLAN = ("dataset", "dataset_config", "output_dir", "seed", "system", "disable_tqdm")
 
 
 class PlanError(ValueError):
-    """A plan that cannot be run; the message says which part and what to change."""
+    """A plan cannot be run; the message names the part and what to change."""
 
 
 @dataclass(frozen=True)
 class PlannedData:
-    """A built data set and what of it is used. `folds` is None for all."""
+    """A built data set, and which configs and folds of it are used. `folds` is None for all folds."""
 
     dataset: str
     configs: tuple[str, ...]
@@ -66,7 +66,7 @@ class PlannedData:
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table to be: its name and the fields of its runs.
+    """One system, a row of the later tables: its name and the fields of its runs.
 
     `missing` says what of it does not exist yet ("" if all does); `swept` holds the fields of its point of a sweep.
     """
@@ -79,7 +79,7 @@ class System:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study, checked as far as the file alone goes."""
+    """A study whose file was checked. The data sets were not opened."""
 
     name: str
     about: str
@@ -89,7 +89,7 @@ class Plan:
     paper: dict[str, Any]
 
     def resolved(self) -> dict[str, Any]:
-        """The plan with config files read in and sweeps expanded: what `OUT/plan.yaml` holds."""
+        """Return the content of `OUT/plan.yaml`: the plan with its config files read in and its sweeps expanded."""
         return {
             "name": self.name,
             "about": self.about,
@@ -187,7 +187,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
 
 
 def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
-    """Every combination of the swept fields' values; of a list of sweeps, one after the other; without, one empty."""
+    """Return every combination of the swept values; a list of sweeps gives them in turn, no sweep one empty point."""
     points = []
     for grid in sweep if isinstance(sweep, list) else [sweep]:
         grid = _mapping(grid, f"{where}, sweep")
@@ -202,7 +202,7 @@ def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
-    """A system whose fields exist, or that waits for a method or model which the plan says is to come."""
+    """Check a system's fields. A method or model that the plan announces (`not_yet`) may be missing."""
     for kind, there in (("method", available_methods()), ("model_family", available_families())):
         value = fields.get(kind)
         coming = [str(v) for v in not_yet.get(kind, [])]
@@ -265,7 +265,7 @@ def _not_set(given: Iterable[str], where: str) -> None:
 
 
 def _twice(path: Path) -> None:
-    """YAML lets a later key replace an earlier one of the same name without a word."""
+    """Refuse a key that stands twice in one mapping: YAML would silently keep the later one."""
 
     class Strict(yaml.SafeLoader):
         pass

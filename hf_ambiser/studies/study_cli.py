@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> int:
-    """Run or show a study; what a user can put right is one line on standard error and exit status 2."""
+    """Run or show a study. A mistake that a user can correct gives one line on standard error and exit status 2."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Run a study: systems x folds x seeds, as a plan says; each cell is one ordinary run folder below"

@@ -16,8 +16,8 @@ LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
 
 
 @dataclass
-class Clip:
-    """One row of a batch: a waveform (or frames of it), its row of the label table, its role."""
+class Example:
+    """One row of a batch: a waveform (or frames made of it), the row of the label table it belongs to, its role."""
 
     waveform: np.ndarray
     index: int
@@ -28,7 +28,7 @@ class Clip:
 
 @dataclass
 class UtteranceCollator:
-    """Flattens items (lists of `Clip`) into one batch: labelled rows first, then ambiguous, then augmented ones.
+    """Flattens items (lists of `Example`) into one batch: labelled rows first, then ambiguous, then augmented ones.
 
     The batch holds the output of the feature extractor (mostly `input_values (B, T)` float32 and `attention_mask
     (B, T)` int64), `index (B,)`, `role (B,)`, and for evaluation `votes (B, K)` and `consensus (B,)`.
@@ -40,10 +40,10 @@ class UtteranceCollator:
 
     feature_extractor: Any
 
-    def __call__(self, items: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
+    def __call__(self, items: Sequence[Sequence[Example]]) -> dict[str, Tensor]:
         """Return one padded batch of all rows of all items."""
-        clips = sorted((clip for item in items for clip in item), key=lambda clip: clip.role)
-        waveforms, options = [clip.waveform for clip in clips], {"padding": True, "return_attention_mask": True}
+        rows = sorted((row for item in items for row in item), key=lambda row: row.role)
+        waveforms, options = [row.waveform for row in rows], {"padding": True, "return_attention_mask": True}
         if waveforms[0].ndim == 2:  # frames, which the extractor has already made
             padded = self.feature_extractor.collate(waveforms, **options, return_tensors="np")
         else:
@@ -52,10 +52,10 @@ class UtteranceCollator:
         kinds = {name: np.int64 if name == "attention_mask" else np.float32 for name in padded}
         batch = {
             **{name: torch.from_numpy(np.asarray(padded[name], dtype=kind)) for name, kind in kinds.items()},
-            "index": torch.tensor([clip.index for clip in clips]),
-            "role": torch.tensor([clip.role for clip in clips]),
+            "index": torch.tensor([row.index for row in rows]),
+            "role": torch.tensor([row.role for row in rows]),
         }
-        if clips[0].votes is not None:
-            batch["votes"] = torch.from_numpy(np.stack([clip.votes for clip in clips]).astype(np.float32))  # type: ignore[misc]
-            batch["consensus"] = torch.tensor([clip.consensus for clip in clips])
+        if rows[0].votes is not None:
+            batch["votes"] = torch.from_numpy(np.stack([row.votes for row in rows]).astype(np.float32))  # type: ignore[misc]
+            batch["consensus"] = torch.tensor([row.consensus for row in rows])
         return batch

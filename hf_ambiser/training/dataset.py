@@ -13,7 +13,7 @@ from hf_ambiser.data.audio import decode
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import soft_labels
-from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Clip
+from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
 from hf_ambiser.training.frames import FRAMES, read_frames
 from hf_ambiser.training.sampler import StepKey
 
@@ -182,15 +182,15 @@ class TrainingSet(TorchDataset):
     def __len__(self) -> int:
         return self.n_labelled
 
-    def __getitem__(self, key: StepKey) -> list[Clip]:
-        clips = [Clip(self._labelled[key.labelled], key.labelled, LABELLED)]
+    def __getitem__(self, key: StepKey) -> list[Example]:
+        clips = [Example(self._labelled[key.labelled], key.labelled, LABELLED)]
         for j in key.ambiguous:
             assert self._ambiguous is not None  # else the sampler draws none
             row, waveform = self.n_labelled + j, self._ambiguous[j]
-            clips.append(Clip(waveform, row, AMBIGUOUS))
+            clips.append(Example(waveform, row, AMBIGUOUS))
             if self._augment is not None:
                 copy = self._augment(waveform, seed=self._seed, epoch=key.epoch, key=self.ids[row])
-                clips.append(Clip(copy, row, AUGMENTED))
+                clips.append(Example(copy, row, AUGMENTED))
         return clips
 
 
@@ -212,7 +212,7 @@ class EvaluationSet(TorchDataset):
     `votes (N, K)` are the raters' votes and `consensus (N,)` their consensus class or -1. Both come from the
     `reference_*` columns, so a split with hidden labels can be scored, too. `agreement (N,)` separates clear from
     ambiguous utterances. With `segment_seconds`, N counts segments (see `UtteranceStore`), which have the votes of
-    their utterance.
+    their utterance. `sources` says from which split of a built data set the utterances are.
     """
 
     def __init__(
@@ -222,6 +222,7 @@ class EvaluationSet(TorchDataset):
         cache_gb: float = 0.5,
         segment_seconds: float | None = None,
     ) -> None:
+        self.sources = sources_of(dataset)
         self._store = UtteranceStore(dataset, max_seconds, cache_gb, segment_seconds)
         rows = self._store.utterance
         self.ids: Sequence[str] = self._store.names(dataset["id"])
@@ -245,8 +246,8 @@ class EvaluationSet(TorchDataset):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> list[Clip]:
-        return [Clip(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
+    def __getitem__(self, i: int) -> list[Example]:
+        return [Example(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
 
 
 def describe(training: TrainingSet) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 from transformers import Trainer
 
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
@@ -50,9 +50,15 @@ class SplitTrainer(Trainer):
                 if is_split(eval_dataset):
                     eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
         if eval_dataset is None:
+            if args.early_stopping_patience is not None:
+                raise ValueError(
+                    f"early_stopping_patience={args.early_stopping_patience} needs validation utterances: give"
+                    " eval_dataset (on the command line: validation_split)."
+                )
             args.eval_strategy = "no"
         self.collate = UtteranceCollator(feature_extractor)
         self.training_metrics: dict[str, float] = {}
+        self.training_log: list[dict[str, float]] = []
         super().__init__(
             model=cast(Any, model),
             args=args,
@@ -90,12 +96,23 @@ class SplitTrainer(Trainer):
         return sets
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as the Trainer does; `resume_from_checkpoint=True` resumes from the newest complete checkpoint."""
+        """Train as the Trainer does; `resume_from_checkpoint=True` resumes from the newest complete checkpoint.
+
+        Raises:
+            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost.
+        """
+        folder = RunFolder(str(self.args.output_dir))
+        if folder.is_finished:
+            raise ValueError(
+                f"output_dir={str(folder.path)!r} holds a finished run. Give another output_dir, or delete"
+                " that folder."
+            )
         if resume_from_checkpoint is True:
-            last = checkpoints.last_complete(Path(str(self.args.output_dir)))
+            last = checkpoints.last_complete(folder.path)
             resume_from_checkpoint = None if last is None else str(last)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self.training_metrics = dict(output.metrics)
+        self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training
         return output
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:

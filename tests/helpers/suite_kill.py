@@ -33,6 +33,7 @@ import hf_ambiser.training.trainer as base
 from helpers import made_data
 from helpers.suite_checks import DROPOUT, INTERRUPTED
 from helpers.suite_methods import make_trainer, settings, trace_of, train_or_go_on
+from hf_ambiser.run_folder import layout
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
@@ -105,7 +106,7 @@ def plant(moment: str, step: int, trainer: AmbiSERTrainer) -> None:
         "optimizer half written": lambda: around(trainer, "_save_optimizer_and_scheduler", spoil=half_optimizer),
         "method state half written": lambda: around(base, "save_file", spoil=half_state),
         "not marked": lambda: around(checkpoints, "mark_complete", before=True),
-        "marker half written": lambda: around(checkpoints.os, "fsync", before=True),
+        "marker half written": lambda: around(layout.os, "fsync", before=True),
         "marked, not rotated": lambda: around(checkpoints, "rotate", before=True),
         "in rotation": lambda: around(checkpoints.shutil, "rmtree", spoil=half_deleted),
         "random": lambda: None,

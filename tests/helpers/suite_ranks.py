@@ -7,6 +7,7 @@ Writes FOLDER/<as_is or fault>/<case>/rank<i> and FOLDER/resumed/<case>/{whole,s
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from unittest import mock
@@ -46,6 +47,7 @@ def train(folder: Path, case: str) -> None:
 
 def main(folder: Path, cases: list[str], faults: bool) -> None:
     assert TrainingArguments(output_dir=str(folder), use_cpu=True).device.type == "cpu"  # starts the process group
+    gc.freeze()  # what is imported is never garbage, and every training ends with a collection
     for case in cases:
         if not cannot(case, "ranks"):
             train(folder / "as_is" / case, case)

@@ -40,6 +40,7 @@ __all__ = [
     "expand_configs",
     "is_clear",
     "is_fold",
+    "known_folds",
     "make_split",
     "shuffled",
     "split_base",
@@ -103,6 +104,24 @@ def split_family(config: str) -> tuple[str, str | None]:
     """
     fold = _parse(config).fold
     return (config, None) if fold is None else (config.removesuffix(f"-{fold}"), fold)
+
+
+def known_folds(config: str) -> list[str] | None:
+    """The folds of a config as far as its name alone tells them.
+
+    Returns:
+        `["0", ..., "k - 1"]` for a k-fold family, the fold of a config that is one, an empty list for a config that
+        has no folds; None for a family that leaves out one speaker or group at a time, whose folds the data tell.
+
+    Raises:
+        SplitError: If the name has none of the known forms.
+    """
+    name = _parse(config)
+    if name.fold is not None:
+        return [name.fold]
+    if name.folds in ("loso", "logo"):
+        return None
+    return [str(fold) for fold in range(name.k)]
 
 
 def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:

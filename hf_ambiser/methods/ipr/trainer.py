@@ -15,7 +15,7 @@ from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
-from hf_ambiser.training.collator import Clip
+from hf_ambiser.training.collator import Example
 from hf_ambiser.training.distributed import gather_rows, gather_with_gradient, rank, world_size
 from hf_ambiser.training.losses import instance_contrast, pseudo_label_contrast
 from hf_ambiser.training.papers import IPR
@@ -204,7 +204,7 @@ class IPRTrainer(PseudoLabelTrainer):
         size = self.args.per_device_eval_batch_size
         order = self.data.labelled_durations.argsort(kind="stable")
         for start in range(rank() * size, len(order), world_size() * size):
-            items: list[list[Clip]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
+            items: list[list[Example]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
             batch = self._prepare_inputs(self.collate(items))
             outputs = model(input_values=batch["input_values"], attention_mask=batch["attention_mask"])
             yield batch["index"], outputs.embedding

@@ -28,8 +28,9 @@ def read_corrected(run: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def plot_correction(run: Path, out: Path) -> Path:
     """Draw the entropy of votes and corrected labels, and the distance between them, over the epochs."""
-    epochs = trajectory_epochs(run)
-    parts = [read_corrected(run, epoch) for epoch in epochs]
+    every = {epoch: read_corrected(run, epoch) for epoch in trajectory_epochs(run)}
+    epochs = [epoch for epoch, (votes, _) in every.items() if len(votes)]
+    parts = [every[epoch] for epoch in epochs]
     figure, axes = new_axes("epoch", "bit")
     axes.plot(epochs, [entropy_bits(votes).mean() for votes, _ in parts], "--", color="grey", label="entropy of votes")
     axes.plot(epochs, [entropy_bits(label).mean() for _, label in parts], label="entropy of corrected labels")

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from hf_ambiser.methods.slc.arguments import SLCArguments
-from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels
+from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels, read_corrected
 from hf_ambiser.methods.slc.finetuning import adam, finetuned_branch, temporal_branch
 from hf_ambiser.methods.slc.inter_class import inter_class_difference
 from hf_ambiser.run_folder.trajectory import trajectory_epochs
@@ -133,8 +133,9 @@ class SLCTrainer(AmbiSERTrainer):
     @classmethod
     def draw_figures(cls, run: Path, out: Path, classes: list[str]) -> dict[str, str]:
         """Draw how far labels were corrected over the epochs, and which classes gained and lost."""
-        if not trajectory_epochs(run):
-            return {}
+        epochs = trajectory_epochs(run)
+        if not epochs or not len(read_corrected(run, epochs[-1])[0]):
+            return {}  # there is no trajectory, or no ambiguous utterance whose label could be corrected
         plot_correction(run, out / "correction.png")
         plot_moved_labels(run, out / "moved_labels.png", classes)
         return {
