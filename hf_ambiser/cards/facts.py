@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
+from hf_ambiser.data.rating_kinds import speech_of
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
@@ -89,7 +90,9 @@ class Facts:
     @property
     def speakers(self) -> str:
         """Who speaks in the corpus, or words for a corpus that the package does not know."""
-        return self.corpus.SPEECH if self.corpus is not None else "speech that this package knows nothing of"
+        if self.corpus is None:
+            return "speech that this package knows nothing of"
+        return speech_of(self.corpus, self.data.get("ratings", ()))
 
     def arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arguments that differ from their defaults, and the others of the method and of this package."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_ambiser.cards.facts import Facts
+from hf_ambiser.cards.speaker_groups import speaker_group_limits
 
 
 def limits(facts: Facts) -> str:
@@ -22,9 +23,7 @@ def limits(facts: Facts) -> str:
             " at once.",
         ]
     parts += [
-        "- **Speaker groups.** The spread from speaker to speaker is in the results. Sex, age and origin of the"
-        " speakers are not in the data set, so whether it treats groups alike was **not measured**; measure it on your"
-        " own speakers before use.",
+        f"- **Speaker groups.** The spread from speaker to speaker is in the results. {speaker_group_limits(facts)}",
         f"- **Only {len(facts.classes)} words.** Every clip is described by {', '.join(facts.classes)}, also one that"
         " sounds like none of them. Votes for other emotions were left out before it learnt.",
         "- **Perception, not feeling.** The labels are what listeners heard. What a person feels cannot be read from"

@@ -11,7 +11,9 @@ import numpy as np
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
+from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.rating_kinds import describe_ratings
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores
 from hf_ambiser.run_folder.layout import FIGURES
 
@@ -153,6 +155,7 @@ def data(facts: Facts) -> str:
     rows = {
         "corpus": f"{d['corpus']}: {facts.speakers}",
         "label policy": f"`{d['policy']}`, fingerprint `{d['policy_fingerprint']}`",
+        **({"ratings": describe_ratings(facts.corpus, d["ratings"])} if "ratings" in d else {}),
         "classes": ", ".join(facts.classes),
         "labels": _labels(d.get("aggregation", "shares")),
         **({"label noise": describe_label_noise(d[LABEL_NOISE])} if LABEL_NOISE in d else {}),
@@ -198,6 +201,8 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
         lines += ["", f"### {split}", "", describe_scores(scores)]
         if spread := speaker_spread(facts, split):
             lines += ["", spread]
+        if groups := speaker_groups(facts, split):
+            lines += ["", groups]
         if cut:
             lines += ["", f"{cut} of these clips were cut at `max_seconds`."]
         lines += images({name: text for name, text in figures.items() if name == f"{split}.png"})

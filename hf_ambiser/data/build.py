@@ -23,6 +23,7 @@ from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
 from hf_ambiser.data.shared_audio import FOLDS, fold_parts
+from hf_ambiser.data.speakers import speaker_attributes, write_speakers
 from hf_ambiser.data.splits import (
     DEFAULT_CONFIGS,
     Split,
@@ -49,7 +50,8 @@ class BuildReport:
     def summary(self) -> str:
         """Write the counts in a few lines; the last line is `N in = K kept + L listed`."""
         c = self.content
-        lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}), seed {c['seed']}"]
+        ratings = f", ratings: {', '.join(asked)}" if (asked := c["policy"].get("ratings")) else ""
+        lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}){ratings}, seed {c['seed']}"]
         lines += [f"  {note}" for note in c["notes"]]
         votes = c["votes"]
         lines.append(f"  votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} out")
@@ -93,7 +95,8 @@ def build(
         root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
             does not exist.
         out: Folder to make.
-        policy: Label policy or its name; by default the corpus' own.
+        policy: Label policy or its name; by default the corpus' own. It also says which ratings count:
+            `get_policy("crema-d-4", ratings=("face", "voice"))`.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
         options: All split options together. They can also be given one by one, e.g. `seed=1, d1_quota="per_class"`.
         limit: Use only this many utterances.
@@ -143,6 +146,7 @@ def build(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "reason", "detail", "source"])
         writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
+    write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     move_into_place(partial, out)

@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 from hf_ambiser.data.build import REPORT, build
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.push import push_dataset
+from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.labels.aggregation import DEFAULTS, Aggregation
@@ -53,6 +55,15 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
         help="of that model: "
         + "; ".join(f"{name}: {_told(options)}" for name, options in DEFAULTS.items() if options),
     )
+    if kinds := rating_kinds(corpus):
+        parser.add_argument(
+            "--ratings",
+            nargs="+",
+            choices=kinds,
+            metavar="KIND",
+            help=f"which ratings are counted as votes, one kind or several together: {', '.join(kinds)} (default:"
+            f" {kinds[0]})",
+        )
     parser.add_argument("--self-reports", action="store_true", help="count the speakers' ratings of themselves")
     parser.add_argument(
         "--configs",
@@ -101,7 +112,7 @@ def _told(options: dict[str, int | str]) -> str:
     return " ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _policy(args: argparse.Namespace) -> LabelPolicy:
+def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
     """Return the named policy with the changes that were asked for, which its fingerprint includes."""
     fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
     changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
@@ -109,7 +120,9 @@ def _policy(args: argparse.Namespace) -> LabelPolicy:
         changes["aggregation_options"] = dict(args.aggregation_options)
     if args.self_reports:
         changes["self_reports"] = True
-    return get_policy(args.policy, **changes)
+    if getattr(args, "ratings", None):
+        changes["ratings"] = tuple(args.ratings)
+    return with_known_ratings(get_policy(args.policy, **changes), corpus)
 
 
 def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
@@ -133,7 +146,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
     args = build_parser(corpus_name, prog).parse_args(argv)
     corpus = load_corpus(corpus_name)
     try:
-        policy = _policy(args)
+        policy = _policy(args, corpus)
         if args.push_to_hub:
             check_access(args.push_to_hub)  # before an hour of building, not after
         if args.push_to_hub and (args.out / REPORT).is_file() and not args.overwrite:

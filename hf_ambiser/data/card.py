@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.rating_kinds import describe_ratings, speech_of
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
 
@@ -40,11 +41,11 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "summary": [
             f"# {corpus.NAME}: raters' votes kept",
             "",
-            f"Built by hf_ambiser from {home}: {corpus.SPEECH}.",
+            f"Built by hf_ambiser from {home}: {speech_of(corpus, report['policy'].get('ratings', ()))}.",
             *(["", f"**Made for experiments.** {describe_label_noise(report[LABEL_NOISE])}"] if noisy else []),
         ],
         "use": _use(report, address, revision),
-        "policy": _policy(report),
+        "policy": _policy(report, corpus),
         "counts": _counts(report),
         "configs": _configs(report),
         "columns": _columns(),
@@ -94,8 +95,9 @@ def _use(report: dict[str, Any], address: str, revision: str) -> list[str]:
     ]
 
 
-def _policy(report: dict[str, Any]) -> list[str]:
+def _policy(report: dict[str, Any], corpus: ModuleType) -> list[str]:
     p = report["policy"]
+    ratings = p.get("ratings", ())
     modelled = p["aggregation"] != "shares"
     told = ", ".join(f"{name} {value}" for name, value in p["aggregation_options"].items())
     merged = ", ".join(f"{raw} -> {to or 'left out'}" for raw, to in p["class_map"].items() if raw != to) or "none"
@@ -108,6 +110,7 @@ def _policy(report: dict[str, Any]) -> list[str]:
         f" merged {p['merge']} the consensus is sought. `label` and `soft_label`:"
         f" {p['aggregation'] + f' ({told})' if modelled else 'shares of the votes'}.",
         "",
+        *([describe_ratings(corpus, ratings), ""] if ratings else []),
         *([_MODELLED[p["aggregation_options"]["within"]], ""] if modelled else []),
     ]
 

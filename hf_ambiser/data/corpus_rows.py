@@ -18,6 +18,7 @@ import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
 from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
@@ -113,7 +114,9 @@ class Prepared:
         for i in sorted(int(i) for i in indices):
             usable, u = self.utterances[i], self.utterances[i].utterance
             votes = table.votes[i].tolist()
-            ratings = [{"rater": r.rater, "labels": list(r.labels), "self_report": r.self_report} for r in u.ratings]
+            ratings = [
+                {"rater": r.stored_rater, "labels": list(r.labels), "self_report": r.self_report} for r in u.ratings
+            ]
             yield {
                 "id": u.id,
                 "audio": {"bytes": usable.read(), "path": u.id + usable.suffix},
@@ -156,15 +159,16 @@ def prepare(
         seed: Seed of that choice.
         min_duration: Shortest usable utterance in seconds.
         progress: Show a progress bar while the audio is checked.
-        scan_options: Keyword arguments for the corpus' `scan`.
+        scan_options: Keyword arguments for the corpus' `scan`. The policy says which ratings are read.
 
     Raises:
-        ValueError: If the corpus or the policy does not exist, if no utterance is usable, or if the policy's model of
-            the raters cannot be used.
+        ValueError: If the corpus or the policy does not exist, if the policy names ratings that the corpus does not
+            have, if no utterance is usable, or if the policy's model of the raters cannot be used.
     """
     module = load_corpus(corpus)
     policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
-    scan: CorpusScan = module.scan(Path(root), **(scan_options or {}))
+    policy = with_known_ratings(policy, module)
+    scan: CorpusScan = module.scan(Path(root), **with_ratings(scan_options or {}, policy))
     if policy.aggregation != "shares":  # fail now, and not after an hour of reading audio
         rater_numbers(policy, scan.ratings())
         crowd_kit_version()

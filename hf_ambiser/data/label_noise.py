@@ -27,6 +27,7 @@ from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
+from hf_ambiser.data.speakers import read_speakers, write_speakers
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
 
@@ -124,6 +125,7 @@ def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, p
     report["content"] = content_digest(partial)
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(source / LISTED, partial / LISTED)
+    write_speakers(partial, read_speakers(source))
     card = dataset_card(report, load_corpus(report["corpus"]), "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     move_into_place(partial, out)

@@ -1,4 +1,4 @@
-"""Publish a built data set on the Hub: Parquet files, build report, the list of what is left out, and the card."""
+"""Publish a built data set on the Hub: Parquet files, build report, what is left out, its speakers, and the card."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from hf_ambiser.data.build import CARD, LISTED, REPORT
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.speakers import SPEAKERS
 from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
 
 
-_OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}")
+_OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}|{re.escape(SPEAKERS)}")
 
 
 def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None = None) -> Pushed:
@@ -40,7 +41,7 @@ def dataset_publication(folder: Path) -> Publication:
             f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     corpus = load_corpus(name)
-    paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED]
+    paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]
     card = folder / CARD
     return Publication(
         files={path.relative_to(folder).as_posix(): path for path in paths},

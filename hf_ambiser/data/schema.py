@@ -33,18 +33,39 @@ REASONS: dict[str, str] = {
 }
 
 
+# What the stored `rater` of an anonymous rating begins with, if the kind of the rating is known.
+ANONYMOUS = "anonymous:"
+
+
 @dataclass(frozen=True)
 class Rating:
-    """One rater's answer to one utterance: raw labels in the order given; `rater` is None if it is unknown."""
+    """One rater's answer to one utterance.
+
+    Args:
+        rater: The rater's name; None if it is unknown.
+        labels: Raw labels in the order given.
+        self_report: Whether the rater is the speaker.
+        kind: What the rater was shown, where ratings of several kinds may stand side by side; "" elsewhere.
+    """
 
     rater: str | None
     labels: tuple[str, ...]
     self_report: bool = False
+    kind: str = ""
+
+    @property
+    def stored_rater(self) -> str | None:
+        """The `rater` of a stored row: the name, `anonymous:<kind>` (nobody's name), or None."""
+        return f"{ANONYMOUS}{self.kind}" if self.rater is None and self.kind else self.rater
 
 
 @dataclass
 class Utterance:
-    """One labelled utterance of a corpus, as it is in the release."""
+    """One labelled utterance of a corpus, as it is in the release.
+
+    `about_speaker` holds `sex` ("female", "male") and `age` (years) of its speaker, where the corpus says so; they go
+    into the data set's `speakers.csv`. `extra` holds whatever else the release says.
+    """
 
     id: str
     speaker: str
@@ -54,6 +75,7 @@ class Utterance:
     audio_path: Path | None = None
     audio_bytes: bytes | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    about_speaker: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

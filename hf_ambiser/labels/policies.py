@@ -57,6 +57,8 @@ class LabelPolicy:
             of the raters, `dawid_skene`, `glad` or `mace` (`labels.aggregation`). Votes, agreement and the choice of
             utterances do not depend on it.
         aggregation_options: Options of that model, for example its iterations; `aggregation.DEFAULTS` has the rest.
+        ratings: Which kinds of ratings count, where a corpus has several, for example `("face", "voice")` of CREMA-D:
+            what the raters were shown. Their order does not matter. (): those that the corpus counts by default.
 
     Raises:
         ValueError: If a value is not allowed, or if `multi_label="fractional"` meets a model, which needs whole
@@ -73,6 +75,7 @@ class LabelPolicy:
     merge: str = "before"
     aggregation: str = "shares"
     aggregation_options: Mapping[str, int | str] = field(default_factory=dict)
+    ratings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -103,6 +106,12 @@ class LabelPolicy:
                 f"label policy {self.name!r}: no raw label maps to class(es) {missing}. Map one to each in class_map,"
                 " or remove the class from classes."
             )
+        if isinstance(self.ratings, str) or len(set(self.ratings)) != len(self.ratings):
+            raise ValueError(
+                f"label policy {self.name!r}: ratings={self.ratings!r} must be a tuple of different names, for example"
+                " ('face', 'voice')."
+            )
+        object.__setattr__(self, "ratings", tuple(sorted(self.ratings)))  # one order, so one fingerprint
         try:
             options = checked_options(self.aggregation, self.aggregation_options)
         except ValueError as error:
@@ -117,12 +126,15 @@ class LabelPolicy:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-ready dict; `from_dict` is the inverse."""
         values = {**dataclasses.asdict(self), "classes": list(self.classes), "class_map": dict(self.class_map)}
-        return {**values, "aggregation_options": dict(self.aggregation_options)}
+        values["aggregation_options"] = dict(self.aggregation_options)
+        # A policy that names no ratings is written, and has the fingerprint, as before there was this field.
+        del values["ratings"]
+        return {**values, "ratings": list(self.ratings)} if self.ratings else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LabelPolicy:
         """Make the policy that `to_dict` described."""
-        return cls(**{**values, "classes": tuple(values["classes"])})
+        return cls(**{**values, "classes": tuple(values["classes"]), "ratings": tuple(values.get("ratings", ()))})
 
     def with_(self, **changes: Any) -> LabelPolicy:
         """Return a copy with some fields changed; a changed policy has another fingerprint.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.rating_kinds import counted_ratings
 from hf_ambiser.run_folder.finished import FinishedRun, find_runs
 from hf_ambiser.run_folder.layout import RESULTS
 
@@ -77,7 +78,8 @@ class Group:
         """A sentence in Markdown about corpus, family, protocol, policy and fingerprints, and about label noise."""
         data, marks = self.first.data, [str(run.data["split_fingerprint"]) for run in self.one_a_fold()]
         splits = f"splits `{marks[0]}`" if len(marks) == 1 else f"{len(marks)} folds (splits `{marks[0]}` ...)"
-        policy = f"{data['policy']} (`{data['policy_fingerprint']}`)"
+        ratings = f", ratings `{'`, `'.join(kinds)}`" if (kinds := counted_ratings(data)) else ""
+        policy = f"{data['policy']} (`{data['policy_fingerprint']}`){ratings}"
         return (
             f"Corpus {data['corpus']} (content `{data['content']}`), {self.family}, protocol **{data['protocol']}**,"
             f" policy {policy}, {splits}."

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.data.rating_kinds import counted_ratings
 from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, value_entry
@@ -70,9 +71,10 @@ def data_table(groups: Sequence[Group]) -> Table:
             str(data["protocol"]),
             str(data["content"]),
             f"{data['policy']} {data['policy_fingerprint']}",
+            ", ".join(counted_ratings(data)) or "-",
         ]
         rows.append([*row, marks + more, number(len(group.runs))])
-    return Table("data", ["runs of", "protocol", "content", "policy", "fold: splits", "runs"], rows)
+    return Table("data", ["runs of", "protocol", "content", "policy", "ratings", "fold: splits", "runs"], rows)
 
 
 def runs_table(groups: Sequence[Group], folder: Path) -> Table:

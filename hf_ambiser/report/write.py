@@ -30,6 +30,7 @@ from hf_ambiser.report.results import (
     figures_table,
     per_class_table,
 )
+from hf_ambiser.report.speaker_groups import speaker_groups_table
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
 from hf_ambiser.report.utterance_audio import Audio, audio_of
@@ -199,6 +200,7 @@ class _Report:
             for figure in COMPARED:
                 blocks += self.table(comparison_table(group, split, figure, reference, self.bar.update))
         blocks += self.table(per_class_table(group, split)) + self.table(apart_table(group, split))
+        blocks += self.table(speaker_groups_table(group, split))
         parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
         lines = _some(group, figures.MOST_LINES)
         blocks += self.picture(

@@ -136,6 +136,11 @@ class FinishedRun:
         return self.files.read_arguments()
 
     @cached_property
+    def speakers(self) -> dict[str, dict[str, Any]]:
+        """Speaker -> what is known of that speaker (`sex`, `age`); empty in runs on data sets that know nothing."""
+        return self.files.read_speakers()
+
+    @cached_property
     def adapter(self) -> dict[str, Any] | None:
         """`adapter_config.json` of a LoRA run; None for a whole model."""
         path = self.files.model / "adapter_config.json"

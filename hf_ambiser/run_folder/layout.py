@@ -5,6 +5,7 @@ A run folder holds these files, in the order in which a run writes them:
     arguments.yaml      the fields that were given to the run
     data.json           the data that it learns from: fingerprints, protocol, counts
     environment.json    versions, commit and machine
+    speakers.json       sex and age of the data set's speakers, if it knows them
     reference.parquet   the raters' votes on its training utterances; no trainer opens it
     base_model/         LoRA runs only: the model that the adapter belongs to
     checkpoint-<step>/  the state from which an interrupted run resumes
@@ -75,6 +76,7 @@ class RunFolder:
         self.arguments = self.path / ARGUMENTS
         self.data = self.path / "data.json"
         self.environment = self.path / "environment.json"
+        self.speakers = self.path / "speakers.json"
         self.reference = self.path / "reference.parquet"
         self.base_model = self.path / "base_model"
         self.trajectory = self.path / "trajectory"
@@ -103,7 +105,7 @@ class RunFolder:
     @property
     def recorded(self) -> list[Path]:
         """All existing files from which a card can be written again: everything but weights."""
-        single = [self.arguments, self.data, self.environment, self.results, self.reference]
+        single = [self.arguments, self.data, self.environment, self.results, self.speakers, self.reference]
         single.append(self.model / "config.json")
         return sorted(
             path
@@ -146,6 +148,14 @@ class RunFolder:
     def read_data(self) -> dict[str, Any] | None:
         """Read the description of the data that the run learns from; None if the file does not exist."""
         return json.loads(self.data.read_text()) if self.data.is_file() else None
+
+    def write_speakers(self, speakers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write speaker -> what is known of that speaker (`sex`, `age`)."""
+        write_whole(self.speakers, json.dumps(speakers, indent=1))
+
+    def read_speakers(self) -> dict[str, dict[str, Any]]:
+        """Read speaker -> what is known of that speaker; empty if nothing is known of anybody."""
+        return json.loads(self.speakers.read_text()) if self.speakers.is_file() else {}
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write versions, commit and machine."""

@@ -17,6 +17,7 @@ from transformers import set_seed
 from hf_ambiser.cards import write_card
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
+from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
@@ -144,7 +145,7 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
 
 
 def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
-    """Write the files of a run folder that come before training: arguments, data, environment, raters' votes.
+    """Write the files of a run folder that come before training: arguments, data, environment, speakers, votes.
 
     Args:
         trainer: The run's trainer.
@@ -163,6 +164,8 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
         folder.write_arguments(given)
         folder.write_data(data)
         folder.write_environment(environment)
+        if speakers := read_speakers(trainer.data.labelled_sources[0].dataset):
+            folder.write_speakers(speakers)
         write_reference(folder.path, _reference(trainer))
     trainer.accelerator.wait_for_everyone()
 
@@ -268,6 +271,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy": info["policy"]["name"],
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
+        **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
         **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
     }
 

@@ -48,7 +48,8 @@ def split_sizes(data: PlannedData) -> Sizes:
         config: {name: part["rows"] for name, part in info["configs"][config]["splits"].items()}
         for config in chosen_configs(data)
     }
-    policy = f"policy {info['policy']['name']} ({info['policy_fingerprint']}), content {info['content']}"
+    ratings = f", ratings {' + '.join(info['policy']['ratings'])}" if "ratings" in info["policy"] else ""
+    policy = f"policy {info['policy']['name']} ({info['policy_fingerprint']}){ratings}, content {info['content']}"
     return Sizes(configs, f"{data.dataset}: {info['corpus']}, {policy}", True, published)
 
 

@@ -11,6 +11,9 @@ Every corpus module has:
 It may also have:
 
 - `LICENSE_ID` (the Hub's identifier of the licence);
+- `RATINGS` (kind of rating -> what these raters did, "heard the voice alone"; the first kind is the default), where a
+  label policy may choose between kinds. Then `scan` takes `ratings`, the kinds to read, and `speech(ratings)` is
+  `SPEECH` for any choice of them;
 - `compare(scan, table) -> list[str]` (compares its counts with published ones);
 - `published(config) -> (SplitInput, str)` (as many utterances as published, to compute split sizes without the
   corpus);

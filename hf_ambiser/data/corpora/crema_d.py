@@ -1,4 +1,6 @@
-"""CREMA-D (Cao et al. 2014): 91 actors, rated by anonymous crowd workers; only the voice-only votes are used.
+"""CREMA-D (Cao et al. 2014): 91 actors, rated by anonymous crowd workers who heard the voice, saw the face, or both.
+
+By default only the votes of raters who heard the voice alone are used.
 
 The parser reads `processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` if there is one, and the audio files.
 It finds these by name in any folder below the root, with any usual ending (the release has
@@ -11,6 +13,7 @@ import csv
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,24 @@ TERMS = (
     " is not forbidden."
 )
 REDISTRIBUTABLE = True
-SPEECH = (
-    "acted English: 91 actors in the United States (48 men, 43 women, 20 to 74 years old) say twelve fixed sentences"
-    " in six emotions, in a studio; the raters are crowd workers who heard the voice alone"
-)
+# Kind of rating -> what its raters did. The first one is the default.
+RATINGS = {
+    "voice": "heard the voice alone",
+    "face": "saw the face alone",
+    "voice_and_face": "heard the voice and saw the face",
+}
+
+
+def speech(ratings: Sequence[str]) -> str:
+    """Who speaks, and who rated, if these kinds of ratings count."""
+    raters = "; others ".join(RATINGS[kind] for kind in RATINGS if kind in ratings)
+    return (
+        "acted English: 91 actors in the United States (48 men, 43 women, 20 to 74 years old) say twelve fixed"
+        f" sentences in six emotions, in a studio; the raters are crowd workers who {raters}"
+    )
+
+
+SPEECH = speech(["voice"])
 LANGUAGE = "en"
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 CITATION = """@article{cao2014cremad,
@@ -48,25 +65,35 @@ VOTES = Path("processedResults", "tabulatedVotes.csv")
 DEMOGRAPHICS = Path("VideoDemographics.csv")
 # The vote columns and the labels that they stand for.
 CODES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neutral", "S": "sadness"}
-# The first digit of a row's id says what the raters were shown.
-MODALITIES = {"1": "voice only", "2": "face only", "3": "voice and face"}
+# The first digit of a row's id says what the raters were shown: the kind of its ratings, and the row's name in notes.
+KINDS = {"1": "voice", "2": "face", "3": "voice_and_face"}
+ROWS = {"voice": "voice only", "face": "face only", "voice_and_face": "voice and face"}
+DEFAULT = ("voice",)
 # If an utterance has several audio files (the release has AudioWAV and AudioMP3), the first of these endings is used.
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _UTTERANCE = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
 _ID = re.compile(r"[123]\d{5}")
 
 
-def scan(root: Path) -> CorpusScan:
+def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
     """Read the release below `root`.
 
-    `count_in` counts the voice-only rows and the audio files without such a row. The scan lists rows that cannot be
-    read, second rows of an utterance, rows without audio and audio without a row.
+    Every utterance has the votes of all rows of these kinds. `count_in` counts the utterances with such a row, the
+    rows that are listed and the audio files without a row. The scan lists rows that cannot be read, second rows of an
+    utterance, utterances without audio and audio without a row; rows of other kinds are counted in a note.
+
+    Args:
+        root: The release's top folder.
+        ratings: Kinds of ratings, keys of `RATINGS`. If they are not the default, each rating has its `kind`, and a
+            note counts the votes of every kind.
 
     Raises:
         FileNotFoundError: If the folder or its `processedResults/tabulatedVotes.csv` is missing.
-        ValueError: If the CSV lacks a required column.
+        ValueError: If the CSV lacks a required column, or there is no such kind of ratings.
     """
-    root = Path(root)
+    root, kinds = Path(root), tuple(kind for kind in RATINGS if kind in ratings)
+    if not kinds or set(ratings) - set(kinds):
+        raise ValueError(f"CREMA-D: ratings={tuple(ratings)} must be one or more of {list(RATINGS)}.")
     if not (root / VOTES).is_file():
         what = f"{root} is not a folder" if not root.is_dir() else f"{root} holds no {VOTES}"
         raise FileNotFoundError(
@@ -76,39 +103,55 @@ def scan(root: Path) -> CorpusScan:
     notes: list[str] = []
     audio = _find_audio(root, notes)
     people = _demographics(root, notes)
-    votes, listed = _read_votes(root, notes)
+    votes, listed = _read_votes(root, kinds, notes)
 
     utterances, mentioned = [], set(votes) | {item.id for item in listed}
-    for name, (counts, source) in votes.items():
+    for name, rows in votes.items():
         if name not in audio:
+            source = next(iter(rows.values()))[1]
             listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
             continue
         actor, sentence, intended, level = name.split("_")
-        ratings = [Rating(None, (label,)) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)]
         utterances.append(
             Utterance(
                 id=name,
                 speaker=actor,
                 session="",
                 corpus=NAME,
-                ratings=ratings,
+                ratings=[rating for kind in kinds if kind in rows for rating in _ratings(rows[kind][0], kind, kinds)],
                 audio_path=audio[name],
                 extra={"sentence": sentence, "intended": intended, "level": level, **people.get(actor, {})},
+                about_speaker=people.get(actor, {}),
             )
         )
+    row = f"{' or '.join(ROWS[kind] for kind in kinds)} row" if kinds != DEFAULT else "voice-only row"
     for name in sorted(set(audio) - mentioned):
-        listed.append(
-            Listed(name, "audio_without_label", "no voice-only row", audio[name].relative_to(root).as_posix())
-        )
+        listed.append(Listed(name, "audio_without_label", f"no {row}", audio[name].relative_to(root).as_posix()))
+    for kind in kinds:
+        if lacking := sum(kind not in votes[utterance.id] for utterance in utterances):
+            notes.append(f"{lacking} utterances have no {ROWS[kind]} row that can be used, so fewer votes")
     utterances.sort(key=lambda u: u.id)
     return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
 
 
-def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int], str]], list[Listed]]:
-    """Read utterance -> (votes per code, place of the row), and the rows that cannot be used."""
-    votes: dict[str, tuple[list[int], str]] = {}
+def _ratings(counts: list[int], kind: str, kinds: tuple[str, ...]) -> list[Rating]:
+    """Make one rating of each vote of a row. Its kind is left out where only the default kind is read."""
+    said = kind if kinds != DEFAULT else ""
+    return [
+        Rating(None, (label,), kind=said) for label, n in zip(CODES.values(), counts, strict=True) for _ in range(n)
+    ]
+
+
+# Kind of rating -> votes per code, and the place of the row.
+Rows = dict[str, tuple[list[int], str]]
+
+
+def _read_votes(root: Path, kinds: tuple[str, ...], notes: list[str]) -> tuple[dict[str, Rows], list[Listed]]:
+    """Read utterance -> its rows of these kinds, and the rows of these kinds that cannot be used."""
+    votes: dict[str, Rows] = {}
     listed: list[Listed] = []
-    others: Counter[str] = Counter()
+    aside: Counter[str] = Counter()
+    n_votes: Counter[str] = Counter()
     with open(root / VOTES, newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
@@ -120,29 +163,35 @@ def _read_votes(root: Path, notes: list[str]) -> tuple[dict[str, tuple[list[int]
             if not row:
                 continue
             source = f"{VOTES.as_posix()}:{reader.line_num}"
-            modality = row[0][:1] if _ID.fullmatch(row[0]) else ""
-            if modality in ("2", "3"):
-                others[MODALITIES[modality]] += 1
+            kind = KINDS[row[0][0]] if _ID.fullmatch(row[0]) else ""
+            problem, counts = _parse(row, kind, column)
+            if kind and kind not in kinds:
+                aside[kind] += 1
+                n_votes[kind] += sum(counts)
                 continue
             found = _UTTERANCE.search(",".join(row))
             name = found.group(0) if found else source
-            problem, counts = _parse(row, modality, column)
             if problem:
                 listed.append(Listed(name, "malformed_line", problem, source))
-            elif name in votes:
-                same = "the same votes" if votes[name][0] == counts else "other votes"
-                listed.append(Listed(name, "duplicate_label", f"{same} as in {votes[name][1]}, which is used", source))
+            elif kind in votes.get(name, {}):
+                first, place = votes[name][kind]
+                same = "the same votes" if first == counts else "other votes"
+                listed.append(Listed(name, "duplicate_label", f"{same} as in {place}, which is used", source))
             else:
-                votes[name] = (counts, source)
-    notes.extend(f"{n} {name} rows left aside" for name, n in sorted(others.items()))
+                votes.setdefault(name, {})[kind] = (counts, source)
+                n_votes[kind] += sum(counts)
+    notes.extend(f"{aside[kind]} {name} rows left aside" for kind, name in ROWS.items() if aside[kind])
+    if kinds != DEFAULT:
+        told = (f"{n_votes[kind]} {ROWS[kind]} ({'counted' if kind in kinds else 'left aside'})" for kind in ROWS)
+        notes.append(f"votes in the rows that can be read: {', '.join(told)}")
     return votes, listed
 
 
-def _parse(row: list[str], modality: str, column: dict[str, int]) -> tuple[str, list[int]]:
+def _parse(row: list[str], kind: str, column: dict[str, int]) -> tuple[str, list[int]]:
     """Return what is wrong with a row ("" if nothing is), and its votes in the order of `CODES`."""
     if len(row) != len(column):
         return f"{len(row)} columns, the header has {len(column)}", []
-    if not modality:
+    if not kind:
         return f"id {row[0]!r} is not six digits of which the first is a modality, 1, 2 or 3", []
     if not _UTTERANCE.fullmatch(row[column["fileName"]]):
         return f"fileName {row[column['fileName']]!r} is not <actor>_<sentence>_<emotion>_<level>", []

@@ -202,6 +202,7 @@ class _Scan:
                 ratings=block.ratings,
                 audio_path=path,
                 extra=extra,
+                about_speaker={"sex": {"F": "female", "M": "male"}[match["speaker"]]},
             )
         )
 

@@ -1,0 +1,70 @@
+"""What a corpus says of its speakers, in a small file beside a built data set: `speakers.csv`.
+
+It is no column of the data set, for then every recording would be written again, and the content of the data sets
+that exist, by which runs are compared, would be another one.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.data.schema import Utterance
+
+
+SPEAKERS = "speakers.csv"
+# The attributes that are kept: `sex` in the corpus' word, in lower case, and `age` in whole years.
+ATTRIBUTES = ("sex", "age")
+
+
+def speaker_attributes(utterances: Iterable[Utterance]) -> dict[str, dict[str, Any]]:
+    """Collect speaker -> attributes from utterances; a speaker of whom nothing is known is left out.
+
+    Raises:
+        ValueError: If two utterances of a speaker say different things.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for utterance in utterances:
+        known = {name: value for name in ATTRIBUTES if (value := utterance.about_speaker.get(name)) not in (None, "")}
+        before = found.setdefault(utterance.speaker, known)
+        if before != known:
+            raise ValueError(
+                f"{utterance.id}: speaker {utterance.speaker} is {known}, but another utterance says {before}; a"
+                " speaker must have one sex and one age. Correct the corpus' parser or its file of speakers."
+            )
+    return {speaker: known for speaker, known in sorted(found.items()) if known}
+
+
+def write_speakers(dataset_dir: Path, speakers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `speakers.csv` (speaker, sex, age; empty: not known), or nothing if nothing is known of anybody."""
+    if not speakers:
+        return
+    with open(dataset_dir / SPEAKERS, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["speaker", *ATTRIBUTES])
+        writer.writerows(
+            [speaker, *(known.get(name, "") for name in ATTRIBUTES)] for speaker, known in speakers.items()
+        )
+
+
+def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
+    """Read speaker -> its known attributes (`sex` a word, `age` a number); empty if the data set says nothing.
+
+    Raises:
+        ValueError: If an age is not a whole number.
+    """
+    path = Path(dataset_dir) / SPEAKERS
+    if not path.is_file():
+        return {}
+    speakers: dict[str, dict[str, Any]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
+            if "age" in known:
+                if not known["age"].isdecimal():
+                    raise ValueError(f"{path}: age {known['age']!r} of speaker {row['speaker']} must be whole years.")
+                known["age"] = int(known["age"])
+            speakers[row["speaker"]] = known
+    return speakers
