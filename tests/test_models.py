@@ -31,6 +31,7 @@ from hf_ambiser.models import (
     PrototypeForAudioClassification,
     available_families,
     default_feature_extractor,
+    encoder_unverified,
     load_family,
     register,
     valid_frames,
@@ -119,7 +120,7 @@ def test_without_the_repair_padding_leaks(name, monkeypatch):
     waveforms = clips((4000, 40000))
     torch.manual_seed(1)
     assert difference_alone_or_padded(build(name), waveforms) < 1e-5
-    monkeypatch.setattr("hf_ambiser.models.waveform_classifier.repair_padding", lambda encoder: None)
+    monkeypatch.setattr("hf_ambiser.models.encoder_wav2vec2.repair_padding", lambda encoder: None)
     torch.manual_seed(1)
     assert difference_alone_or_padded(build(name), waveforms) > 1e-3
 
@@ -514,7 +515,7 @@ def test_errors_name_the_thing_the_value_and_what_is_allowed(make, words):
 
 def test_other_encoders_are_repaired_with_one_warning(caplog):
     config = UniSpeechConfig(**{**TINY_TRANSFORMER, "mask_time_prob": 0.0})
-    valid_frames._warned_model_types.discard("unispeech")
+    encoder_unverified.warned_model_types.discard("unispeech")
     with caplog.at_level(logging.WARNING, logger="hf_ambiser"):
         for _ in range(2):
             model = PrototypeForAudioClassification(PrototypeConfig(config, num_labels=3)).eval()
