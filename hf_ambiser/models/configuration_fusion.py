@@ -28,7 +28,7 @@ class FusionConfig(WaveformClassifierConfig):
         segment_seconds: Longer utterances are cut into segments of this length; None: no cutting.
         minimum_seconds: Shorter segments are padded with zeros at their end to this length.
         normalize_waveform: Whether the temporal branch gets each segment scaled to mean 0 and variance 1. None: as
-            encoders of the kind are trained: True for wav2vec 2.0 and its like, False for log-mel.
+            encoders of the kind are trained: True for wav2vec 2.0 and its like, False for log-mel and Whisper.
         frame_weights: "softmax" over the valid frames, or "none", as Eq. 27-28 are written.
         fusion_size: Size d_t of the fused vector, Eq. 30.
         fusion_hidden_size: Size of the two hidden layers of Eq. 29.

@@ -110,8 +110,8 @@ class EncoderAdapter:
         raise NotImplementedError
 
     @property
-    def below_layers(self) -> list[nn.Module]:
-        """Everything with weights that stands below the lowest layer."""
+    def below_layers(self) -> list[nn.Module | nn.Parameter]:
+        """All modules and parameters that stand below the lowest layer."""
         raise NotImplementedError
 
     def freeze_lowest_layers(self, n: int) -> None:
@@ -126,8 +126,8 @@ class EncoderAdapter:
                 f"{len(self.layers)}, the number of its layers."
             )
         self.freeze_feature_encoder()
-        for module in [*self.below_layers, *self.layers[:n]]:
-            module.requires_grad_(False)
+        for part in [*self.below_layers, *self.layers[:n]]:
+            part.requires_grad_(False)
 
     def lora_target_modules(self) -> list[str]:
         """Return names for `LoraConfig(target_modules=...)`.

@@ -65,6 +65,6 @@ class LogMelAdapter(EncoderAdapter):
         return self.encoder.blocks
 
     @property
-    def below_layers(self) -> list[nn.Module]:
+    def below_layers(self) -> list[nn.Module | nn.Parameter]:
         """Nothing: the filters have no weights."""
         return []

@@ -56,9 +56,11 @@ class Wav2Vec2Adapter(EncoderAdapter):
         return self.encoder.encoder.layers
 
     @property
-    def below_layers(self) -> list[nn.Module]:
-        """Convolutions, projection and positional convolutions, and the first norm if it stands below the layers."""
+    def below_layers(self) -> list[nn.Module | nn.Parameter]:
+        """Convolutions, projection, what SpecAugment puts in, positional convolutions, and a norm below the layers."""
         inner = self.encoder.encoder
-        modules = [self.encoder.feature_extractor, self.encoder.feature_projection, inner.pos_conv_embed]
+        parts = [self.encoder.feature_extractor, self.encoder.feature_projection, inner.pos_conv_embed]
+        if hasattr(self.encoder, "masked_spec_embed"):
+            parts.append(self.encoder.masked_spec_embed)
         # With "stable" layer norm, this norm stands above the layers.
-        return modules if getattr(self.config, "do_stable_layer_norm", False) else [*modules, inner.layer_norm]
+        return parts if getattr(self.config, "do_stable_layer_norm", False) else [*parts, inner.layer_norm]
