@@ -21,7 +21,7 @@ from hf_ambiser.models import (
 )
 
 
-LEAKING = ("wav2vec2 group norm", "hubert", "wavlm", "data2vec-audio")
+LEAKING = ("wav2vec2 group norm", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_answer_is_the_same_alone_in_a_batch_and_in_any_order(name):
     torch.testing.assert_close(permuted, alone[order], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", LEAKING)
+@pytest.mark.parametrize("name", [*LEAKING, "sew-d"])
 def test_without_the_repair_padding_leaks(name, monkeypatch):
     waveforms = clips((4000, 40000))
     torch.manual_seed(1)
@@ -113,9 +113,10 @@ def test_short_clips_train(name):
 def test_frame_lengths_and_minimum_samples(name):
     model = build(name)
     lengths = torch.tensor([model.minimum_samples, model.minimum_samples + 7001])
+    group = getattr(model.config.encoder_config, "squeeze_factor", 1)  # SEW-D drops frames that do not fill a group
     for length, expected in zip(lengths, model.frame_lengths(lengths), strict=True):
         with torch.no_grad():
-            assert model.encoder(torch.zeros(1, int(length))).last_hidden_state.shape[1] == expected
+            assert model.encoder(torch.zeros(1, int(length))).last_hidden_state.shape[1] // group * group == expected
     assert model.frame_lengths(torch.tensor([1])) == model.frame_lengths(lengths[:1])
 
 
@@ -136,6 +137,8 @@ def test_an_exported_model_still_looks_at_the_mask(name):
 @torch.no_grad()
 def test_save_and_load(name, tmp_path):
     model = build(name, pooling="mean_std", prototype_temperature=0.3)
+    for parameter in model.parameters():  # no two weights alike, so that none can be taken for another
+        parameter.add_(0.01 * torch.randn_like(parameter))
     model.head.prototypes.copy_(torch.arange(model.head.prototypes.numel()).view_as(model.head.prototypes) / 7)
     model.save_pretrained(tmp_path)
     again = PrototypeForAudioClassification.from_pretrained(tmp_path)
@@ -183,9 +186,10 @@ def test_lora_trains_and_comes_back_with_the_prototypes(name, tmp_path):
         torch.testing.assert_close(answers(again.merge_and_unload()(**inputs)), expected, atol=1e-5, rtol=1e-4)
 
 
-# WavLM's first layer hands a tensor to all others; recomputed by reentrant checkpointing, that takes for ever.
+# Layers of WavLM and SEW-D share a tensor with a gradient, which reentrant checkpointing cannot recompute.
 @pytest.mark.parametrize(
-    ("name", "reentrant"), [(name, r) for name in ENCODERS for r in (False, True) if (name, r) != ("wavlm", True)]
+    ("name", "reentrant"),
+    [(name, r) for name in ENCODERS for r in (False, True) if not (r and name in ("wavlm", "sew-d"))],
 )
 def test_activation_checkpointing_gives_the_same_gradients(name, reentrant):
     config = copy.deepcopy(ENCODERS[name])

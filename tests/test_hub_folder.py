@@ -34,6 +34,7 @@ COPIED = {
     "configuration_waveform.py",
     "encoder_adapter.py",
     "encoder_logmel.py",
+    "encoder_sew_d.py",
     "encoder_unverified.py",
     "encoder_wav2vec2.py",
     "encoder_wavlm.py",

@@ -13,8 +13,8 @@ from .valid_frames import convolution_frame_lengths, length_mask, minimum_sample
 class Wav2Vec2Adapter(EncoderAdapter):
     """wav2vec 2.0 and the encoders of transformers that have the same parts under the same names."""
 
-    model_types: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "data2vec-audio")
-    description = "wav2vec 2.0, XLS-R, HuBERT, data2vec"
+    model_types: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "data2vec-audio", "unispeech", "unispeech-sat")
+    description = "wav2vec 2.0, XLS-R, HuBERT, data2vec, UniSpeech, UniSpeech-SAT"
 
     @classmethod
     def repair(cls, encoder: Any) -> None:

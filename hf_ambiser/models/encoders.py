@@ -6,6 +6,7 @@ from transformers import PreTrainedConfig
 
 from .encoder_adapter import EncoderAdapter
 from .encoder_logmel import LogMelAdapter
+from .encoder_sew_d import SEWDAdapter
 from .encoder_unverified import UnverifiedAdapter
 from .encoder_wav2vec2 import Wav2Vec2Adapter
 from .encoder_wavlm import WavLMAdapter
@@ -14,11 +15,19 @@ from .encoder_whisper import WhisperAdapter
 
 # A new kind needs an import above and a place here. The folder is not searched for adapters: transformers copies those
 # files beside saved weights that it finds by reading such import lines. A test checks that no adapter is missing.
-ADAPTERS: tuple[type[EncoderAdapter], ...] = (LogMelAdapter, Wav2Vec2Adapter, WavLMAdapter, WhisperAdapter)
+ADAPTERS: tuple[type[EncoderAdapter], ...] = (
+    LogMelAdapter,
+    Wav2Vec2Adapter,
+    WavLMAdapter,
+    SEWDAdapter,
+    WhisperAdapter,
+)
 
 # model_type -> why such an encoder is refused. Any other one that looks like wav2vec 2.0 is taken with a warning.
 REFUSED: dict[str, str] = {
     "wav2vec2-conformer": "the batch norm in its layers learns from all frames of a batch, padding included",
+    "sew": "transformers takes its layer_norm for its encoder.layer_norm when it loads a model around it",
+    "wav2vec2-bert": "it takes a spectrogram of its own kind, which our models do not compute",
     "moonshine": "its group norm takes its statistics over all frames of a batch, padding included",
     "audio-spectrogram-transformer": "it takes spectrograms of one fixed size, 10.24 s",
 }

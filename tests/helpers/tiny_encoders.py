@@ -10,6 +10,9 @@ from transformers import (
     Data2VecAudioConfig,
     HubertConfig,
     PreTrainedConfig,
+    SEWDConfig,
+    UniSpeechConfig,
+    UniSpeechSatConfig,
     Wav2Vec2Config,
     WavLMConfig,
     WhisperConfig,
@@ -51,6 +54,9 @@ ENCODERS: dict[str, PreTrainedConfig] = {
     "data2vec-audio": Data2VecAudioConfig(
         **{**TINY_TRANSFORMER, "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7}
     ),
+    "unispeech": UniSpeechConfig(**TINY_TRANSFORMER),
+    "unispeech-sat": UniSpeechSatConfig(**TINY_TRANSFORMER),
+    "sew-d": SEWDConfig(**{**TINY_TRANSFORMER, "conv_dim": (8,) * 13}),
     "whisper": WhisperConfig(**TINY_WHISPER),
     "whisper padded": WhisperConfig(**TINY_WHISPER, pad_to_30_seconds=True),
     "whisper SpecAugment": WhisperConfig(**TINY_WHISPER, apply_spec_augment=True, mask_feature_prob=0.1),
