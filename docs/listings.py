@@ -29,6 +29,7 @@ from hf_ambiser import (
 )
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.schema import REASONS
+from hf_ambiser.models.encoders import ADAPTERS, REFUSED
 from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.config_files import SHIPPED, available_configs
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
@@ -84,6 +85,21 @@ def families() -> str:
         methods = ", ".join(m for m in available_methods() if load_method(m).model_family == name)
         rows.append((f"`{name}`", first_line(config().describe()), classes, f"`{config.model_type}`", methods))
     return table(("family", "architecture above the encoder", "in Python", "model_type", "default of"), rows)
+
+
+def encoders() -> str:
+    """Model types of every kind of encoder, what it is, whether it wants scaled waveforms, what LoRA adapts."""
+    rows = []
+    for adapter in ADAPTERS:
+        types = ", ".join(f"`{model_type}`" for model_type in adapter.model_types)
+        lora = " or ".join(", ".join(f"`{name}`" for name in names) for names in adapter.lora_targets)
+        rows.append((types, adapter.description, "yes" if adapter.scales_waveforms else "no", lora))
+    return table(("model_type", "encoder", "scales waveforms", "LoRA adapts"), rows)
+
+
+def refused_encoders() -> str:
+    """Model types that are refused, and why."""
+    return table(("model_type", "why it is refused"), ((f"`{name}`", why) for name, why in REFUSED.items()))
 
 
 def corpora() -> str:
@@ -256,6 +272,8 @@ LISTINGS = {
     for function in (
         methods,
         families,
+        encoders,
+        refused_encoders,
         corpora,
         policies,
         reasons,

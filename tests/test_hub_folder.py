@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForAudioClassification, Wav2Vec2Config
+from helpers.tiny_encoders import TINY_WHISPER
+from transformers import AutoModel, AutoModelForAudioClassification, Wav2Vec2Config, WhisperConfig
 
 import hf_ambiser.models as hub_folder
 from hf_ambiser.models import (
@@ -31,11 +32,20 @@ COPIED = {
     "configuration_logmel.py",
     "configuration_prototype.py",
     "configuration_waveform.py",
+    "encoder_adapter.py",
+    "encoder_logmel.py",
+    "encoder_sew_d.py",
+    "encoder_unverified.py",
+    "encoder_wav2vec2.py",
+    "encoder_wavlm.py",
+    "encoder_whisper.py",
+    "encoders.py",
     "feature_extractor.py",
     "modeling_logmel.py",
     "modeling_prototype.py",
     "valid_frames.py",
     "waveform_classifier.py",
+    "whisper_log_mel.py",
 }
 
 # Runs where the package is blocked. Compares what the folders answer with what this process wrote beside them.
@@ -47,7 +57,7 @@ import numpy as np, torch
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
 root = Path(sys.argv[1])
 wave = np.load(root / "wave.npy")
-for name in ("log-mel", "wav2vec2"):
+for name in ("log-mel", "wav2vec2", "whisper"):
     folder = root / name
     expected = np.load(root / f"{name}.npz")
     fe = AutoFeatureExtractor.from_pretrained(folder)
@@ -81,12 +91,13 @@ def encoders() -> dict[str, object]:
     return {
         "log-mel": LogMelConfig(hidden_size=16, conv_channels=(4,), conv_strides=((2, 4),)),
         "wav2vec2": Wav2Vec2Config(**sizes, **small),
+        "whisper": WhisperConfig(**TINY_WHISPER, pad_to_30_seconds=True),
     }
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    """Two whole models and an encoder, saved with what they answer."""
+    """Three whole models and an encoder, saved with what they answer."""
     register()
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("hub")

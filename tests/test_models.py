@@ -1,26 +1,26 @@
-"""Models: padding independence, saving and loading, log-mel against a slow transcription, LoRA, checkpointing."""
+"""Models: loss, prototypes, pretrained weights, configurations, errors; log-mel against a slow transcription."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import math
 
 import numpy as np
-import peft
 import pytest
 import torch
+from helpers.tiny_encoders import (
+    ENCODERS,
+    TINY_TRANSFORMER,
+    batch,
+    build,
+    clips,
+    difference_alone_or_padded,
+)
 from transformers import (
     AutoConfig,
-    AutoModel,
-    Data2VecAudioConfig,
-    HubertConfig,
-    PreTrainedConfig,
-    UniSpeechConfig,
     Wav2Vec2Config,
     Wav2Vec2ForPreTraining,
     Wav2Vec2Model,
-    WavLMConfig,
     pipeline,
 )
 
@@ -37,108 +37,11 @@ from hf_ambiser.models import (
 )
 
 
-LENGTHS = (1, 399, 4000, 16000, 40000)
-TINY_TRANSFORMER = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8, 8, 8, 8, 8, 8, 8),
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-    "mask_feature_length": 4,
-    # Far from transformers' 0.02, so that layers matter and a leak through any of them shows.
-    "initializer_range": 0.5,
-}
-ENCODERS: dict[str, PreTrainedConfig] = {
-    "log-mel": LogMelConfig(hidden_size=16, conv_channels=(4, 8), conv_strides=((2, 2), (2, 4)), n_mels=20),
-    "wav2vec2 group norm": Wav2Vec2Config(feat_extract_norm="group", **TINY_TRANSFORMER),
-    "wav2vec2 layer norm": Wav2Vec2Config(feat_extract_norm="layer", do_stable_layer_norm=True, **TINY_TRANSFORMER),
-    "hubert": HubertConfig(**TINY_TRANSFORMER),
-    "wavlm": WavLMConfig(**TINY_TRANSFORMER),
-    "data2vec-audio": Data2VecAudioConfig(
-        **{**TINY_TRANSFORMER, "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7}
-    ),
-}
-LEAKING = ("wav2vec2 group norm", "hubert", "wavlm", "data2vec-audio")
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     register()
-
-
-def build(name: str, **fields) -> PrototypeForAudioClassification:
-    return PrototypeForAudioClassification(PrototypeConfig(ENCODERS[name], num_labels=3, **fields)).eval()
-
-
-def clips(lengths=LENGTHS) -> list[torch.Tensor]:
-    """Noise with an envelope, so that the frames of a clip differ."""
-    noise = torch.Generator().manual_seed(7)
-    return [torch.randn(n, generator=noise) * (0.2 + 0.1 * torch.linspace(0, 9, n).sin()) for n in lengths]
-
-
-def batch(waveforms: list[torch.Tensor], padding: float = 0.0) -> dict[str, torch.Tensor]:
-    size = max(map(len, waveforms))
-    values = torch.stack([torch.nn.functional.pad(w, (0, size - len(w)), value=padding) for w in waveforms])
-    mask = torch.stack([(torch.arange(size) < len(w)).long() for w in waveforms])
-    return {"input_values": values, "attention_mask": mask}
-
-
-def answers(outputs) -> torch.Tensor:
-    """Everything a clip is told, side by side."""
-    return torch.cat([outputs.logits.softmax(-1), outputs.ambiguous_soft_label, outputs.embedding], dim=-1)
-
-
-def difference_alone_or_padded(model, waveforms) -> float:
-    with torch.no_grad():
-        alone = torch.cat([answers(model(w[None])) for w in waveforms])
-        return (answers(model(**batch(waveforms))) - alone).abs().max().item()
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-@torch.no_grad()
-def test_answer_is_the_same_alone_in_a_batch_and_in_any_order(name):
-    model = build(name, pooling="mean_std")
-    waveforms = clips()
-    alone = torch.cat([answers(model(w[None])) for w in waveforms])
-    # What stands in the padding must not matter either.
-    together = answers(model(**batch(waveforms, padding=3.0)))
-    order = [3, 0, 4, 2, 1]
-    permuted = answers(model(**batch([waveforms[i] for i in order])))
-    assert torch.isfinite(alone).all()
-    assert (alone[2:, :3] - alone[2, :3]).abs().max() > 1e-4, "the model says the same about every clip"
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-    torch.testing.assert_close(permuted, alone[order], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", LEAKING)
-def test_without_the_repair_padding_leaks(name, monkeypatch):
-    waveforms = clips((4000, 40000))
-    torch.manual_seed(1)
-    assert difference_alone_or_padded(build(name), waveforms) < 1e-5
-    monkeypatch.setattr("hf_ambiser.models.waveform_classifier.repair_padding", lambda encoder: None)
-    torch.manual_seed(1)
-    assert difference_alone_or_padded(build(name), waveforms) > 1e-3
-
-
-@pytest.mark.parametrize("name", LEAKING)
-@torch.no_grad()
-def test_repaired_encoder_keeps_names_and_computes_the_same_without_padding(name, tmp_path):
-    model = build(name)
-    vanilla = AutoModel.from_config(ENCODERS[name]).eval()
-    assert model.encoder.state_dict().keys() == vanilla.state_dict().keys()
-    vanilla.load_state_dict(model.encoder.state_dict())
-    waveform = clips((9000,))[0][None]
-    expected = vanilla(waveform).last_hidden_state
-    torch.testing.assert_close(model.encoder(waveform).last_hidden_state, expected)
-    torch.testing.assert_close(model(waveform).embedding, expected.mean(1), atol=1e-5, rtol=1e-4)
-    model.encoder.save_pretrained(tmp_path)
-    again, report = type(vanilla).from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
-    torch.testing.assert_close(again.eval()(waveform).last_hidden_state, expected)
 
 
 @torch.no_grad()
@@ -155,27 +58,6 @@ def test_group_norm_over_valid_frames_is_torchs_on_the_cut_out_clip():
     short = repaired(wave[:1, :, :203])
     torch.testing.assert_close(padded[:1, :, : short.shape[-1]], short, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(padded[1:], repaired(wave[1:]), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_short_clips_train(name):
-    """SpecAugment is on in the configurations of transformers; a mask longer than the clip must not raise."""
-    model = build(name).train()
-    for lengths in ((1,), (1, 400), (3520,)):
-        loss = model(**batch(clips(lengths)), labels=torch.tensor([0, 1][: len(lengths)])).loss
-        loss.backward()
-        assert torch.isfinite(loss)
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_frame_lengths_and_minimum_samples(name):
-    model = build(name)
-    lengths = torch.tensor([model.minimum_samples, model.minimum_samples + 7001])
-    for length, expected in zip(lengths, model.frame_lengths(lengths), strict=True):
-        with torch.no_grad():
-            assert model.encoder(torch.zeros(1, int(length))).last_hidden_state.shape[1] == expected
-    assert model.frame_lengths(torch.tensor([1])) == model.frame_lengths(lengths[:1])
 
 
 def test_minimum_samples_is_a_receptive_field():
@@ -279,31 +161,6 @@ def test_similarity_is_the_cosine_and_the_soft_label_its_softmax():
     assert "prototypes" not in dict(model.head.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["log-mel", "wav2vec2 group norm"])
-@torch.no_grad()
-def test_save_and_load(name, tmp_path):
-    model = build(name, pooling="mean_std", prototype_temperature=0.3)
-    model.head.prototypes.copy_(torch.arange(model.head.prototypes.numel()).view_as(model.head.prototypes) / 7)
-    model.save_pretrained(tmp_path)
-    again = PrototypeForAudioClassification.from_pretrained(tmp_path)
-    assert again.config.to_dict().items() >= {"pooling": "mean_std", "prototype_temperature": 0.3}.items()
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
-    for (key, buffer), (_, other) in zip(model.named_buffers(), again.named_buffers(), strict=True):
-        assert torch.equal(buffer, other), key
-    inputs = batch(clips((4000, 9000)))
-    torch.testing.assert_close(answers(again(**inputs)), answers(model(**inputs)), atol=0, rtol=0)
-    half = PrototypeForAudioClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert half.dtype == torch.bfloat16 and half.head.dense.weight.dtype == torch.bfloat16
-    assert half.encoder.dtype == torch.bfloat16
-    assert torch.equal(half.head.prototypes, model.head.prototypes)
-    assert torch.equal(again.to(torch.bfloat16).head.prototypes, model.head.prototypes)
-    for low in (half, again):
-        assert low(**inputs).prototype_similarity.dtype == torch.float32
-    eager = PrototypeForAudioClassification.from_pretrained(tmp_path, attn_implementation="eager")
-    assert eager.encoder.config._attn_implementation == "eager"
-    torch.testing.assert_close(answers(eager(**inputs)), answers(model(**inputs)), atol=1e-5, rtol=1e-4)
-
-
 @torch.no_grad()
 def test_prototypes_missing_from_a_checkpoint_are_unit_vectors(tmp_path):
     model = build("log-mel")
@@ -352,79 +209,6 @@ def test_from_encoder_takes_a_log_mel_encoder_and_refuses_a_whole_model(tmp_path
     model.save_pretrained(tmp_path / "whole")
     with pytest.raises(ValueError, match="from_pretrained"):
         PrototypeForAudioClassification.from_encoder(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_lora_trains_and_comes_back_with_the_prototypes(name, tmp_path):
-    model = build(name)
-    base = copy.deepcopy(model)
-    targets = model.lora_target_modules()
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, modules_to_save=["head"]))
-    inputs = batch(clips((4000, 16000)))
-    wrapped(**inputs, labels=torch.tensor([0, 2])).loss.backward()
-    lora = {key: p for key, p in wrapped.named_parameters() if "lora_B" in key}
-    # Every adapter acts: in WavLM the obvious targets get no gradient at all.
-    assert lora and all(p.grad is not None and p.grad.abs().max() > 0 for p in lora.values())
-    with torch.no_grad():
-        for p in lora.values():
-            p.add_(0.1 * torch.randn_like(p))
-        wrapped.model.head.prototypes.copy_(torch.randn(3, model.config.embedding_size))
-    wrapped.eval().save_pretrained(tmp_path)
-    again = peft.PeftModel.from_pretrained(base, tmp_path).eval()
-    with torch.no_grad():
-        expected = answers(wrapped(**inputs))
-        torch.testing.assert_close(answers(again(**inputs)), expected)
-        torch.testing.assert_close(answers(again.merge_and_unload()(**inputs)), expected, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("name", ["log-mel", "wav2vec2 group norm", "data2vec-audio"])
-def test_activation_checkpointing_gives_the_same_gradients(name, reentrant):
-    config = copy.deepcopy(ENCODERS[name])
-    # Without dropout and SpecAugment, which draw from generators that checkpointing leaves alone (numpy's).
-    for field in (
-        "dropout",
-        "hidden_dropout",
-        "attention_dropout",
-        "activation_dropout",
-        "feat_proj_dropout",
-        "layerdrop",
-    ):
-        if hasattr(config, field):
-            setattr(config, field, 0.0)
-    config.mask_time_prob = 0.0
-    model = PrototypeForAudioClassification(PrototypeConfig(config, num_labels=3, classifier_dropout=0.0)).train()
-    one, two = batch(clips((4000, 9000))), batch(clips((12000, 700)))
-
-    def gradients() -> dict[str, torch.Tensor]:
-        model.zero_grad()
-        # Two forward passes before the backward: the recompute of the first must not take the second's lengths.
-        loss = model(**one, labels=torch.tensor([0, 1])).loss + model(**two, labels=torch.tensor([2, 1])).loss
-        loss.backward()
-        return {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
-
-    plain = gradients()
-    model.activation_checkpointing_enable({"use_reentrant": reentrant})
-    assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
-    checkpointed = gradients()
-    assert plain.keys() == checkpointed.keys()
-    for key, value in checkpointed.items():
-        torch.testing.assert_close(value, plain[key], atol=1e-6, rtol=1e-4)
-
-
-def test_freezing():
-    model = build("wav2vec2 group norm").train()
-    model.freeze_feature_encoder()
-    trainable = {key for key, p in model.named_parameters() if p.requires_grad}
-    assert not any("feature_extractor" in key for key in trainable) and any(
-        "encoder.encoder" in key for key in trainable
-    )
-    model.freeze_encoder()
-    assert {key.split(".")[0] for key, p in model.named_parameters() if p.requires_grad} == {"head"}
-    model(**batch(clips((4000,))), labels=torch.tensor([1])).loss.backward()
-    log_mel = build("log-mel")
-    log_mel.freeze_feature_encoder()
-    assert all(p.requires_grad for p in log_mel.parameters())
 
 
 @torch.no_grad()
@@ -510,17 +294,6 @@ def test_errors_name_the_thing_the_value_and_what_is_allowed(make, words):
         make()
     for word in words:
         assert word in str(error.value)
-
-
-def test_other_encoders_are_repaired_with_one_warning(caplog):
-    config = UniSpeechConfig(**{**TINY_TRANSFORMER, "mask_time_prob": 0.0})
-    valid_frames._warned_model_types.discard("unispeech")
-    with caplog.at_level(logging.WARNING, logger="hf_ambiser"):
-        for _ in range(2):
-            model = PrototypeForAudioClassification(PrototypeConfig(config, num_labels=3)).eval()
-    warnings = [r.getMessage() for r in caplog.records if "unispeech" in r.getMessage()]
-    assert len(warnings) == 1
-    assert difference_alone_or_padded(model, clips((4000, 16000))) < 1e-5
 
 
 @pytest.mark.parametrize("family", available_families())

@@ -28,7 +28,7 @@ from helpers.suite_checks import (
 )
 from torch import nn
 
-import hf_ambiser.models.waveform_classifier as modeling
+import hf_ambiser.models.encoder_wav2vec2 as wav2vec2
 from hf_ambiser.methods.ipr import IPRTrainer
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.augment import Augmenter
@@ -60,7 +60,7 @@ def test_padding_that_counts_as_speech(tmp_path, monkeypatch):
 
 
 def test_padding_that_leaks_through_the_group_norm(tmp_path, monkeypatch):
-    monkeypatch.setattr(modeling, "repair_padding", lambda encoder: None)
+    monkeypatch.setattr(wav2vec2, "repair_padding", lambda encoder: None)
     with caught("differs by|instead of"):
         check_accumulation("hard_vote", tmp_path, encoder="wav2vec2")
 

@@ -119,7 +119,8 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
     else:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
-    trained = frozen[str(facts.given.get("freeze", "none"))]
+    freeze = str(facts.given.get("freeze", "none"))
+    trained = f", its lowest {freeze} layers frozen" if freeze.isdecimal() else frozen[freeze]
     adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""
     paper = facts.method.paper
     lines = [

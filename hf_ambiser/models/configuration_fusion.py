@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from .configuration_logmel import LogMelConfig
 from .configuration_waveform import WaveformClassifierConfig, check_fields
+from .encoders import adapter_class
 
 
 VARIANTS = ("multi_fusion", "integrated", "spatial", "temporal")
@@ -28,7 +28,7 @@ class FusionConfig(WaveformClassifierConfig):
         segment_seconds: Longer utterances are cut into segments of this length; None: no cutting.
         minimum_seconds: Shorter segments are padded with zeros at their end to this length.
         normalize_waveform: Whether the temporal branch gets each segment scaled to mean 0 and variance 1. None: as
-            encoders of the kind are trained, so False for log-mel and True for others.
+            encoders of the kind are trained: True for wav2vec 2.0 and its like, False for log-mel and Whisper.
         frame_weights: "softmax" over the valid frames, or "none", as Eq. 27-28 are written.
         fusion_size: Size d_t of the fused vector, Eq. 30.
         fusion_hidden_size: Size of the two hidden layers of Eq. 29.
@@ -98,8 +98,9 @@ class FusionConfig(WaveformClassifierConfig):
         self.spatial_channels = list(spatial_channels)
         self.layer_norm_eps = layer_norm_eps
         super().__init__(encoder_config, **kwargs)
-        log_mel = self.encoder_config.model_type == LogMelConfig.model_type
-        self.normalize_waveform = not log_mel if normalize_waveform is None else normalize_waveform
+        if normalize_waveform is None:
+            normalize_waveform = adapter_class(self.encoder_config).scales_waveforms
+        self.normalize_waveform = normalize_waveform
         self._check()
 
     def _check(self) -> None:

@@ -6,26 +6,17 @@ import copy
 from collections.abc import Mapping
 from os import PathLike
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
-from .bfloat16_layers import guard_bfloat16
-from .configuration_logmel import LogMelConfig
 from .configuration_waveform import WaveformClassifierConfig
+from .encoder_adapter import EncoderAdapter
+from .encoders import adapter_class
 from .feature_extractor import encoder_feature_extractor
-from .modeling_logmel import LogMelModel
-from .valid_frames import (
-    convolution_frame_lengths,
-    length_mask,
-    minimum_samples,
-    pad_to_minimum,
-    repair_padding,
-    sample_lengths,
-    valid_lengths,
-)
+from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 
 
 # Arguments of `from_pretrained` that say where an encoder is stored, not what it is.
@@ -44,8 +35,9 @@ class WaveformClassifier(PreTrainedModel):
     """Base of the classifier families: an `encoder`, and a `head` with everything above it.
 
     The answer for an utterance does not depend on padding or on the other utterances of its batch. The encoder may be
-    any of the wav2vec 2.0 family in transformers, or `LogMelModel`. A family defines `__init__`, which calls
-    `make_encoder`; `_init_weights`; and `forward`, whose output has `loss`, `logits` (B, K) and `embedding` (B, D).
+    of any kind in `encoders.py`; what is particular to a kind is in its adapter. A family defines `__init__`, which
+    calls `make_encoder`; `_init_weights`; and `forward`, whose output has `loss`, `logits` (B, K) and `embedding`
+    (B, D).
     """
 
     config_class: Any
@@ -68,14 +60,12 @@ class WaveformClassifier(PreTrainedModel):
 
     def make_encoder(self, config: WaveformClassifierConfig) -> Any:
         """Return the encoder that the configuration names, with random weights."""
-        # Compare names, not classes: remote code is loaded twice, once for AutoConfig and once for the model.
-        if config.encoder_config.model_type == LogMelConfig.model_type:
-            return LogMelModel(cast(LogMelConfig, config.encoder_config))
-        # Use the dtype of the whole model, not that of the encoder's original checkpoint.
-        encoder = AutoModel.from_config(config.encoder_config, dtype=torch.get_default_dtype())
-        repair_padding(encoder)
-        guard_bfloat16(encoder)
-        return encoder
+        return adapter_class(config.encoder_config).build(config.encoder_config)
+
+    @property
+    def encoder_adapter(self) -> EncoderAdapter:
+        """What is particular to this model's kind of encoder."""
+        return adapter_class(self.encoder.config)(self.encoder)
 
     @classmethod
     def from_encoder(
@@ -107,18 +97,22 @@ class WaveformClassifier(PreTrainedModel):
         encoder_config, unknown = AutoConfig.from_pretrained(
             name_or_path, return_unused_kwargs=True, **location, **overrides
         )
-        unknown = {name: value for name, value in unknown.items() if name in overrides}
-        if unknown:
-            raise ValueError(
-                f"encoder_kwargs has {sorted(unknown)}; allowed: fields of {type(encoder_config).__name__}, "
-                f"attn_implementation and {', '.join(_LOCATION_ARGUMENTS)}."
-            )
         if encoder_config.model_type == cls.config_class.model_type:
             raise ValueError(
                 f"{name_or_path} is a whole {cls.__name__}; allowed: an encoder. Use "
                 f"{cls.__name__}.from_pretrained({str(name_or_path)!r})."
             )
-        encoder = AutoModel.from_pretrained(name_or_path, config=encoder_config, dtype=torch.float32, **location)
+        adapter = adapter_class(encoder_config)
+        unknown = {name: value for name, value in unknown.items() if name in overrides}
+        for name in unknown.keys() & adapter.added_fields.keys():
+            setattr(encoder_config, name, unknown.pop(name))
+        if unknown:
+            raise ValueError(
+                f"encoder_kwargs has {sorted(unknown)}; allowed: fields of {type(encoder_config).__name__}, "
+                f"{', '.join([*adapter.added_fields, 'attn_implementation', *_LOCATION_ARGUMENTS[:-1]])} and "
+                f"{_LOCATION_ARGUMENTS[-1]}."
+            )
+        encoder = adapter.load(name_or_path, encoder_config, **location)
         encoder_config = copy.deepcopy(encoder.config)
         encoder_config.dtype = None
         if id2label is not None:
@@ -136,15 +130,11 @@ class WaveformClassifier(PreTrainedModel):
     @property
     def minimum_samples(self) -> int:
         """Number of samples to which shorter utterances are zero-padded."""
-        if isinstance(self.encoder, LogMelModel):
-            return self.encoder.minimum_samples
-        return minimum_samples(self.encoder.config)
+        return self.encoder_adapter.minimum_samples
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
         """Return the number of valid encoder frames of utterances of `sample_lengths` samples, shape (B,)."""
-        if isinstance(self.encoder, LogMelModel):
-            return self.encoder.frame_lengths(sample_lengths)
-        return convolution_frame_lengths(self.encoder.config, sample_lengths.clamp_min(self.minimum_samples))
+        return self.encoder_adapter.frame_lengths(sample_lengths)
 
     def encode(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode padded waveforms.
@@ -158,12 +148,7 @@ class WaveformClassifier(PreTrainedModel):
         """
         lengths = sample_lengths(input_values, attention_mask)
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
-        frames = self.frame_lengths(lengths)
-        mask = length_mask(lengths, waveform.shape[1])
-        if not isinstance(self.encoder, LogMelModel):
-            waveform, mask = waveform.to(self.encoder.dtype), mask.long()
-        with valid_lengths(self.encoder, lengths, frames):
-            hidden_states = self.encoder(waveform, attention_mask=mask).last_hidden_state
+        hidden_states, frames = self.encoder_adapter.encode(waveform, lengths)
         return hidden_states, length_mask(frames, hidden_states.shape[1])
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:
@@ -178,11 +163,16 @@ class WaveformClassifier(PreTrainedModel):
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the encoder's convolutions; log-mel has fixed filters, so there is nothing to do."""
         self._need_encoder("freeze")
-        freeze = getattr(self.encoder, "freeze_feature_encoder", None)
-        if freeze is not None:
-            freeze()
-        else:
-            self.encoder.feature_extractor.requires_grad_(False)
+        self.encoder_adapter.freeze_feature_encoder()
+
+    def freeze_lowest_layers(self, n: int) -> None:
+        """Stop the gradient to the encoder's lowest `n` layers and to everything below them.
+
+        Raises:
+            ValueError: If there is no encoder, or it does not have so many layers.
+        """
+        self._need_encoder("freeze")
+        self.encoder_adapter.freeze_lowest_layers(n)
 
     def freeze_encoder(self) -> None:
         """Stop the gradient to the whole encoder; the head stays trainable. Training mode still applies dropout."""
@@ -198,27 +188,14 @@ class WaveformClassifier(PreTrainedModel):
     def lora_target_modules(self) -> list[str]:
         """Return names for `LoraConfig(target_modules=...)`; use them together with `lora_modules_to_save`.
 
-        They are the queries and values of the attention. For WavLM they are the feed-forward layers, because
-        transformers hands the weights of WavLM's attention directly to a torch function, so an adapter there would
-        have no effect. For log-mel they are the convolutions and the last linear layer.
+        They are the queries and values of the attention, except where a kind of encoder says why others are better
+        (log-mel: its convolutions and the last linear layer; WavLM: the feed-forward layers).
 
         Raises:
-            ValueError: If the encoder has none of these modules.
+            ValueError: If there is no encoder, or it has none of these modules.
         """
         self._need_encoder("lora")
-        if isinstance(self.encoder, LogMelModel):
-            return ["conv", "projection"]
-        candidates = [["q_proj", "v_proj"], ["linear_q", "linear_v"], ["query_proj", "value_proj"]]
-        if self.encoder.config.model_type == "wavlm":
-            candidates = [["intermediate_dense", "output_dense"]]
-        present = {name.rsplit(".", 1)[-1] for name, _ in self.encoder.named_modules()}
-        for names in candidates:
-            if present.issuperset(names):
-                return names
-        raise ValueError(
-            f"no default LoRA targets for encoder model_type {self.encoder.config.model_type!r}; allowed: encoders "
-            f"with modules named as one of {candidates}. Set target_modules yourself."
-        )
+        return self.encoder_adapter.lora_target_modules()
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

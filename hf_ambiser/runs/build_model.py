@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from hf_ambiser.models import LogMelConfig, load_family
+from hf_ambiser.models.encoders import adapter_class
 from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.training.distributed import rank
@@ -46,12 +47,16 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
         )
         model = model_class(config)
     # These fields can be checked only now, because the encoder decides the class of their configuration.
-    _check_known("encoder_fields", encoder_fields, type(getattr(model.config, "encoder_config", model.config)))
+    encoder_config = getattr(model.config, "encoder_config", model.config)
+    added = () if encoder_config is model.config else adapter_class(encoder_config).added_fields
+    _check_known("encoder_fields", encoder_fields, type(encoder_config), added)
     extractor = model.make_feature_extractor(arguments.encoder)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
     elif arguments.freeze == "encoder":
         model.freeze_encoder()
+    elif arguments.freeze.isdecimal():
+        model.freeze_lowest_layers(int(arguments.freeze))
     if arguments.lora:
         if rank() == 0:
             save_base(model, extractor, base)
@@ -59,14 +64,20 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     return model, extractor
 
 
-def _check_known(what: str, given: Mapping[str, Any], config_class: type) -> None:
+def _check_known(what: str, given: Mapping[str, Any], config_class: type, added: Iterable[str] = ()) -> None:
     """Refuse fields that a configuration does not have: transformers would keep them without any effect.
+
+    Args:
+        what: Name of the argument, for the message.
+        given: The fields.
+        config_class: Class of the configuration.
+        added: Fields that this package adds to it.
 
     Raises:
         ValueError: If there is one; the message names the nearest field.
     """
     more = getattr(config_class, "attribute_map", {}).keys() | {"model_type", "attn_implementation"}
-    known = vars(config_class()).keys() | more
+    known = vars(config_class()).keys() | more | set(added)
     unknown = sorted(given.keys() - known)
     if unknown:
         raise ValueError(

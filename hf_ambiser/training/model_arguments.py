@@ -18,7 +18,10 @@ class ModelArguments:
     )
     encoder: str | None = field(
         default=None,
-        metadata={"help": "Pretrained wav2vec 2.0-like encoder (Hub name or folder); default: log-mel from scratch."},
+        metadata={
+            "help": "Pretrained encoder (Hub name or folder), for example openai/whisper-small; default: log-mel from"
+            " scratch."
+        },
     )
     encoder_fields: dict[str, Any] | str | None = field(
         default=None,
@@ -30,7 +33,13 @@ class ModelArguments:
     model_fields: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Fields of the model's configuration (JSON on the command line)."}
     )
-    freeze: str = field(default="none", metadata={"help": "none, feature_encoder (the convolutions) or encoder."})
+    freeze: str = field(
+        default="none",
+        metadata={
+            "help": "none, feature_encoder (the convolutions), encoder, or a number n: the encoder's lowest n layers"
+            " and everything below them."
+        },
+    )
     lora: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Fields of peft's LoraConfig, for example {r: 8}; default: no adapter."}
     )
@@ -40,8 +49,11 @@ class ModelArguments:
             setattr(self, name, _mapping(name, getattr(self, name)))
         if self.model_family is not None:
             load_family(self.model_family)
-        if self.freeze not in ("none", "feature_encoder", "encoder"):
-            raise ValueError(f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'].")
+        self.freeze = str(self.freeze)  # YAML reads a number of layers as one
+        if self.freeze not in ("none", "feature_encoder", "encoder") and not self.freeze.isdecimal():
+            raise ValueError(
+                f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'] or a number of layers."
+            )
 
 
 def _mapping(name: str, value: Any) -> Any:
