@@ -41,6 +41,7 @@ _PLACES = {
     "load_split": "data.loading",
     "push_dataset": "data.push",
     "push_run": "runs.push",
+    "rater_equivalence": "metrics",
     "read_dataset_info": "data.loading",
     "run": "runs.run",
     "save_run": "runs.run",

@@ -1,6 +1,7 @@
 """All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and baselines for comparison.
 
-The single figures are in `classification`, `distribution`, `calibration` and `raters` and can be imported from here.
+The single figures are in `classification`, `distribution`, `calibration`, `raters` and `rater_equivalence`, and can be
+imported from here.
 `evaluate_predictions` computes all of them, for all utterances and separately for clear and ambiguous ones. Needs only
 NumPy and SciPy.
 """
@@ -37,6 +38,7 @@ from hf_ambiser.metrics.distribution import (
     kl_divergence,
     top_class,
 )
+from hf_ambiser.metrics.rater_equivalence import rater_equivalence
 from hf_ambiser.metrics.raters import rater_confusion, rater_distribution, split_half_js
 
 
@@ -55,6 +57,7 @@ __all__ = [
     "metrics_path",
     "rater_confusion",
     "rater_distribution",
+    "rater_equivalence",
     "split_half_js",
     "top_class",
     "unweighted_accuracy",

@@ -18,7 +18,7 @@ from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import Array, UndefinedMetric
 from hf_ambiser.metrics.classification import f1_from_confusion, ua_from_confusion, wa_from_confusion
 from hf_ambiser.metrics.distribution import js_divergence
-from hf_ambiser.metrics.raters import MAX_HALVES, _counts
+from hf_ambiser.metrics.raters import MAX_HALVES, counts_of_two_votes
 
 
 RULES = ("plurality", "majority")
@@ -82,7 +82,7 @@ def panel_ceiling(votes: Array, rule: str = "plurality") -> PanelCeiling:
     """
     if rule not in RULES:
         raise ValueError(f"rule is {rule!r}; allowed are {', '.join(RULES)}.")
-    counts = _counts(votes)
+    counts = counts_of_two_votes(votes)
     n_classes, size = counts.shape[1], counts.sum(axis=1) // 2
     confusion, js = np.zeros((n_classes, n_classes)), 0.0
     for row, times in zip(*np.unique(counts, axis=0, return_counts=True), strict=True):

@@ -16,7 +16,7 @@ import numpy as np
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_votes
 from hf_ambiser.metrics.distribution import KL_SMOOTHING
-from hf_ambiser.metrics.raters import _counts
+from hf_ambiser.metrics.raters import counts_of_two_votes
 from hf_ambiser.metrics.smoothed_shares import pseudo_votes_of_other_speakers, raters_brier, raters_cross_entropy
 
 
@@ -91,6 +91,15 @@ class RaterEquivalence:
     pseudo_votes: float
     n_resamples: int
     n_undefined: int
+
+    @property
+    def interval(self) -> str:
+        """As `[5.1, > 8]`."""
+        return f"[{self.low}, {self.high}]"
+
+    def __str__(self) -> str:
+        """The worth with its interval: `7.2 [5.1, > 8]`."""
+        return f"{self.worth} {self.interval}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -170,7 +179,7 @@ def rater_equivalence(
     """
     q, votes, names = check_distributions(probabilities, "probabilities"), check_votes(votes), np.asarray(speakers)
     _check(q, votes, names, score, min_utterances, min_share, n_resamples, confidence)
-    counts = _counts(votes)
+    counts = counts_of_two_votes(votes)
     enough = np.rint(votes).sum(axis=1) >= 2
     names = names[enough]
     stated = _stated(counts, min_utterances, min_share)

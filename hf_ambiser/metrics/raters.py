@@ -19,8 +19,16 @@ from hf_ambiser.metrics.distribution import brier_score, cosine_similarity, js_d
 MAX_HALVES = 100_000
 
 
-def _counts(votes: Array) -> Array:
-    """Return the vote counts of the utterances with two votes or more, as int64."""
+def counts_of_two_votes(votes: Array) -> Array:
+    """Return the vote counts `(M, K)` of the M utterances with two votes or more, as int64.
+
+    Args:
+        votes: `(N, K)` whole counts.
+
+    Raises:
+        ValueError: Votes that are not N rows of K numbers of at least 0.
+        UndefinedMetric: If votes are fractional, or if no utterance has two votes.
+    """
     votes = check_votes(votes)
     whole = np.rint(votes)
     if np.abs(votes - whole).max() > 1e-4:
@@ -44,7 +52,7 @@ def rater_confusion(votes: Array) -> Array:
     Raises:
         UndefinedMetric: If votes are fractional, or if no utterance has two votes.
     """
-    counts = _counts(votes)
+    counts = counts_of_two_votes(votes)
     n_classes = counts.shape[1]
     remaining = counts[:, None, :] - np.eye(n_classes, dtype=np.int64)  # [n, left-out class, class]
     winner = remaining == remaining.max(axis=2, keepdims=True)
@@ -60,7 +68,7 @@ def rater_distribution(votes: Array) -> dict[str, float]:
     Raises:
         UndefinedMetric: As `rater_confusion`.
     """
-    counts = _counts(votes)
+    counts = counts_of_two_votes(votes)
     n_classes = counts.shape[1]
     utterance, left_out = np.nonzero(counts)
     weight = soft_labels(counts)[utterance, left_out]
@@ -79,7 +87,7 @@ def split_half_js(votes: Array) -> float:
     Raises:
         UndefinedMetric: As `rater_confusion`, or if the votes of an utterance divide in more than `MAX_HALVES` ways.
     """
-    counts, times = np.unique(_counts(votes), axis=0, return_counts=True)
+    counts, times = np.unique(counts_of_two_votes(votes), axis=0, return_counts=True)
     total = 0.0
     for row, n in zip(counts, times, strict=True):
         given = row[row > 0]

@@ -29,7 +29,7 @@ from scipy.special import gammaln
 
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import Array, UndefinedMetric
-from hf_ambiser.metrics.raters import _counts
+from hf_ambiser.metrics.raters import counts_of_two_votes
 
 
 # The amount A is sought in this range. At the lower end one rater decides, at the upper end raters add nothing.
@@ -54,7 +54,7 @@ def fit_pseudo_votes(votes: Array) -> Array:
     Raises:
         UndefinedMetric: Fractional votes, or no utterance with two votes.
     """
-    counts = _counts(votes)
+    counts = counts_of_two_votes(votes)
     one_group = np.zeros(len(counts), dtype=np.int64)
     per_class, per_utterance = _more_than(counts, one_group)
     return _fit(per_class[0], per_utterance[0])

@@ -1,4 +1,4 @@
-"""Figures of a group of runs: confusion, reliability, entropy, embeddings, sweeps, label trajectories.
+"""Figures of a group of runs: confusion, reliability, entropy, rater equivalence, sweeps, label trajectories.
 
 Each function returns the file that it wrote, or None if the runs hold nothing to draw. `reference` is the system that
 the others are compared with; it gets a panel or a line even if not all systems get one.
@@ -23,6 +23,7 @@ from hf_ambiser.plotting.figure import save
 from hf_ambiser.plotting.panels import grid, legend, literal, panels
 from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
 from hf_ambiser.report.groups import Group
+from hf_ambiser.report.rater_equivalence import SystemWorth, on_the_same_utterances
 from hf_ambiser.report.results import figure_of
 from hf_ambiser.report.statistics import spread
 from hf_ambiser.report.sweeps import Sweep
@@ -142,6 +143,33 @@ def _entropies(runs: Sequence[FinishedRun], split: str) -> tuple[np.ndarray, np.
             row[2] += 1
     values = np.array([[raters, total / n] for raters, total, n in sums.values()]).reshape(-1, 2)
     return values[:, 0], values[:, 1]
+
+
+def rater_curve(
+    group: Group, worths: Mapping[str, SystemWorth], out: Path, reference: str | None = None
+) -> Path | None:
+    """Draw the cross-entropy of n raters over n, and a thin line for each system over the utterances of each n.
+
+    A system's line meets the raters' at its worth. `on_the_same_utterances` says which systems can be drawn.
+    """
+    lines = on_the_same_utterances(worths)
+    if not lines:
+        return None
+    figure, axes = panels(1, width=5.4, height=3.6)
+    axis = axes[0]
+    for system in [name for name in drawn(group, reference, MOST_LINES) if name in lines]:
+        found, ink = lines[system], colour(list(group.systems).index(system))
+        n, bits = [point.n for point in found.curve], [point.model for point in found.curve]
+        axis.plot(n, bits, color=ink, linewidth=1, marker="o", markersize=2, label=f"{literal(system)}: {found}")
+    curve = next(iter(lines.values())).curve
+    n, bits = [point.n for point in curve], [point.raters for point in curve]
+    axis.plot(n, bits, color="black", linewidth=2, marker="o", markersize=4, label="n raters")
+    axis.set_xticks(n, [f"{point.n}\n({point.n_utterances})" for point in curve])
+    axis.set_xlabel("number of raters n (utterances with n + 1 votes)")
+    axis.set_ylabel("cross-entropy of one more rater's answer (bit)")
+    grid(axis)
+    legend(figure, axis)
+    return save(figure, out)
 
 
 def sweep(group: Group, points: Sweep, splits: Sequence[str], out: Path) -> Path:

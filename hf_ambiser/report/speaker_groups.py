@@ -17,7 +17,7 @@ from hf_ambiser.metrics.speaker_groups import (
 )
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, spread_entry
-from hf_ambiser.report.statistics import Spread, pooled
+from hf_ambiser.report.statistics import Spread, by_seed, pooled
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
@@ -37,9 +37,9 @@ def speaker_groups_table(group: Group, split: str) -> Table | None:
     rows: list[list[Entry | str]] = []
     for attribute in GROUPED_BY if speakers else ():
         for system, runs in group.systems.items():
-            by_seed = [_of_seed(seed, split, speakers, attribute) for seed in _seeds(runs)]
-            for name in dict.fromkeys(name for groups in by_seed for name in groups):
-                found = [groups[name] for groups in by_seed if name in groups]
+            of_seeds = [_of_seed(seed, split, speakers, attribute) for seed in by_seed(runs)]
+            for name in dict.fromkeys(name for groups in of_seeds for name in groups):
+                found = [groups[name] for groups in of_seeds if name in groups]
                 # Seeds that lack some folds have fewer utterances; the table counts those of the fullest seed.
                 counts = [max(one.n_utterances for one in found), max(one.n_speakers for one in found)]
                 figures = [_entry(found, figure) for figure in COMPARED]
@@ -48,14 +48,6 @@ def speaker_groups_table(group: Group, split: str) -> Table | None:
         return None
     heads = ["speakers", "system", "utterances", "speakers in it", *(SCORES[name].title for name in COMPARED)]
     return Table(file_name(group.name, split, "speaker_groups"), heads, rows, NOTE)
-
-
-def _seeds(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """The runs of each seed: one a fold."""
-    seeds: dict[int, list[FinishedRun]] = {}
-    for run in runs:
-        seeds.setdefault(run.seed, []).append(run)
-    return list(seeds.values())
 
 
 def _of_seed(

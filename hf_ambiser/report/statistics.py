@@ -61,6 +61,14 @@ def spread(runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | N
     return Spread(paired_t(seeds), "seeds" if len(seeds) > 1 else "", n_undefined)
 
 
+def by_seed(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+    """The runs of each seed, one a fold, in the order in which the seeds come."""
+    seeds: dict[int, list[FinishedRun]] = {}
+    for run in runs:
+        seeds.setdefault(run.seed, []).append(run)
+    return list(seeds.values())
+
+
 def shared(a: Sequence[FinishedRun], b: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[FinishedRun]]:
     """The runs of the folds and seeds that both systems have, in the same order."""
     mine, theirs = ({(run.fold, run.seed): run for run in runs} for runs in (a, b))

@@ -21,6 +21,7 @@ from hf_ambiser.report.planned import Planned, read_planned
 from hf_ambiser.report.protocols import pairs, protocols_table
 from hf_ambiser.report.provenance import data_table, origin_table, runs_table
 from hf_ambiser.report.pseudo_label_table import labels_given_table
+from hf_ambiser.report.rater_equivalence import on_the_same_utterances, rater_equivalence_table, worth_of_systems
 from hf_ambiser.report.results import (
     apart_table,
     baselines_table,
@@ -201,6 +202,8 @@ class _Report:
                 blocks += self.table(comparison_table(group, split, figure, reference, self.bar.update))
         blocks += self.table(per_class_table(group, split)) + self.table(apart_table(group, split))
         blocks += self.table(speaker_groups_table(group, split))
+        worths = worth_of_systems(group, split)
+        blocks += self.table(rater_equivalence_table(group, split, worths))
         parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
         lines = _some(group, figures.MOST_LINES)
         blocks += self.picture(
@@ -216,6 +219,14 @@ class _Report:
             figures.entropy(group, split, self.png(*parts, "entropy"), reference),
             f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 utterances or"
             f" more{some}",
+        )
+        undrawn = set(worths) - set(on_the_same_utterances(worths))
+        blocks += self.picture(
+            figures.rater_curve(group, worths, self.png(*parts, "rater_equivalence"), reference),
+            f"Rater equivalence, {split}: what n raters say about one more rater's answer, and what each system says"
+            " about it (thin) over the same utterances. A system is worth the n at which its line meets the raters'"
+            f" curve; the legend has it with its 95 % interval over speakers{lines}"
+            + (f". Not drawn, with other utterances or no worth: {', '.join(sorted(undrawn))}" if undrawn else ""),
         )
         return blocks
 

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Score a model on a split of a built data set: accuracy, distance from the votes, calibration,"
-        " baselines, rater ceiling. A LoRA adapter folder is a model, too.",
+        " baselines, rater ceiling, worth in raters. A LoRA adapter folder is a model, too.",
         epilog=f"example: {prog} --model runs/crema_d/ipr/0/model --dataset data/crema_d --split d3",
     )
     parser.add_argument("--model", required=True, help="folder (or Hub name) of a trained model or adapter")
@@ -27,9 +27,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     args = parser.parse_args(argv)
 
     # Imported here: the help should not wait for torch.
+    from hf_ambiser.metrics import UndefinedMetric, rater_equivalence
     from hf_ambiser.metrics.display import describe_scores
     from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
-    from hf_ambiser.training.validation import score
+    from hf_ambiser.training.validation import score, softmax
 
     try:
         model, extractor, data, info = load_for_scoring(args.model, args.dataset, args.config, args.split)
@@ -38,8 +39,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         protocol = info["configs"][args.config]["protocol"]
         sys.stdout.write(f"{info['corpus']}, {args.config}/{args.split}, protocol {protocol}\n")
         sys.stdout.write(f"{describe_scores(scores)}\n")
+        try:
+            worth = rater_equivalence(softmax(logits), data.votes, data.speakers)
+            said, stored = str(worth), worth.to_dict()
+        except UndefinedMetric as reason:
+            said, stored = f"undefined ({reason})", {"undefined": str(reason)}
+        sys.stdout.write(f"\nworth in raters (cross-entropy): {said}\n")
         if args.out:
-            args.out.write_text(json.dumps(scores, indent=1))
+            args.out.write_text(json.dumps({**scores, "rater_equivalence": stored}, indent=1))
         if args.predictions:
             save_predictions(args.predictions, data, logits)
     except (ValueError, OSError) as error:
