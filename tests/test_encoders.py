@@ -10,7 +10,14 @@ import peft
 import pytest
 import torch
 from helpers.tiny_encoders import ENCODERS, TINY_TRANSFORMER, answers, batch, build, clips, difference_alone_or_padded
-from transformers import AutoConfig, AutoModel, Wav2Vec2Config, Wav2Vec2Model
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+)
 
 from hf_ambiser.models import (
     PrototypeConfig,
@@ -130,6 +137,23 @@ def test_an_exported_model_still_looks_at_the_mask(name):
     torch.testing.assert_close(answers(exported(**inputs)), answers(model(**inputs)), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_features_of_wav2vec2_bert_and_its_frames_are_those_of_transformers_of_each_utterance_alone():
+    model = build("wav2vec2-bert").encoder
+    theirs = Wav2Vec2BertModel(model.config).eval()
+    theirs.load_state_dict(model.state_dict())
+    waveforms = clips((8000, 9000, 16000))  # 48, 54 and 98 frames of 10 ms
+    inputs = batch([*waveforms, waveforms[1][:8900]])  # 54 frames, without what fills no frame
+    lengths = inputs["attention_mask"].sum(-1)
+    features = model.features(inputs["input_values"], lengths)
+    frames = model(**inputs).last_hidden_state
+    for wave, row, mine in zip(waveforms, features, frames, strict=False):
+        expected = SeamlessM4TFeatureExtractor()(wave.numpy(), sampling_rate=16000, return_tensors="pt")
+        n = int(expected["attention_mask"].sum())
+        torch.testing.assert_close(row[:n], expected["input_features"][0, :n], atol=2e-3, rtol=0)
+        torch.testing.assert_close(mine[:n], theirs(**expected).last_hidden_state[0, :n], atol=2e-2, rtol=1e-2)
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +224,7 @@ def test_activation_checkpointing_gives_the_same_gradients(name, reentrant):
         "attention_dropout",
         "activation_dropout",
         "feat_proj_dropout",
+        "conformer_conv_dropout",
         "layerdrop",
     ):
         if hasattr(config, field):

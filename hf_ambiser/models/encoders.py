@@ -9,6 +9,7 @@ from .encoder_logmel import LogMelAdapter
 from .encoder_sew_d import SEWDAdapter
 from .encoder_unverified import UnverifiedAdapter
 from .encoder_wav2vec2 import Wav2Vec2Adapter
+from .encoder_wav2vec2_bert import Wav2Vec2BertAdapter
 from .encoder_wavlm import WavLMAdapter
 from .encoder_whisper import WhisperAdapter
 
@@ -20,6 +21,7 @@ ADAPTERS: tuple[type[EncoderAdapter], ...] = (
     Wav2Vec2Adapter,
     WavLMAdapter,
     SEWDAdapter,
+    Wav2Vec2BertAdapter,
     WhisperAdapter,
 )
 
@@ -27,7 +29,6 @@ ADAPTERS: tuple[type[EncoderAdapter], ...] = (
 REFUSED: dict[str, str] = {
     "wav2vec2-conformer": "the batch norm in its layers learns from all frames of a batch, padding included",
     "sew": "transformers takes its layer_norm for its encoder.layer_norm when it loads a model around it",
-    "wav2vec2-bert": "it takes a spectrogram of its own kind, which our models do not compute",
     "moonshine": "its group norm takes its statistics over all frames of a batch, padding included",
     "audio-spectrogram-transformer": "it takes spectrograms of one fixed size, 10.24 s",
 }

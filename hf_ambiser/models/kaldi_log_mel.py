@@ -17,7 +17,7 @@ LOWEST = 20.0  # Hz, lower edge of the lowest band
 class KaldiLogMel(nn.Module):
     """Waveform (B, samples) -> log-mel filter bank (B, frames, n_mels), always in float32.
 
-    It is equal to `torchaudio.compliance.kaldi.fbank` of each waveform with a Hamming window and without dither.
+    It is equal to `torchaudio.compliance.kaldi.fbank` of each waveform with the same window and without dither.
     Frames lie completely inside the waveform. From each frame its mean is subtracted; then it is pre-emphasised,
     windowed, and transformed at the next power of two of its length.
 
@@ -27,13 +27,20 @@ class KaldiLogMel(nn.Module):
         hop_length: Step between windows in samples.
         n_mels: Number of mel bands between 20 Hz and half the sampling rate.
         pre_emphasis: Coefficient c of `x[t] - c x[t-1]`.
+        window: "hamming", or "povey", Kaldi's own, a Hann window to the power of 0.85.
     """
 
     window: Tensor
     mel: Tensor
 
     def __init__(
-        self, sampling_rate: int, frame_length: int, hop_length: int, n_mels: int, pre_emphasis: float
+        self,
+        sampling_rate: int,
+        frame_length: int,
+        hop_length: int,
+        n_mels: int,
+        pre_emphasis: float,
+        window: str = "hamming",
     ) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
@@ -41,6 +48,7 @@ class KaldiLogMel(nn.Module):
         self.hop_length = hop_length
         self.n_mels = n_mels
         self.pre_emphasis = pre_emphasis
+        self.window_name = window
         self.n_fft = 1 << (frame_length - 1).bit_length()
         self.register_buffer("window", torch.empty(frame_length), persistent=False)
         self.register_buffer("mel", torch.empty(self.n_fft // 2 + 1, n_mels), persistent=False)
@@ -57,9 +65,12 @@ class KaldiLogMel(nn.Module):
             mel_scale="kaldi",
             triangularize_in_mel_space=True,
         )
-        self.window = torch.hamming_window(
-            self.frame_length, periodic=False, alpha=0.54, beta=0.46, dtype=torch.float32, device=device
-        )
+        size = self.frame_length
+        options: dict[str, Any] = {"periodic": False, "dtype": torch.float32, "device": device}
+        if self.window_name == "povey":
+            self.window = torch.hann_window(size, **options) ** 0.85
+        else:
+            self.window = torch.hamming_window(size, alpha=0.54, beta=0.46, **options)
         self.mel = torch.from_numpy(filters).to(device=device, dtype=torch.float32)
 
     def _apply(self, fn: Any, recurse: bool = True) -> KaldiLogMel:

@@ -13,6 +13,7 @@ from transformers import (
     SEWDConfig,
     UniSpeechConfig,
     UniSpeechSatConfig,
+    Wav2Vec2BertConfig,
     Wav2Vec2Config,
     WavLMConfig,
     WhisperConfig,
@@ -57,6 +58,9 @@ ENCODERS: dict[str, PreTrainedConfig] = {
     "unispeech": UniSpeechConfig(**TINY_TRANSFORMER),
     "unispeech-sat": UniSpeechSatConfig(**TINY_TRANSFORMER),
     "sew-d": SEWDConfig(**{**TINY_TRANSFORMER, "conv_dim": (8,) * 13}),
+    "wav2vec2-bert": Wav2Vec2BertConfig(
+        **{key: TINY_TRANSFORMER[key] for key in TINY_TRANSFORMER if "conv" not in key}, conv_depthwise_kernel_size=5
+    ),
     "whisper": WhisperConfig(**TINY_WHISPER),
     "whisper padded": WhisperConfig(**TINY_WHISPER, pad_to_30_seconds=True),
     "whisper SpecAugment": WhisperConfig(**TINY_WHISPER, apply_spec_augment=True, mask_feature_prob=0.1),
