@@ -96,14 +96,11 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     config_class = load_family(family).config_class
     sizes = {"_size": 16, "dropout": dropout}
     fields = inspect.signature(config_class).parameters
-    # Of the fusion model's convolutions the last must have its size.
-    small = {"spatial_channels": (4, 4, 4, 4, 96)} if "spatial_channels" in fields else {}
     frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
     return config_class(
         encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),
         **{field: value for field in fields for ending, value in sizes.items() if field.endswith(ending)},
         **frames,
-        **small,
         id2label=names,
         label2id={v: k for k, v in names.items()},
     )
