@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(HERE)]  # MkDocs runs a hook without its folder i
 from listings import LISTINGS, api_pages  # noqa: E402
 
 
-_MARK = re.compile(r"^<!-- from the code: (\w+) -->$", re.MULTILINE)
+# A line in italics below the mark stands for the list where the page is read outside the site.
+_MARK = re.compile(r"^<!-- from the code: (\w+) -->$(?:\n\*[^\n]*\*$)?", re.MULTILINE)
 # Fenced code stays as it is; of links and images, the target is what may change.
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")

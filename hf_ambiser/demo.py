@@ -10,9 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hf_ambiser.data.build import build
+from hf_ambiser.data.build import BuildReport, build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.splits import SplitError
 from hf_ambiser.label_analysis.corrected import distance_from_truth
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
 from hf_ambiser.report.write import FOLDER, write_report
@@ -83,9 +84,7 @@ class Demo:
             )
         self.say(f"2/4 Building {CONFIG} from the raters' votes: {self.dataset}")
         if not (self.dataset / "build_report.json").is_file():
-            report = build(
-                "simulated", self.corpus, self.dataset, configs=[CONFIG], seed=self.seed, d1_quota="per_class"
-            )
+            report = self.build()
             self.say(report.summary())
         for i, name in enumerate(SYSTEMS, 1):
             self.say(f"3/4 Training {name} ({i} of {len(SYSTEMS)}): {self.folder(name)}")
@@ -94,6 +93,22 @@ class Demo:
         self.say("4/4 " + table.read_text())
         self.say(self.farewell(table, time.monotonic() - start))
         return table
+
+    def build(self) -> BuildReport:
+        """Build the data set.
+
+        Raises:
+            ValueError: If there are too few utterances for its splits.
+        """
+        try:
+            return build(
+                "simulated", self.corpus, self.dataset, configs=[CONFIG], seed=self.seed, d1_quota="per_class"
+            )
+        except SplitError as error:
+            raise ValueError(
+                f"--n-utterances {self.n_utterances} is too few for the demo: its splits ({CONFIG}) need some of every"
+                " class. Give --n-utterances 400 or more, and another --out."
+            ) from error
 
     def check_size(self) -> None:
         """Refuse a folder whose data set has another size, because its runs would be shown as those of this demo."""

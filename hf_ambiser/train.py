@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Train and score one run. A mistake in the arguments gives one line on standard error and exit status 2."""
     try:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
+        if arguments.training.process_index == 0:
+            logging.basicConfig(format="%(message)s")
+            logging.getLogger("hf_ambiser.runs.run").setLevel(logging.INFO)  # says from which checkpoint it goes on
         sharing = arguments.sharing
         if sharing.push_to_hub:
             check_access(str(sharing.hub_model_id))  # before hours of training, not after

@@ -106,7 +106,8 @@ def test_what_the_demo_cannot_do_is_one_line(tmp_path, capsys, quiet):
 
 def test_a_demo_too_small_to_split_is_one_line(tmp_path, capsys, quiet):
     assert cli.main(["demo", "--out", str(tmp_path), "--n-utterances", "24"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("hf-ambiser: ")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("hf-ambiser: --n-utterances 24 is too few") and "Give --n-utterances 400 or more" in last
 
 
 def test_a_command_there_is_not_and_help(capsys):

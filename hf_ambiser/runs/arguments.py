@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
@@ -101,7 +102,7 @@ class RunArguments:
         arguments_class = AmbiSERTrainingArguments if method is None else load_method(method).arguments_class
         parser = arguments_parser(method, arguments_class, SharingArguments, prog, "--help-all" in argv)
         # A mistake gets one line. argparse would print a page with all arguments.
-        parser.error = _raise  # type: ignore[method-assign]
+        parser.error = partial(_refuse, options=parser._option_string_actions)  # type: ignore[method-assign]
         if not asks_for_help:
             # Without defaults in the parser, only what stands on the command line overrides the file.
             parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([]))))
@@ -192,8 +193,10 @@ def _as_declared(name: str, value: Any, declared: Any) -> Any:
     raise ValueError(f"{name}={value!r} is of type {type(value).__name__}; it must be of type {allowed}.")
 
 
-def _raise(message: str) -> NoReturn:
-    raise ValueError(message)
+def _refuse(message: str, options: Iterable[str]) -> NoReturn:
+    """Raise argparse's message; for an option that does not exist, with the nearest one that does."""
+    unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
+    raise ValueError(message + (nearest(unknown[0], options) if unknown else ""))
 
 
 def _own_fields(arguments_class: type) -> list[str]:

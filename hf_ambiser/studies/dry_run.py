@@ -77,7 +77,7 @@ def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], jobs: int) ->
         return ["time: not measured, because the data set is not there"]
     one_each = {cell.system.partition("@")[0]: cell for cell in reversed(measurable) if not cell.finished}
     costs = measure(one_each, jobs)
-    lines = ["time, by measured steps of one cell of each system (a sweep's points are taken for equal)"]
+    lines = ["time, by measured steps of one cell of each system (all points of a sweep are assumed to cost the same)"]
     total = 0.0
     for system, cost in costs.items():
         n = sum(cell.system.partition("@")[0] == system for cell in left)
