@@ -205,6 +205,14 @@ def test_figures_are_drawn_by_their_commands_and_stand_on_the_page(tmp_path):
         assert f"python docs/figures/concepts.py {name.removesuffix('.svg')}\n" in text
 
 
+def test_every_script_that_draws_a_figure_starts():
+    """What a script imports from the package is there; drawing from a run of one's own takes the run's time."""
+    for script in sorted((ROOT / "docs" / "figures").glob("*.py")):
+        if "argparse" in script.read_text(encoding="utf-8"):
+            done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+            assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+
+
 def test_badges_say_what_pyproject_says(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "figures")
     from badges import badges
