@@ -115,6 +115,9 @@ def test_comparisons_show_both_tests_with_raw_and_corrected_p(study, figure):
         assert {s: float(rows[s][1:][place]) for s in rows} == pytest.approx(holm)
     assert f"{shown.title} of ipr minus" in table.columns[0] and "corrected resampled t over folds" in table.columns[1]
     assert "2 comparisons" in table.note and "Nadeau and Bengio" in table.note
+    speakers = {name for run in ours for name in run.predictions("d3")["speaker"]}
+    assert f"There are {len(speakers)} speakers to draw." in table.note
+    assert ("so few" in table.note) == (len(speakers) < 10)
 
 
 def test_one_fold_is_compared_by_scipys_paired_t_over_seeds(seeds):
@@ -126,6 +129,7 @@ def test_one_fold_is_compared_by_scipys_paired_t_over_seeds(seeds):
     written = [float(x) for x in list(row.values())[1:6]]
     assert written == pytest.approx([np.mean(a) - np.mean(b), interval.low, interval.high, *[expected.pvalue] * 2])
     assert "paired t over seeds" in table.columns[1] and "Holm" not in table.note
+    assert "There are 4 speakers to draw. These are so few that its intervals are too narrow" in table.note
 
 
 def test_what_cannot_be_tested_says_why(tmp_path):

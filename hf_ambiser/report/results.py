@@ -15,6 +15,8 @@ from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
+# With fewer speakers a bootstrap over speakers has too few different draws.
+FEW_SPEAKERS = 10
 OVER_FOLDS = (
     "Mean (standard deviation) [95 % interval]. A figure is averaged over the seeds of each fold; deviation and"
     " Student's t interval are over the values of the folds. Folds share training data, so the interval is narrower"
@@ -137,9 +139,9 @@ def comparison_table(
     test = next((name for name in sorted(made) if "over" in name), PAIRED)
     heads = [f"{shown.title} of {reference} minus", f"{test}: difference [95 %]", "p", "Holm p"]
     heads += ["bootstrap over utterances: difference [95 %]", "p", "Holm p"]
-    return Table(
-        _file(group, split, f"{figure}_of_{reference}"), _distinct(heads), rows, _comparison_note(made, len(others))
-    )
+    speakers = [b.n_clusters for b in utterances.values() if not isinstance(b, str)]
+    note = _comparison_note(made, len(others), speakers)
+    return Table(_file(group, split, f"{figure}_of_{reference}"), _distinct(heads), rows, note)
 
 
 def _distinct(heads: list[str]) -> list[str]:
@@ -147,7 +149,7 @@ def _distinct(heads: list[str]) -> list[str]:
     return [*heads[:5], heads[5] + " (utterances)", heads[6] + " (utterances)"]
 
 
-def _comparison_note(made: set[str], n: int) -> str:
+def _comparison_note(made: set[str], n: int, speakers: Sequence[int]) -> str:
     over = []
     if any(name.startswith("corrected") for name in made):
         over.append(
@@ -160,6 +162,10 @@ def _comparison_note(made: set[str], n: int) -> str:
         "Over utterances: each system's distributions averaged over its runs, whole speakers drawn with replacement"
         " (2000 resamples, percentile interval)."
     )
+    if speakers:
+        few = " These are so few that its intervals are too narrow and its p-values too small."
+        numbers = " to ".join(str(n) for n in sorted({min(speakers), max(speakers)}))
+        over.append(f"There are {numbers} speakers to draw.{few if min(speakers) < FEW_SPEAKERS else ''}")
     return " ".join(over) + (f" Holm: corrected over the {n} comparisons of this table." if n > 1 else "")
 
 
