@@ -42,8 +42,9 @@ def speech(ratings: Sequence[str]) -> str:
     """Who speaks, and who rated, if these kinds of ratings count."""
     raters = "; others ".join(RATINGS[kind] for kind in RATINGS if kind in ratings)
     return (
-        "acted English: 91 actors in the United States (48 men, 43 women, 20 to 74 years old) say twelve fixed"
-        f" sentences in six emotions, in a studio; the raters are crowd workers who {raters}"
+        "acted English: actors in the United States (91 in the whole corpus: 48 men, 43 women, 20 to 74"
+        f" years old) say twelve fixed sentences in six emotions, in a studio; the raters are crowd workers who"
+        f" {raters}"
     )
 
 
