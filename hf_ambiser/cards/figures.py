@@ -41,11 +41,6 @@ def draw_figures(facts: Facts) -> dict[str, str]:
     return captions
 
 
-def existing_figures(facts: Facts) -> list[Path]:
-    """The figures that `draw_figures` has drawn."""
-    return sorted(facts.files.figures.glob("*.png"))
-
-
 def _training_curve(log: list[dict[str, Any]], out: Path) -> bool:
     """Draw the loss on the left axis and validation figures on the right; False if nothing was logged."""
     curves = {name: [(e["epoch"], e[name]) for e in log if name in e] for name in ("loss", *_VALIDATION)}

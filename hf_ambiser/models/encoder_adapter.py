@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
 from .bfloat16_layers import guard_bfloat16
+from .valid_frames import length_mask
 
 
 class EncoderAdapter:
@@ -143,3 +144,25 @@ class EncoderAdapter:
             f"no default LoRA targets for encoder model_type {self.config.model_type!r}; allowed: encoders with "
             f"modules named as one of {[list(names) for names in self.lora_targets]}. Set target_modules yourself."
         )
+
+
+class WaveformEncoderAdapter(EncoderAdapter):
+    """Base for encoders of our own that take padded waveforms with a mask and know their frame lengths.
+
+    Such an encoder has `minimum_samples`, `frame_lengths(sample_lengths)` and
+    `forward(input_values, attention_mask) -> last_hidden_state`.
+    """
+
+    @property
+    def minimum_samples(self) -> int:
+        """Number of samples to which shorter utterances are zero-padded, as the encoder says."""
+        return self.encoder.minimum_samples
+
+    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
+        """Return the number of valid frames, shape (B,)."""
+        return self.encoder.frame_lengths(sample_lengths)
+
+    def encode(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, samples) and lengths (B,) -> frames (B, T, H) and valid frames (B,)."""
+        mask = length_mask(lengths, waveform.shape[1])
+        return self.encoder(waveform, attention_mask=mask).last_hidden_state, self.frame_lengths(lengths)

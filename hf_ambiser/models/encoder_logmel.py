@@ -6,16 +6,15 @@ from os import PathLike
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedConfig
 
 from .configuration_logmel import LogMelConfig
-from .encoder_adapter import EncoderAdapter
+from .encoder_adapter import WaveformEncoderAdapter
 from .modeling_logmel import LogMelModel
-from .valid_frames import length_mask
 
 
-class LogMelAdapter(EncoderAdapter):
+class LogMelAdapter(WaveformEncoderAdapter):
     """Log-mel spectrogram with fixed filters and a small convolutional stack; padding never matters to it."""
 
     model_types = (LogMelConfig.model_type,)
@@ -41,20 +40,6 @@ class LogMelAdapter(EncoderAdapter):
     def sampling_rate(cls, config: PreTrainedConfig) -> int:
         """Return the sampling rate in Hz that the configuration gives."""
         return cast(LogMelConfig, config).sampling_rate
-
-    @property
-    def minimum_samples(self) -> int:
-        """One window."""
-        return self.encoder.minimum_samples
-
-    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Return the number of valid frames, shape (B,)."""
-        return self.encoder.frame_lengths(sample_lengths)
-
-    def encode(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, samples) and lengths (B,) -> frames (B, T, H) and valid frames (B,)."""
-        mask = length_mask(lengths, waveform.shape[1])
-        return self.encoder(waveform, attention_mask=mask).last_hidden_state, self.frame_lengths(lengths)
 
     def freeze_feature_encoder(self) -> None:
         """Do nothing: the filters are fixed, and all else is the layers."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, Wav2Vec2BertConfig, Wav2Vec2BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from .encoder_adapter import EncoderAdapter
+from .encoder_adapter import WaveformEncoderAdapter
 from .kaldi_log_mel import KaldiLogMel
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 
@@ -89,7 +89,7 @@ class Wav2Vec2BertWaveformModel(Wav2Vec2BertModel):
         return super().forward(input_features=features, attention_mask=mask)
 
 
-class Wav2Vec2BertAdapter(EncoderAdapter):
+class Wav2Vec2BertAdapter(WaveformEncoderAdapter):
     """wav2vec2-bert, a conformer on log-mel features; its convolutions do not see padding."""
 
     model_types = ("wav2vec2-bert",)
@@ -107,20 +107,6 @@ class Wav2Vec2BertAdapter(EncoderAdapter):
             ValueError: If the encoder has an adapter that changes the number of frames.
         """
         return Wav2Vec2BertWaveformModel._from_config(config, dtype=torch.get_default_dtype())
-
-    @property
-    def minimum_samples(self) -> int:
-        """Two spectrogram frames, or more if SpecAugment masks spans."""
-        return self.encoder.minimum_samples
-
-    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Return the number of valid frames, shape (B,)."""
-        return self.encoder.frame_lengths(sample_lengths)
-
-    def encode(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, samples) and lengths (B,) -> frames (B, T, H) and valid frames (B,)."""
-        mask = length_mask(lengths, waveform.shape[1])
-        return self.encoder(waveform, attention_mask=mask).last_hidden_state, self.frame_lengths(lengths)
 
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the projection of the features: there are no convolutions below the layers."""

@@ -12,7 +12,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from .encoder_adapter import EncoderAdapter
+from .encoder_adapter import WaveformEncoderAdapter
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 from .whisper_log_mel import FRAME, HOP, WhisperLogMel
 
@@ -128,7 +128,7 @@ class WhisperWaveformEncoder(WhisperEncoder):
         return self.layer_norm(hidden_states)
 
 
-class WhisperAdapter(EncoderAdapter):
+class WhisperAdapter(WaveformEncoderAdapter):
     """Whisper of any size. The decoder is never in memory and in no saved file."""
 
     model_types = ("whisper",)
@@ -173,20 +173,6 @@ class WhisperAdapter(EncoderAdapter):
                 "allowed: a whole checkpoint, such as openai/whisper-small."
             )
         return encoder
-
-    @property
-    def minimum_samples(self) -> int:
-        """One window, or more if SpecAugment masks spans."""
-        return self.encoder.minimum_samples
-
-    def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Return the number of valid frames, shape (B,)."""
-        return self.encoder.frame_lengths(sample_lengths)
-
-    def encode(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, samples) and lengths (B,) -> frames (B, T, H) and valid frames (B,)."""
-        mask = length_mask(lengths, waveform.shape[1])
-        return self.encoder(waveform, attention_mask=mask).last_hidden_state, self.frame_lengths(lengths)
 
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the two convolutions."""
