@@ -29,7 +29,8 @@ class BLSTMConfig(WaveformClassifierConfig):
         attention: The input of the attention of Eq. 1: the class scores of each frame (`"logits"`, as in the
             equations), or the BLSTM's output, which is pooled before it is classified (`"hidden"`).
         dropout: Dropout after the fully connected layer and after the BLSTM (section 3.2: 0.5 "to all the layers").
-        **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: `layers` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`, among them
+            `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
@@ -67,7 +68,13 @@ class BLSTMConfig(WaveformClassifierConfig):
         super().__init__(encoder_config, **kwargs)
         log_mel = self.encoder_config.model_type == "ambiser_logmel"
         allowed = "acoustic32, log_mel, or encoder with an encoder_config of its own kind"
-        check_fields(self, {"input": (input != "log_mel" or log_mel, f"{allowed}; log_mel takes a LogMelConfig")})
+        check_fields(
+            self,
+            {
+                "input": (input != "log_mel" or log_mel, f"{allowed}; log_mel takes a LogMelConfig"),
+                "layers": (input == "encoder" or self.layers == "last", "'last', unless input is 'encoder'"),
+            },
+        )
 
     @property
     def frame_size(self) -> int:
@@ -83,8 +90,9 @@ class BLSTMConfig(WaveformClassifierConfig):
 
     def describe(self) -> str:
         """Describe the architecture above the frames in a few words, for a model card."""
+        layers = f"{self.describe_layers()}, then " if self.describe_layers() else ""
         looks_at = {"logits": "the frames' class scores", "hidden": "its output"}[self.attention]
         return (
-            f"a fully connected layer of {self.dense_hidden_size}, a bidirectional LSTM of {self.lstm_hidden_size} per"
-            f" direction and attention over the valid frames by {looks_at}"
+            f"{layers}a fully connected layer of {self.dense_hidden_size}, a bidirectional LSTM of"
+            f" {self.lstm_hidden_size} per direction and attention over the valid frames by {looks_at}"
         )

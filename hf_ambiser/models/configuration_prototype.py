@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 from .configuration_waveform import WaveformClassifierConfig, check_fields
 
 
-POOLINGS = ("mean", "mean_std")
+POOLINGS = ("mean", "mean_std", "attention", "attention_std")
 
 
 class PrototypeConfig(WaveformClassifierConfig):
@@ -21,8 +21,14 @@ class PrototypeConfig(WaveformClassifierConfig):
         classifier_hidden_size: Hidden size of the classifier.
         classifier_dropout: Dropout in the classifier.
         prototype_temperature: The ambiguous soft label is the softmax of cosine similarity / temperature.
-        pooling: "mean" over valid frames, or "mean_std", mean and standard deviation side by side.
-        **kwargs: Fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
+        pooling: "mean" over valid frames; "mean_std", mean and standard deviation side by side; "attention", a mean
+            with learned weights (softmax over the valid frames); or "attention_std", that mean and the standard
+            deviation with the same weights.
+        projection_size: Size of a linear layer with GELU on each frame below the pooling; None: there is none. Above
+            a frozen encoder it makes an embedding that can learn, as prototypes need it.
+        projection_dropout: Dropout on the frames that enter that layer.
+        **kwargs: `layers` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`, among them
+            `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
@@ -39,12 +45,16 @@ class PrototypeConfig(WaveformClassifierConfig):
         classifier_dropout: float = 0.1,
         prototype_temperature: float = 0.3,
         pooling: str = "mean",
+        projection_size: int | None = None,
+        projection_dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.classifier_hidden_size = classifier_hidden_size
         self.classifier_dropout = classifier_dropout
         self.prototype_temperature = prototype_temperature
         self.pooling = pooling
+        self.projection_size = projection_size
+        self.projection_dropout = projection_dropout
         check_fields(
             self,
             {
@@ -52,16 +62,33 @@ class PrototypeConfig(WaveformClassifierConfig):
                 "classifier_dropout": (0 <= classifier_dropout < 1, "in [0, 1)"),
                 "prototype_temperature": (prototype_temperature > 0, "above 0"),
                 "pooling": (pooling in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+                "projection_size": (projection_size is None or projection_size >= 1, "None, or at least 1"),
+                "projection_dropout": (
+                    0 <= projection_dropout < 1 and (projection_dropout == 0 or projection_size is not None),
+                    "in [0, 1), and 0 without a projection_size",
+                ),
             },
         )
         super().__init__(encoder_config, **kwargs)
 
     @property
+    def frame_size(self) -> int:
+        """Size of the frames that are pooled."""
+        return self.projection_size or self.encoder_config.hidden_size
+
+    @property
     def embedding_size(self) -> int:
         """Size D of an utterance's embedding."""
-        return self.encoder_config.hidden_size * (2 if self.pooling == "mean_std" else 1)
+        return self.frame_size * (2 if self.pooling.endswith("_std") else 1)
 
     def describe(self) -> str:
         """Describe the architecture above the encoder in a few words, for a model card."""
-        pooled = {"mean": "mean", "mean_std": "mean and standard deviation"}[self.pooling]
-        return f"{pooled} over the valid frames, then a classifier and class prototypes"
+        pooled = {
+            "mean": "mean over the valid frames",
+            "mean_std": "mean and standard deviation over the valid frames",
+            "attention": "mean over the valid frames with weights of attention",
+            "attention_std": "mean and standard deviation over the valid frames with weights of attention",
+        }[self.pooling]
+        below = [self.describe_layers(), f"a linear layer of {self.projection_size} with GELU"]
+        parts = [below[0]] * bool(below[0]) + [below[1]] * (self.projection_size is not None)
+        return ", then ".join([*parts, pooled, "a classifier and class prototypes"])

@@ -13,12 +13,18 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from .configuration_logmel import LogMelConfig
 
 
+LAYERS = ("last", "weighted_sum", "normalized_sum")
+
+
 class WaveformClassifierConfig(PreTrainedConfig):
     """An encoder's configuration beside the fields of a classifier family. See its subclasses.
 
     Args:
         encoder_config: Configuration of the encoder: None for the default `LogMelConfig`, a configuration, or its
             dictionary with `model_type`. It is copied.
+        layers: Which frames of the encoder are used: those of the "last" layer, the "weighted_sum" of all layers with
+            learned weights (softmax), or the "normalized_sum", for which each frame of each layer is first scaled to
+            mean 0 and variance 1.
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label` (`label2id` follows from it) or `num_labels`
             (K classes).
 
@@ -31,8 +37,12 @@ class WaveformClassifierConfig(PreTrainedConfig):
     # "module.Class" of the model, for folders that are loaded where this package is not installed.
     model_class = ""
 
-    def __init__(self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, layers: str = "last", **kwargs: Any
+    ) -> None:
         self.encoder_config = _resolve(type(self).__name__, encoder_config)
+        self.layers = layers
+        check_fields(self, {"layers": (layers in LAYERS, f"one of {', '.join(LAYERS)}")})
         # Set the map here, because saving writes one auto class only and these models have two. A map from another
         # folder is dropped, because every save takes the code along.
         kwargs.pop("auto_map", None)
@@ -45,6 +55,14 @@ class WaveformClassifierConfig(PreTrainedConfig):
         if kwargs.get("id2label") and not kwargs.get("label2id"):
             kwargs["label2id"] = {label: int(index) for index, label in kwargs["id2label"].items()}
         super().__init__(**kwargs)
+
+    def describe_layers(self) -> str:
+        """Describe in a few words which of the encoder's layers are used, for a model card; "" for the last one."""
+        sums = {
+            "weighted_sum": "the weighted sum of all layers",
+            "normalized_sum": "the weighted sum of all layers, each scaled to mean 0 and variance 1",
+        }
+        return sums.get(self.layers, "")
 
     def describe_frames(self) -> str:
         """Describe the encoder of a model that was trained from scratch in a few words, for a model card."""

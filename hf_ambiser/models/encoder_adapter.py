@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
 from .bfloat16_layers import guard_bfloat16
+from .layer_mix import layer_inputs
 from .valid_frames import length_mask
 
 
@@ -33,6 +34,8 @@ class EncoderAdapter:
     own_extractor_gives_waveforms: ClassVar[bool] = True
     # Fields that this package adds to the encoder's configuration, with their defaults.
     added_fields: ClassVar[dict[str, Any]] = {}
+    # Why the frames of its layers cannot be summed; None: they can.
+    layers_refused: ClassVar[str | None] = None
     # Names of modules for LoRA. Of the alternatives, the first is taken that the encoder has.
     lora_targets: ClassVar[tuple[tuple[str, ...], ...]] = (("q_proj", "v_proj"),)
 
@@ -98,6 +101,29 @@ class EncoderAdapter:
             Frames (B, T, H), and the number of valid frames of each utterance, shape (B,).
         """
         raise NotImplementedError
+
+    def encode_layers(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode padded waveforms, and keep the frames of all layers.
+
+        Args:
+            waveform: Shape (B, samples), zero past each utterance's length.
+            lengths: Samples of each utterance, at least `minimum_samples`, shape (B,).
+
+        Returns:
+            Frames (B, L, T, H): what enters the lowest layer, then the output of each layer, the last as in `encode`.
+            And the number of valid frames of each utterance, shape (B,).
+        """
+        with layer_inputs(list(self.layers)) as inputs:
+            last, frames = self.encode(waveform, lengths)
+        outputs = [last]
+        for entered in reversed(inputs):
+            # A layer that LayerDrop has skipped gives what it would have got.
+            outputs.append(outputs[-1] if entered is None else self.as_frames(entered, last))
+        return torch.stack(outputs[::-1], dim=1), frames
+
+    def as_frames(self, hidden_states: Tensor, last: Tensor) -> Tensor:
+        """Return a layer's hidden states as frames of the shape (B, T, H) and type of the encoder's output `last`."""
+        return hidden_states.to(last.dtype)
 
     # ---- training less of it ---------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ class LogMelAdapter(WaveformEncoderAdapter):
     description = "a small log-mel encoder of this package, trained from scratch; the default"
     # The fixed normalisation of log-mel keeps the level of a voice.
     scales_waveforms = False
+    layers_refused = "its layers have frames of different sizes"
     lora_targets = (("conv", "projection"),)
 
     @classmethod

@@ -46,6 +46,11 @@ class SEWDAdapter(Wav2Vec2Adapter):
             output = self.encoder(waveform.to(self.encoder.dtype), attention_mask=mask)
         return output.last_hidden_state, frames
 
+    def as_frames(self, hidden_states: Tensor, last: Tensor) -> Tensor:
+        """Repeat the hidden states (B, T / squeeze_factor, H) for each frame of their groups: (B, T, H)."""
+        frames = hidden_states.repeat_interleave(self.config.squeeze_factor, dim=1)
+        return nn.functional.pad(frames, (0, 0, 0, last.shape[1] - frames.shape[1])).to(last.dtype)
+
     def _samples(self, frames: Count) -> Count:
         """Return the smallest number of samples that makes `frames` frames."""
         for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):

@@ -61,15 +61,19 @@ class WhisperWaveformEncoder(WhisperEncoder):
         """Return the number of valid output frames for `sample_lengths` samples, shape (B,)."""
         return (sample_lengths.clamp_min(self.minimum_samples) // HOP - 1) // 2 + 1
 
-    def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, input_values: Tensor, attention_mask: Tensor | None = None, output_hidden_states: bool = False
+    ) -> BaseModelOutput:
         """Encode waveforms.
 
         Args:
             input_values: Waveforms in [-1, 1] at 16 kHz, shape (B, samples).
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
+            output_hidden_states: Whether to return the frames of all layers, too.
 
         Returns:
-            `last_hidden_state` of shape (B, frames, H), zero past `frame_lengths`.
+            `last_hidden_state` of shape (B, frames, H), zero past `frame_lengths`. Asked for, `hidden_states`: what
+            enters the lowest layer, then the output of each layer, the last as `last_hidden_state`.
         """
         lengths = sample_lengths(input_values, attention_mask)
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
@@ -81,8 +85,11 @@ class WhisperWaveformEncoder(WhisperEncoder):
         features, mel_frames = self.frontend(waveform, lengths), lengths // HOP
         if self.training:
             features = self._mask_features(features, mel_frames)
-        hidden_states = self._encode(features, mel_frames)[:, :size]
-        return BaseModelOutput(last_hidden_state=hidden_states.masked_fill(~length_mask(frames, size)[:, :, None], 0))
+        padded = ~length_mask(frames, size)[:, :, None]
+        layers = self._encode(features, mel_frames)[0 if output_hidden_states else -1 :]
+        layers = [layer[:, :size].masked_fill(padded, 0) for layer in layers]
+        kept: Any = tuple(layers) if output_hidden_states else None
+        return BaseModelOutput(last_hidden_state=layers[-1], hidden_states=kept)
 
     def _mask_features(self, features: Tensor, frames: Tensor) -> Tensor:
         """Apply SpecAugment to (B, T, M), as Whisper does, if the configuration has `apply_spec_augment`."""
@@ -90,8 +97,8 @@ class WhisperWaveformEncoder(WhisperEncoder):
         masked = WhisperModel._mask_input_features(cast(Any, self), features.transpose(1, 2), mask)
         return masked.transpose(1, 2)
 
-    def _encode(self, features: Tensor, frames: Tensor) -> Tensor:
-        """Spectrograms (B, T, M), zero past `frames` (B,) -> (B, ceil(T / 2), H), by segments if T is too long."""
+    def _encode(self, features: Tensor, frames: Tensor) -> list[Tensor]:
+        """Spectrograms (B, T, M), zero past `frames` (B,) -> each layer's frames (B, ceil(T / 2), H)."""
         batch, total, bands = features.shape
         if total <= self.segment_frames:
             return self._encode_segments(features, frames)
@@ -100,13 +107,15 @@ class WhisperWaveformEncoder(WhisperEncoder):
         starts = torch.arange(segments.shape[1], device=frames.device)[None] * self.segment_frames
         left = (frames[:, None] - starts).clamp(0, self.segment_frames)
         spoken = left > 0
-        encoded = self._encode_segments(segments[spoken], left[spoken])
-        joined = encoded.new_zeros(*spoken.shape, *encoded.shape[1:])
-        joined[spoken] = encoded
-        return joined.flatten(1, 2)
+        layers = []
+        for encoded in self._encode_segments(segments[spoken], left[spoken]):
+            joined = encoded.new_zeros(*spoken.shape, *encoded.shape[1:])
+            joined[spoken] = encoded
+            layers.append(joined.flatten(1, 2))
+        return layers
 
-    def _encode_segments(self, features: Tensor, frames: Tensor) -> Tensor:
-        """(S, T, M), zero past `frames` (S,) -> (S, ceil(T / 2), H); values past the frames have no meaning."""
+    def _encode_segments(self, features: Tensor, frames: Tensor) -> list[Tensor]:
+        """(S, T, M), zero past `frames` (S,) -> (S, ceil(T / 2), H) of each layer; past the frames without meaning."""
         hidden_states = nn.functional.gelu(self.conv1(features.to(self.conv1.weight.dtype).transpose(1, 2)))
         # For a single utterance the second convolution pads its end with zeros, so a batch must have zeros there, too.
         hidden_states = hidden_states * length_mask(frames, hidden_states.shape[2])[:, None]
@@ -122,10 +131,12 @@ class WhisperWaveformEncoder(WhisperEncoder):
             # Reentrant checkpointing gives a layer gradients only if one of its inputs asks for one.
             if any(p.requires_grad for p in self.layers.parameters()):
                 hidden_states.requires_grad_(True)
+        layers = [hidden_states]
         for layer in self.layers:
             if not (self.training and self.layerdrop > 0 and torch.rand([]) < self.layerdrop):
                 hidden_states = layer(hidden_states, mask)
-        return self.layer_norm(hidden_states)
+            layers.append(hidden_states)
+        return [*layers[:-1], self.layer_norm(hidden_states)]
 
 
 class WhisperAdapter(WaveformEncoderAdapter):
@@ -173,6 +184,12 @@ class WhisperAdapter(WaveformEncoderAdapter):
                 "allowed: a whole checkpoint, such as openai/whisper-small."
             )
         return encoder
+
+    def encode_layers(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As in the base class; the encoder itself joins the layers of its segments."""
+        mask = length_mask(lengths, waveform.shape[1])
+        layers = self.encoder(waveform, attention_mask=mask, output_hidden_states=True).hidden_states
+        return torch.stack(layers, dim=1), self.frame_lengths(lengths)
 
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the two convolutions."""

@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 from .configuration_blstm import ACOUSTIC_FEATURES, BLSTMConfig
 from .configuration_logmel import LogMelConfig
 from .feature_extraction_acoustic32 import Acoustic32FeatureExtractor
+from .layer_mix import LayerMix
 from .modeling_logmel import LogMelFrontend
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
@@ -76,8 +77,9 @@ class BLSTMHead(nn.Module):
     `attention` is u of Eq. 1: (K,) on class scores, (2 H,) on the BLSTM's output.
     """
 
-    def __init__(self, config: BLSTMConfig) -> None:
+    def __init__(self, config: BLSTMConfig, layer_mix: LayerMix | None = None) -> None:
         super().__init__()
+        self.layer_mix = layer_mix
         classes, size = len(config.id2label or {}), 2 * config.lstm_hidden_size
         self.on_logits = config.attention == "logits"
         self.dense = nn.Linear(config.frame_size, config.dense_hidden_size)
@@ -125,7 +127,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
             self.frontend = LogMelFrontend(cast(LogMelConfig, config.encoder_config))
         else:
             self.main_input_name = "input_features"
-        self.head = BLSTMHead(config)
+        self.head = BLSTMHead(config, self.make_layer_mix(config) if config.input == "encoder" else None)
         self.post_init()
 
     @classmethod
@@ -165,6 +167,8 @@ class BLSTMForAudioClassification(WaveformClassifier):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         input_features: Tensor | None = None,
+        encoder_frames: Tensor | None = None,
+        encoder_lengths: Tensor | None = None,
     ) -> BLSTMClassifierOutput:
         """Classify utterances.
 
@@ -175,18 +179,20 @@ class BLSTMForAudioClassification(WaveformClassifier):
                 or (B, T); None if nothing is padded.
             labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
             input_features: Acoustic features from the feature extractor, shape (B, T, 32); for the input `acoustic32`.
+            encoder_frames: For the input `encoder`, in place of waveforms, what `self.encoder_frames` has made of
+                them, shape (B, L, T, H).
+            encoder_lengths: Its second output, shape (B,).
 
         Raises:
             ValueError: If the input is not that of `config.input`, a shape is wrong, the mask is not ones then zeros,
                 or a class index is out of range.
         """
-        values = input_features if self.config.input == "acoustic32" else input_values
-        if values is None:
-            raise ValueError(
-                f"the model has input={self.config.input!r} and got no {self.main_input_name}; allowed: the output of"
-                " its feature extractor, by name (`model(**extractor(...))`)."
-            )
-        frames, lengths = self._frames(values, attention_mask)
+        if self.config.input == "encoder":
+            frames, valid = self.encode(input_values, attention_mask, encoder_frames, encoder_lengths)
+            lengths = valid.sum(-1)
+        else:
+            values = input_features if self.config.input == "acoustic32" else input_values
+            frames, lengths = self._frames(values, attention_mask)
         logits, embedding, attention = self.head(frames, lengths)
         return BLSTMClassifierOutput(
             loss=None if labels is None else soft_cross_entropy(logits, labels),
@@ -195,11 +201,13 @@ class BLSTMForAudioClassification(WaveformClassifier):
             attention=attention,
         )
 
-    def _frames(self, values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _frames(self, values: Tensor | None, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return frames (B, T, D) and the number of valid frames of each utterance (B,)."""
-        if self.config.input == "encoder":
-            hidden_states, valid = self.encode(values, attention_mask)
-            return hidden_states, valid.sum(-1)
+        if values is None:
+            raise ValueError(
+                f"the model has input={self.config.input!r} and got no {self.main_input_name}; allowed: the output of"
+                " its feature extractor, by name (`model(**extractor(...))`)."
+            )
         if self.config.input == "log_mel":
             front = cast(LogMelConfig, self.config.encoder_config)
             waveform, lengths = pad_to_minimum(values, sample_lengths(values, attention_mask), front.frame_length)

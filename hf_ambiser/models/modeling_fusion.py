@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from .configuration_fusion import SPATIAL_SIZE, FusionConfig
 from .feature_extractor import pretrained_feature_extractor
 from .kaldi_log_mel import KaldiLogMel
+from .layer_mix import LayerMix
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
@@ -109,9 +110,10 @@ class SpatialBranch(nn.Module):
 class FusionHead(nn.Module):
     """Everything but the encoder, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
-    def __init__(self, config: FusionConfig, hidden_size: int) -> None:
+    def __init__(self, config: FusionConfig, hidden_size: int, layer_mix: LayerMix | None = None) -> None:
         super().__init__()
         self.config = config
+        self.layer_mix = layer_mix
         variant, classes = config.variant, len(config.id2label or {})
         temporal = hidden_size if variant != "spatial" else 0
         spatial = SPATIAL_SIZE if variant != "temporal" else 0
@@ -189,11 +191,13 @@ class FusionForAudioClassification(WaveformClassifier):
 
     config_class = FusionConfig
     config: FusionConfig
+    needs_waveform = True  # for the spatial branch, and to divide utterances into segments
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__(config)
         self.encoder = None if config.variant == "spatial" else self.make_encoder(config)
-        self.head = FusionHead(config, config.encoder_config.hidden_size)
+        layer_mix = None if self.encoder is None else self.make_layer_mix(config)
+        self.head = FusionHead(config, config.encoder_config.hidden_size, layer_mix)
         self.post_init()
 
     @torch.no_grad()
@@ -253,7 +257,12 @@ class FusionForAudioClassification(WaveformClassifier):
         )
 
     def forward(
-        self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        encoder_frames: Tensor | None = None,
+        encoder_lengths: Tensor | None = None,
     ) -> FusionClassifierOutput:
         """Classify utterances.
 
@@ -261,17 +270,21 @@ class FusionForAudioClassification(WaveformClassifier):
             input_values: Waveforms in [-1, 1] at `config.sampling_rate`, shape (B, samples).
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
             labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
+            encoder_frames: In place of running the encoder, what `self.encoder_frames` has made of the same waveforms,
+                shape (B, L, T, H).
+            encoder_lengths: Its second output, shape (B,).
 
         Raises:
             ValueError: If a shape is wrong, the mask is not ones then zeros, or a class index is out of range.
         """
-        waveform, spoken, utterance = self._segments(input_values, sample_lengths(input_values, attention_mask))
-        minimum = round(self.config.minimum_seconds * self.config.sampling_rate)
-        padded, lengths = pad_to_minimum(waveform, spoken, minimum)
+        padded, lengths, spoken, utterance = self._segments(input_values, attention_mask)
         hidden_states = valid = None
         if self.encoder is not None:
-            scaled = _normalized(padded, spoken) if self.config.normalize_waveform else padded
-            hidden_states, valid = self.encode(scaled, length_mask(lengths, padded.shape[1]))
+            if encoder_frames is None or encoder_lengths is None:
+                encoder_frames, encoder_lengths = self._encode_segments(padded, lengths, spoken)
+            elif len(utterance) > len(input_values):
+                encoder_frames, encoder_lengths = self._cut(encoder_frames, lengths, utterance)
+            hidden_states, valid = self.encode(None, None, encoder_frames, encoder_lengths)
         segment_logits, vectors = self.head(padded, lengths, hidden_states, valid)
         logits = _mean_over(segment_logits, utterance, len(input_values))
         return FusionClassifierOutput(
@@ -282,12 +295,75 @@ class FusionForAudioClassification(WaveformClassifier):
             segment_clip=utterance,
         )
 
-    def _segments(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encoder_frames(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute once what `forward` takes in place of running the encoder, as the base class does.
+
+        The frames of an utterance's segments stand one after the other.
+        """
+        self._need_encoder("encoder_frames")
+        padded, lengths, spoken, utterance = self._segments(input_values, attention_mask)
+        frames, counts = self._encode_segments(padded, lengths, spoken)
+        if len(utterance) == len(input_values):
+            return frames, counts
+        total = torch.zeros(len(input_values), dtype=counts.dtype, device=counts.device).index_add(
+            0, utterance, counts
+        )
+        joined = frames.new_zeros(len(total), frames.shape[1], int(total.max()), frames.shape[3])
+        for u in range(len(total)):
+            own = utterance == u
+            parts = [part[:, :n] for part, n in zip(frames[own], counts[own].tolist(), strict=True)]
+            joined[u, :, : int(total[u])] = torch.cat(parts, dim=1)
+        return joined, total
+
+    def count_frames(self, sample_lengths: Tensor) -> Tensor:
+        """Return the number of frames of all segments of utterances of `sample_lengths` samples, shape (B,)."""
+        config = self.config
+        size = sample_lengths.max() if config.segment_seconds is None else self._samples(config.segment_seconds)
+        minimum = self._samples(config.minimum_seconds)
+        whole, left = sample_lengths // size, sample_lengths % size
+        last = torch.where(left > 0, self.frame_lengths(left.clamp_min(minimum)), 0)
+        return whole * self.frame_lengths(torch.as_tensor(size)[None].clamp_min(minimum)) + last
+
+    def frame_settings(self) -> dict[str, Any]:
+        """As in the base class, with how utterances are divided and scaled."""
+        names = ("segment_seconds", "minimum_seconds", "normalize_waveform")
+        return {**super().frame_settings(), **{name: getattr(self.config, name) for name in names}}
+
+    def _samples(self, seconds: float) -> int:
+        return round(seconds * self.config.sampling_rate)
+
+    def _encode_segments(self, padded: Tensor, lengths: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
+        """Segments (S, samples) of `lengths`, unpadded `spoken` -> frames (S, L, T, H) and their number (S,)."""
+        scaled = _normalized(padded, spoken) if self.config.normalize_waveform else padded
+        return self._layers_of(scaled, length_mask(lengths, padded.shape[1]))
+
+    def _cut(self, frames: Tensor, lengths: Tensor, utterance: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the joining of `encoder_frames`: frames (B, L, T, H) -> (S, L, T', H) and their number (S,)."""
+        counts = self.frame_lengths(lengths)
+        until = counts.cumsum(0)
+        before = until - counts  # of all segments; less those of the utterances before, the start within its own
+        first = torch.searchsorted(utterance, utterance)
+        place = (before - before[first])[:, None] + torch.arange(int(counts.max()), device=counts.device)
+        place = place.clamp_max(frames.shape[2] - 1)
+        return torch.stack([frames[u][:, own] for u, own in zip(utterance, place, strict=True)]), counts
+
+    def _segments(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Divide utterances (B, T) into segments (S, samples), which are padded to the shortest allowed length.
+
+        Returns:
+            The segments, their lengths, their lengths without that padding, and their utterances, (S,) each.
+        """
+        waveform, spoken, utterance = self._divide(input_values, sample_lengths(input_values, attention_mask))
+        minimum = self._samples(self.config.minimum_seconds)
+        padded, lengths = pad_to_minimum(waveform, spoken, minimum)
+        return padded, lengths, spoken, utterance
+
+    def _divide(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Divide utterances (B, T) of `lengths` (B,) into segments (S, samples), with lengths and utterances (S,)."""
         utterances = torch.arange(len(lengths), device=lengths.device)
         if self.config.segment_seconds is None:
             return input_values, lengths, utterances
-        size = round(self.config.segment_seconds * self.config.sampling_rate)
+        size = self._samples(self.config.segment_seconds)
         if input_values.shape[1] <= size:
             return input_values, lengths, utterances
         missing = -input_values.shape[1] % size

@@ -11,6 +11,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_prototype import PrototypeConfig
+from .layer_mix import LayerMix
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 
@@ -34,7 +35,7 @@ class PrototypeClassifierOutput(ModelOutput):
 
 
 class PrototypeHead(nn.Module):
-    """Classifier and class prototypes, in one module, so that peft saves both with `modules_to_save=["head"]`.
+    """Everything above the encoder, in one module, so that peft saves all of it with `modules_to_save=["head"]`.
 
     `prototypes` (K, D) is a float32 buffer with rows of length 1 at the start. It has no gradient: the training code
     writes it, with the same values on every rank.
@@ -42,9 +43,18 @@ class PrototypeHead(nn.Module):
 
     prototypes: Tensor
 
-    def __init__(self, config: PrototypeConfig) -> None:
+    def __init__(self, config: PrototypeConfig, layer_mix: LayerMix | None = None) -> None:
         super().__init__()
         classes = len(config.id2label or {})
+        self.layer_mix = layer_mix
+        self.projection = self.attention = None
+        if config.projection_size is not None:
+            self.projection_dropout = nn.Dropout(config.projection_dropout)
+            self.projection = nn.Linear(config.encoder_config.hidden_size, config.projection_size)
+        if config.pooling.startswith("attention"):
+            # A softmax over frames ignores a bias, which is the same for all of them.
+            self.attention = nn.Linear(config.frame_size, 1, bias=False)
+        self.deviation = config.pooling.endswith("_std")
         self.dense = nn.Linear(config.embedding_size, config.classifier_hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.out_proj = nn.Linear(config.classifier_hidden_size, classes)
@@ -58,6 +68,25 @@ class PrototypeHead(nn.Module):
         if self.prototypes.dtype != torch.float32:
             self.prototypes = before.to(self.prototypes.device)
         return self
+
+    def embed(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Frames (B, T, H), and which are valid (B, T) -> embedding, float32 (B, D)."""
+        if self.projection is not None:
+            dropped = self.projection_dropout(frames.to(self.projection.weight.dtype))
+            frames = nn.functional.gelu(self.projection(dropped))
+        if self.attention is None:
+            shares = valid[:, :, None].float()
+        else:
+            scores = self.attention(frames.to(self.attention.weight.dtype)).float()
+            shares = scores.masked_fill(~valid[:, :, None], float("-inf")).softmax(dim=1)
+        total = shares.sum(1)
+        values = frames.float()
+        mean = (values * shares).sum(1) / total
+        if not self.deviation:
+            return mean
+        variance = ((values - mean[:, None]).square() * shares).sum(1) / total
+        # Clamp the variance: that of a single frame is 0, where the slope of the root is infinite.
+        return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], dim=-1)
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) -> logits (B, K), and cosine similarity to the prototypes (B, K), float32."""
@@ -85,7 +114,7 @@ class PrototypeForAudioClassification(WaveformClassifier):
     def __init__(self, config: PrototypeConfig) -> None:
         super().__init__(config)
         self.encoder = self.make_encoder(config)
-        self.head = PrototypeHead(config)
+        self.head = PrototypeHead(config, self.make_layer_mix(config))
         self.post_init()
 
     @torch.no_grad()
@@ -94,13 +123,22 @@ class PrototypeForAudioClassification(WaveformClassifier):
             directions = torch.randn(module.prototypes.shape, device=module.prototypes.device)
             init.copy_(module.prototypes, nn.functional.normalize(directions, dim=-1))
         elif isinstance(module, nn.Linear):
-            init.kaiming_normal_(module.weight, nonlinearity="relu" if module is self.head.dense else "linear")
-            init.zeros_(module.bias)
+            relu = module is self.head.dense or module is self.head.projection
+            init.kaiming_normal_(module.weight, nonlinearity="relu" if relu else "linear")
+            if module is self.head.attention:
+                init.zeros_(module.weight)  # begin with the plain mean
+            if module.bias is not None:
+                init.zeros_(module.bias)
         else:
             super()._init_weights(module)
 
     def forward(
-        self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        encoder_frames: Tensor | None = None,
+        encoder_lengths: Tensor | None = None,
     ) -> PrototypeClassifierOutput:
         """Classify utterances.
 
@@ -108,12 +146,13 @@ class PrototypeForAudioClassification(WaveformClassifier):
             input_values: Waveforms at 16 kHz from the feature extractor, shape (B, samples).
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
             labels: Class indices, shape (B,), or distributions over classes, shape (B, K).
+            encoder_frames: In place of waveforms, what `self.encoder_frames` has made of them, shape (B, L, T, H).
+            encoder_lengths: Its second output, shape (B,).
 
         Raises:
             ValueError: If a shape is wrong, the mask is not ones then zeros, or a class index is out of range.
         """
-        hidden_states, valid = self.encode(input_values, attention_mask)
-        embedding = self._pool(hidden_states, valid)
+        embedding = self.head.embed(*self.encode(input_values, attention_mask, encoder_frames, encoder_lengths))
         logits, similarity = self.head(embedding)
         return PrototypeClassifierOutput(
             loss=None if labels is None else soft_cross_entropy(logits, labels),
@@ -122,18 +161,6 @@ class PrototypeForAudioClassification(WaveformClassifier):
             prototype_similarity=similarity,
             ambiguous_soft_label=torch.softmax(similarity / self.config.prototype_temperature, dim=-1),
         )
-
-    def _pool(self, hidden_states: Tensor, mask: Tensor) -> Tensor:
-        """(B, frames, H) and valid frames (B, frames) -> float32 (B, D)."""
-        weights = mask[:, :, None].float()
-        count = weights.sum(1)
-        values = hidden_states.float()
-        mean = (values * weights).sum(1) / count
-        if self.config.pooling == "mean":
-            return mean
-        variance = ((values - mean[:, None]).square() * weights).sum(1) / count
-        # Clamp the variance: that of a single frame is 0, where the slope of the root is infinite.
-        return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], dim=-1)
 
 
 MODEL = PrototypeForAudioClassification

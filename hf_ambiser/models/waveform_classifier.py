@@ -16,6 +16,7 @@ from .configuration_waveform import WaveformClassifierConfig
 from .encoder_adapter import EncoderAdapter
 from .encoders import adapter_class
 from .feature_extractor import encoder_feature_extractor
+from .layer_mix import LayerMix
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 
 
@@ -36,8 +37,11 @@ class WaveformClassifier(PreTrainedModel):
 
     The answer for an utterance does not depend on padding or on the other utterances of its batch. The encoder may be
     of any kind in `encoders.py`; what is particular to a kind is in its adapter. A family defines `__init__`, which
-    calls `make_encoder`; `_init_weights`; and `forward`, whose output has `loss`, `logits` (B, K) and `embedding`
-    (B, D).
+    calls `make_encoder` and puts `make_layer_mix` into its head; `_init_weights`; and `forward`, whose output has
+    `loss`, `logits` (B, K) and `embedding` (B, D).
+
+    An encoder that is frozen (none of its parameters has a gradient) stays in evaluation mode, so it gives the same
+    frames in every epoch. They can be computed once with `encoder_frames` and given to `forward`.
     """
 
     config_class: Any
@@ -55,12 +59,52 @@ class WaveformClassifier(PreTrainedModel):
     pretrained_encoder: str | None = None
     # What `from_encoder` was told to change in the encoder's configuration, and where to find it; never a token.
     pretrained_encoder_fields: Mapping[str, Any] = MappingProxyType({})
+    # Whether `forward` needs the waveforms, too, when the encoder's frames are given.
+    needs_waveform: ClassVar[bool] = False
     # Modules that are trained and saved in full beside LoRA adapters: LoRA would drop buffers, such as prototypes.
     lora_modules_to_save: ClassVar[list[str]] = ["head"]
 
     def make_encoder(self, config: WaveformClassifierConfig) -> Any:
         """Return the encoder that the configuration names, with random weights."""
         return adapter_class(config.encoder_config).build(config.encoder_config)
+
+    @staticmethod
+    def make_layer_mix(config: WaveformClassifierConfig) -> LayerMix | None:
+        """Return the weighted sum of the encoder's layers, for the family's head; None if the last layer is used.
+
+        Raises:
+            ValueError: If the layers of this kind of encoder cannot be summed.
+        """
+        if config.layers == "last":
+            return None
+        encoder = config.encoder_config
+        reason = adapter_class(encoder).layers_refused
+        if reason is not None:
+            raise ValueError(
+                f"{type(config).__name__}.layers is {config.layers!r}, and a {encoder.model_type} encoder cannot have"
+                f" it: {reason}; allowed: 'last', or another encoder."
+            )
+        return LayerMix(encoder.num_hidden_layers + 1, normalize=config.layers == "normalized_sum")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LayerMix):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether there is an encoder, and no parameter of it is trained."""
+        encoder = getattr(self, "encoder", None)
+        return encoder is not None and not any(p.requires_grad for p in encoder.parameters())
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode; a frozen encoder stays in evaluation mode, without dropout and SpecAugment."""
+        super().train(mode)
+        if mode and self.encoder_is_frozen:
+            self.encoder.eval()
+        return self
 
     @property
     def encoder_adapter(self) -> EncoderAdapter:
@@ -136,20 +180,88 @@ class WaveformClassifier(PreTrainedModel):
         """Return the number of valid encoder frames of utterances of `sample_lengths` samples, shape (B,)."""
         return self.encoder_adapter.frame_lengths(sample_lengths)
 
-    def encode(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode padded waveforms.
+    def encode(
+        self,
+        input_values: Tensor | None,
+        attention_mask: Tensor | None = None,
+        encoder_frames: Tensor | None = None,
+        encoder_lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the frames that the family's head gets, of waveforms or of what `encoder_frames` has made of them.
 
         Args:
-            input_values: Waveforms, shape (B, samples).
+            input_values: Waveforms, shape (B, samples); not used if the encoder's frames are given.
             attention_mask: 1 for a sample, 0 for padding at the end, shape (B, samples); None if nothing is padded.
+            encoder_frames: The output of `self.encoder_frames`, shape (B, L, T, H).
+            encoder_lengths: Its second output, shape (B,).
 
         Returns:
-            The encoder's output (B, frames, H), and whether each frame is valid, bool, shape (B, frames).
+            The encoder's output (B, T, H), or the weighted sum of its layers; and whether each frame is valid, bool,
+            shape (B, T).
+
+        Raises:
+            ValueError: If neither waveforms nor frames are given, or a shape is wrong.
         """
+        if encoder_frames is None or encoder_lengths is None:
+            if input_values is None:
+                raise ValueError(
+                    f"{type(self).__name__} got neither input_values nor encoder_frames with encoder_lengths; allowed:"
+                    " the output of its feature extractor, by name (`model(**extractor(...))`)."
+                )
+            encoder_frames, encoder_lengths = self._layers_of(input_values, attention_mask)
+        mix = getattr(self.head, "layer_mix", None)
+        layers, size = self.frame_shape
+        if encoder_frames.ndim != 4 or encoder_frames.shape[1::2] != (layers, size):
+            raise ValueError(
+                f"encoder_frames has shape {tuple(encoder_frames.shape)}; allowed: (B, {layers}, frames, {size}), as"
+                " `encoder_frames` of this model returns them."
+            )
+        valid = length_mask(encoder_lengths, encoder_frames.shape[2])
+        return encoder_frames[:, 0] if mix is None else mix(encoder_frames), valid
+
+    def encoder_frames(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute once what `forward` takes as `encoder_frames` and `encoder_lengths`, in place of the encoder.
+
+        Args:
+            input_values: Waveforms as `forward` takes them, shape (B, samples).
+            attention_mask: As for `forward`.
+
+        Returns:
+            The frames of the last layer, (B, 1, T, H), or of all L layers, (B, L, T, H); and the number of valid
+            frames of each utterance, shape (B,).
+
+        Raises:
+            ValueError: If there is no encoder.
+        """
+        self._need_encoder("encoder_frames")
+        return self._layers_of(input_values, attention_mask)
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Number of layers L and size H of what `encoder_frames` returns."""
+        encoder = self.config.encoder_config
+        return 1 if self.config.layers == "last" else encoder.num_hidden_layers + 1, encoder.hidden_size
+
+    def count_frames(self, sample_lengths: Tensor) -> Tensor:
+        """Return the number of frames T that `encoder_frames` makes of `sample_lengths` samples, shape (B,)."""
+        return self.frame_lengths(sample_lengths)
+
+    def frame_settings(self) -> dict[str, Any]:
+        """Return the settings, beside the weights, that `encoder_frames` depends on; plain values."""
+        encoder = self.config.encoder_config.to_dict()
+        unrelated = ("_name_or_path", "transformers_version", "dtype", "architectures")
+        return {
+            "layers": self.config.layers,
+            "encoder": {name: value for name, value in encoder.items() if name not in unrelated},
+        }
+
+    def _layers_of(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         lengths = sample_lengths(input_values, attention_mask)
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
+        if self.config.layers != "last":
+            return self.encoder_adapter.encode_layers(waveform, lengths)
         hidden_states, frames = self.encoder_adapter.encode(waveform, lengths)
-        return hidden_states, length_mask(frames, hidden_states.shape[1])
+        return hidden_states[:, None], frames
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:
         """Return the feature extractor of this model.
@@ -175,9 +287,10 @@ class WaveformClassifier(PreTrainedModel):
         self.encoder_adapter.freeze_lowest_layers(n)
 
     def freeze_encoder(self) -> None:
-        """Stop the gradient to the whole encoder; the head stays trainable. Training mode still applies dropout."""
+        """Stop the gradient to the whole encoder, which stays in evaluation mode; the head stays trainable."""
         self.freeze_feature_encoder()
         self.encoder.requires_grad_(False)
+        self.encoder.eval()
 
     def _need_encoder(self, wanted: str) -> None:
         if self.encoder is None:

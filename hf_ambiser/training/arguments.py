@@ -59,6 +59,24 @@ class AmbiSERTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "Cut longer utterances at their end; they are counted."}
     )
     audio_cache_gb: float = field(default=2.0, metadata={"help": "Memory for decoded audio, per process."})
+    feature_cache: str = field(
+        default="auto",
+        metadata={
+            "help": "Where the frames of a frozen encoder are kept, which are computed once: `auto` (in HF_HOME), a"
+            " folder, or `none` (each epoch encodes anew)."
+        },
+    )
+    feature_cache_dtype: str = field(
+        default="float32",
+        metadata={"help": "Type of these frames on disk: `float32`, or `float16` for half the size."},
+    )
+    cached_copies: int | None = field(
+        default=None,
+        metadata={
+            "help": "How many augmented copies of an utterance have such frames, for methods that augment; the epochs"
+            " take turns with them (default 4)."
+        },
+    )
     trajectory_every: int = field(
         default=1, metadata={"help": "Write every utterance's target and weight after each n-th epoch; 0: never."}
     )
@@ -83,6 +101,10 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
         if self.class_weights not in ("none", "inverse_frequency"):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
+        if self.feature_cache_dtype not in ("float32", "float16"):
+            raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of ['float32', 'float16'].")
+        if self.cached_copies is not None and self.cached_copies < 1:
+            raise ValueError(f"cached_copies={self.cached_copies} must be 1 or more.")
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

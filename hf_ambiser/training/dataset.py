@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
+from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
 from hf_ambiser.training.frames import FRAMES, read_frames
 from hf_ambiser.training.sampler import StepKey
 
@@ -50,6 +52,8 @@ class UtteranceStore:
         self._limit = None if max_seconds is None else round(max_seconds * SAMPLING_RATE)
         self._budget = cache_gb * 1e9
         self._cache: dict[int, np.ndarray] = {}
+        self.frames: FrameCache | None = None
+        self.keys: list[str] = []
         durations = np.asarray(dataset["duration"], dtype=np.float64)
         # Compare samples, not seconds: durations are stored as float32, in which 1.1 s is more than 1.1 s.
         samples = np.rint(durations * SAMPLING_RATE).astype(np.int64)
@@ -73,6 +77,29 @@ class UtteranceStore:
             return whole
         start = self.segment[i] * self._size
         return whole[start : start + self._size]
+
+    def use_frames(self, cache: FrameCache) -> list[Wanted]:
+        """Let `example` read a frozen encoder's frames; return what the cache must be filled with before that."""
+        stored = (self._stored[u][self._kind]["bytes"] for u in range(len(self._stored)))
+        contents = [content_key(encoded, self._limit, self._size) for encoded in stored]
+        self.keys = [
+            contents[u] if s == 0 else content_key(contents[u].encode(), s)
+            for u, s in zip(self.utterance.tolist(), self.segment.tolist(), strict=True)
+        ]
+        self.frames = cache
+        return [Wanted(key, self.samples(i), partial(self.__getitem__, i)) for i, key in enumerate(self.keys)]
+
+    def samples(self, i: int) -> int:
+        """Return the length of a row's waveform."""
+        n = round(float(self.durations[i]) * SAMPLING_RATE)
+        return n if self._limit is None else min(n, self._limit)
+
+    def example(self, i: int, index: int, role: int, **labels: Any) -> Example:
+        """Return a row as an example; with the frames of a frozen encoder where there are any."""
+        if self.frames is None:
+            return Example(self[i], index, role, **labels)
+        waveform = self[i] if self.frames.model.needs_waveform else None
+        return Example(waveform, index, role, encoded=self.frames.read(self.keys[i]), **labels)
 
     def names(self, ids: Sequence[str]) -> list[str]:
         """Return an id for each segment: the utterance's id, with `#<number>` for all segments but the first."""
@@ -146,8 +173,9 @@ class TrainingSet(TorchDataset):
             self.n_utterances += len(ambiguous)
         self.n_labelled = len(self._labelled)
         self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
-        self._augment = augment
+        self._augment: Any = augment
         self._seed = seed
+        self.copies: int | None = None
 
     def _with_target(self, split: Dataset, target: str, what: str) -> tuple[Dataset, np.ndarray]:
         """Return the utterances that have a target, and their targets `(N, K)`; add the others to `left_out`."""
@@ -182,16 +210,50 @@ class TrainingSet(TorchDataset):
     def __len__(self) -> int:
         return self.n_labelled
 
+    def use_frames(self, cache: FrameCache, copies: int) -> None:
+        """Compute the frames of a frozen encoder where they are missing, and give them instead of waveforms.
+
+        Args:
+            cache: Where they are kept.
+            copies: Augmented copies of each ambiguous utterance, if there is an augmentation. Epoch e uses copy
+                (seed + e) mod `copies`, so runs with other seeds share them.
+        """
+        wanted = self._labelled.use_frames(cache)
+        if self._ambiguous is not None:
+            wanted += self._ambiguous.use_frames(cache)
+            if self._augment is not None:
+                self.copies = copies
+                wanted += [self._wanted_copy(j, copy) for j in range(self.n_ambiguous) for copy in range(copies)]
+        cache.fill(wanted)
+
+    def _wanted_copy(self, j: int, copy: int) -> Wanted:
+        assert self._ambiguous is not None and self._augment is not None
+        name = self.ids[self.n_labelled + j]
+        how = self._augment.config.to_dict() if hasattr(self._augment, "config") else repr(self._augment)
+        key = content_key(self._ambiguous.keys[j].encode(), "augmented", how, name, copy)
+        return Wanted(key, self._ambiguous.samples(j), partial(self._copy, j, 0, copy))
+
+    def _copy(self, j: int, seed: int, epoch: int) -> np.ndarray:
+        assert self._ambiguous is not None and self._augment is not None
+        return self._augment(self._ambiguous[j], seed=seed, epoch=epoch, key=self.ids[self.n_labelled + j])
+
     def __getitem__(self, key: StepKey) -> list[Example]:
-        clips = [Example(self._labelled[key.labelled], key.labelled, LABELLED)]
+        rows = [self._labelled.example(key.labelled, key.labelled, LABELLED)]
         for j in key.ambiguous:
             assert self._ambiguous is not None  # else the sampler draws none
-            row, waveform = self.n_labelled + j, self._ambiguous[j]
-            clips.append(Example(waveform, row, AMBIGUOUS))
+            row = self.n_labelled + j
+            rows.append(self._ambiguous.example(j, row, AMBIGUOUS))
             if self._augment is not None:
-                copy = self._augment(waveform, seed=self._seed, epoch=key.epoch, key=self.ids[row])
-                clips.append(Example(copy, row, AUGMENTED))
-        return clips
+                rows.append(self._augmented(j, row, key.epoch))
+        return rows
+
+    def _augmented(self, j: int, row: int, epoch: int) -> Example:
+        cache = None if self._ambiguous is None else self._ambiguous.frames
+        if cache is None or self.copies is None:
+            return Example(self._copy(j, self._seed, epoch), row, AUGMENTED)
+        wanted = self._wanted_copy(j, (self._seed + epoch) % self.copies)
+        waveform = wanted.waveform() if cache.model.needs_waveform else None
+        return Example(waveform, row, AUGMENTED, encoded=cache.read(wanted.key))
 
 
 def _targets(dataset: Dataset, target: str) -> tuple[np.ndarray, np.ndarray]:
@@ -247,7 +309,11 @@ class EvaluationSet(TorchDataset):
         return len(self.ids)
 
     def __getitem__(self, i: int) -> list[Example]:
-        return [Example(self._store[i], i, LABELLED, self.votes[i], int(self.consensus[i]))]
+        return [self._store.example(i, i, LABELLED, votes=self.votes[i], consensus=int(self.consensus[i]))]
+
+    def use_frames(self, cache: FrameCache) -> None:
+        """Compute the frames of a frozen encoder where they are missing, and give them instead of waveforms."""
+        cache.fill(self._store.use_frames(cache))
 
 
 def describe(training: TrainingSet) -> dict[str, Any]:
@@ -256,6 +322,7 @@ def describe(training: TrainingSet) -> dict[str, Any]:
     return {
         "labelled": training.n_labelled,
         "ambiguous": training.n_ambiguous,
+        **({"augmented_copies": training.copies} if training.copies is not None else {}),
         **({"utterances_before_cutting": training.n_utterances} if segments > training.n_utterances else {}),
         "left_out_without_target": len(training.left_out),
         "left_out_ids": training.left_out,

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
+from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.frames import FRAMES, with_frames
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+# Augmented copies of an utterance whose frames are kept, if nothing else is said.
+DEFAULT_COPIES = 4
 
 
 class Method(Protocol):
@@ -39,6 +43,28 @@ def frames_once(method: Method, args: Any, model: Any, extractor: Any) -> Callab
     if not hasattr(extractor, "extract") or method.needs_augmented or segment_seconds(model) is not None:
         return None
     return partial(with_frames, extractor=extractor, max_seconds=args.max_seconds)
+
+
+def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
+    """Return the cache of a frozen encoder's frames, or None if each step runs the encoder.
+
+    Raises:
+        ValueError: If a folder for the cache is given, and the encoder is not frozen.
+    """
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if args.feature_cache == "none":
+        return None
+    if not getattr(bare, "encoder_is_frozen", False):
+        if args.feature_cache != "auto":
+            raise ValueError(
+                f"feature_cache={args.feature_cache!r} keeps the frames of a frozen encoder, and this model's encoder"
+                " learns or there is none. Set freeze: encoder (in Python: model.freeze_encoder()), or leave"
+                " feature_cache out."
+            )
+        return None
+    folder = None if args.feature_cache == "auto" else args.feature_cache
+    size = args.per_device_eval_batch_size
+    return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device)
 
 
 def segment_seconds(model: Any) -> float | None:
@@ -80,6 +106,14 @@ def training_set(
         ambiguous_target=method.ambiguous_target,
         segment_seconds=segment_seconds(model),
     )
+    cache = frame_cache(args, model, extractor)
+    if args.cached_copies is not None and (cache is None or not method.needs_augmented):
+        raise ValueError(
+            f"cached_copies={args.cached_copies} is for augmented utterances whose frames a frozen encoder has made,"
+            f" and method {method.name!r} keeps none here. Leave it out."
+        )
+    if cache is not None:
+        made.use_frames(cache, args.cached_copies or DEFAULT_COPIES)
     if hasattr(extractor, "fit"):
         first = next(made.waveforms())
         (extractor.fit if first.ndim == 1 else extractor.fit_features)(made.waveforms())
@@ -88,7 +122,11 @@ def training_set(
 
 def evaluation_set(split: Dataset, method: Method, args: Any, model: Any, extractor: Any) -> EvaluationSet:
     """Return a split as a model is scored on it: whole utterances."""
-    return EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
+    made = EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
+    cache = frame_cache(args, model, extractor)
+    if cache is not None:
+        made.use_frames(cache)
+    return made
 
 
 def _with(split: Any, add: Callable[[Any], Any] | None) -> Any:

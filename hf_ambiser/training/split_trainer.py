@@ -13,7 +13,7 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
-from hf_ambiser.training.preparation import evaluation_set, is_split, segment_seconds, training_set
+from hf_ambiser.training.preparation import evaluation_set, frame_cache, is_split, segment_seconds, training_set
 from hf_ambiser.training.validation import ValidationMetrics
 
 
@@ -92,6 +92,9 @@ class SplitTrainer(Trainer):
         for name, split in splits.items() if size else ():
             pieces = EvaluationSet(split, self.args.max_seconds, segment_seconds=size)
             if len(pieces) > len(sets[name]):
+                cache = frame_cache(self.args, self.bare_model(), self.processing_class)
+                if cache is not None:
+                    pieces.use_frames(cache)
                 sets[f"{name}_segments"] = pieces
         return sets
 

@@ -206,5 +206,5 @@ class IPRTrainer(PseudoLabelTrainer):
         for start in range(rank() * size, len(order), world_size() * size):
             items: list[list[Example]] = [self.data[StepKey(0, int(i), ())] for i in order[start : start + size]]
             batch = self._prepare_inputs(self.collate(items))
-            outputs = model(input_values=batch["input_values"], attention_mask=batch["attention_mask"])
-            yield batch["index"], outputs.embedding
+            index, _ = batch.pop("index"), batch.pop("role")
+            yield index, model(**batch).embedding
