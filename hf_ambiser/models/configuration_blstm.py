@@ -29,8 +29,8 @@ class BLSTMConfig(WaveformClassifierConfig):
         attention: The input of the attention of Eq. 1: the class scores of each frame (`"logits"`, as in the
             equations), or the BLSTM's output, which is pooled before it is classified (`"hidden"`).
         dropout: Dropout after the fully connected layer and after the BLSTM (section 3.2: 0.5 "to all the layers").
-        **kwargs: `layers` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`, among them
-            `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: `layers` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
+            among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
@@ -73,6 +73,10 @@ class BLSTMConfig(WaveformClassifierConfig):
             {
                 "input": (input != "log_mel" or log_mel, f"{allowed}; log_mel takes a LogMelConfig"),
                 "layers": (input == "encoder" or self.layers == "last", "'last', unless input is 'encoder'"),
+                "standardize_frames": (
+                    input == "encoder" or not self.standardize_frames,
+                    "False, unless input is 'encoder'",
+                ),
             },
         )
 

@@ -45,8 +45,8 @@ class FusionConfig(WaveformClassifierConfig):
             rounded statistics of 300 CREMA-D utterances (-5.1, 2.8).
         spatial_channels: Output channels of the five 3x3 convolutions; the last must be 96.
         layer_norm_eps: Added to the variance over channels.
-        **kwargs: `layers` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`, among them
-            `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: `layers` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
+            among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
@@ -115,6 +115,10 @@ class FusionConfig(WaveformClassifierConfig):
             {
                 "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
                 "layers": (self.variant != "spatial" or self.layers == "last", "'last': 'spatial' has no encoder"),
+                "standardize_frames": (
+                    self.variant != "spatial" or not self.standardize_frames,
+                    "False: 'spatial' has no encoder",
+                ),
                 "frame_weights": (self.frame_weights in ("softmax", "none"), "softmax, none"),
                 "fusion_activation": (self.fusion_activation in ("softmax", "none"), "softmax, none"),
                 "fusion_size": (self.fusion_size >= 1, positive),
@@ -163,7 +167,7 @@ class FusionConfig(WaveformClassifierConfig):
     def describe(self) -> str:
         """Describe the architecture above the encoder in a few words, for a model card."""
         spatial = "a convolutional branch on the log-mel spectrogram"
-        frames = "the encoder's frames" if self.layers == "last" else self.describe_layers()
+        frames = "the encoder's frames" if self.frames_as_they_are else f"{self.describe_layers()},"
         temporal = f"{frames}, summed over time with learned weights"
         return {
             "multi_fusion": f"{temporal}, and {spatial}, fused on several levels; then a classifier",

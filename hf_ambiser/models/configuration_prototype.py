@@ -27,8 +27,8 @@ class PrototypeConfig(WaveformClassifierConfig):
         projection_size: Size of a linear layer with GELU on each frame below the pooling; None: there is none. Above
             a frozen encoder it makes an embedding that can learn, as prototypes need it.
         projection_dropout: Dropout on the frames that enter that layer.
-        **kwargs: `layers` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`, among them
-            `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: `layers` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
+            among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.

@@ -13,7 +13,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from .configuration_logmel import LogMelConfig
 
 
-LAYERS = ("last", "weighted_sum", "normalized_sum")
+LAYERS = ("last", "weighted_sum")
 
 
 class WaveformClassifierConfig(PreTrainedConfig):
@@ -22,9 +22,10 @@ class WaveformClassifierConfig(PreTrainedConfig):
     Args:
         encoder_config: Configuration of the encoder: None for the default `LogMelConfig`, a configuration, or its
             dictionary with `model_type`. It is copied.
-        layers: Which frames of the encoder are used: those of the "last" layer, the "weighted_sum" of all layers with
-            learned weights (softmax), or the "normalized_sum", for which each frame of each layer is first scaled to
-            mean 0 and variance 1.
+        layers: Which frames of the encoder are used: those of the "last" layer, or the "weighted_sum" of all layers
+            with learned weights (softmax).
+        standardize_frames: Whether each value of the frames is scaled to mean 0 and variance 1 by statistics of the
+            training set, which the trainer computes before the first step. They are saved with the model.
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label` (`label2id` follows from it) or `num_labels`
             (K classes).
 
@@ -38,10 +39,15 @@ class WaveformClassifierConfig(PreTrainedConfig):
     model_class = ""
 
     def __init__(
-        self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, layers: str = "last", **kwargs: Any
+        self,
+        encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
+        layers: str = "last",
+        standardize_frames: bool = False,
+        **kwargs: Any,
     ) -> None:
         self.encoder_config = _resolve(type(self).__name__, encoder_config)
         self.layers = layers
+        self.standardize_frames = standardize_frames
         check_fields(self, {"layers": (layers in LAYERS, f"one of {', '.join(LAYERS)}")})
         # Set the map here, because saving writes one auto class only and these models have two. A map from another
         # folder is dropped, because every save takes the code along.
@@ -56,13 +62,16 @@ class WaveformClassifierConfig(PreTrainedConfig):
             kwargs["label2id"] = {label: int(index) for index, label in kwargs["id2label"].items()}
         super().__init__(**kwargs)
 
+    @property
+    def frames_as_they_are(self) -> bool:
+        """Whether the head gets the frames of the last layer, without a change."""
+        return self.layers == "last" and not self.standardize_frames
+
     def describe_layers(self) -> str:
-        """Describe in a few words which of the encoder's layers are used, for a model card; "" for the last one."""
-        sums = {
-            "weighted_sum": "the weighted sum of all layers",
-            "normalized_sum": "the weighted sum of all layers, each scaled to mean 0 and variance 1",
-        }
-        return sums.get(self.layers, "")
+        """Describe in a few words what is made of the encoder's frames first, for a model card; "": nothing."""
+        parts = ["the weighted sum of all layers"] * (self.layers != "last")
+        parts += ["each value scaled by the statistics of the training set"] * self.standardize_frames
+        return ", ".join(parts)
 
     def describe_frames(self) -> str:
         """Describe the encoder of a model that was trained from scratch in a few words, for a model card."""

@@ -1,59 +1,112 @@
-"""The frames of all layers of an encoder, and their weighted sum with learned weights."""
+"""From the frames of an encoder's layers to one frame sequence: standardised values, a weighted sum of the layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .valid_frames import length_mask
+
 
 class LayerMix(nn.Module):
     """Weighted sum of the frames of all layers, as in SUPERB (Yang et al., 2021, section 3): weights sum to 1.
 
+    Before the sum, each value of each layer can be scaled to mean 0 and variance 1 by statistics of the training set.
+    Pretrained encoders have a few values that are larger than all others by orders of magnitude, and their layers
+    differ in size. Without this scaling a head learns slowly above them.
+
     Args:
-        n: Number of layers, with what enters the lowest one.
-        normalize: Whether each frame of each layer is first scaled to mean 0 and variance 1, without learned factors.
-            In many encoders the layers differ in size by orders of magnitude, so that the largest would rule the sum.
+        layers: Number of layers L, with what enters the lowest one; 1: the last layer alone, without a sum.
+        size: Size H of a frame.
+        standardize: Whether values are scaled. Until `fit` is called, they are not.
     """
 
-    def __init__(self, n: int, normalize: bool) -> None:
+    mean: Tensor
+    scale: Tensor
+    fitted: Tensor
+
+    def __init__(self, layers: int, size: int, standardize: bool) -> None:
         super().__init__()
-        self.normalize = normalize
-        self.weight = nn.Parameter(torch.zeros(n))
+        self.weight = nn.Parameter(torch.zeros(layers)) if layers > 1 else None
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("mean", torch.zeros(layers, size, dtype=torch.float32))
+            self.register_buffer("scale", torch.ones(layers, size, dtype=torch.float32))
+            self.register_buffer("fitted", torch.zeros((), dtype=torch.long))
 
     def reset_parameters(self) -> None:
-        """Give all layers the same weight."""
+        """Give all layers the same weight, and forget the statistics."""
         with torch.no_grad():
-            self.weight.zero_()
+            if self.weight is not None:
+                self.weight.zero_()
+            if self.standardize:
+                self.mean.zero_()
+                self.scale.fill_(1)
+                self.fitted.zero_()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LayerMix:
+        # The statistics stay float32 under `model.to(torch.bfloat16)`: rounded, the mean of a large value would be
+        # wrong by more than its deviation.
+        before = (self.mean, self.scale) if self.standardize else ()
+        super()._apply(fn, recurse)
+        if before and self.mean.dtype != torch.float32:
+            self.mean, self.scale = (values.to(self.mean.device) for values in before)
+        return self
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether values are to be scaled, and the statistics are not there yet."""
+        return self.standardize and not bool(self.fitted)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take mean and deviation of each value over all valid frames.
+
+        Args:
+            batches: Frames (B, L, T, H) and the number of valid ones (B,), as `encoder_frames` of a model gives them.
+        """
+        # Sums in float64, because squares of large values would be rounded.
+        count, total = 0, torch.zeros_like(self.mean, dtype=torch.float64)
+        squares = total.clone()
+        for frames, lengths in batches:
+            valid = length_mask(lengths, frames.shape[2])[:, None, :, None]
+            values = frames.double() * valid
+            count += int(lengths.sum())
+            total += values.sum((0, 2))
+            squares += values.square().sum((0, 2))
+        mean = total / count
+        variance = squares / count - mean.square()
+        self.mean.copy_(mean)
+        # A value that never changes stays where it is: 0 after the mean is subtracted.
+        self.scale.copy_(variance.clamp_min(1e-12).rsqrt())
+        self.fitted.fill_(1)
 
     def forward(self, layers: Tensor) -> Tensor:
-        """Frames (B, L, T, H) of L layers -> their weighted sum (B, T, H)."""
-        if self.normalize:
-            layers = nn.functional.layer_norm(layers, layers.shape[-1:])
-        weight = torch.softmax(self.weight.float(), dim=0).to(layers.dtype)
-        return torch.einsum("l,blth->bth", weight, layers)
+        """Frames (B, L, T, H) -> float32 (B, T, H)."""
+        with torch.autocast(device_type=layers.device.type, enabled=False):
+            factor = self.scale if self.standardize else layers.new_ones(layers.shape[1], 1, dtype=torch.float32)
+            if self.weight is not None:
+                factor = torch.softmax(self.weight.float(), dim=0)[:, None] * factor
+            mixed: Tensor = -(factor * self.mean).sum(0) if self.standardize else factor.new_zeros(())
+            for layer, own in zip(layers.unbind(1), factor, strict=True):
+                mixed = mixed + layer.float() * own
+            return mixed
 
 
 @contextmanager
 def layer_inputs(layers: Sequence[nn.Module]) -> Iterator[list[Tensor | None]]:
     """Collect what enters each of an encoder's layers in a forward pass; None for a layer that was skipped.
 
-    Raises:
-        ValueError: During the forward pass, if reentrant checkpointing hides the layers' gradient.
+    transformers runs hooks outside of activation checkpointing, so the gradient passes through what they keep.
     """
     inputs: list[Tensor | None] = [None] * len(layers)
-    learns = torch.is_grad_enabled()
 
     def keep(i: int) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if learns and not torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
-                raise ValueError(
-                    "gradient_checkpointing with use_reentrant=True gives no gradient to the weighted sum of all"
-                    " layers. Set gradient_checkpointing_kwargs={'use_reentrant': False}, or layers='last'."
-                )
             inputs[i] = args[0] if args else kwargs["hidden_states"]
 
         return hook

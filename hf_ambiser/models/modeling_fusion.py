@@ -172,7 +172,7 @@ class FusionHead(nn.Module):
     def _sum_frames(self, hidden_states: Tensor, valid: Tensor) -> Tensor:
         """Apply Eq. 27-28 to the valid frames: (S, T, H) -> F_t (S, H) float32."""
         assert self.frame_weight is not None
-        scores = self.frame_weight(hidden_states)[..., 0].float()
+        scores = self.frame_weight(hidden_states.to(self.frame_weight.weight.dtype))[..., 0].float()
         if self.config.frame_weights == "softmax":
             weights = scores.masked_fill(~valid, float("-inf")).softmax(dim=-1)
         else:

@@ -109,7 +109,7 @@ class PrototypeForAudioClassification(WaveformClassifier):
 
     config_class = PrototypeConfig
     config: PrototypeConfig
-    _keep_in_fp32_modules_strict = ["head.prototypes"]
+    _keep_in_fp32_modules_strict = ["head.prototypes", "head.layer_mix"]
 
     def __init__(self, config: PrototypeConfig) -> None:
         super().__init__(config)

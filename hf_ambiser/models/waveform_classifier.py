@@ -48,6 +48,7 @@ class WaveformClassifier(PreTrainedModel):
     config: Any
     encoder: Any
     base_model_prefix = "encoder"
+    _keep_in_fp32_modules_strict = ["head.layer_mix"]
     main_input_name = "input_values"
     input_modalities = "audio"
     supports_gradient_checkpointing = True
@@ -70,21 +71,22 @@ class WaveformClassifier(PreTrainedModel):
 
     @staticmethod
     def make_layer_mix(config: WaveformClassifierConfig) -> LayerMix | None:
-        """Return the weighted sum of the encoder's layers, for the family's head; None if the last layer is used.
+        """Return what stands between encoder and head, for the family's head; None if the last layer is used as it is.
 
         Raises:
             ValueError: If the layers of this kind of encoder cannot be summed.
         """
-        if config.layers == "last":
-            return None
         encoder = config.encoder_config
         reason = adapter_class(encoder).layers_refused
-        if reason is not None:
+        if config.layers != "last" and reason is not None:
             raise ValueError(
                 f"{type(config).__name__}.layers is {config.layers!r}, and a {encoder.model_type} encoder cannot have"
                 f" it: {reason}; allowed: 'last', or another encoder."
             )
-        return LayerMix(encoder.num_hidden_layers + 1, normalize=config.layers == "normalized_sum")
+        if config.frames_as_they_are:
+            return None
+        n = 1 if config.layers == "last" else encoder.num_hidden_layers + 1
+        return LayerMix(n, encoder.hidden_size, config.standardize_frames)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -251,7 +253,7 @@ class WaveformClassifier(PreTrainedModel):
         encoder = self.config.encoder_config.to_dict()
         unrelated = ("_name_or_path", "transformers_version", "dtype", "architectures")
         return {
-            "layers": self.config.layers,
+            "layers": "last" if self.config.layers == "last" else "all",
             "encoder": {name: value for name, value in encoder.items() if name not in unrelated},
         }
 

@@ -202,6 +202,11 @@ class TrainingSet(TorchDataset):
         for store in (self._labelled, self._ambiguous):
             yield from (store[i] for i in range(len(store) if store is not None else 0))  # type: ignore[index]
 
+    def inputs(self) -> Iterator[Example]:
+        """Yield every row of the label table without its labels, in its order."""
+        for store in (self._labelled, self._ambiguous):
+            yield from (store.example(i, 0, LABELLED) for i in range(len(store) if store is not None else 0))  # type: ignore[union-attr]
+
     @property
     def n_cut(self) -> int:
         """Return the number of utterances that were cut at `max_seconds`."""

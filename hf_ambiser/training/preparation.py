@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch import Tensor
+from tqdm import tqdm
+
 from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.frames import FRAMES, with_frames
@@ -15,6 +21,7 @@ from hf_ambiser.training.frames import FRAMES, with_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
+logger = logging.getLogger(__name__)
 # Augmented copies of an utterance whose frames are kept, if nothing else is said.
 DEFAULT_COPIES = 4
 
@@ -65,6 +72,33 @@ def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
     folder = None if args.feature_cache == "auto" else args.feature_cache
     size = args.per_device_eval_batch_size
     return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device)
+
+
+def fit_frames(model: Any, data: TrainingSet | None, collate: UtteranceCollator, args: Any) -> None:
+    """Compute the statistics of the encoder's frames over a training set, if a model scales frames by them.
+
+    Each rank reads the whole training set, so that all have the same statistics.
+    """
+    mix = getattr(getattr(model, "head", None), "layer_mix", None)
+    if data is None or mix is None or not mix.needs_fit:
+        return
+    logger.info("computing the statistics of the encoder's frames over the training set.")
+    training = model.training
+    model.to(args.device).eval()
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        rows = iter(
+            tqdm(data.inputs(), "statistics of the encoder's frames", len(data.ids), disable=args.disable_tqdm)
+        )
+        while some := list(islice(rows, args.per_device_eval_batch_size)):
+            batch = {name: values.to(args.device) for name, values in collate([some]).items()}
+            if "encoder_frames" in batch:
+                yield batch["encoder_frames"], batch["encoder_lengths"]
+            else:
+                yield model.encoder_frames(batch["input_values"], batch["attention_mask"])
+
+    mix.fit(batches())
+    model.train(training)
 
 
 def segment_seconds(model: Any) -> float | None:

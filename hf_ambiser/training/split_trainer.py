@@ -13,7 +13,14 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
-from hf_ambiser.training.preparation import evaluation_set, frame_cache, is_split, segment_seconds, training_set
+from hf_ambiser.training.preparation import (
+    evaluation_set,
+    fit_frames,
+    frame_cache,
+    is_split,
+    segment_seconds,
+    training_set,
+)
 from hf_ambiser.training.validation import ValidationMetrics
 
 
@@ -68,6 +75,7 @@ class SplitTrainer(Trainer):
             processing_class=feature_extractor,
             **kwargs,
         )
+        fit_frames(self.bare_model(), cast(Any, train_dataset), self.collate, args)
 
     def bare_model(self) -> Any:
         """Return the model without the wrappers of accelerate and peft."""

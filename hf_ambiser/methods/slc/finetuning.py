@@ -23,8 +23,8 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 
 FOLDER = "finetuning"
 RESULT = "temporal_branch.safetensors"
-# The encoder and the weights of its frames, with any prefix from a wrapper of the model.
-_TEMPORAL = re.compile(r"(^|\.)(encoder|frame_weight)\.")
+# The encoder, what is made of its layers, and the weights of its frames, with any prefix from a wrapper of the model.
+_TEMPORAL = re.compile(r"(^|\.)(encoder|layer_mix|frame_weight)\.")
 
 
 def adam(args: SLCArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:

@@ -1,0 +1,282 @@
+"""The frames of a frozen encoder on disk: the same training as without them, for every method, and safe files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import made_data
+from helpers.made_run import built, fields
+from helpers.suite_methods import environment
+from helpers.tiny_encoders import ENCODERS
+
+from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_family
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.run import run
+from hf_ambiser.training import frame_cache
+from hf_ambiser.training.collator import AUGMENTED
+from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
+from hf_ambiser.training.sampler import StepKey
+
+
+NAMES = dict(enumerate(made_data.CLASSES))
+CONFIGS = {
+    "prototype": lambda **more: PrototypeConfig(
+        ENCODERS["whisper"], id2label=NAMES, classifier_hidden_size=16, classifier_dropout=0.0, **more
+    ),
+    "fusion": lambda **more: FusionConfig(
+        ENCODERS["whisper"], id2label=NAMES, minimum_seconds=0.4, segment_seconds=0.45, classifier_dropout=0.0,
+        spatial_channels=(4, 4, 4, 4, 96), **more,
+    ),
+    "blstm": lambda **more: BLSTMConfig(
+        ENCODERS["whisper"], input="encoder", id2label=NAMES, dense_hidden_size=8, lstm_hidden_size=4, dropout=0.0,
+        **more,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def frozen(family="prototype", **more):
+    torch.manual_seed(0)
+    model = load_family(family)(CONFIGS[family](**more))
+    model.freeze_encoder()
+    return model
+
+
+def cache_of(folder, model=None, **more) -> FrameCache:
+    model = frozen() if model is None else model
+    return FrameCache(folder, model, model.make_feature_extractor(), **more)
+
+
+def wanted(n=5, samples=4000):
+    waves = [np.random.default_rng(i).normal(0, 0.1, samples + 700 * i).astype(np.float32) for i in range(n)]
+    return [Wanted(content_key(w.tobytes()), len(w), lambda w=w: w) for w in waves]
+
+
+def make(method, folder, feature_cache, layers="last", epochs=2, **more):
+    trainer_class = load_method(method)
+    settings = {**trainer_class.suite_settings, **more}
+    args = trainer_class.arguments_class(
+        output_dir=str(folder), num_train_epochs=epochs, per_device_train_batch_size=8, per_device_eval_batch_size=4,
+        optim="sgd", save_strategy="no", eval_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1,
+        feature_cache=str(feature_cache), **{"learning_rate": 0.01, **settings},
+    )  # fmt: skip
+    model = frozen(trainer_class.model_family, layers=layers, standardize_frames=layers != "last")
+    ambiguous = made_data.made_split(13, 1, labelled=trainer_class.ambiguous_target is not None, name="b")
+    labelled = made_data.made_split(12, 0, name="a")
+    return trainer_class(model, args, labelled, ambiguous_dataset=ambiguous if trainer_class.needs_ambiguous else None)
+
+
+# ---- the same training ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", ["last", "weighted_sum"])
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_learns_the_same_from_cached_frames(method, layers, tmp_path):
+    # With the seed 0 and a copy for each epoch, the cached copies are those that are otherwise made anew.
+    own = {"cached_copies": 4} if load_method(method).needs_augmented else {}
+    results = {}
+    for cached in (False, True):
+        trainer = make(
+            method, tmp_path / str(cached), tmp_path / "cache" if cached else "none", layers, seed=0,
+            **(own if cached else {}),
+        )  # fmt: skip
+        assert (trainer.data._labelled.frames is not None) == cached
+        trainer.train()
+        test = made_data.made_split(9, 2, name="c")
+        results[cached] = trainer.predict(test, ignore_keys=[]).predictions[0], trainer.bare_model().state_dict()
+        if cached:
+            assert trainer.evaluation_set(test)[0][0].encoded is not None
+    start = frozen(load_method(method).model_family, layers=layers, standardize_frames=layers != "last").state_dict()
+    assert any((value != start[name]).any() for name, value in results[True][1].items() if name.startswith("head."))
+    np.testing.assert_allclose(results[True][0], results[False][0], atol=2e-4, rtol=1e-3)
+    for name, value in results[True][1].items():
+        torch.testing.assert_close(value, results[False][1][name], atol=2e-4, rtol=1e-3, msg=name)
+        if name.startswith("encoder."):
+            assert torch.equal(value, start[name])
+
+
+def test_half_precision_takes_half_the_size_and_changes_little(tmp_path):
+    caches = {dtype: cache_of(tmp_path, dtype=dtype) for dtype in frame_cache.DTYPES}
+    (one,) = wanted(1)
+    for cache in caches.values():
+        assert cache.fill([one]) == 1
+    whole, half = (cache.read(one.key) for cache in caches.values())
+    assert whole.dtype == np.float32 and half.dtype == np.float16 and isinstance(whole, np.memmap)
+    np.testing.assert_allclose(half, whole, rtol=2**-10, atol=1e-6)
+    assert caches["float32"].folder != caches["float16"].folder
+
+
+def test_epochs_take_turns_with_the_copies(tmp_path):
+    sets = [make("ipr", tmp_path / str(seed), tmp_path / "cache", seed=seed, cached_copies=2).data for seed in (0, 1)]
+    cache = sets[0]._ambiguous.frames
+
+    def copy(data, epoch):
+        rows = data[StepKey(epoch, 0, (3,))]
+        return next(row.encoded for row in rows if row.role == AUGMENTED)
+
+    assert not np.array_equal(copy(sets[0], 0), copy(sets[0], 1))
+    assert np.array_equal(copy(sets[0], 0), copy(sets[0], 2)) and np.array_equal(copy(sets[0], 0), copy(sets[1], 1))
+    plain = [row.encoded for row in sets[0][StepKey(0, 0, (3,))] if row.role != AUGMENTED][1]
+    assert not np.array_equal(copy(sets[0], 0), plain)
+    files = list(cache.folder.rglob("*.npy"))
+    assert len(files) == 12 + 13 + 2 * 13
+    more = make("ipr", tmp_path / "more", tmp_path / "cache", cached_copies=2, augmentation={"kind": "noise"}).data
+    # Of some utterances the mixture draws the noise alone, too, and so the same copy; but the files are others.
+    keys = [{data._wanted_copy(j, 0).key for j in range(13)} for data in (more, sets[0])]
+    assert not keys[0] & keys[1], "another augmentation has files of its own"
+
+
+# ---- when it is used ------------------------------------------------------------------------------------------------
+
+
+def test_an_argument_acts_or_is_refused(tmp_path):
+    learns = load_family("prototype")(CONFIGS["prototype"]())
+    trainer_class = load_method("soft_vote")
+    split = made_data.made_split(6, 0)
+
+    def args(**more):
+        return trainer_class.arguments_class(
+            output_dir=str(tmp_path / "run"), use_cpu=True, save_strategy="no", disable_tqdm=True, **more
+        )
+
+    assert trainer_class(learns, args(), split).data._labelled.frames is None, "its encoder learns"
+    with pytest.raises(ValueError, match=r"feature_cache='.*cache'.*frozen encoder.*Set freeze: encoder"):
+        trainer_class(learns, args(feature_cache=str(tmp_path / "cache")), split)
+    with pytest.raises(ValueError, match=r"cached_copies=2.*'soft_vote' keeps none"):
+        trainer_class(frozen(), args(cached_copies=2), split)
+    with pytest.raises(ValueError, match="cached_copies=0 must be 1 or more"):
+        args(cached_copies=0)
+    with pytest.raises(ValueError, match=r"feature_cache_dtype='int8' is not one of \['float32', 'float16'\]"):
+        args(feature_cache_dtype="int8")
+    with_default = trainer_class(frozen(), args(), split).data._labelled.frames
+    assert with_default.folder.parent == Path(os.environ["HF_HOME"], "hf_ambiser", "frames")
+
+
+def test_a_run_of_the_command_uses_it_and_says_how_large_it_is(tmp_path, caplog):
+    dataset = built(tmp_path / "built", n=40)
+    given = {
+        "method": "soft_vote",
+        "freeze": "encoder",
+        "feature_cache": str(tmp_path / "cache"),
+        "warmup_epochs": ...,
+    }
+    with caplog.at_level(logging.INFO, logger="hf_ambiser"):
+        run(RunArguments.from_mapping(fields(dataset, tmp_path / "run", **given, num_train_epochs=1, seed=0)))
+    said = [record.message for record in caplog.records if "frozen encoder's frames" in record.message]
+    assert said and all("GB in" in message and "are free" in message for message in said)
+    files = list((tmp_path / "cache").rglob("*.npy"))
+    times = {path: path.stat().st_mtime_ns for path in files}
+    run(
+        RunArguments.from_mapping(
+            fields(dataset, tmp_path / "other", **given, num_train_epochs=1, seed=0, learning_rate=0.1)
+        )
+    )
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")} == times, "not made again"
+
+
+# ---- what a file belongs to -----------------------------------------------------------------------------------------
+
+
+def test_another_encoder_another_setting_or_another_audio_is_another_file(tmp_path):
+    first = cache_of(tmp_path)
+    changed = frozen()
+    with torch.no_grad():
+        changed.encoder.conv1.bias[0] += 1e-3
+    others = [
+        cache_of(tmp_path, changed),
+        cache_of(tmp_path, frozen(layers="weighted_sum")),
+        cache_of(tmp_path, frozen("fusion")),
+        cache_of(tmp_path, dtype="float16"),
+    ]
+    assert len({first.folder, *(other.folder for other in others)}) == 5
+    same = [frozen("blstm"), frozen(pooling="mean_std", standardize_frames=True)]
+    for model in same:  # the head decides nothing
+        model.encoder.load_state_dict(first.model.encoder.state_dict())
+        assert cache_of(tmp_path, model).folder == first.folder
+    assert content_key(b"a") != content_key(b"b") and content_key(b"a", 5) != content_key(b"a", 6)
+    cut = make("soft_vote", tmp_path / "a", tmp_path / "cache", max_seconds=0.3).data._labelled
+    whole = make("soft_vote", tmp_path / "b", tmp_path / "cache").data._labelled
+    assert not set(cut.keys) & set(whole.keys)
+    assert [cut.frames.read(key).shape[1] for key in cut.keys] <= [
+        whole.frames.read(key).shape[1] for key in whole.keys
+    ]
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_damaged_and_missing_files_are_made_again(tmp_path, caplog):
+    cache, rows = cache_of(tmp_path), wanted()
+    assert cache.fill(rows) == 5 and cache.fill(rows) == 0
+    before = [np.array(cache.read(row.key)) for row in rows]
+    cache.file(rows[0].key).write_bytes(cache.file(rows[0].key).read_bytes()[:100])
+    cache.file(rows[1].key).unlink()
+    assert cache.fill(rows) == 2 and "is damaged (100 bytes)" in caplog.text
+    for row, frames in zip(rows, before, strict=True):
+        np.testing.assert_allclose(cache.read(row.key), frames, atol=1e-6)
+    shutil.rmtree(cache.folder)
+    with pytest.raises(FileNotFoundError, match="somebody has deleted cached frames"):
+        cache.read(rows[0].key)
+
+
+def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    cache = cache_of(tmp_path)
+    with pytest.raises(OSError, match=r"take 0.00 GB.*only 0.00 GB free.*feature_cache_dtype to float16.*none"):
+        cache.fill(wanted())
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+_FILL = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from test_frame_cache import cache_of, wanted
+cache = cache_of({folder!r}, batch_size=1)
+print("begins", flush=True)
+print(cache.fill(wanted({n})), flush=True)
+"""
+
+
+def start(folder: Path, n: int) -> subprocess.Popen:
+    code = _FILL.format(tests=str(Path(__file__).parent), folder=str(folder), n=n)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment())
+
+
+def test_a_killed_fill_goes_on_where_it_stopped_and_two_at_once_agree(tmp_path):
+    n, cache = 60, cache_of(tmp_path, batch_size=1)
+    process = start(tmp_path, n)
+    assert process.stdout is not None and process.stdout.readline() == "begins\n"
+    until = time.monotonic() + 60
+    while len(list(tmp_path.rglob("*.npy"))) < 3 and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(list(cache.folder.rglob("*.npy")))
+    assert 3 <= done < n
+    both = [start(tmp_path, n) for _ in range(2)]
+    counts = [int(process.communicate()[0].split()[-1]) for process in both]
+    assert all(count <= n - done for count in counts), "what was there is not made again"
+    assert cache.fill(wanted(n)) == 0 and len(list(cache.folder.rglob("[!.]*.npy"))) == n
+    alone = cache_of(tmp_path / "alone", batch_size=1)
+    alone.fill(wanted(n))
+    for row in wanted(n):
+        np.testing.assert_allclose(cache.read(row.key), alone.read(row.key), atol=1e-6)
