@@ -24,7 +24,6 @@ from hf_ambiser.models.layer_mix import LayerMix
 
 # Of each kind that has layers to sum, one encoder.
 SUMMED = [name for name in ENCODERS if name != "log-mel"]
-SUMS = ("weighted_sum", "normalized_sum")
 FAMILIES = {
     "prototype": (
         PrototypeConfig,
@@ -104,7 +103,7 @@ def test_log_mel_has_no_layers_to_sum():
         ValueError, match=r"layers is 'weighted_sum'.*ambiser_logmel.*different sizes; allowed: 'last'"
     ):
         build("log-mel", layers="weighted_sum")
-    with pytest.raises(ValueError, match=r"layers is 'all'; allowed: one of last, weighted_sum, normalized_sum"):
+    with pytest.raises(ValueError, match=r"layers is 'all'; allowed: one of last, weighted_sum"):
         PrototypeConfig(layers="all")
     with pytest.raises(ValueError, match="'spatial' has no encoder"):
         FusionConfig(ENCODERS["whisper"], variant="spatial", layers="weighted_sum")
@@ -115,29 +114,70 @@ def test_log_mel_has_no_layers_to_sum():
 # ---- the sum --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+def by_hand(frames: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Frames of one utterance (L, T, H) -> their sum (T, H), value by value."""
+    shares = [w.exp().item() for w in weight]
+    out = torch.zeros(frames.shape[1:])
+    for t in range(frames.shape[1]):
+        for h in range(frames.shape[2]):
+            for layer in range(len(frames)):
+                value = (frames[layer, t, h] - mean[layer, h]) * scale[layer, h]
+                out[t, h] += shares[layer] / sum(shares) * value
+    return out
+
+
+@pytest.mark.parametrize("standardize", [False, True])
 @torch.no_grad()
-def test_the_sum_is_as_it_is_written(normalize):
-    mix = LayerMix(3, normalize)
+def test_the_sum_is_as_it_is_written(standardize):
+    mix = LayerMix(3, 5, standardize)
     mix.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
-    layers = torch.randn(2, 3, 4, 5) * torch.tensor([1.0, 10.0, 100.0])[None, :, None, None]
-    shares = [torch.tensor(x).exp().item() for x in (0.5, -1.0, 2.0)]
-    for u in range(2):
-        for t in range(4):
-            total = torch.zeros(5)
-            for layer in range(3):
-                frame = layers[u, layer, t]
-                if normalize:
-                    frame = (frame - frame.mean()) / (frame.var(unbiased=False) + 1e-5).sqrt()
-                total += shares[layer] / sum(shares) * frame
-            torch.testing.assert_close(mix(layers)[u, t], total, atol=1e-4, rtol=1e-5)
+    layers = torch.randn(2, 3, 4, 5) * torch.tensor([1.0, 10.0, 100.0])[None, :, None, None] + 7
+    lengths = torch.tensor([4, 2])
+    mean, scale = torch.zeros(3, 5), torch.ones(3, 5)
+    if standardize:
+        mix.fit([(layers[:1], lengths[:1]), (layers[1:], lengths[1:])])
+        valid = torch.cat([layers[0, :, :4], layers[1, :, :2]], dim=1)
+        mean, scale = valid.mean(1), 1 / valid.std(1, unbiased=False)
+        torch.testing.assert_close(mix.mean, mean)
+        torch.testing.assert_close(mix.scale, scale)
+        assert not mix.needs_fit
+    for got, frames in zip(mix(layers), layers, strict=True):
+        torch.testing.assert_close(got, by_hand(frames, mix.weight, mean, scale), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("layers", SUMS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_weights_of_layers_learn_and_are_saved_in_every_family(family, layers, tmp_path):
-    model = make(family, layers=layers)
+@torch.no_grad()
+def test_a_value_that_never_changes_and_a_huge_one_do_no_harm():
+    mix = LayerMix(1, 3, standardize=True)
+    frames = torch.randn(1, 1, 50, 3)
+    frames[..., 0], frames[..., 1] = 2.0, 3e4 + frames[..., 1]
+    mix.fit([(frames, torch.tensor([50]))])
+    out = mix(frames)
+    assert torch.isfinite(out).all() and out[..., 0].abs().max() < 1e-3
+    torch.testing.assert_close(out[..., 1:].std((0, 1), unbiased=False), torch.ones(2), atol=1e-2, rtol=0)
+    low = copy.deepcopy(mix).to(torch.bfloat16)
+    assert low.mean.dtype == torch.float32 and torch.equal(low.mean, mix.mean)
+
+
+def test_frames_can_be_scaled_without_a_sum():
+    model = make("prototype", standardize_frames=True)
+    mix = model.head.layer_mix
+    assert mix.weight is None and mix.needs_fit
     inputs = batch(clips((4000, 30000)))
+    before = model(**inputs).logits
+    mix.fit([model.encoder_frames(**inputs)])
+    assert (model(**inputs).logits - before).abs().max() > 1e-3
+    torch.testing.assert_close(
+        model.to(torch.bfloat16)(**inputs).logits.float(), model.float()(**inputs).logits, atol=0.3, rtol=0.1
+    )
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_of_layers_learn_and_are_saved_in_every_family(family, standardize, tmp_path):
+    model = make(family, layers="weighted_sum", standardize_frames=standardize)
+    inputs = batch(clips((4000, 30000)))
+    if standardize:
+        model.head.layer_mix.fit([model.encoder_frames(**inputs)])
     model(**inputs, labels=torch.tensor([0, 2])).loss.backward()
     gradient = model.head.layer_mix.weight.grad
     assert gradient.abs().max() > 0 and model.encoder.conv1.weight.grad.abs().max() > 0
@@ -145,20 +185,21 @@ def test_weights_of_layers_learn_and_are_saved_in_every_family(family, layers, t
         model.head.layer_mix.weight.copy_(torch.tensor([1.0, 2.0, -3.0]))
     model.save_pretrained(tmp_path)
     again = type(model).from_pretrained(tmp_path)
-    assert again.config.layers == layers
+    assert again.config.layers == "weighted_sum" and again.config.standardize_frames == standardize
     with torch.no_grad():
-        torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=0, rtol=0)
+        torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_trains_and_keeps_the_weights_of_layers(family, tmp_path):
-    model = make(family, layers="normalized_sum")
+    model = make(family, layers="weighted_sum", standardize_frames=True)
     base = copy.deepcopy(model)
     config = peft.LoraConfig(
         r=2, target_modules=model.lora_target_modules(), modules_to_save=model.lora_modules_to_save
     )
     wrapped = peft.get_peft_model(model, config)
     inputs = batch(clips((4000, 16000)))
+    wrapped.get_base_model().head.layer_mix.fit([model.encoder_frames(**inputs)])
     wrapped(**inputs, labels=torch.tensor([0, 2])).loss.backward()
     (trained,) = [p for name, p in wrapped.named_parameters() if "modules_to_save" in name and "layer_mix" in name]
     assert trained.grad is not None and trained.grad.abs().max() > 0
