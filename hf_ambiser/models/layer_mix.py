@@ -69,20 +69,18 @@ class LayerMix(nn.Module):
         Args:
             batches: Frames (B, L, T, H) and the number of valid ones (B,), as `encoder_frames` of a model gives them.
         """
-        # Sums in float64, because squares of large values would be rounded.
-        count, total = 0, torch.zeros_like(self.mean, dtype=torch.float64)
-        squares = total.clone()
+        count, mean, squares = 0, self.mean.new_zeros(()).double(), self.mean.new_zeros(()).double()
         for frames, lengths in batches:
-            valid = length_mask(lengths, frames.shape[2])[:, None, :, None]
-            values = frames.double() * valid
-            count += int(lengths.sum())
-            total += values.sum((0, 2))
-            squares += values.square().sum((0, 2))
-        mean = total / count
-        variance = squares / count - mean.square()
+            valid = frames.transpose(1, 2)[length_mask(lengths, frames.shape[2])].float()  # (frames, L, H)
+            variance, own = (values.double() for values in torch.var_mean(valid, dim=0, correction=0))
+            # Join both parts' means and squared deviations (Chan et al., 1983): sums of squares would lose all digits
+            # of a small deviation around a large mean.
+            n, step = len(valid), own - mean
+            squares = squares + variance * n + step.square() * (count * n / (count + n))
+            count, mean = count + n, mean + step * (n / (count + n))
         self.mean.copy_(mean)
         # A value that never changes stays where it is: 0 after the mean is subtracted.
-        self.scale.copy_(variance.clamp_min(1e-12).rsqrt())
+        self.scale.copy_((squares / count).clamp_min(1e-12).rsqrt())
         self.fitted.fill_(1)
 
     def forward(self, layers: Tensor) -> Tensor:
