@@ -41,7 +41,7 @@ def test_a_file_of_ones_own_comes_first_and_a_plan_looks_beside_itself_before_it
         ("ipr", "'crema_d/ipr' or 'iemocap/ipr'"),
         ("crema_d/ipr.yaml", "'crema_d/ipr'"),
         ("train_scripts/configs/simulated/slc.yaml", "'simulated/slc'"),
-        ("papers/meta_tabel_2", "'papers/meta_table_2'"),
+        ("papers/meta_tabel_2", "'papers/meta_table_2' or 'papers/ipr_table_2'"),
     ],
 )
 def test_a_wrong_name_is_told_the_near_ones_in_one_line(given, near, tmp_path, monkeypatch, capsys):

@@ -126,3 +126,18 @@ def test_counts_of_the_real_part():
     assert (scan.count_in, len(scan.listed)) == (3760, 0)
     assert (int(table.kept.sum()), int((~table.kept).sum())) == (3457, 303)
     assert len({u.speaker for u in scan.utterances}) == 46 and all("age" in u.extra for u in scan.utterances)
+
+
+def test_audio_behind_links_is_found_once_and_a_link_to_above_ends_the_search(tmp_path):
+    clips = ["1001_IEO_NEU_XX", "1002_DFA_ANG_HI"]
+    root, elsewhere = tmp_path / "release", tmp_path / "elsewhere"
+    write_tree(root, [csv_row(i, c, [0, 1, 0, 2, 3, 0]) for i, c in enumerate(clips)], {})
+    elsewhere.mkdir()
+    for clip in clips:
+        (elsewhere / f"{clip}.wav").write_bytes(WAV)
+    (root / "AudioWAV").symlink_to(elsewhere)
+    (root / "again").symlink_to(elsewhere)
+    (elsewhere / "up").symlink_to(root)  # a loop
+    scan = crema_d.scan(root)
+    assert [u.id for u in scan.utterances] == clips and not scan.listed
+    assert not any("second copies" in note for note in scan.notes)

@@ -195,6 +195,10 @@ def test_every_plan_of_the_repository_can_be_read(path):
     assert read_plan(path).name
 
 
+def systems_of(path: Path) -> dict[str, dict]:
+    return {system.name: system.fields for system in read_plan(path).systems}
+
+
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_the_papers_plans_dry_run_without_the_corpus_on_published_sizes(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # no data/iemocap here
@@ -210,7 +214,7 @@ def test_the_papers_plans_dry_run_without_the_corpus_on_published_sizes(path, tm
     if path.stem.startswith("ipr"):
         (size,) = sizes.values()
         assert (size["d1"] + size["validation"], size["d2"], size["d3"]) == tuple(IPR_SIZES.values())
-        assert said.count("seed-") == 20
+        assert said.count("seed-") == 5 * len(content["systems"])
     elif path.stem.startswith("meta"):
         assert len(sizes) == 10
         for speaker, counts in META_TABLE_1.items():
@@ -222,6 +226,12 @@ def test_the_papers_plans_dry_run_without_the_corpus_on_published_sizes(path, tm
             assert sum(s["test_clear"] for s in both) == clear and sum(s["test_ambiguous"] for s in both) == ambiguous
             assert all(s["clear"] + s["test_clear"] == 6598 for s in both)
             assert all(s["ambiguous"] + s["test_ambiguous"] == 4449 for s in both)
+    # What a run on a CPU would stop at is said beforehand.
+    asks = [name for name, fields in systems_of(path).items() if fields.get("bf16")]
+    assert asks or path.stem.startswith("meta")
+    for name in systems_of(path):
+        (line,) = re.findall(rf"^  {re.escape(name)}: \d+ cells, method .*$", said, flags=re.MULTILINE)
+        assert ("needs a GPU (bf16: true; for a CPU set bf16: false and use_cpu: true)" in line) == (name in asks)
     # The paper's numbers belong to systems of the plan, or are quoted by the paper itself.
     systems = set(re.findall(r"^  ([\w@=.]+): (?:skipped|\d+ cells)", said, flags=re.MULTILINE))
     for number in content["paper"]["numbers"]:

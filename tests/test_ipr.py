@@ -347,8 +347,8 @@ def test_class_means_do_not_depend_on_the_size_of_evaluation_batches(tmp_path):
     torch.testing.assert_close(results[0], results[2], rtol=0, atol=1e-6)
 
 
-def test_after_the_warm_up_an_epoch_ends_without_touching_the_prototypes(tmp_path):
-    trainer = make(tmp_path, warmup_epochs=2)
+def test_never_refreshed_prototypes_are_left_alone_at_the_end_of_an_epoch_after_the_warm_up(tmp_path):
+    trainer = make(tmp_path, warmup_epochs=2, prototype_refresh="never")
     before = trainer.prototypes.clone()
     trainer.epoch_finished(2)
     assert torch.equal(trainer.prototypes, before)

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from hf_ambiser.metrics.display import COLUMNS, QUOTED, one_line, quoted_figure
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.paper_tables import quoted_table
+from hf_ambiser.report.paper_tables import quoted_folds_table, quoted_table
 from hf_ambiser.report.protocols import protocols_table
 from hf_ambiser.report.results import (
     apart_table,
@@ -24,7 +24,8 @@ from hf_ambiser.report.results import (
 )
 from hf_ambiser.report.statistics import over_folds, over_utterances
 from hf_ambiser.report.table import Entry, Table, file_name
-from hf_ambiser.studies.plan_file import Quoted
+from hf_ambiser.studies.plan import read_plan
+from hf_ambiser.studies.plan_file import PlanFile, Quoted, QuotedFolds
 
 
 def only_group(folder):
@@ -296,3 +297,29 @@ def test_a_row_that_does_not_fit_is_refused_and_names_fit_for_files():
     with pytest.raises(ValueError, match="a row of 1 entries for 2 columns"):
         Table("x", ["a", "b"], [["1"]])
     assert file_name("made, ipr-strict", "d3", "mu=0.1/2") == "made__ipr-strict_d3_mu_0.1_2"
+
+
+def test_a_papers_folds_stand_with_their_mean_and_deviation(study):
+    values = (70.3, 66.3, 69.0)
+    quoted = [QuotedFolds("ipr", "wa", values), QuotedFolds("slc", "ua", values), QuotedFolds("ipr", "wwa", values)]
+    ours, slc, typo = rows_of(quoted_folds_table([study], quoted))
+    assert ours["the paper's folds"] == "70.3, 66.3, 69" and ours["figure"] == "WA %"
+    mean = sum(values) / 3
+    sd = (sum((v - mean) ** 2 for v in values) / 2) ** 0.5
+    assert float(ours["mean (sd)"]) == pytest.approx(mean) and float(ours["mean (sd): sd"]) == pytest.approx(sd)
+    folds = [np.mean([c.figure("d3", "wa") for c in study.systems["ipr"] if c.fold == f]) for f in ("0", "1", "2")]
+    assert f"d3: {100 * np.mean(folds):.1f} (" in ours["ours"]
+    assert slc["ours"] == typo["ours"] == "not run"
+    assert quoted_folds_table([study], []) is None
+
+
+def test_the_folds_of_a_shipped_plan_come_into_the_report_with_table_fours_deviation(tmp_path):
+    plan = read_plan("papers/slc_table_7")
+    PlanFile(tmp_path).write(plan.resolved())
+    resolved = PlanFile(tmp_path).read()
+    assert resolved is not None and len(resolved.quoted_folds) == 8
+    rows = rows_of(quoted_folds_table([], resolved.quoted_folds))
+    assert len(rows) == 8 and all(row["ours"] == "not run" for row in rows)
+    # Table IV prints the same model's deviations over folds, 3.02 and 3.34.
+    slc = {row["figure"]: float(row["mean (sd): sd"]) for row in rows if row["system"] == "slc"}
+    assert slc["WA %"] == pytest.approx(3.02, abs=0.02) and slc["UA %"] == pytest.approx(3.34, abs=0.02)

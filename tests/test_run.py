@@ -18,6 +18,8 @@ from helpers.made_run import TINY, built, fields
 from transformers import TrainerCallback
 
 from hf_ambiser import train
+from hf_ambiser.data.build import build
+from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import load_split
 from hf_ambiser.models import PrototypeForAudioClassification
 from hf_ambiser.run_folder.predictions import read_predictions
@@ -178,6 +180,24 @@ def test_a_baseline_needs_no_ambiguous_split(dataset, tmp_path):
     assert results["data"]["ambiguous_splits"] == []
     reference = pq.read_table(tmp_path / "plain" / "reference.parquet")["id"].to_pylist()
     assert reference == load_split(dataset, "ipr-strict", "d1")["id"]
+
+
+def test_a_data_set_without_a_validation_split_trains_without_evaluation_unless_one_is_asked_for(tmp_path, caplog):
+    simulated.generate(tmp_path / "corpus", n_utterances=60, n_speakers=10, seed=0)
+    build(
+        "simulated", tmp_path / "corpus", tmp_path / "dataset", configs=("ipr-paper",), seed=0, d1_quota="per_class",
+        min_per_class=1, validation_share=0, progress=False,
+    )  # fmt: skip
+    small = {**BASELINE, "dataset_config": "ipr-paper", "test_splits": ["d3"]}
+    with caplog.at_level("WARNING"):
+        results = go(tmp_path / "dataset", tmp_path / "run", **small)
+    assert "has no split 'validation', so nothing is evaluated" in caplog.text
+    assert not [entry for entry in results["log"] if "eval_loss" in entry] and results["scores"]["d3"]["all"]["n"] > 0
+    with pytest.raises(ValueError, match="no split 'validation'"):
+        go(tmp_path / "dataset", tmp_path / "asked", **small, validation_split="validation")
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "ua"}
+    with pytest.raises(ValueError, match="load_best_model_at_end=True needs validation utterances"):
+        go(tmp_path / "dataset", tmp_path / "best", **small, **best)
 
 
 def test_each_training_utterance_stands_once_in_the_reference(dataset, tmp_path):

@@ -121,7 +121,7 @@ def test_loss_and_gradient_are_the_papers(tmp_path, changes, share_ambiguous):
     def by_the_paper(values):
         return paper.joint_loss(
             values.tolist(), trainer.table.observed[index].tolist(), ambiguous.tolist(), args.alpha, args.beta,
-            trainer.class_weight.tolist(), args.objective, args.inter_class_form == "y_j",
+            trainer.balance.weight.tolist(), args.objective, args.inter_class_form == "y_j",
             args.inter_class_label == "votes", logits.detach().tolist(),
         )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""Every method on two ranks: equal to one process, resumed exactly, and broken by the faults that only ranks show."""
+"""Every method on two ranks: resumed exactly, and broken by the faults that only ranks show.
+
+Two ranks equal one process where there is no dropout and no masking: with them, each rank draws its own numbers.
+"""
 
 from __future__ import annotations
 

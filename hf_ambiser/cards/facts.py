@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,20 @@ PLACES = ("output_dir", "dataset", "logging_dir")
 _OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
 _OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
 _OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
+# What cards listed before runs wrote down their defaults. Of such a run today's other arguments say nothing.
+_LISTED_BEFORE = frozenset(
+    """
+    adam_beta1 adam_beta2 adam_epsilon alpha ambiguous_per_labelled ambiguous_splits augmentation beta beta_max bf16
+    class_weights contrast_temperature contrastive correct_from dataset_config early_stopping_patience encoder
+    encoder_fields finetune_epochs forget_rate fp16 freeze gamma gradient_accumulation_steps initial_labels
+    initial_weights inter_class_form inter_class_label keep_balance label_learning_rate label_scale labels_from
+    learn_labels learn_weights learning_rate length_grouping load_best_model_at_end lora lr_scheduler_type
+    max_grad_norm max_seconds metric_for_best_model model_family model_fields mu num_train_epochs objective optim
+    per_device_train_batch_size pretrained prototype_update pseudo_label ramp_base ramp_epochs reveal_splits sampling
+    seed select sharpening state_optimizer test_splits train_splits validation_split warmup_epochs warmup_steps
+    weight_decay weight_decay_form weight_learning_rate
+    """.split()
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,10 @@ class Facts:
 
     def arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arguments that differ from their defaults, and the others of the method and of this package."""
-        defaults = _defaults(self.method.arguments_class)
+        defaults = self.results.get("defaults")  # as they were when it was run
+        if defaults is None:
+            today = argument_defaults(self.method.arguments_class)
+            defaults = {name: value for name, value in today.items() if name in _LISTED_BEFORE}
         given = {name: value for name, value in self.given.items() if name not in _OF_THE_MACHINE}
         changed = {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
         return changed, {name: value for name, value in defaults.items() if name not in {*changed, *_OF_THE_MACHINE}}
@@ -133,8 +149,11 @@ def _placeless(key: str, value: Any) -> Any:
     return Path(value).name if local else value
 
 
-def _defaults(arguments_class: type) -> Mapping[str, Any]:
-    """The defaults of this package's and the method's fields, and of the Trainer's fields that influence a result."""
+def argument_defaults(arguments_class: type) -> dict[str, Any]:
+    """The defaults of this package's and the method's fields, and of the Trainer's fields that influence a result.
+
+    A run writes them into its results, because a later version of the package may have others.
+    """
     from transformers import TrainingArguments
 
     from hf_ambiser.training.data_arguments import DataArguments

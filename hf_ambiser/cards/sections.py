@@ -14,7 +14,7 @@ from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings
-from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores
+from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores, stored
 from hf_ambiser.run_folder.layout import FIGURES
 
 
@@ -250,6 +250,7 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "",
             f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published."
             f" {seconds:.0f} s on {machine}; Python {environment['python']}, {versions}; {code}{dirty}.",
+            *best_epochs(facts),
             *images({name: text for name, text in figures.items() if name == "training_curve.png"}),
             "",
             "<details><summary>Arguments left at their defaults</summary>",
@@ -259,6 +260,17 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "</details>",
         ]
     )
+
+
+def best_epochs(facts: Facts) -> list[str]:
+    """The validation figures of the epochs that loss and UA would choose; nothing for runs that did not keep them."""
+    by = {"loss": "the smallest validation loss", "ua": f"the highest validation {SCORES['ua'].name}"}
+    lines = []
+    for chosen, figures in facts.results.get("best_epochs", {}).items():
+        shown = [f"{SCORES[name].name} {stored(figures[name])}" for name in COMPARED if name in figures]
+        loss = [f"loss {stored(figures['loss'])}"] if "loss" in figures else []
+        lines.append(f"Epoch {figures['epoch']:g} has {by[chosen]}: {', '.join([*loss, *shown])}.")
+    return ["", " ".join(lines)] if lines else []
 
 
 def citation(facts: Facts) -> str:

@@ -27,6 +27,8 @@ class PrototypeConfig(WaveformClassifierConfig):
         projection_size: Size of a linear layer with GELU on each frame below the pooling; None: there is none. Above
             a frozen encoder it makes an embedding that can learn, as prototypes need it.
         projection_dropout: Dropout on the frames that enter that layer.
+        center_embeddings: Whether the similarity to a prototype is taken after the head's `center` is subtracted from
+            the embedding. Training sets it to the mean embedding of the labelled utterances.
         **kwargs: `layers` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
             among them `id2label`/`label2id` or `num_labels` (K classes).
 
@@ -47,6 +49,7 @@ class PrototypeConfig(WaveformClassifierConfig):
         pooling: str = "mean",
         projection_size: int | None = None,
         projection_dropout: float = 0.0,
+        center_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
         self.classifier_hidden_size = classifier_hidden_size
@@ -55,6 +58,7 @@ class PrototypeConfig(WaveformClassifierConfig):
         self.pooling = pooling
         self.projection_size = projection_size
         self.projection_dropout = projection_dropout
+        self.center_embeddings = center_embeddings
         check_fields(
             self,
             {
@@ -67,6 +71,7 @@ class PrototypeConfig(WaveformClassifierConfig):
                     0 <= projection_dropout < 1 and (projection_dropout == 0 or projection_size is not None),
                     "in [0, 1), and 0 without a projection_size",
                 ),
+                "center_embeddings": (isinstance(center_embeddings, bool), "true or false"),
             },
         )
         super().__init__(encoder_config, **kwargs)
@@ -91,4 +96,5 @@ class PrototypeConfig(WaveformClassifierConfig):
         }[self.pooling]
         below = [self.describe_layers(), f"a linear layer of {self.projection_size} with GELU"]
         parts = [below[0]] * bool(below[0]) + [below[1]] * (self.projection_size is not None)
-        return ", then ".join([*parts, pooled, "a classifier and class prototypes"])
+        prototypes = "centred class prototypes" if self.center_embeddings else "class prototypes"
+        return ", then ".join([*parts, pooled, f"a classifier and {prototypes}"])

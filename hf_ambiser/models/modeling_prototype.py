@@ -38,10 +38,13 @@ class PrototypeHead(nn.Module):
     """Everything above the encoder, in one module, so that peft saves all of it with `modules_to_save=["head"]`.
 
     `prototypes` (K, D) is a float32 buffer with rows of length 1 at the start. It has no gradient: the training code
-    writes it, with the same values on every rank.
+    writes it, with the same values on every rank. With `center_embeddings` there is a second such buffer, `center`
+    (D,), which is subtracted from an embedding before it is compared with the prototypes; it is 0 at the start. A
+    model without this option has no such buffer, so models that were saved before it existed load as they are.
     """
 
     prototypes: Tensor
+    center: Tensor | None
 
     def __init__(self, config: PrototypeConfig, layer_mix: LayerMix | None = None) -> None:
         super().__init__()
@@ -59,14 +62,17 @@ class PrototypeHead(nn.Module):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.out_proj = nn.Linear(config.classifier_hidden_size, classes)
         self.register_buffer("prototypes", torch.empty(classes, config.embedding_size, dtype=torch.float32))
+        center = torch.zeros(config.embedding_size, dtype=torch.float32) if config.center_embeddings else None
+        self.register_buffer("center", center)
 
     def _apply(self, fn: Any, recurse: bool = True) -> PrototypeHead:
         # Prototypes stay float32 under `model.to(torch.bfloat16)`, because bfloat16 would round away the small steps
         # of their moving average.
-        before = self.prototypes
+        before = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
         super()._apply(fn, recurse)
-        if self.prototypes.dtype != torch.float32:
-            self.prototypes = before.to(self.prototypes.device)
+        for name, buffer in before.items():
+            if (now := getattr(self, name)).dtype != torch.float32:
+                setattr(self, name, buffer.to(now.device))
         return self
 
     def embed(self, frames: Tensor, valid: Tensor) -> Tensor:
@@ -94,8 +100,13 @@ class PrototypeHead(nn.Module):
         logits = self.out_proj(self.dropout(hidden))
         with torch.autocast(device_type=embedding.device.type, enabled=False):
             directions = nn.functional.normalize(self.prototypes.float(), dim=-1)
-            similarity = nn.functional.normalize(embedding.float(), dim=-1) @ directions.T
+            similarity = self.direction(embedding) @ directions.T
         return logits, similarity
+
+    def direction(self, embedding: Tensor) -> Tensor:
+        """(B, D) -> unit vectors (B, D), float32: what is compared with the prototypes."""
+        centred = embedding.float() if self.center is None else embedding.float() - self.center.float()
+        return nn.functional.normalize(centred, dim=-1)
 
 
 class PrototypeForAudioClassification(WaveformClassifier):
@@ -109,7 +120,7 @@ class PrototypeForAudioClassification(WaveformClassifier):
 
     config_class = PrototypeConfig
     config: PrototypeConfig
-    _keep_in_fp32_modules_strict = ["head.prototypes", "head.layer_mix"]
+    _keep_in_fp32_modules_strict = ["head.prototypes", "head.center", "head.layer_mix"]
 
     def __init__(self, config: PrototypeConfig) -> None:
         super().__init__(config)
@@ -122,6 +133,8 @@ class PrototypeForAudioClassification(WaveformClassifier):
         if isinstance(module, PrototypeHead):
             directions = torch.randn(module.prototypes.shape, device=module.prototypes.device)
             init.copy_(module.prototypes, nn.functional.normalize(directions, dim=-1))
+            if module.center is not None:
+                init.zeros_(module.center)
         elif isinstance(module, nn.Linear):
             relu = module is self.head.dense or module is self.head.projection
             init.kaiming_normal_(module.weight, nonlinearity="relu" if relu else "linear")

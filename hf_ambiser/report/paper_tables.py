@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from hf_ambiser.metrics.display import COLUMNS, QUOTED, quoted_figure
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, spread_entry
 from hf_ambiser.report.statistics import spread
 from hf_ambiser.report.table import Entry, Table
 from hf_ambiser.run_folder.finished import FinishedRun
-from hf_ambiser.studies.plan_file import Quoted
+from hf_ambiser.studies.plan_file import Quoted, QuotedFolds
 
 
 def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | None:
@@ -49,6 +51,30 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
         rows,
         "The paper's numbers are quotations; its corpus, utterances and protocol need not be ours.",
     )
+
+
+def quoted_folds_table(groups: Sequence[Group], quoted: Sequence[QuotedFolds]) -> Table | None:
+    """A paper's values fold by fold, and how much ours differ over folds; None if nothing is quoted."""
+    rows: list[list[Entry | str]] = []
+    for entry in quoted:
+        shown = (COLUMNS | QUOTED).get(entry.figure)
+        digits, title = (1, entry.figure) if shown is None else (shown.digits, shown.title)
+        mean, sd = float(np.mean(entry.values)), float(np.std(entry.values, ddof=1))
+        theirs = Entry(f"{mean:.{digits}f} ({sd:.{digits}f})", parts={"": mean, "sd": sd})
+        ours = [
+            f"{group.name}, {split}: {spread_entry(values, shown).text}"
+            for group in groups
+            for split in group.splits
+            if shown is not None and entry.system in group.systems
+            for values in [spread(group.systems[entry.system], partial(_quotable, split, entry.figure))]
+        ]
+        folds = ", ".join(f"{value:g}" for value in entry.values)
+        rows.append([entry.system, title, folds, theirs, "; ".join(ours) or "not run"])
+    if not rows:
+        return None
+    heads = ["system", "figure", "the paper's folds", "mean (sd)", "ours"]
+    note = "The folds are in the paper's order. Which speaker each one holds out, the paper does not say."
+    return Table("papers_folds", heads, rows, note)
 
 
 def _quotable(split: str, name: str, run: FinishedRun) -> float | None:

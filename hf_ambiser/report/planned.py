@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ambiser.run_folder.finished import FinishedRun
-from hf_ambiser.studies.plan_file import CellIdentity, PlanFile, Quoted
+from hf_ambiser.studies.plan_file import CellIdentity, PlanFile, Quoted, QuotedFolds
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Planned:
         n_cells: Number of cells that the plan has.
         not_there_yet: System -> what it waits for.
         quoted: The paper's numbers.
+        quoted_folds: The paper's values fold by fold.
         note: Which cells could not be counted, and why; "" if all were.
     """
 
@@ -28,6 +29,7 @@ class Planned:
     n_cells: int = 0
     not_there_yet: dict[str, str] = field(default_factory=dict)
     quoted: list[Quoted] = field(default_factory=list)
+    quoted_folds: list[QuotedFolds] = field(default_factory=list)
     note: str = ""
 
 
@@ -45,4 +47,5 @@ def read_planned(folder: Path, runs: Iterable[FinishedRun]) -> Planned | None:
     missing = [f"{cell.system}, {cell.config}, seed {cell.seed}" for cell in cells if cell not in there]
     names = ", ".join(unknown)
     note = f"the folds of {names} are not known here, so their missing cells are not counted" if unknown else ""
-    return Planned([*plan.systems], missing, len(cells), plan.not_there_yet, [*plan.quoted], note)
+    quoted = [*plan.quoted], [*plan.quoted_folds]
+    return Planned([*plan.systems], missing, len(cells), plan.not_there_yet, *quoted, note)

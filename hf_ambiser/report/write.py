@@ -16,7 +16,7 @@ from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.groups import Group, find, group
 from hf_ambiser.report.page import page
-from hf_ambiser.report.paper_tables import quoted_table
+from hf_ambiser.report.paper_tables import quoted_folds_table, quoted_table
 from hf_ambiser.report.planned import Planned, read_planned
 from hf_ambiser.report.protocols import pairs, protocols_table
 from hf_ambiser.report.provenance import data_table, origin_table, runs_table
@@ -274,6 +274,9 @@ class _Report:
         quoted = quoted_table(groups, planned.quoted if planned else [])
         if quoted is not None:
             sections.append(Section("The paper's numbers beside ours", 2, self.table(quoted)))
+        folds = quoted_folds_table(groups, planned.quoted_folds if planned else [])
+        if folds is not None:
+            sections.append(Section("The paper's numbers fold by fold", 2, self.table(folds)))
         return sections
 
     def origin(self, groups: Sequence[Group], runs: Sequence[FinishedRun], folder: Path) -> Section:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from transformers import set_seed
 
 from hf_ambiser.cards import write_card
+from hf_ambiser.cards.facts import argument_defaults
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.speakers import read_speakers
@@ -36,7 +37,7 @@ from hf_ambiser.training.dataset import EvaluationSet, describe
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.preparation import frames_once, is_split
 from hf_ambiser.training.trainer import AmbiSERTrainer
-from hf_ambiser.training.validation import score
+from hf_ambiser.training.validation import best_epochs, score
 
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     """
     folder = RunFolder(str(arguments.training.output_dir))
     check_folder(folder.path, arguments.given)
+    _keep_earlier_defaults(arguments, folder)
     if folder.is_finished:
         logger.info("%s is finished, so its results are returned.", folder.path)
         if rank() == 0 and not folder.card.is_file():
@@ -98,7 +100,7 @@ def save_run(
         raise ValueError("save_run needs a trained trainer, and this one has not trained yet: call train() first.")
     describe_data(trainer)  # says first what is wrong with its data
     _check_tests(trainer, tests)
-    given = dict(given_by(trainer, tests) if given is None else given)
+    given = _said(trainer, given_by(trainer, tests) if given is None else given)
     folder = RunFolder(str(trainer.args.output_dir))
     check_folder(folder.path, given)
     begin(trainer, given)
@@ -123,6 +125,21 @@ def _check_tests(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> None:
             )
 
 
+def _said(trainer: AmbiSERTrainer, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` with the arguments whose default has changed: a folder that lacks them was begun before."""
+    said = {name: getattr(trainer.args, name) for name in trainer.args.earlier_defaults}
+    return {**given, **{name: value for name, value in said.items() if name not in given}}
+
+
+def _keep_earlier_defaults(arguments: RunArguments, folder: RunFolder) -> None:
+    """Let a run that was begun before a default changed go on with the default that it was begun with."""
+    earlier = arguments.training.earlier_defaults
+    before = {**earlier, **folder.read_arguments()} if folder.is_begun else {}
+    for name in earlier:
+        if name in before and name not in arguments.given:
+            setattr(arguments.training, name, before[name])
+
+
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
     """Return the trainer and the test sets of a run."""
     data, training = arguments.data, arguments.training
@@ -138,10 +155,36 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     with training.main_process_first(desc="data sets and features"):
         labelled = _join(data, data.train_splits, add)
         ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
-        validation = _load(data, data.validation_split, add) if data.validation_split else None
+        name = _validation_split(arguments)
+        validation = _load(data, name, add) if name else None
         tests = {name: _load(data, name, add) for name in data.test_splits}
     trainer = method(model, training, labelled, validation, feature_extractor=extractor, ambiguous_dataset=ambiguous)
     return trainer, trainer.test_sets(tests)
+
+
+def _validation_split(arguments: RunArguments) -> str | None:
+    """The split that validates; None if the data set was built without one and none was asked for by name.
+
+    Raises:
+        ValueError: If the best epoch shall be chosen on it.
+    """
+    data = arguments.data
+    splits = dataset_config(read_dataset_info(data.dataset), data.dataset, data.dataset_config)["splits"]
+    if data.validation_split in splits or "validation_split" in arguments.given:
+        return data.validation_split
+    if arguments.training.load_best_model_at_end:
+        raise ValueError(
+            f"load_best_model_at_end=True needs validation utterances to choose the best epoch by, and {data.dataset},"
+            f" config {data.dataset_config!r}, has no split {data.validation_split!r}. Set it to False, or build the"
+            " data set with a validation_share above 0."
+        )
+    logger.warning(
+        "%s, config %r, has no split %r, so nothing is evaluated while the run trains.",
+        data.dataset,
+        data.dataset_config,
+        data.validation_split,
+    )
+    return None
 
 
 def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str] | None = None) -> None:
@@ -161,7 +204,7 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
     if trainer.is_world_process_zero():
         folder.path.mkdir(parents=True, exist_ok=True)
         checkpoints.drop_incomplete(folder.path)
-        folder.write_arguments(given)
+        folder.write_arguments(_said(trainer, given))
         folder.write_data(data)
         folder.write_environment(environment)
         if speakers := read_speakers(trainer.data.labelled_sources[0].dataset):
@@ -179,9 +222,11 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "seed": trainer.args.seed,
         "data": folder.read_data(),
         "environment": folder.read_environment(),
+        "defaults": argument_defaults(type(trainer.args)),
         "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"},
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.training_log,
+        "best_epochs": best_epochs(trainer.training_log),
         # Only the name, because a path of this machine has no meaning where results are compared and published.
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),
@@ -311,7 +356,9 @@ def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
     if not folder.is_begun:
         return
-    before = folder.read_arguments()
+    earlier = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}
+    before = {**earlier, **folder.read_arguments()}
+    given = {**{name: before[name] for name in earlier}, **given}
     # The places of folder and data set are not compared, so that both may be moved; the data itself was checked.
     changed = sorted(k for k in {**before, **given} if k not in _PLACES and before.get(k) != given.get(k))
     if changed:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hf_ambiser.studies.attempts import Attempts
 from hf_ambiser.studies.cells import Cell, expand, share
@@ -12,6 +13,10 @@ from hf_ambiser.studies.plan import Plan
 from hf_ambiser.studies.progress import duration
 from hf_ambiser.studies.split_sizes import Sizes, split_sizes
 from hf_ambiser.studies.step_time import measure
+
+
+# Fields with which transformers refuses to train where there is no GPU, unless `use_cpu` is set.
+_OF_A_GPU = ("bf16", "fp16", "tf32", "bf16_full_eval", "fp16_full_eval")
 
 
 def describe(plan: Plan, out: Path, which: str | None, jobs: int) -> str:
@@ -51,9 +56,17 @@ def _system_lines(plan: Plan, cells: Sequence[Cell]) -> list[str]:
     count = Counter(cell.system for cell in cells)
     lines = []
     for system in plan.systems:
-        what = f"{count[system.name]} cells, method {system.fields.get('method')}"
+        what = f"{count[system.name]} cells, method {system.fields.get('method')}{_needs_a_gpu(system.fields)}"
         lines.append(f"  {system.name}: " + (f"skipped, {system.missing}" if system.missing else what))
     return ["systems", *lines]
+
+
+def _needs_a_gpu(fields: Mapping[str, Any]) -> str:
+    """Say which field asks for a GPU; "" if a system runs on a CPU as it is."""
+    asking = [name for name in _OF_A_GPU if fields.get(name)]
+    if not asking or fields.get("use_cpu"):
+        return ""
+    return f", needs a GPU ({asking[0]}: true; for a CPU set {asking[0]}: false and use_cpu: true)"
 
 
 def _state(cell: Cell) -> str:

@@ -227,6 +227,12 @@ def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], no
 def _paper(given: Any) -> dict[str, Any]:
     paper = _mapping(given, "paper")
     _known(paper, ("reference", "numbers", "folds"), "paper")
+    for system, figures in _mapping(paper.get("folds"), "paper, folds").items():
+        for figure, values in _mapping(figures, f"paper, folds of {system!r}").items():
+            if not isinstance(values, list) or len(values) < 2 or not all(isinstance(v, int | float) for v in values):
+                raise PlanError(
+                    f"paper, folds of {system!r}: {figure}={values!r} must be a list of numbers, one a fold."
+                )
     numbers = paper.get("numbers", [])
     if not isinstance(numbers, list):
         raise PlanError(f"paper: numbers must be a list of {{system, figure, value}}, not {numbers!r}.")

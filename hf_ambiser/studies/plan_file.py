@@ -58,6 +58,15 @@ class Quoted:
 
 
 @dataclass(frozen=True)
+class QuotedFolds:
+    """A paper's values fold by fold, in its order and in the unit of our tables."""
+
+    system: str
+    figure: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PlannedConfig:
     """A config of a data set, or a family that stands for its folds.
 
@@ -83,6 +92,7 @@ class ResolvedPlan:
         seeds: Seeds of the runs.
         not_there_yet: System -> what it waits for.
         quoted: A paper's numbers.
+        quoted_folds: A paper's values fold by fold.
     """
 
     study: Path
@@ -91,6 +101,7 @@ class ResolvedPlan:
     seeds: tuple[int, ...]
     not_there_yet: dict[str, str]
     quoted: tuple[Quoted, ...]
+    quoted_folds: tuple[QuotedFolds, ...] = ()
 
     def cells(self, runs: Iterable[CellIdentity]) -> tuple[list[CellIdentity], list[str]]:
         """All cells of the plan, and the families whose folds cannot be known here, so that their cells are missing.
@@ -181,6 +192,7 @@ def _resolved(content: Mapping[str, Any], study: Path) -> ResolvedPlan:
         seeds=tuple(content["seeds"]),
         not_there_yet={str(name): str(why) for name, why in (content.get("not_there_yet") or {}).items()},
         quoted=_quoted(content.get("paper") or {}),
+        quoted_folds=_quoted_folds(content.get("paper") or {}),
     )
 
 
@@ -198,4 +210,13 @@ def _quoted(paper: Mapping[str, Any]) -> tuple[Quoted, ...]:
             *(None if entry.get(name) is None else float(entry[name]) for name in ("sd", "low", "high")),
         )
         for entry in paper.get("numbers") or []
+    )
+
+
+def _quoted_folds(paper: Mapping[str, Any]) -> tuple[QuotedFolds, ...]:
+    """The `folds` of the key `paper`."""
+    return tuple(
+        QuotedFolds(str(system), str(figure), tuple(map(float, values)))
+        for system, figures in (paper.get("folds") or {}).items()
+        for figure, values in figures.items()
     )

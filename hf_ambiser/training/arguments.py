@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from transformers import TrainingArguments
+
+from hf_ambiser.training.class_weights import FORMS
 
 
 @dataclass
@@ -25,6 +28,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
 
     # Arguments that may name another system of a study. That system's run of the same fold and seed comes first.
     of_system: ClassVar[tuple[str, ...]] = ()
+    # Arguments whose default has changed -> the default before. A run that was begun before keeps it.
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {}
 
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Learning-rate schedule."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping norm; 0 does not clip."})
@@ -49,6 +54,21 @@ class AmbiSERTrainingArguments(TrainingArguments):
         metadata={
             "help": "`inverse_frequency` weighs labelled utterances by the inverse of their class's share (the mean"
             " weight is 1; a soft label gets the expectation under it); `none` gives all the same weight."
+        },
+    )
+    class_weight_form: str = field(
+        default="utterance",
+        metadata={
+            "help": "What a class weight does to a soft label: `utterance` weighs its whole loss by the expected"
+            " weight, which leaves the best answer at the label; `class` weighs the term of each class, as torch's"
+            " `weight=` does, which moves it. One-hot labels make no difference."
+        },
+    )
+    logit_adjustment: float = field(
+        default=0.0,
+        metadata={
+            "help": "tau > 0 adds tau * log(class share) to the logits of labelled utterances in the training loss, in"
+            " place of class weights (Menon et al. 2021; 1 is their choice); 0: none."
         },
     )
     augmentation: dict[str, Any] | str | None = field(
@@ -105,6 +125,20 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of ['float32', 'float16'].")
         if self.cached_copies is not None and self.cached_copies < 1:
             raise ValueError(f"cached_copies={self.cached_copies} must be 1 or more.")
+        if self.class_weight_form not in FORMS:
+            raise ValueError(f"class_weight_form={self.class_weight_form!r} is not one of {list(FORMS)}.")
+        if self.class_weight_form != "utterance" and self.class_weights == "none":
+            raise ValueError(
+                f"class_weight_form={self.class_weight_form!r} says how class weights act, and there are none. Set"
+                " class_weights='inverse_frequency', or leave the form at 'utterance'."
+            )
+        if self.logit_adjustment < 0:
+            raise ValueError(f"logit_adjustment={self.logit_adjustment} must be 0 or more.")
+        if self.logit_adjustment and self.class_weights != "none":
+            raise ValueError(
+                f"logit_adjustment={self.logit_adjustment} and class_weights={self.class_weights!r} would balance the"
+                " classes twice. Set class_weights='none', or logit_adjustment to 0."
+            )
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

@@ -30,19 +30,28 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target.float() * F.log_softmax(logits.float(), dim=-1)).sum(dim=-1)
 
 
-def instance_contrast(anchor: Tensor, copies: Tensor, positive: Tensor, temperature: float) -> Tensor:
+def instance_contrast(
+    anchor: Tensor, bank: Tensor, positive: Tensor, temperature: float, own: Tensor | None = None
+) -> Tensor:
     """InfoNCE between a sample and its own augmented copy (IPR, Eq. 5 as printed).
+
+    The two readings of its denominator differ in the bank: the augmented copies alone, or clean samples and copies,
+    of which the anchor itself is left out.
 
     Args:
         anchor: `(A, D)` L2-normalised embeddings of this rank's clean samples.
-        copies: `(M, D)` L2-normalised embeddings of the augmented copies, of all ranks.
-        positive: `(A,)` row of `copies` that belongs to each anchor.
+        bank: `(M, D)` L2-normalised embeddings over which the denominator is summed, of all ranks.
+        positive: `(A,)` row of the bank that is each anchor's augmented copy.
         temperature: tau > 0.
+        own: `(A,)` each anchor's own row in the bank; None: the bank holds copies only.
 
     Returns:
         `(A,)` in nats, float32.
     """
-    similarity = _similarity(anchor, copies) / temperature
+    similarity = _similarity(anchor, bank) / temperature
+    if own is not None:
+        itself = F.one_hot(own, num_classes=len(bank)).bool()
+        similarity = similarity.masked_fill(itself, float("-inf"))
     return F.cross_entropy(similarity, positive, reduction="none")
 
 

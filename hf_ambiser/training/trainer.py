@@ -23,6 +23,7 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.batch_rows import BatchRows, sorted_unique
 from hf_ambiser.training.callbacks import StateCallback
+from hf_ambiser.training.class_weights import ClassBalance
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.distributed import gather_objects, gather_rows, world_size
@@ -125,7 +126,10 @@ class AmbiSERTrainer(SplitTrainer):
             self.data = cast(TrainingSet, self.train_dataset)
             observed = torch.as_tensor(self.data.observed, dtype=torch.float32)
             self.table = LabelTable(self.data.ids, observed).to(self.args.device)
-            self.class_weight = self._class_weight()
+            # An ambiguous utterance whose label the method does not read has a row of zeros.
+            learnt = self.table.observed[: None if self.needs_ambiguous else self.data.n_labelled]
+            balance = (self.args.class_weights, self.args.class_weight_form, self.args.logit_adjustment)
+            self.balance = ClassBalance.of(learnt.sum(dim=0), *balance)
             self.set_up()
         self.add_callback(StateCallback(self))
         if args.early_stopping_patience is not None:
@@ -164,6 +168,13 @@ class AmbiSERTrainer(SplitTrainer):
 
     def epoch_finished(self, epoch: int) -> None:
         """Called once after each epoch (0, 1, ...), on all ranks, before its evaluation and checkpoint."""
+
+    def balanced_rows(self, batch: BatchRows) -> Tensor:
+        """Return the rows `(B,)` whose cross-entropy is balanced by class: the labelled ones.
+
+        Ambiguous rows are not: a model that was trained with balanced classes made their labels.
+        """
+        return batch.labelled
 
     def trajectory_tensors(self) -> dict[str, Tensor]:
         """Return what the label trajectory keeps of each epoch beside the label table, for example prototypes."""
@@ -229,9 +240,9 @@ class AmbiSERTrainer(SplitTrainer):
     def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
-        # Ambiguous rows get no class weight: a model that was trained with balanced classes made their labels.
-        weights = weights * torch.where(batch.labelled, (targets * self.class_weight).sum(dim=1), 1.0)
-        cross_entropy = weights * soft_cross_entropy(outputs.logits, targets)
+        balanced = self.balanced_rows(batch)
+        cross_entropy = self.balance.cross_entropy(outputs.logits, targets, weights, balanced)
+        weights = weights * self.balance.utterance_weight(targets, balanced)
         loss = torch.zeros((), device=cross_entropy.device)
         groups = self.groups(batch)
         for group in self.averaged_over:
@@ -243,13 +254,6 @@ class AmbiSERTrainer(SplitTrainer):
             rows = self.observe(outputs, batch, targets, weights)
         self._observed.append({name: tensor.detach() for name, tensor in rows.items()})
         return loss
-
-    def _class_weight(self) -> Tensor:
-        """Return `(K,)` N / (K n_c), whose mean over the targets is 1; ones for `class_weights="none"`."""
-        n = self.table.observed[: None if self.needs_ambiguous else self.data.n_labelled].sum(dim=0)
-        if self.args.class_weights == "none":
-            return torch.ones_like(n)
-        return n.sum() / (len(n) * n.clamp(min=1))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, None]:
         """Return the micro-batches of one optimiser step, and count its groups over micro-batches and ranks."""
@@ -333,6 +337,12 @@ class AmbiSERTrainer(SplitTrainer):
 
     def _load_all_state(self, saved: Mapping[str, Tensor]) -> None:
         self.table.load_state({k.removeprefix(_TABLE): v for k, v in saved.items() if k.startswith(_TABLE)})
+        missing = sorted(set(self.method_state) - set(saved))
+        if missing:
+            raise ValueError(
+                f"the checkpoint lacks the method's state {missing}: it was saved with other arguments. Resume with"
+                " the arguments that it was begun with, or start a new run folder."
+            )
         for name, tensor in self.method_state.items():
             tensor.copy_(saved[name])
 
@@ -375,17 +385,6 @@ class AmbiSERTrainer(SplitTrainer):
     def begin_epoch(self) -> None:
         """Tell the sampler the epoch before its order is read (also on a resume inside the epoch)."""
         self._sampler.set_epoch(self.epoch)
-
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: the Trainer's push would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`.
-
-        Raises:
-            ValueError: Always; it names the command that pushes a finished run.
-        """
-        raise ValueError(
-            "push_to_hub() of the Trainer would send pickles. Push the finished run instead:"
-            " `hf-ambiser push RUN <account>/<name>`."
-        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add to the training log what `record` was given, as means over micro-batches and ranks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,29 @@ def score(
     return evaluate_predictions(
         softmax(logits), votes, consensus, classes, agreement=agreement, threshold=CLEAR_AGREEMENT
     )
+
+
+def best_epochs(log: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the validation figures of the epoch with the smallest loss and of the one with the highest UA.
+
+    The loss has no class weights. Where classes are balanced in training it may prefer an epoch that gives the balance
+    up, so both choices are reported, whichever was made.
+
+    Args:
+        log: The entries of a training log.
+
+    Returns:
+        `loss` and `ua`, if they were measured -> `epoch` and the headline figures without their `eval_`.
+    """
+    names = ("loss", *HEADLINES)
+    found = {}
+    for chosen, best in (("loss", min), ("ua", max)):
+        measured = [entry for entry in log if f"eval_{chosen}" in entry]
+        if measured:
+            entry = best(measured, key=lambda entry: entry[f"eval_{chosen}"])
+            figures = {name: entry[f"eval_{name}"] for name in names if f"eval_{name}" in entry}
+            found[chosen] = {"epoch": entry["epoch"], **figures}
+    return found
 
 
 class ValidationMetrics:

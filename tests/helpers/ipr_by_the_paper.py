@@ -57,13 +57,21 @@ class Model:
         return [dot(row, hidden) + b for row, b in zip(out.weight, out.bias, strict=True)]
 
 
-def class_means(model: Model, clips: list[tuple[Tensor, int]], n_classes: int) -> list[Tensor]:
-    """Eq. 2, normalised (the project's reading)."""
+def class_means(
+    model: Model, clips: list[tuple[Tensor, int]], n_classes: int, centre: Tensor | None = None
+) -> list[Tensor]:
+    """Eq. 2, normalised (the project's reading); not in the paper: of embeddings less a centre."""
     prototypes = []
     for c in range(n_classes):
         q = [model.embed(x).detach() for x, y in clips if y == c]
+        q = [v if centre is None else v - centre for v in q]
         prototypes.append(unit(sum(q) / len(q)))
     return prototypes
+
+
+def mean_embedding(model: Model, clips: list[tuple[Tensor, int]]) -> Tensor:
+    """Not in the paper: the centre, the mean over all labelled clips."""
+    return sum(model.embed(x).detach() for x, _ in clips) / len(clips)
 
 
 # ---- Eq. 3-4: pseudo labels, and what moves a prototype ------------------------------------------------------------
@@ -105,6 +113,21 @@ def contrast_instance(anchors: list[Tensor], copies: list[Tensor], tau: float) -
     return total / len(anchors)
 
 
+def contrast_instance_all_views(anchors: list[Tensor], copies: list[Tensor], tau: float) -> Tensor:
+    """Eq. 5, its sum read over clean samples and copies: a sample against its own copy among all other views."""
+    total = 0.0
+    for i, x in enumerate(anchors):
+        others = [y for j, y in enumerate(anchors) if j != i] + copies
+        total = total - (dot(x, copies[i]) / tau - log_sum_exp([dot(x, y) / tau for y in others]))
+    return total / len(anchors)
+
+
+def aligned(share: list[float], class_shares: list[float], mean: list[float]) -> list[float]:
+    """ReMixMatch, section 3.1: Normalize(q p / mean of q)."""
+    scaled = [q * p / m for q, p, m in zip(share, class_shares, mean, strict=True)]
+    return [x / sum(scaled) for x in scaled]
+
+
 def contrast_pseudo_label(views: list[Tensor], labels: list[int], tau: float) -> Tensor:
     """Section 2.3's prose: of 2N views those of the same pseudo label are positive; mean over the 2N views."""
     total = views[0].sum() * 0
@@ -135,6 +158,10 @@ class Settings:
     temperature: float
     contrastive: str
     update: str
+    movers: str = "ambiguous"
+    centre: Tensor | None = None
+    class_shares: list[float] | None = None  # with distribution alignment
+    mean: list[float] | None = None
 
 
 @dataclass
@@ -148,6 +175,7 @@ class Step:
     prototypes: list[Tensor]
     one_after_the_other: list[Tensor]
     movers: list[int] = field(default_factory=list)
+    unaligned: list[list[float]] = field(default_factory=list)
 
 
 def step(
@@ -170,20 +198,33 @@ def step(
     k, k_aug = [unit(v) for v in q], [unit(v) for v in q_aug]  # normalised: the project's reading
     scores, scores_aug = [model.mlp(v) for v in q], [model.mlp(v) for v in q_aug]
 
-    # Eq. 3, and L_cls(x^k, y hat)
-    pseudo = [largest(similarities(v.detach(), prototypes)) for v in k]
-    pseudo_aug = [largest(similarities(v.detach(), prototypes)) for v in k_aug]
+    # What is compared with prototypes: k, or, if it is centred (not in the paper), the direction from the centre.
+    seen = [unit(v - settings.centre) if settings.centre is not None else unit(v) for v in q]
+    seen_aug = [unit(v - settings.centre) if settings.centre is not None else unit(v) for v in q_aug]
+    soft = [proportions(v.detach(), prototypes, settings.temperature) for v in seen]
+    unaligned = soft
+    soft_aug = [proportions(v.detach(), prototypes, settings.temperature) for v in seen_aug]
+    if settings.class_shares is not None:
+        soft = [aligned(s, settings.class_shares, settings.mean) for s in soft]
+        soft_aug = [aligned(s, settings.class_shares, settings.mean) for s in soft_aug]
+
+    # Eq. 3 (a softmax keeps the order), and L_cls(x^k, y hat)
+    pseudo = [s.index(max(s)) for s in soft]
+    pseudo_aug = [s.index(max(s)) for s in soft_aug]
+    if settings.class_shares is None:
+        assert pseudo == [largest(similarities(v.detach(), prototypes)) for v in seen]
     loss = loss + beta * sum(cross_entropy(s, z) for s, z in zip(scores, pseudo, strict=True)) / len(ambiguous)
 
     # L_con
     if settings.contrastive == "instance":
         contrast = contrast_instance(k, k_aug, settings.tau)
+    elif settings.contrastive == "instance_all_views":
+        contrast = contrast_instance_all_views(k, k_aug, settings.tau)
     else:
         contrast = contrast_pseudo_label(k + k_aug, pseudo + pseudo_aug, settings.tau)
     loss = loss + settings.mu * contrast
 
     # Eq. 4: who moves which class.
-    soft = [proportions(v.detach(), prototypes, settings.temperature) for v in k]
     classified, classified_aug = [largest(s) for s in scores], [largest(s) for s in scores_aug]
     new, sequential, movers = [], [], []
     for c, p in enumerate(prototypes):
@@ -196,11 +237,15 @@ def step(
             else:
                 moves = True
             if moves:
-                moving.append((k[i].detach(), soft[i][c]))
+                moving.append((seen[i].detach(), soft[i][c]))
+        for x, y in labelled if settings.movers == "all" else []:
+            if y == c:
+                v = model.embed(x).detach()
+                moving.append((unit(v - settings.centre) if settings.centre is not None else unit(v), 1.0))
         movers.append(len(moving))
         new.append(moved_together(p, moving, settings.gamma) if moving else p)
         one = p
         for v, s in moving:
             one = moved_once(one, v, s, settings.gamma)
         sequential.append(one)
-    return Step(loss, pseudo, soft, classified, new, sequential, movers)
+    return Step(loss, pseudo, soft, classified, new, sequential, movers, unaligned)

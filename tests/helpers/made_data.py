@@ -99,7 +99,13 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
     return config_class(
         encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),
-        **{field: value for field in fields for ending, value in sizes.items() if field.endswith(ending)},
+        **{
+            field: value
+            for field in fields
+            for ending, value in sizes.items()
+            # A projection is an option, and the literal transcriptions have none.
+            if field.endswith(ending) and not field.startswith("projection")
+        },
         **frames,
         id2label=names,
         label2id={v: k for k, v in names.items()},

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ METHODS = available_methods()
 VARIANTS = [f"{method}:{variant}" for method in METHODS for variant in load_method(method).variants]
 PROPERTIES = {
     "learns": "loss falls, every parameter moves",
-    "accumulation": "batch 8 x 1 equals 2 x 4",
-    "ranks": "two ranks equal one process",
+    "accumulation": "batch 8 x 1 equals 2 x 4, at dropout 0",
+    "ranks": "two ranks equal one process, at dropout 0",
     "resume": "killed and resumed equals uninterrupted",
     "loads": "saves and loads with the same probabilities everywhere",
     "unread": "labels of ambiguous utterances are not read",
@@ -67,7 +67,7 @@ CLOCKS = {"train_runtime", "train_samples_per_second", "train_steps_per_second",
 
 
 def settings(case: str, prop: str, **changes: Any) -> dict[str, Any]:
-    """Arguments of a small run of a case, under which it must have a property."""
+    """Arguments of a small run of a case, under which it must have a property; `model_fields` are the model's."""
     method, _, variant = case.partition(":")
     trainer_class = load_method(method)
     chosen = {**BASE, **trainer_class.suite_settings, **(trainer_class.variants[variant] if variant else {})}
@@ -104,6 +104,7 @@ def make_trainer(
     encoder: str = "log-mel",
     lora: bool = False,
     change: Callable[..., Any] = lambda split: split,
+    model_fields: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> AmbiSERTrainer:
     """A trainer on made data with a tiny model; `arguments` as `settings` gives them."""
@@ -112,7 +113,11 @@ def make_trainer(
     trainer_class = load_method(case.partition(":")[0])
     args = trainer_class.arguments_class(output_dir=str(folder), **arguments)
     family = trainer_class.model_family
-    model = made_data.tiny_model(made_data.tiny_config(dropout, encoder, family), family=family)
+    config = made_data.tiny_config(dropout, encoder, family)
+    for field, value in (model_fields or {}).items():
+        assert hasattr(config, field), f"{case}: a model of family {family} has no field {field!r}"
+        setattr(config, field, value)
+    model = made_data.tiny_model(config, family=family)
     extractor = made_data.extractor(model)
     if lora:
         from peft import LoraConfig, get_peft_model

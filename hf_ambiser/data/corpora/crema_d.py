@@ -209,8 +209,15 @@ def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
     """Find utterance -> audio file; of several files, the one whose ending comes first in `SUFFIXES`."""
     found: dict[str, Path] = {}
     extra = 0
-    for folder, subfolders, names in os.walk(root):
+    # The audio may lie elsewhere, behind a link. A folder is read once, so a link to a folder above it ends there.
+    seen = {os.path.realpath(root)}
+    for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders.sort()
+        for name in list(subfolders):
+            place = os.path.realpath(os.path.join(folder, name))
+            if place in seen:
+                subfolders.remove(name)
+            seen.add(place)
         for name in sorted(names):
             path = Path(folder, name)
             suffix = path.suffix.lower()

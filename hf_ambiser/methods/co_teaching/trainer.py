@@ -111,7 +111,8 @@ class CoTeachingTrainer(AmbiSERTrainer):
         for inputs in self._ahead:
             inputs = self._prepare_inputs(inputs)
             targets = self.table.observed[inputs["index"]]
-            losses = [soft_cross_entropy(self._logits(network, inputs), targets) for network in (model, self.peer)]
+            logits = [self.balance.logits(self._logits(network, inputs)) for network in (model, self.peer)]
+            losses = [soft_cross_entropy(z, targets) for z in logits]
             parts.append({"index": inputs["index"], "loss": losses[0], "peer_loss": losses[1]})
         rows = gather_rows({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         self._select(rows["index"], rows["loss"], rows["peer_loss"])
@@ -156,18 +157,19 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """Return the second network's cross-entropy, over the utterances that the first one finds easy."""
-        _, peer_loss = self._losses(outputs, batch)
-        loss = self.effective_mean(self._peer_weight(batch) * peer_loss, "peer_kept")
+        targets, kept = self.table.observed[batch.index], self._kept["peer_kept"][batch.index].float()
+        loss = self.effective_mean(self.balance.cross_entropy(self._peer_logits, targets, kept), "peer_kept")
         self.record(loss_peer=loss.detach())
         return loss
 
     def _losses(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropies `(B,)` of the first and the second network."""
+        """Return the cross-entropies `(B,)` of the first and the second network, without class weights."""
         targets = self.table.observed[batch.index]
-        return soft_cross_entropy(outputs.logits, targets), soft_cross_entropy(self._peer_logits, targets)
+        logits = [self.balance.logits(z) for z in (outputs.logits, self._peer_logits)]
+        return soft_cross_entropy(logits[0], targets), soft_cross_entropy(logits[1], targets)
 
     def _peer_weight(self, batch: BatchRows) -> Tensor:
-        class_weight = (self.table.observed[batch.index] * self.class_weight).sum(dim=1)
+        class_weight = self.balance.utterance_weight(self.table.observed[batch.index])
         return class_weight * self._kept["peer_kept"][batch.index]
 
     # ---- state -------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
+from hf_ambiser.label_analysis.corrected import EpochAgreement, pseudo_label_agreement
 from hf_ambiser.plotting.axes import mark_warmup, new_axes
 from hf_ambiser.plotting.figure import save
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
@@ -48,5 +49,25 @@ def plot_pseudo_label_agreement(run: Path, out: Path) -> Path:
     epochs = [row.epoch for row in rows]
     axes.plot(epochs, [100 * row.prototype for row in rows], color="tab:red", label="assigned by prototypes")
     axes.plot(epochs, [100 * row.classifier for row in rows], color="tab:blue", label="the classifier's own")
+    lost = epochs_lost(rows)
+    if lost:
+        axes.set_title(f"the classifier's labels are better after {lost} of {len(rows)} epochs", fontsize=9)
     axes.legend()
     return save(figure, out)
+
+
+def epochs_lost(rows: Sequence[EpochAgreement]) -> int:
+    """Return after how many epochs the classifier's own labels were right more often than the prototypes'."""
+    return sum(row.prototype < row.classifier for row in rows)
+
+
+def where_figure_3_fails(rows: Sequence[EpochAgreement]) -> str:
+    """Return a sentence that says where prototypes do not label better than the classifier; "" if they always do."""
+    lost, last = epochs_lost(rows), rows[-1]
+    if not lost:
+        return ""
+    return (
+        f" The paper's finding, that prototypes label better than the classifier, does not hold after {lost} of"
+        f" {len(rows)} epochs of this run; after the last one {100 * last.prototype:.1f} % of the prototypes' labels"
+        f" and {100 * last.classifier:.1f} % of the classifier's are the consensus."
+    )

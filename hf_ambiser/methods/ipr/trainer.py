@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +13,13 @@ from torch.nn import functional as F
 
 from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
 from hf_ambiser.methods.ipr.arguments import IPRArguments
-from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
+from hf_ambiser.methods.ipr.figures import (
+    plot_prototype_similarity,
+    plot_pseudo_label_agreement,
+    where_figure_3_fails,
+)
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
 from hf_ambiser.training.collator import Example
 from hf_ambiser.training.distributed import gather_rows, gather_with_gradient, rank, world_size
@@ -22,6 +28,11 @@ from hf_ambiser.training.papers import IPR
 from hf_ambiser.training.pseudo_labels import PseudoLabelTrainer
 from hf_ambiser.training.sampler import StepKey
 from hf_ambiser.training.trainer import BatchRows, Outputs
+
+
+logger = logging.getLogger(__name__)
+# Name of a state: 1 if prototypes are renewed after every epoch, 0 if after those of the warm-up only.
+REFRESHES = "refreshes"
 
 
 class IPRTrainer(PseudoLabelTrainer):
@@ -50,8 +61,14 @@ class IPRTrainer(PseudoLabelTrainer):
     suite_settings = {"warmup_epochs": 1, "gamma": 0.9}
     variants = {
         "instance_contrast": {"contrastive": "instance"},
+        "all_views_contrast": {"contrastive": "instance_all_views"},
         "prototype_agreement": {"prototype_update": "prototype_agreement"},
         "proportional": {"prototype_update": "proportional"},
+        "never_refreshed": {"prototype_refresh": "never"},
+        "labelled_movers": {"prototype_movers": "all", "prototype_refresh": "never"},
+        "gamma_by_rate": {"gamma_reference_rate": 1e-3, "gamma": 0.99, "prototype_refresh": "never"},
+        "centred": {"model_fields": {"center_embeddings": True}},
+        "aligned": {"distribution_alignment": True},
     }
     exceptions = {
         "accumulation": (
@@ -65,6 +82,7 @@ class IPRTrainer(PseudoLabelTrainer):
 
     def set_up(self) -> None:
         """Add columns for the soft label and the classifier's own label of each ambiguous utterance."""
+        super().set_up()
         n, k = self.table.observed.shape
         if self.is_fsdp_enabled:
             raise ValueError(
@@ -79,19 +97,38 @@ class IPRTrainer(PseudoLabelTrainer):
                 f"there is no labelled utterance of class(es) {names}, so they get no prototype. Build the split with"
                 " a quota per class (--d1-quota per_class), with a larger D1, or with fewer classes."
             )
+        if self.args.gamma_reference_rate is not None and not self._below_the_embedding():
+            raise ValueError(
+                f"gamma_reference_rate={self.args.gamma_reference_rate} follows the learning rate of the layers that"
+                " make the embedding, and all of them are frozen. Leave it at None, or train the encoder."
+            )
         device = self.table.observed.device
         self.table.add_column("soft_label", torch.zeros(n, k, device=device))
         self.table.add_column("classifier_label", torch.full((n,), -1, dtype=torch.int64, device=device))
+        # Checkpoints say it, so that a run of a time when prototypes were never renewed goes on as it was begun.
+        self.method_state[REFRESHES] = torch.tensor(int(self.args.prototype_refresh == "epoch"))
 
     # ---- labels ------------------------------------------------------------------------------------------------
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Label ambiguous rows by the nearest prototype (Eq. 3), with weight beta; augmented copies get weight 0."""
         targets, weights = super().correct(outputs, batch)
-        nearest = F.one_hot(outputs.prototype_similarity.argmax(dim=-1), targets.shape[-1]).float()
+        nearest = F.one_hot(self.nearest(outputs), targets.shape[-1]).float()
         targets = torch.where(batch.labelled[:, None], targets, nearest)
         weights = self.args.alpha * weights + self.beta * batch.ambiguous
         return targets, weights
+
+    def soft_label(self, outputs: Outputs) -> Tensor:
+        """Return the ambiguous soft label `(B, K)` of section 2.2."""
+        soft_label: Tensor = outputs.ambiguous_soft_label.detach().float()
+        return soft_label
+
+    def nearest(self, outputs: Outputs) -> Tensor:
+        """Return the pseudo label `(B,)` of Eq. 3; with alignment, the largest class of the aligned soft label."""
+        scores: Tensor = outputs.prototype_similarity.detach()
+        if self.args.distribution_alignment:
+            scores = self.aligned(self.soft_label(outputs))
+        return scores.argmax(dim=-1)
 
     # ---- contrast ----------------------------------------------------------------------------------------------
 
@@ -100,22 +137,25 @@ class IPRTrainer(PseudoLabelTrainer):
         if self.args.mu == 0 or self.effective_counts["ambiguous"] == 0:
             return 0.0
         embedding = F.normalize(outputs.embedding.float(), dim=-1)
-        label = outputs.prototype_similarity.detach().argmax(dim=-1)
+        temperature = self.args.contrast_temperature
+        rows = batch.ambiguous | batch.augmented
         if self.args.contrastive == "instance":
             clean, copies = embedding[batch.ambiguous], embedding[batch.augmented]
             bank, start = gather_with_gradient(copies)
             own = start + torch.arange(len(clean), device=clean.device)
-            loss = self.effective_mean(
-                instance_contrast(clean, bank, own, self.args.contrast_temperature), "ambiguous"
-            )
+            loss = self.effective_mean(instance_contrast(clean, bank, own, temperature), "ambiguous")
+        elif self.args.contrastive == "instance_all_views":
+            bank, start = gather_with_gradient(embedding[rows])
+            place = start + rows.cumsum(dim=0) - 1  # of each row of the batch in the bank
+            own, copy = place[batch.ambiguous], place[batch.augmented]
+            values = instance_contrast(embedding[batch.ambiguous], bank, copy, temperature, own)
+            loss = self.effective_mean(values, "ambiguous")
         else:
-            rows = batch.ambiguous | batch.augmented
+            label = self.nearest(outputs)
             bank, start = gather_with_gradient(embedding[rows])
             bank_label = gather_rows({"label": label[rows]})["label"]
             own = start + torch.arange(int(rows.sum()), device=embedding.device)
-            values = pseudo_label_contrast(
-                embedding[rows], label[rows], own, bank, bank_label, self.args.contrast_temperature
-            )
+            values = pseudo_label_contrast(embedding[rows], label[rows], own, bank, bank_label, temperature)
             loss = self.effective_mean(values, "ambiguous") / 2  # each utterance and its copy are anchors
         self.record(loss_contrast=loss.detach())
         return self.args.mu * loss
@@ -126,9 +166,9 @@ class IPRTrainer(PseudoLabelTrainer):
         """Add what Eq. 4 needs to the rows of the base class."""
         return {
             **super().observe(outputs, batch, targets, weights),
-            "embedding": F.normalize(outputs.embedding.float(), dim=-1),
-            "soft_label": outputs.ambiguous_soft_label.float(),
-            "nearest": outputs.prototype_similarity.argmax(dim=-1),
+            "embedding": self.bare_model().head.direction(outputs.embedding),
+            "soft_label": self.aligned(self.soft_label(outputs)),
+            "nearest": self.nearest(outputs),
             "classified": outputs.logits.argmax(dim=-1),
         }
 
@@ -141,17 +181,41 @@ class IPRTrainer(PseudoLabelTrainer):
         if len(clean["index"]) == 0:
             return
         self.table.write(clean["index"], soft_label=clean["soft_label"], classifier_label=clean["classified"])
-        prototypes = self.prototypes
+        k = len(self.prototypes)
         moves = who_moves_what(
             self.args.prototype_update,
             clean["classified"],
             copy["classified"],
             clean["nearest"],
             copy["nearest"],
-            len(prototypes),
+            k,
         )
-        self.prototypes = moving_average(prototypes, clean["embedding"], clean["soft_label"], moves, self.args.gamma)
         self.record(share_moving_a_prototype=moves.any(dim=1).float().mean())
+        embedding, share = clean["embedding"], clean["soft_label"]
+        if self.args.prototype_movers == "all":
+            label = F.one_hot(self.table.observed[rows["index"][batch.labelled]].argmax(dim=-1), k)
+            embedding = torch.cat([embedding, rows["embedding"][batch.labelled]])
+            share, moves = torch.cat([share, label.float()]), torch.cat([moves, label.bool()])
+        self.prototypes = moving_average(self.prototypes, embedding, share, moves, self._gamma())
+
+    def _gamma(self) -> float:
+        """Return gamma of Eq. 4 at the present learning rate of what makes the embedding.
+
+        With `gamma_reference_rate` it is gamma^(rate / reference): one step at a hundred times the rate moves the
+        encoder about as far as a hundred steps, so the prototypes forget as much as in a hundred steps.
+        """
+        if self.args.gamma_reference_rate is None:
+            return self.args.gamma
+        moving = self._below_the_embedding()
+        groups = self.optimizer.param_groups  # type: ignore[union-attr]
+        rates = [group["lr"] for group in groups if any(id(p) in moving for p in group["params"])]
+        return float(self.args.gamma ** (max(rates) / self.args.gamma_reference_rate))
+
+    def _below_the_embedding(self) -> set[int]:
+        """Return the ids of the trained parameters on which an embedding depends: all but the classifier's."""
+        model = self.bare_model()
+        classifier = {id(p) for layer in (model.head.dense, model.head.out_proj) for p in layer.parameters()}
+        return {id(p) for p in model.parameters() if p.requires_grad and id(p) not in classifier}
 
     @property
     def prototypes(self) -> Tensor:
@@ -174,17 +238,23 @@ class IPRTrainer(PseudoLabelTrainer):
         if any(read_tensors(run, epoch) for epoch in trajectory_epochs(run)):
             plot_prototype_similarity(run, out / "prototype_similarity.png", classes)
             figures["prototype_similarity.png"] = "Cosine similarity of each pair of class prototypes over the epochs."
-        if pseudo_label_agreement(run):
+        if rows := pseudo_label_agreement(run):
             plot_pseudo_label_agreement(run, out / "pseudo_label_agreement.png")
             figures["pseudo_label_agreement.png"] = (
                 "Share of ambiguous training clips whose pseudo label is the raters' consensus, which the model never"
                 " sees: labels assigned by prototypes, and the classifier's own."
             )
+            # A run that does not say when prototypes are renewed was made before; its card keeps its words.
+            if "prototype_refresh" in RunFolder(run).read_arguments():
+                figures["pseudo_label_agreement.png"] += where_figure_3_fails(rows)
         return figures
 
     def epoch_finished(self, epoch: int) -> None:
-        """After a warm-up epoch, set the prototypes to the class means of all labelled utterances (Eq. 1-2)."""
-        if epoch >= self.args.warmup_epochs:
+        """Set the prototypes to the class means of all labelled utterances (Eq. 1-2).
+
+        After a warm-up epoch always, after a later one with `prototype_refresh="epoch"`.
+        """
+        if epoch >= self.args.warmup_epochs and self.args.prototype_refresh == "never":
             return
         sums = torch.zeros_like(self.prototypes)
         counts = torch.zeros(len(sums), device=sums.device)
@@ -194,7 +264,29 @@ class IPRTrainer(PseudoLabelTrainer):
         if world_size() > 1:
             dist.all_reduce(sums)
             dist.all_reduce(counts)
-        self.prototypes = F.normalize(sums / counts[:, None], dim=-1)
+        means, head = sums / counts[:, None], self.bare_model().head
+        if head.center is not None:
+            with torch.no_grad():
+                head.center.copy_(sums.sum(dim=0) / counts.sum())
+            means = means - head.center
+        self.prototypes = F.normalize(means, dim=-1)
+
+    def _load_all_state(self, saved: Mapping[str, Tensor]) -> None:
+        if REFRESHES not in saved:
+            if self.args.prototype_refresh != "never":
+                logger.warning(
+                    "the checkpoint is of a run that was begun when prototypes were never renewed after the warm-up;"
+                    " it goes on so (prototype_refresh: never)."
+                )
+            self.args.prototype_refresh = "never"
+            saved = {**saved, REFRESHES: torch.tensor(0)}
+        begun = "epoch" if int(saved[REFRESHES]) else "never"
+        if self.args.prototype_refresh != begun:
+            raise ValueError(
+                f"prototype_refresh={self.args.prototype_refresh!r}, but the checkpoint is of a run with {begun!r}."
+                f" Resume it with {begun!r}, or start a new run folder."
+            )
+        super()._load_all_state(saved)
 
     @torch.no_grad()
     def _embeddings(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 _CHOICES = {
     "sampling": ("none", "over", "under"),
     "initial_labels": ("gold", "soft"),
-    "initial_weights": ("eq4", "table3", "ones"),
+    "initial_weights": ("eq4", "table3", "expected", "ones"),
     "state_optimizer": ("sgd", "adam"),
 }
 
@@ -46,7 +46,11 @@ class MetaArguments(AmbiSERTrainingArguments):
     )
     initial_weights: str = field(
         default="eq4",
-        metadata={"help": "w before training: Eq. 4 (mean 1), count * K / N as Table 3 prints (`table3`), or `ones`."},
+        metadata={
+            "help": "w before training, by the largest class of a label: Eq. 4 (mean 1), or count * K / N as Table 3"
+            " prints (`table3`); 1 over the `expected` class weight of a soft label, so that the loss is that of"
+            " class_weights; or `ones`."
+        },
     )
     sampling: str = field(
         default="none",
@@ -71,6 +75,13 @@ class MetaArguments(AmbiSERTrainingArguments):
         default=1.0, metadata={"help": "For L and an utterance's own loss; the paper gives none."}
     )
     weight_learning_rate: float = field(default=0.1, metadata={"help": "For log w; the paper gives none."})
+    label_rate_by_weight: bool = field(
+        default=False,
+        metadata={
+            "help": "Multiply the rate of an utterance's label by its w. In Eq. 6 the gradient of l is divided by w,"
+            " so that labels of rare classes (w .1) move ten times as fast as others. Not in the paper."
+        },
+    )
     pretrained: str | None = field(
         default=None,
         metadata={
@@ -98,10 +109,11 @@ class MetaArguments(AmbiSERTrainingArguments):
                 "fp16=True cannot be used: its gradient scaler needs a gradient in every step, and the network has"
                 " none in a label epoch. Use bf16=True."
             )
-        if self.class_weights != "none":
+        self._check_balance()
+        if self.label_rate_by_weight and (self.state_optimizer == "adam" or not self.learn_labels):
             raise ValueError(
-                f"class_weights={self.class_weights!r} would balance the classes twice, because w balances them"
-                " already. Leave it at 'none'; initial_weights='ones' turns off the balance of w."
+                "label_rate_by_weight=True takes the 1 / w out of a label's step. adam's step has none, and without"
+                " learn_labels there is no such step. Set state_optimizer='sgd' and learn_labels=True, or leave it."
             )
         if self.keep_balance and not self.learn_weights:
             raise ValueError(
@@ -113,6 +125,22 @@ class MetaArguments(AmbiSERTrainingArguments):
                 " weights cannot be learnt. Set learn_labels=False and learn_weights=False, or sampling='none'."
             )
         super().__post_init__()
+
+    def _check_balance(self) -> None:
+        """Refuse a balance of the classes beside that of w or of sampling, and one that Eq. 6 does not know."""
+        asked = [f"class_weights={self.class_weights!r}"] if self.class_weights != "none" else []
+        asked += [f"logit_adjustment={self.logit_adjustment}"] if self.logit_adjustment else []
+        if asked and (self.sampling != "none" or self.initial_weights != "ones"):
+            by = "sampling balances" if self.sampling != "none" else "w balances"
+            raise ValueError(
+                f"{asked[0]} would balance the classes twice, because {by} them already. Leave it out, or set"
+                " initial_weights='ones' and sampling='none'."
+            )
+        if self.class_weights != "none" and self.alternates:
+            raise ValueError(
+                f"{asked[0]} cannot be used where labels or weights are learnt: their loss, Eq. 6, has no class"
+                " weights. Set learn_labels=False and learn_weights=False, or class_weights='none'."
+            )
 
     @property
     def alternates(self) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hf_ambiser.training.class_weights import ClassBalance, inverse_frequency
+
 
 # A step multiplies w by at most e, so that nothing overflows: the gradient has no bound when w is close to 0.
 LARGEST_LOG_STEP = 1.0
@@ -20,15 +22,18 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
 def initial_weights(labels: Tensor, form: str) -> Tensor:
-    """Return `(N,)` w before training, which depends on the largest class of each label (Eq. 5).
+    """Return `(N,)` w before training; in the paper it depends on the largest class of each label (Eq. 5).
 
     Args:
         labels: `(N, K)`, one-hot or shares.
         form: `eq4`: the count of the utterance's class, divided by the mean of this over utterances (mean 1, Eq. 8);
-            `table3`: count * K / N, as in the paper's Table 3; `ones`.
+            `table3`: count * K / N, as in the paper's Table 3; `expected`: 1 over the expected class weight
+            of `training.class_weights`, which for one-hot labels is `table3`; `ones`.
     """
     if form == "ones":
         return torch.ones(len(labels), device=labels.device)
+    if form == "expected":
+        return 1 / ClassBalance(inverse_frequency(labels.sum(dim=0))).utterance_weight(labels)
     count = labels.sum(dim=0)[labels.argmax(dim=1)]
     return count / (count.mean() if form == "eq4" else len(labels) / labels.shape[1])
 

@@ -68,7 +68,17 @@ class MetaTrainer(AmbiSERTrainer):
         "under_sampling": {"sampling": "under", "learn_labels": False, "learn_weights": False},
         "adam": {"state_optimizer": "adam", "label_learning_rate": 0.3},
         "table3": {"initial_weights": "table3"},
+        "expected_weights": {"initial_weights": "expected", "initial_labels": "soft", "label_scale": 6.0},
         "keep_balance": {"keep_balance": True},
+        "label_rate_by_weight": {"label_rate_by_weight": True},
+        "class_weights": {
+            "initial_labels": "soft",
+            "initial_weights": "ones",
+            "learn_labels": False,
+            "learn_weights": False,
+            "class_weights": "inverse_frequency",
+            "class_weight_form": "class",
+        },
     }
 
     args: MetaArguments
@@ -142,7 +152,7 @@ class MetaTrainer(AmbiSERTrainer):
         """In a label epoch, add the network's log-probabilities to the rows of the base class."""
         rows = super().observe(outputs, batch, targets, weights)
         if self.is_label_epoch(self.epoch):
-            rows["log_probability"] = F.log_softmax(outputs.logits.float(), dim=1)
+            rows["log_probability"] = F.log_softmax(self.balance.logits(outputs.logits).float(), dim=1)
         return rows
 
     def update_state(self, rows: dict[str, Tensor]) -> None:
@@ -161,6 +171,8 @@ class MetaTrainer(AmbiSERTrainer):
         of_logits, of_log_weight = gradients(rows["target"][due], row["w"], log_probability)
         new: dict[str, Tensor] = {"label_epochs": steps}
         step = self.row_optimizer.step
+        if self.args.label_rate_by_weight:
+            of_logits = of_logits * row["w"][:, None]
         if self.args.learn_labels:
             change, moments = step("label_logits", of_logits, self.args.label_learning_rate, row, steps)
             new |= {"label_logits": row["label_logits"] + change, **moments}

@@ -54,7 +54,11 @@ class SelfTrainingTrainer(PseudoLabelTrainer):
     )
     paper = IPR
     suite_settings = {"warmup_epochs": 1}
-    variants = {"soft_pseudo_labels": {"pseudo_label": "soft"}}
+    variants = {
+        "soft_pseudo_labels": {"pseudo_label": "soft"},
+        "aligned": {"distribution_alignment": True},
+        "aligned_soft_pseudo_labels": {"distribution_alignment": True, "pseudo_label": "soft"},
+    }
 
     args: SelfTrainingArguments
 
@@ -62,9 +66,15 @@ class SelfTrainingTrainer(PseudoLabelTrainer):
         """Keep labelled rows; give ambiguous rows the classifier's own answer, with weight beta."""
         targets, weights = super().correct(outputs, batch)
         logits = outputs.logits.float()
+        if self.args.distribution_alignment:
+            logits = self.aligned(self.soft_label(outputs)).log()
         if self.args.pseudo_label == "hard":
             own = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
         else:
             own = torch.softmax(logits / self.args.sharpening, dim=-1)
         ambiguous = batch.ambiguous[:, None]
         return torch.where(ambiguous, own, targets), torch.where(batch.ambiguous, self.beta, weights)
+
+    def soft_label(self, outputs: Outputs) -> Tensor:
+        """Return the classifier's probabilities `(B, K)`."""
+        return torch.softmax(outputs.logits.float(), dim=-1)

@@ -109,9 +109,11 @@ class SLCTrainer(AmbiSERTrainer):
         predicted = torch.softmax(outputs.logits.float(), dim=-1)
         corrected = (1 - self.args.alpha) * start + self.args.alpha * predicted
         targets = torch.where(batch.ambiguous[:, None], corrected, observed)
-        # The base class applies the class weights of labelled rows.
-        weights = torch.where(batch.ambiguous, (targets * self.class_weight).sum(dim=1), 1.0)
-        return targets, weights
+        return targets, torch.ones_like(targets[:, 0])
+
+    def balanced_rows(self, batch: BatchRows) -> Tensor:
+        """Return all rows: raters gave the labels of ambiguous utterances, too (section V-A)."""
+        return batch.labelled | batch.ambiguous
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """Return the inter-class difference (Eq. 9), mean over ambiguous rows, or over all if it is the only loss."""
