@@ -41,6 +41,26 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " many that one epoch passes once over both splits (IPR's 3421 / 1710 = 2)."
         },
     )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the encoder; None: the same as `learning_rate`, which is then the head's."
+        },
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each layer of the encoder learns at this factor, in (0, 1], times the rate of the layer above it;"
+            " what stands below all layers has one factor more. The topmost layer has the encoder's rate."
+        },
+    )
+    head_warmup_epochs: float = field(
+        default=0.0,
+        metadata={
+            "help": "Epochs, or a fraction, at the beginning in which the encoder (with LoRA adapters inside it) does"
+            " not learn: its gradients are dropped before the optimiser's step."
+        },
+    )
     length_grouping: bool = field(
         default=True, metadata={"help": "Whether a step holds utterances of similar length."}
     )
@@ -83,6 +103,23 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
         if self.class_weights not in ("none", "inverse_frequency"):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
+        if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
+            raise ValueError(
+                f"encoder_learning_rate={self.encoder_learning_rate} must be above 0, or None for learning_rate. To"
+                " leave the encoder as it is, freeze it (freeze: encoder)."
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay={self.layer_decay} must be above 0 and at most 1, which gives all layers one rate."
+            )
+        if self.head_warmup_epochs < 0:
+            raise ValueError(f"head_warmup_epochs={self.head_warmup_epochs} must be 0 or more.")
+        if self.head_warmup_epochs and self.max_steps <= 0 and self.head_warmup_epochs >= self.num_train_epochs:
+            raise ValueError(
+                f"head_warmup_epochs={self.head_warmup_epochs} leaves no epoch of"
+                f" num_train_epochs={self.num_train_epochs:g} in which the encoder learns. Make the warm-up shorter,"
+                " or freeze the encoder (freeze: encoder)."
+            )
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

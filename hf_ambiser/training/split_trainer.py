@@ -124,3 +124,14 @@ class SplitTrainer(Trainer):
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict as the Trainer does; `test_dataset` may also be a split from `load_split`."""
         return super().predict(self.evaluation_set(test_dataset), *args, **kwargs)  # type: ignore[arg-type]
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: the Trainer's push would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`.
+
+        Raises:
+            ValueError: Always; it names the command that pushes a finished run.
+        """
+        raise ValueError(
+            "push_to_hub() of the Trainer would send pickles. Push the finished run instead:"
+            " `hf-ambiser push RUN <account>/<name>`."
+        )

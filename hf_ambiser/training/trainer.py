@@ -29,8 +29,8 @@ from hf_ambiser.training.distributed import gather_objects, gather_rows, world_s
 from hf_ambiser.training.label_table import LabelTable
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.papers import Paper
+from hf_ambiser.training.parameter_groups import ParameterGroupTrainer
 from hf_ambiser.training.sampler import StepSampler
-from hf_ambiser.training.split_trainer import SplitTrainer
 
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
 
-class AmbiSERTrainer(SplitTrainer):
+class AmbiSERTrainer(ParameterGroupTrainer):
     """Trains on utterances whose labels may change: labelled ones and, for some methods, ambiguous ones.
 
     The base class learns from the labels as they are. These rules hold for every method:
@@ -375,17 +375,6 @@ class AmbiSERTrainer(SplitTrainer):
     def begin_epoch(self) -> None:
         """Tell the sampler the epoch before its order is read (also on a resume inside the epoch)."""
         self._sampler.set_epoch(self.epoch)
-
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: the Trainer's push would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`.
-
-        Raises:
-            ValueError: Always; it names the command that pushes a finished run.
-        """
-        raise ValueError(
-            "push_to_hub() of the Trainer would send pickles. Push the finished run instead:"
-            " `hf-ambiser push RUN <account>/<name>`."
-        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add to the training log what `record` was given, as means over micro-batches and ranks."""
