@@ -71,6 +71,13 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " weight is 1; a soft label gets the expectation under it); `none` gives all the same weight."
         },
     )
+    drop_raters: float = field(
+        default=0.0,
+        metadata={
+            "help": "Label augmentation for methods that learn from vote shares: the probability with which each vote"
+            " is left out of an utterance's soft label, drawn anew in each epoch. At least one vote stays."
+        },
+    )
     augmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
@@ -120,6 +127,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 f" num_train_epochs={self.num_train_epochs:g} in which the encoder learns. Make the warm-up shorter,"
                 " or freeze the encoder (freeze: encoder)."
             )
+        if not 0 <= self.drop_raters < 1:
+            raise ValueError(f"drop_raters={self.drop_raters} is a probability; it must be 0 or more and less than 1.")
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

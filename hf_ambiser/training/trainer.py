@@ -26,6 +26,7 @@ from hf_ambiser.training.callbacks import StateCallback
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.distributed import gather_objects, gather_rows, world_size
+from hf_ambiser.training.dropped_raters import dropped_raters
 from hf_ambiser.training.label_table import LabelTable
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.papers import Paper
@@ -125,6 +126,9 @@ class AmbiSERTrainer(ParameterGroupTrainer):
             self.data = cast(TrainingSet, self.train_dataset)
             observed = torch.as_tensor(self.data.observed, dtype=torch.float32)
             self.table = LabelTable(self.data.ids, observed).to(self.args.device)
+            if args.drop_raters:
+                draw = dropped_raters(self.data, self.name, args.drop_raters, args.seed)
+                self.table.draw_each_epoch(draw)
             self.class_weight = self._class_weight()
             self.set_up()
         self.add_callback(StateCallback(self))
@@ -142,7 +146,7 @@ class AmbiSERTrainer(ParameterGroupTrainer):
         It is called without gradient. The base class returns the raters' targets, with weight 0 for rows that have
         none.
         """
-        targets = self.table.observed[batch.index]
+        targets = self.table.observed_in(self.epoch)[batch.index]
         return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
@@ -160,6 +164,7 @@ class AmbiSERTrainer(ParameterGroupTrainer):
         every rank computes the same. The base class writes the step's targets and weights into the label table.
         """
         first = rows["role"] != AUGMENTED
+        self.table.show(rows["index"][first], self.epoch)
         self.table.write(rows["index"][first], target=rows["target"][first], weight=rows["weight"][first])
 
     def epoch_finished(self, epoch: int) -> None:

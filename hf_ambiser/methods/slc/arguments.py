@@ -87,3 +87,8 @@ class SLCArguments(AmbiSERTrainingArguments):
                 f"{self.finetune_epochs} in which the encoder learns, and the warm-up is that of both stages. Make it"
                 " shorter (it may be a fraction), or the first stage longer."
             )
+        if self.drop_raters and self.correct_from == "last":
+            raise ValueError(
+                f"drop_raters={self.drop_raters} draws votes in each epoch, and correct_from='last' reads the votes"
+                " only once. Set correct_from='votes', or leave drop_raters out."
+            )
