@@ -169,8 +169,8 @@ def test_one_plain_line_says_the_rates(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="hf_ambiser"):
         trainer("hard_vote", tmp_path, encoder="wav2vec2", arguments={**ADAM, **WARMUP})
     assert caplog.messages == [
-        "learning rates: head 0.01, encoder layers 0.001 (topmost) to 0.00025 (lowest that learns); in the first 0.6"
-        " epochs only the head learns."
+        "learning rates: head 0.01, encoder layers 0.001 (topmost) to 0.00025 (lowest that learns); until epoch"
+        " 0.6 only the head learns."
     ]
     args = SimpleNamespace(head_warmup_epochs=0)
     groups = [{"lr": 1e-3, "depth": HEAD}, {"lr": 2e-5, "depth": 0}]

@@ -86,7 +86,7 @@ def in_words(groups: list[dict[str, Any]], args: AmbiSERTrainingArguments) -> st
         parts.append(f"encoder {rates[0]:.3g}")
     else:
         parts.append(f"encoder layers {max(rates):.3g} (topmost) to {min(rates):.3g} (lowest that learns)")
-    warmup = f"; in the first {args.head_warmup_epochs:g} epochs only the head learns"
+    warmup = f"; until epoch {args.head_warmup_epochs:g} only the head learns"
     return f"learning rates: {', '.join(parts)}{warmup if args.head_warmup_epochs else ''}."
 
 
