@@ -41,6 +41,13 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " many that one epoch passes once over both splits (IPR's 3421 / 1710 = 2)."
         },
     )
+    drop_raters: float = field(
+        default=0.0,
+        metadata={
+            "help": "Label augmentation for methods that learn from vote shares: the probability with which each vote"
+            " is left out of an utterance's soft label, drawn anew in each epoch. At least one vote stays."
+        },
+    )
     encoder_learning_rate: float | None = field(
         default=None,
         metadata={
@@ -71,13 +78,6 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " weight is 1; a soft label gets the expectation under it); `none` gives all the same weight."
         },
     )
-    drop_raters: float = field(
-        default=0.0,
-        metadata={
-            "help": "Label augmentation for methods that learn from vote shares: the probability with which each vote"
-            " is left out of an utterance's soft label, drawn anew in each epoch. At least one vote stays."
-        },
-    )
     augmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
@@ -106,10 +106,6 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 ) from error
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns=True would remove the utterance's index; leave it False.")
-        if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
-            raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
-        if self.class_weights not in ("none", "inverse_frequency"):
-            raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
         if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
             raise ValueError(
                 f"encoder_learning_rate={self.encoder_learning_rate} must be above 0, or None for learning_rate. To"
@@ -129,6 +125,10 @@ class AmbiSERTrainingArguments(TrainingArguments):
             )
         if not 0 <= self.drop_raters < 1:
             raise ValueError(f"drop_raters={self.drop_raters} is a probability; it must be 0 or more and less than 1.")
+        if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
+            raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
+        if self.class_weights not in ("none", "inverse_frequency"):
+            raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:
