@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
         if arguments.training.process_index == 0:
             logging.basicConfig(format="%(message)s")
-            logging.getLogger("hf_ambiser.runs.run").setLevel(logging.INFO)  # says from which checkpoint it goes on
+            for says in ("runs.run", "training.parameter_groups"):  # from which checkpoint it goes on; learning rates
+                logging.getLogger(f"hf_ambiser.{says}").setLevel(logging.INFO)
         sharing = arguments.sharing
         if sharing.push_to_hub:
             check_access(str(sharing.hub_model_id))  # before hours of training, not after

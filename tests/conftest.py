@@ -69,7 +69,18 @@ def pytest_collection_finish() -> None:
 
 
 # Files in the order of how long they take, for whoever is given the longest one last makes all others wait.
-_LONGEST = ("two_ranks", "every_method", "killed_runs", "push", "planted_faults", "python_first", "slc", "meta", "run")
+_LONGEST = (
+    "two_ranks",
+    "every_method",
+    "killed_runs",
+    "push",
+    "planted_faults",
+    "python_first",
+    "parameter_groups",
+    "slc",
+    "meta",
+    "run",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

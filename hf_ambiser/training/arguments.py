@@ -46,6 +46,33 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " many that one epoch passes once over both splits (IPR's 3421 / 1710 = 2)."
         },
     )
+    drop_raters: float = field(
+        default=0.0,
+        metadata={
+            "help": "Label augmentation for methods that learn from vote shares: the probability with which each vote"
+            " is left out of an utterance's soft label, drawn anew in each epoch. At least one vote stays."
+        },
+    )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the encoder; None: the same as `learning_rate`, which is then the head's."
+        },
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each layer of the encoder learns at this factor, in (0, 1], times the rate of the layer above it;"
+            " what stands below all layers has one factor more. The topmost layer has the encoder's rate."
+        },
+    )
+    head_warmup_epochs: float = field(
+        default=0.0,
+        metadata={
+            "help": "Epochs, or a fraction, at the beginning in which the encoder (with LoRA adapters inside it) does"
+            " not learn: its gradients are dropped before the optimiser's step."
+        },
+    )
     length_grouping: bool = field(
         default=True, metadata={"help": "Whether a step holds utterances of similar length."}
     )
@@ -117,6 +144,25 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 ) from error
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns=True would remove the utterance's index; leave it False.")
+        if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
+            raise ValueError(
+                f"encoder_learning_rate={self.encoder_learning_rate} must be above 0, or None for learning_rate. To"
+                " leave the encoder as it is, freeze it (freeze: encoder)."
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay={self.layer_decay} must be above 0 and at most 1, which gives all layers one rate."
+            )
+        if self.head_warmup_epochs < 0:
+            raise ValueError(f"head_warmup_epochs={self.head_warmup_epochs} must be 0 or more.")
+        if self.head_warmup_epochs and self.max_steps <= 0 and self.head_warmup_epochs >= self.num_train_epochs:
+            raise ValueError(
+                f"head_warmup_epochs={self.head_warmup_epochs} leaves no epoch of"
+                f" num_train_epochs={self.num_train_epochs:g} in which the encoder learns. Make the warm-up shorter,"
+                " or freeze the encoder (freeze: encoder)."
+            )
+        if not 0 <= self.drop_raters < 1:
+            raise ValueError(f"drop_raters={self.drop_raters} is a probability; it must be 0 or more and less than 1.")
         if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
         if self.class_weights not in ("none", "inverse_frequency"):

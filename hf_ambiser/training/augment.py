@@ -172,7 +172,7 @@ class Augmenter:
         """Draw the augmentations of `(seed, epoch, key)`."""
         config = self.config
         # The number of draws is fixed, so that a change of one probability leaves all other draws as they were.
-        u = _generator(seed, epoch, key).random(12 + 2 * _TAPS)
+        u = keyed_generator(seed, epoch, key).random(12 + 2 * _TAPS)
 
         def between(limits: tuple[float, float], at: float) -> float:
             return float(limits[0] + (limits[1] - limits[0]) * at)
@@ -240,7 +240,8 @@ def _check(waveform: Array) -> Array:
     return array
 
 
-def _generator(seed: int, epoch: int, key: int | str) -> np.random.Generator:
+def keyed_generator(seed: int, epoch: int, key: int | str) -> np.random.Generator:
+    """Return random numbers that depend on `(seed, epoch, key)` only."""
     name = key if isinstance(key, str) else index(key)
     digest = hashlib.blake2b(repr((index(seed), index(epoch), name)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -34,6 +34,10 @@ class StateCallback(TrainerCallback):
         """Set the epoch before its order is read."""
         self.trainer.begin_epoch()
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the encoder as it is during the warm-up of the head."""
+        self.trainer.hold_encoder()
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let the method see the step."""
         self.trainer.step_taken()

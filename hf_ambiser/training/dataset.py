@@ -126,8 +126,8 @@ class TrainingSet(TorchDataset):
 
     A key (`StepKey`) gives one labelled utterance with its ambiguous ones. In the label table the labelled utterances
     come first, then the ambiguous ones. Only the columns that a trainer may learn from are read (`id`, `audio`,
-    `duration`, `label`, `soft_label`), never a `reference_*` column. With `segment_seconds`, a longer utterance has
-    one row per segment, all with the same target.
+    `duration`, `label`, `soft_label`, and `votes` if a trainer asks for them), never a `reference_*` column. With
+    `segment_seconds`, a longer utterance has one row per segment, all with the same target.
 
     Args:
         labelled: Split to learn from with labels.
@@ -161,6 +161,7 @@ class TrainingSet(TorchDataset):
         self._labelled = UtteranceStore(labelled, max_seconds, cache_gb, segment_seconds)
         self.ids = self._labelled.names(labelled["id"])
         self.observed = targets[self._labelled.utterance]
+        self._soft = [(0, self._labelled, labelled)] if target == "soft_label" else []
         self.n_utterances = len(labelled)
         self._ambiguous: UtteranceStore | None = None
         if ambiguous is not None:
@@ -170,6 +171,8 @@ class TrainingSet(TorchDataset):
             self._ambiguous = UtteranceStore(ambiguous, max_seconds, cache_gb, segment_seconds)
             self.ids += self._ambiguous.names(ambiguous["id"])
             self.observed = np.concatenate([self.observed, targets[self._ambiguous.utterance]])
+            if ambiguous_target == "soft_label":
+                self._soft.append((len(self._labelled), self._ambiguous, ambiguous))
             self.n_utterances += len(ambiguous)
         self.n_labelled = len(self._labelled)
         self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
@@ -196,6 +199,14 @@ class TrainingSet(TorchDataset):
     def ambiguous_durations(self) -> np.ndarray:
         """`(n_ambiguous,)` seconds."""
         return np.zeros(0) if self._ambiguous is None else self._ambiguous.durations
+
+    @property
+    def votes(self) -> np.ndarray:
+        """`(N, K)` the votes behind targets that are soft labels, read now; rows with another target have zeros."""
+        votes = np.zeros_like(self.observed)
+        for first, store, split in self._soft:
+            votes[first : first + len(store)] = np.asarray(split["votes"], dtype=np.float64)[store.utterance]
+        return votes
 
     def waveforms(self) -> Iterator[np.ndarray]:
         """Yield the waveform (or frames) of every row of the label table, in its order."""

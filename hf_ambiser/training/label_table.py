@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+_SHOWN = "shown"
+
+
 class LabelTable:
     """Targets and weights of N training utterances, which a method changes while it trains.
 
     `observed` holds the targets of the data set and never changes; the columns hold what the method made of them. All
-    columns are float32 or int64, whatever precision the model trains in. Every checkpoint saves them.
+    columns are float32 or int64, whatever precision the model trains in. Every checkpoint saves them. Where the
+    raters' targets differ from epoch to epoch (`draw_each_epoch`), methods read `observed_in`.
 
     Args:
         ids: N utterance ids; row n is utterance `ids[n]`.
@@ -32,9 +36,19 @@ class LabelTable:
             "target": self.observed.clone(),
             "weight": (self.observed.sum(dim=1) > 0).float(),
         }
+        self._draw: Callable[[int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def draw_each_epoch(self, draw: Callable[[int], Tensor]) -> None:
+        """Let `draw(epoch) -> (N, K)` give the raters' targets of each epoch; a column keeps what was shown last."""
+        self._draw = draw
+        self.add_column(_SHOWN, self.observed.clone())
+
+    def observed_in(self, epoch: int) -> Tensor:
+        """Return the raters' targets `(N, K)` in an epoch: those of the data set, or what is drawn from them."""
+        return self.observed if self._draw is None else self._draw(epoch).to(self.observed.device)
 
     def add_column(self, name: str, values: Tensor) -> None:
         """Add a column `(N, ...)` of the method, float32 or int64.
@@ -51,6 +65,11 @@ class LabelTable:
             )
         self.columns[name] = values
 
+    def show(self, index: Tensor, epoch: int) -> None:
+        """Note that a step of an epoch showed the raters' targets of rows `index` `(M,)` to the method."""
+        if self._draw is not None:
+            self.write(index, **{_SHOWN: self.observed_in(epoch)[index]})
+
     def write(self, index: Tensor, **values: Tensor) -> None:
         """Set rows `index` `(M,)` of the named columns to `(M, ...)` values; indices must not repeat."""
         for name, rows in values.items():
@@ -64,8 +83,12 @@ class LabelTable:
         return self
 
     def arrays(self) -> dict[str, np.ndarray | list[str]]:
-        """Return a copy for the label trajectory: `id`, `observed (N, K)` and all columns, on the CPU."""
+        """Return a copy for the label trajectory: `id`, `observed (N, K)` and all columns, on the CPU.
+
+        If targets are drawn in each epoch, `observed` is what the method was shown last of an utterance.
+        """
         columns = {"observed": self.observed, **self.columns}
+        columns["observed"] = columns.pop(_SHOWN, self.observed)
         return {"id": self.ids, **{name: tensor.detach().cpu().numpy() for name, tensor in columns.items()}}
 
     def state(self) -> dict[str, Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from hf_ambiser.run_folder.layout import RunFolder
@@ -13,6 +15,7 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
+from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
     evaluation_set,
     fit_frames,
@@ -135,6 +138,22 @@ class SplitTrainer(Trainer):
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict as the Trainer does; `test_dataset` may also be a split from `load_split`."""
         return super().predict(self.evaluation_set(test_dataset), *args, **kwargs)  # type: ignore[arg-type]
+
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, prediction_loss_only: bool | None = None, *args: Any, **kw: Any
+    ) -> Any:
+        """Evaluate as the Trainer does, but leave the random state alone and average the loss over the utterances.
+
+        So no result depends on when and how often one evaluates, or on the number of ranks. (The Trainer's own loss
+        also counts the utterances that fill up the last batch of each rank.)
+        """
+        with torch.random.fork_rng():
+            output: Any = super().evaluation_loop(dataloader, description, False, *args, **kw)
+        prefix = kw.get("metric_key_prefix", "eval")
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        losses = soft_cross_entropy(torch.as_tensor(logits), shares(torch.as_tensor(output.label_ids[0])))
+        output.metrics[f"{prefix}_loss"] = float(losses.mean())
+        return output
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: the Trainer's push would send `training_args.bin`, a pickle. See `hf_ambiser.runs.push`.

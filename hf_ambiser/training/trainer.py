@@ -27,11 +27,12 @@ from hf_ambiser.training.class_weights import ClassBalance
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.distributed import gather_objects, gather_rows, world_size
+from hf_ambiser.training.dropped_raters import dropped_raters
 from hf_ambiser.training.label_table import LabelTable
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.papers import Paper
+from hf_ambiser.training.parameter_groups import ParameterGroupTrainer
 from hf_ambiser.training.sampler import StepSampler
-from hf_ambiser.training.split_trainer import SplitTrainer
 
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
 
-class AmbiSERTrainer(SplitTrainer):
+class AmbiSERTrainer(ParameterGroupTrainer):
     """Trains on utterances whose labels may change: labelled ones and, for some methods, ambiguous ones.
 
     The base class learns from the labels as they are. These rules hold for every method:
@@ -126,6 +127,9 @@ class AmbiSERTrainer(SplitTrainer):
             self.data = cast(TrainingSet, self.train_dataset)
             observed = torch.as_tensor(self.data.observed, dtype=torch.float32)
             self.table = LabelTable(self.data.ids, observed).to(self.args.device)
+            if args.drop_raters:
+                draw = dropped_raters(self.data, self.name, args.drop_raters, args.seed)
+                self.table.draw_each_epoch(draw)
             # An ambiguous utterance whose label the method does not read has a row of zeros.
             learnt = self.table.observed[: None if self.needs_ambiguous else self.data.n_labelled]
             balance = (self.args.class_weights, self.args.class_weight_form, self.args.logit_adjustment)
@@ -146,7 +150,7 @@ class AmbiSERTrainer(SplitTrainer):
         It is called without gradient. The base class returns the raters' targets, with weight 0 for rows that have
         none.
         """
-        targets = self.table.observed[batch.index]
+        targets = self.table.observed_in(self.epoch)[batch.index]
         return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
 
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
@@ -164,6 +168,7 @@ class AmbiSERTrainer(SplitTrainer):
         every rank computes the same. The base class writes the step's targets and weights into the label table.
         """
         first = rows["role"] != AUGMENTED
+        self.table.show(rows["index"][first], self.epoch)
         self.table.write(rows["index"][first], target=rows["target"][first], weight=rows["weight"][first])
 
     def epoch_finished(self, epoch: int) -> None:
@@ -293,22 +298,6 @@ class AmbiSERTrainer(SplitTrainer):
                 if self.args.should_save and every and int(done) % every == 0:
                     tensors = {name: t.detach().cpu().numpy() for name, t in self.trajectory_tensors().items()}
                     write_trajectory(Path(str(self.args.output_dir)), int(done), self.table.arrays(), tensors)
-
-    def evaluation_loop(
-        self, dataloader: DataLoader, description: str, prediction_loss_only: bool | None = None, *args: Any, **kw: Any
-    ) -> Any:
-        """Evaluate as the Trainer does, but leave the random state alone and average the loss over the utterances.
-
-        So no result depends on when and how often one evaluates, or on the number of ranks. (The Trainer's own loss
-        also counts the utterances that fill up the last batch of each rank.)
-        """
-        with torch.random.fork_rng():
-            output: Any = super().evaluation_loop(dataloader, description, False, *args, **kw)
-        prefix = kw.get("metric_key_prefix", "eval")
-        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        losses = soft_cross_entropy(torch.as_tensor(logits), shares(torch.as_tensor(output.label_ids[0])))
-        output.metrics[f"{prefix}_loss"] = float(losses.mean())
-        return output
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # The Trainer must delete no older checkpoint, because the new one is not complete yet.

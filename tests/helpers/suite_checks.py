@@ -177,12 +177,12 @@ def check_accumulation(case: str, folder: Path, **options: Any) -> None:
     assert_close_runs(run(case, folder, **cut, **options), whole)
 
 
-def check_ranks(case: str, folder: Path, two_ranks: Path, fault: str = "") -> None:
-    """Two ranks equal one process; what the method keeps is bit-equal on both."""
+def check_ranks(case: str, folder: Path, two_ranks: Path, fault: str = "", **arguments: Any) -> None:
+    """Two ranks equal one process; what the method keeps is bit-equal on both. `arguments` are those of the ranks."""
     done = two_ranks / (fault or "as_is") / case
     ranks = [Trace.load(done / f"rank{i}") for i in range(2)]
     assert_equal_tensors(ranks[1].tensors, ranks[0].tensors)
-    assert_close_runs(ranks[0], run(case, folder, **settings(case, "ranks")))
+    assert_close_runs(ranks[0], run(case, folder, **settings(case, "ranks", **arguments)))
 
 
 class Stopped(BaseException):

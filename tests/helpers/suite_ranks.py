@@ -1,6 +1,8 @@
 """Run by `torchrun`: cases on two ranks, as they are and resumed, and faults that only ranks can show.
 
-    torchrun --nproc_per_node 2 suite_ranks.py FOLDER CASE ... [faults]
+    torchrun --nproc_per_node 2 suite_ranks.py FOLDER CASE ... [faults] [ARGUMENTS]
+
+ARGUMENTS is a JSON object of training arguments for all cases.
 
 Writes FOLDER/<as_is or fault>/<case>/rank<i> and FOLDER/resumed/<case>/{whole,stopped}.
 """
@@ -8,8 +10,10 @@ Writes FOLDER/<as_is or fault>/<case>/rank<i> and FOLDER/resumed/<case>/{whole,s
 from __future__ import annotations
 
 import gc
+import json
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch.distributed as dist
@@ -41,18 +45,18 @@ FAULTS = {
 }
 
 
-def train(folder: Path, case: str) -> None:
-    run(case, folder / "run", **settings(case, "ranks", **HALF)).save(folder / f"rank{rank()}")
+def train(folder: Path, case: str, **arguments: Any) -> None:
+    run(case, folder / "run", **settings(case, "ranks", **HALF, **arguments)).save(folder / f"rank{rank()}")
 
 
-def main(folder: Path, cases: list[str], faults: bool) -> None:
+def main(folder: Path, cases: list[str], faults: bool, arguments: dict[str, Any]) -> None:
     assert TrainingArguments(output_dir=str(folder), use_cpu=True).device.type == "cpu"  # starts the process group
     gc.freeze()  # what is imported is never garbage, and every training ends with a collection
     for case in cases:
         if not cannot(case, "ranks"):
-            train(folder / "as_is" / case, case)
+            train(folder / "as_is" / case, case, **arguments)
         if not cannot(case, "resume"):
-            interrupted_runs(case, folder / "resumed" / case, stops=(3, 6), arguments=HALF)
+            interrupted_runs(case, folder / "resumed" / case, stops=(3, 6), arguments=HALF | arguments)
     for name, fault in FAULTS.items() if faults else ():
         with fault:
             train(folder / name / "ipr", "ipr")
@@ -62,4 +66,7 @@ def main(folder: Path, cases: list[str], faults: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [arg for arg in sys.argv[2:] if arg != "faults"], faults="faults" in sys.argv)
+    words = sys.argv[2:]
+    given = {name: value for word in words if word.startswith("{") for name, value in json.loads(word).items()}
+    cases = [word for word in words if word != "faults" and not word.startswith("{")]
+    main(Path(sys.argv[1]), cases, faults="faults" in words, arguments=given)

@@ -124,6 +124,12 @@ class MetaArguments(AmbiSERTrainingArguments):
                 f"sampling={self.sampling!r} draws an utterance more or less than once in an epoch, so labels and"
                 " weights cannot be learnt. Set learn_labels=False and learn_weights=False, or sampling='none'."
             )
+        if self.drop_raters and (self.alternates or self.labels_from is not None):
+            raise ValueError(
+                f"drop_raters={self.drop_raters} draws votes in each epoch, and learnt labels and weights belong to"
+                " labels that stay. Set learn_labels=False, learn_weights=False and no labels_from, or leave"
+                " drop_raters out."
+            )
         super().__post_init__()
 
     def _check_balance(self) -> None:

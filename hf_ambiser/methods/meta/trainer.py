@@ -130,7 +130,7 @@ class MetaTrainer(AmbiSERTrainer):
         """Return the current targets `(n, K)`, s of Eq. 7."""
         if self.args.learn_labels:
             return torch.softmax(self.table.columns["label_logits"][index], dim=1)
-        return self.table.columns.get("given_label", self.table.observed)[index]
+        return self.table.columns.get("given_label", self.table.observed_in(self.epoch))[index]
 
     # ---- the labels' epochs ------------------------------------------------------------------------------------
 
@@ -194,6 +194,7 @@ class MetaTrainer(AmbiSERTrainer):
 
     def _show(self) -> None:
         """Write into the table the `target` and `weight` from which the next network epoch learns."""
+        self.table.show(torch.arange(len(self.table)), self.epoch)
         self.table.columns["target"].copy_(self._labels(slice(None)))
         self.table.columns["weight"].copy_(1 / self.table.columns["w"])
 

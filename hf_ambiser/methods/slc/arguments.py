@@ -81,3 +81,14 @@ class SLCArguments(AmbiSERTrainingArguments):
             raise ValueError(f"beta={self.beta} must be 0 or more.")
         if self.finetune_epochs is not None and self.finetune_epochs < 0:
             raise ValueError(f"finetune_epochs={self.finetune_epochs} must be 0 or more, or None.")
+        if self.head_warmup_epochs and self.finetune_epochs and self.head_warmup_epochs >= self.finetune_epochs:
+            raise ValueError(
+                f"head_warmup_epochs={self.head_warmup_epochs} leaves no epoch of finetune_epochs="
+                f"{self.finetune_epochs} in which the encoder learns, and the warm-up is that of both stages. Make it"
+                " shorter (it may be a fraction), or the first stage longer."
+            )
+        if self.drop_raters and self.correct_from == "last":
+            raise ValueError(
+                f"drop_raters={self.drop_raters} draws votes in each epoch, and correct_from='last' reads the votes"
+                " only once. Set correct_from='votes', or leave drop_raters out."
+            )

@@ -104,7 +104,7 @@ class SLCTrainer(AmbiSERTrainer):
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Keep the labels of clear rows; mix those of ambiguous rows with the prediction (Eq. 6)."""
-        observed = self.table.observed[batch.index]
+        observed = self.table.observed_in(self.epoch)[batch.index]
         start = observed if self.args.correct_from == "votes" else self.table.columns["target"][batch.index]
         predicted = torch.softmax(outputs.logits.float(), dim=-1)
         corrected = (1 - self.args.alpha) * start + self.args.alpha * predicted
@@ -125,7 +125,7 @@ class SLCTrainer(AmbiSERTrainer):
             with torch.no_grad():
                 labels, _ = self.correct(outputs, batch)
         else:
-            labels = self.table.observed[batch.index]
+            labels = self.table.observed_in(self.epoch)[batch.index]
         probability = torch.softmax(outputs.logits.float(), dim=-1)[rows]
         values = inter_class_difference(probability, labels[rows], self.args.beta, self.args.inter_class_form)
         loss = self.effective_mean(values, "all" if alone else "ambiguous")
