@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hf_ambiser.metrics.display import COLUMNS, QUOTED, quoted_figure
+from hf_ambiser.metrics.display import QUOTABLE, quoted_figure
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, spread_entry
 from hf_ambiser.report.statistics import spread
@@ -18,7 +18,7 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
     """A paper's numbers and ours, split by split; None if nothing is quoted."""
     rows: list[list[Entry | str]] = []
     for entry in quoted:
-        shown = (COLUMNS | QUOTED).get(entry.figure)
+        shown = QUOTABLE.get(entry.figure)
         if shown is None:
             why = f"no figure {entry.figure!r} here"
             rows.append([entry.system, entry.figure, str(entry.value), why, "-", "-", "-", entry.reference])
