@@ -11,6 +11,7 @@ import numpy as np
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
+from hf_ambiser.cards.rater_equivalence import worth_in_raters
 from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings
@@ -212,6 +213,8 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
         if split not in facts.run.splits:
             lines += [joined_splits(facts, split), ""]
         lines.append(describe_scores(scores, chosen_by_agreement(split)))
+        if worth := worth_in_raters(facts, split):
+            lines += ["", worth]
         if spread := speaker_spread(facts, split):
             lines += ["", spread]
         if groups := speaker_groups(facts, split):

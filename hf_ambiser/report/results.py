@@ -18,15 +18,13 @@ from hf_ambiser.metrics.display import (
     PER_CLASS,
     Shown,
 )
-from hf_ambiser.metrics.significance import TResult, holm
+from hf_ambiser.metrics.significance import FEW_SPEAKERS, TResult, holm
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.statistics import PAIRED, Spread, over_folds, over_utterances, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
-# With fewer speakers a bootstrap over speakers has too few different draws.
-FEW_SPEAKERS = 10
 OVER_FOLDS = (
     "Mean (standard deviation) [95 % interval]. A figure is averaged over the seeds of each fold; deviation and"
     " Student's t interval are over the values of the folds. Folds share training data, so the interval is narrower"
