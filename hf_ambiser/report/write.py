@@ -21,6 +21,7 @@ from hf_ambiser.report.planned import Planned, read_planned
 from hf_ambiser.report.protocols import pairs, protocols_table
 from hf_ambiser.report.provenance import data_table, origin_table, runs_table
 from hf_ambiser.report.pseudo_label_table import labels_given_table
+from hf_ambiser.report.published import published_table
 from hf_ambiser.report.rater_equivalence import on_the_same_utterances, rater_equivalence_table, worth_of_systems
 from hf_ambiser.report.results import (
     apart_table,
@@ -205,7 +206,7 @@ class _Report:
         blocks: list[Block] = [counts_line(group, split), *self.table(baselines_table(group, split))]
         blocks += self.table(figures_table(group, split))
         if split == group.whole:
-            blocks += self.table(whole_set_table(group))
+            blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
         blocks += self.table(selection_table(group, split))
         if reference is not None and len(group.systems) > 1:
             for figure in COMPARED:
