@@ -34,7 +34,7 @@ def test_the_sentence_is_the_function_on_all_test_utterances(tmp_path, skill, wo
     found, brier = rater_equivalence(*answers), rater_equivalence(*answers, score="brier")
     text = worth_in_raters(facts, WHOLE)
     assert words in text and text.count(found.interval) >= 1 and f" {brier.interval}. " in text
-    assert f"On these {found.n_utterances} clips the model is worth **" in text and found.n_utterances == 144
+    assert f"On these {found.n_utterances} utterances the model is worth **" in text and found.n_utterances == 144
     if found.worth.bound == "=":
         assert f"**about {found.worth.value:.1f} raters** {found.interval}" in text
     assert f"{found.curve[0].model:.2f} bit for the model and {found.curve[0].raters:.2f} bit for one other" in text
@@ -46,9 +46,9 @@ def test_where_the_whole_set_is_not_known_every_split_has_it_with_a_warning(tmp_
     clips = {"d3": made_clips(n=60), "mine": made_clips(n=60, part="mine", n_speakers=12)}
     facts = facts_of(made_cell(tmp_path, family="ipr-paper", clips=clips))
     assert facts.whole == ""
-    assert "The votes themselves decided which clips are here" in worth_in_raters(facts, "d3")
+    assert "The votes themselves decided which utterances are here" in worth_in_raters(facts, "d3")
     mine = worth_in_raters(facts, "mine")
-    assert "decided which clips" not in mine and "So few speakers" not in mine and "over 12 speakers" in mine
+    assert "decided which utterances" not in mine and "So few speakers" not in mine and "over 12 speakers" in mine
     for path in (tmp_path / "predictions").iterdir():
         path.unlink()
     assert worth_in_raters(facts_of(tmp_path), "d3") == ""
@@ -65,7 +65,7 @@ def test_why_nothing_can_be_said(tmp_path):
 def test_a_card_of_700_utterances_waits_less_than_two_seconds(tmp_path):
     facts = facts_of(made_cell(tmp_path, family="slc-strict", clips={"test": made_clips(n=700, n_speakers=20)}))
     start = time.perf_counter()
-    assert "700 clips" in worth_in_raters(facts, "test")
+    assert "700 utterances" in worth_in_raters(facts, "test")
     assert time.perf_counter() - start < 2
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import disable_progress_bars
+from helpers.made_report import make_old
 from helpers.made_run import built, fields
 
-from hf_ambiser.cards import read_facts
+from hf_ambiser.cards import read_facts, write_card
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.predictions import read_predictions
@@ -116,3 +118,22 @@ def test_a_run_that_was_begun_before_goes_on(dataset, tmp_path):
     assert run(given)["held_out_splits"] == results["held_out_splits"]
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored["held_out_splits"] == ["test_clear", "d3", "test_no_consensus"]
+
+
+def test_a_card_of_an_old_run_has_the_figures_that_its_predictions_give(dataset, tmp_path):
+    splits = {"dataset_config": "slc-strict", "train_splits": ["clear"], "test_splits": ["test"]}
+    run(arguments(dataset, tmp_path / "new", **splits))
+    new = RunFolder(tmp_path / "new").card.read_text()
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    make_old(tmp_path / "old")
+    card, _ = write_card(tmp_path / "old")
+    assert results_of(card.read_text()) == results_of(new) and "How many raters" in new
+    assert f"### test: {WHOLE}\n" in new and "| | all | with consensus | clear | ambiguous |" in new
+    shutil.rmtree(tmp_path / "old" / "predictions")
+    text = results_of(write_card(tmp_path / "old")[0].read_text())
+    assert "| AURC | - | - | - |" in text and "| panel ceiling: WA | - | - | - |" in text
+    assert "its predictions are gone." in text and "How many raters" not in text and WHOLE not in text
+
+
+def results_of(card: str) -> str:
+    return card.split("## Results")[1].split("hf_ambiser:end results")[0]

@@ -28,7 +28,7 @@ def worth_in_raters(facts: Facts, split: str) -> str:
     one = found.curve[0]
     few = " So few speakers make the interval too narrow." if found.n_speakers < FEW_SPEAKERS else ""
     chosen = (
-        " The votes themselves decided which clips are here, so this is no statement about other clips."
+        " The votes themselves decided which utterances are here, so this says nothing about others."
         if chosen_by_agreement(split)
         else ""
     )
@@ -43,12 +43,11 @@ def worth_in_raters(facts: Facts, split: str) -> str:
 
 
 def _sentence(found: RaterEquivalence) -> str:
-    worth = f"On these {found.n_utterances} clips the model is worth **{_raters(found)}** {found.interval}"
+    worth = f"On these {found.n_utterances} utterances the model is worth **{_raters(found)}** {found.interval}"
     if found.worth.bound == "<":
-        return f"{worth}: one other rater of a clip tells more about the answer of one more rater than the model does."
-    if found.worth.bound == ">":
-        return f"{worth}: it predicts the answer of one more rater better than that many other raters of a clip do."
-    return f"{worth}: it predicts the answer of one more rater as well as that many other raters of a clip do."
+        return f"{worth}: one other rater of an utterance tells more of the next rater's answer than the model does."
+    how = "better than" if found.worth.bound == ">" else "as well as"
+    return f"{worth}: it predicts the answer of one more rater {how} that many other raters of the same utterance do."
 
 
 def _raters(found: RaterEquivalence) -> str:

@@ -201,10 +201,10 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
         " (`rater ceiling`) and the consensus of one panel of raters against that of another of the same size (`panel"
         " ceiling`) stand beside the model. One run, one seed: no statement about the method.",
         "",
-        "In the second table, the Bhattacharyya coefficient and both R2 compare answer and votes clip by clip; AUROC"
-        " and AUPR say how well the entropy of the answer tells clips without a consensus label from the others; AURC"
-        " is the mean share of wrong answers if only the most confident answers are given, over all coverages (lower"
-        " is better).",
+        "In the second table, the Bhattacharyya coefficient and both R2 compare answer and votes utterance by"
+        " utterance; AUROC and AUPR say how well the entropy of the answer tells utterances without a consensus label"
+        " from the others; AURC is the mean share of wrong answers if only the most confident answers are given, over"
+        " all coverages (lower is better).",
     ]
     for split, scores in facts.scores.items():
         cut = facts.results["scored_clips_cut_at_max_seconds"].get(split, 0)
@@ -229,10 +229,10 @@ def joined_splits(facts: Facts, name: str) -> str:
     """Say what a set of several splits is made of, and whether something may be missing."""
     splits = ", ".join(f"`{split}`" for split in facts.scored.joined[name])
     if name == WHOLE:
-        return f"Every clip with votes of the held-out speakers, with and without a consensus label: {splits}."
+        return f"Every utterance with votes of the held-out speakers, with and without a consensus label: {splits}."
     return (
-        f"What the run answered of the held-out speakers' clips: {splits}. Clips without a consensus label may be"
-        " missing, because the run was made before they were always answered."
+        f"What the run answered of the held-out speakers' utterances: {splits}. Utterances without a consensus label"
+        " may be missing, because the run was made before they were always answered."
     )
 
 
