@@ -31,11 +31,13 @@ ROOMS = {
     "evaluate_module": "labels metrics",
     "data": "labels metrics hub",
     "label_analysis": "labels metrics run_folder data",
+    "run_scores": "labels metrics run_folder data",
     "training": "labels metrics run_folder data models",
     "methods": "labels metrics run_folder data models training label_analysis plotting",
-    "cards": "labels metrics run_folder data models training label_analysis plotting hub methods",
+    "cards": "labels metrics run_folder data models training label_analysis run_scores plotting hub methods",
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
-    "report": "labels metrics run_folder data models training label_analysis plotting hub methods studies.plan_file",
+    "report": "labels metrics run_folder data models training label_analysis run_scores plotting hub methods"
+    " studies.plan_file",
     "runs": "labels metrics run_folder data models training label_analysis plotting hub methods cards",
     "studies": "labels metrics run_folder data models training label_analysis plotting hub methods cards runs",
     "benchmark": "labels metrics run_folder data models training plotting hub methods runs",
@@ -56,7 +58,7 @@ LIBRARIES = {
 }
 # Models of raters come from crowd-kit, which an installation may lack.
 CROWD = ("hf_ambiser/labels/aggregation.py", ("crowdkit", "pandas"))
-WITHOUT_TRANSFORMERS = ("labels", "metrics", "run_folder", "hub", "plotting", "data", "label_analysis")
+WITHOUT_TRANSFORMERS = ("labels", "metrics", "run_folder", "hub", "plotting", "data", "label_analysis", "run_scores")
 # What a training machine may lack, or what is slow to import.
 HEAVY = ("datasets", "evaluate", "matplotlib", "torchaudio", "peft", "sklearn")
 # An `evaluate` module and a `datasets` builder are those libraries' own kinds of file.

@@ -268,6 +268,45 @@ def test_evaluate_predictions_agrees_with_single_figures(data):
     json.dumps(result, allow_nan=False)
 
 
+def literal_risk(q, label):
+    """The mean, over 1, 2, ... answers, of the share of wrong ones among the most confident; no two are equal."""
+    order = sorted(range(len(q)), key=lambda i: -max(q[i]))
+    wrong = [int(np.argmax(q[i]) != label[i]) for i in order]
+    area = np.mean([np.mean(wrong[:n]) for n in range(1, len(wrong) + 1)])
+    best = np.mean([np.mean(sorted(wrong)[:n]) for n in range(1, len(wrong) + 1)])
+    return area, area - best
+
+
+def test_distribution_and_selection_figures_against_literal_ones(data):
+    q, votes, label, agreement = (x.copy() for x in data)
+    label[::4] = -1
+    result = score((q, votes, label, agreement))
+    parts = {"all": label >= -1, "consensus": label >= 0, "clear": agreement >= 0.8, "ambiguous": agreement < 0.8}
+    assert list(result) == list(parts)
+    for name, rows in parts.items():
+        part, p, answer = result[name], votes[rows] / 5, q[rows]
+        assert part["n"] == rows.sum()
+        assert part["bhattacharyya"] == pytest.approx(np.mean([sum(np.sqrt(p[i] * answer[i])) for i in range(len(p))]))
+        pairs = [(a, b) for a, b in zip(p, answer, strict=True) if np.ptp(a) > 0]
+        assert part["squared_correlation"] == pytest.approx(np.mean([np.corrcoef(a, b)[0, 1] ** 2 for a, b in pairs]))
+        shares = [1 - ((a - b) ** 2).sum() / ((a - 1 / K) ** 2).sum() for a, b in pairs]
+        assert part["determination"] == pytest.approx(np.mean(shares))
+        scored = rows & (label >= 0)
+        assert (part["aurc"], part["excess_aurc"]) == pytest.approx(literal_risk(q[scored], label[scored]))
+        without = label[rows] < 0
+        if name == "consensus":
+            assert part["no_consensus_auroc"] is None and part["undefined"]["no_consensus_aupr"]
+            continue
+        entropy = [-(row * np.log2(row)).sum() for row in answer]
+        assert part["no_consensus_auroc"] == pytest.approx(sk.roc_auc_score(without, entropy))
+        assert part["no_consensus_aupr"] == pytest.approx(sk.average_precision_score(without, entropy))
+        assert part["no_consensus_aupr_chance"] == pytest.approx(without.mean())
+    ceiling = m.panel_ceiling(votes)
+    assert result["all"]["panel_ceiling"]["wa"] == ceiling.wa and result["all"]["panel_ceiling"]["js"] == ceiling.js
+    assert result["clear"]["panel_ceiling"]["wa"] is None
+    assert "chosen by their votes" in result["clear"]["undefined"]["panel_ceiling.wa"]
+
+
 def test_given_prior_is_what_the_baseline_answers(data):
     q, votes, label, _ = data
     prior = np.array([0.1, 0.6, 0.1, 0.2])

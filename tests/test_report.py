@@ -38,7 +38,7 @@ def test_the_report_is_printed_and_written(study, capsys):
     assert r"\toprule" in (out / "made__ipr-strict-kfold3_d3_wa_of_ipr.tex").read_text()
     with (out / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
-    assert len(runs) == 12 * 2 and {row["commit"] for row in runs} == {"0123456789abcdef"}
+    assert len(runs) == 12 * 3 and {row["commit"] for row in runs} == {"0123456789abcdef"}
     assert runs[0]["folder"] == "cells/base/ipr-strict-kfold3-0/seed-0"
     for name in ("confusion", "reliability", "entropy"):
         assert (out / "figures" / f"made__ipr-strict-kfold3_d3_{name}.png").is_file()

@@ -289,7 +289,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(page):
 def test_the_page_holds_tables_figures_and_clips_with_players(page):
     read = Reader(page)
     pictures = [base64.b64decode(a["src"].split(",")[1]) for a in read.all("img")]
-    assert len(pictures) == 4 * 2 + 2 and all(p[:4] == b"\x89PNG" for p in pictures)
+    assert len(pictures) == 5 * 3 + 2 and all(p[:4] == b"\x89PNG" for p in pictures)
     articles = read.all("article")
     assert {a["data-kind"] for a in articles} == {MOVED, FAR} and {a["data-system"] for a in articles} == {
         "ipr",

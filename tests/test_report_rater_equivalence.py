@@ -24,6 +24,7 @@ from hf_ambiser.report.rater_equivalence import (
 )
 from hf_ambiser.report.write import write_report
 from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_scores.held_out import SCORED
 from hf_ambiser.runs import evaluate_cli, scoring
 from hf_ambiser.training.validation import softmax
 
@@ -101,9 +102,9 @@ def test_a_seed_that_lacks_folds_is_left_out_and_named(study, tmp_path):
 def test_the_report_shows_table_and_figure_of_every_split(study, tmp_path):
     shutil.copytree(study, tmp_path / "study")
     text = write_report(tmp_path / "study", html=False, progress=False)
-    assert text.count("| raters by cross-entropy | raters by Brier |") == 2
-    for split in ("d3", "test_clear"):
-        name = f"made__ipr-strict-kfold3_{split}_rater_equivalence"
+    assert text.count("| raters by cross-entropy | raters by Brier |") == 3
+    for split in ("d3", "test_clear", SCORED):
+        name = f"made__ipr-strict-kfold3_{split.replace(' ', '_')}_rater_equivalence"
         assert (tmp_path / "study" / "report" / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert f"![Rater equivalence, {split}: " in text
         for ending in ("csv", "tex"):
@@ -145,7 +146,7 @@ def test_a_system_on_other_utterances_is_not_drawn_and_the_caption_says_so(study
     assert [name.split(":")[0] for name in lines] == ["hard_vote", "ipr", "n raters"]
     monkeypatch.undo()
     text = write_report(tmp_path / "study", html=False, progress=False)
-    assert text.count("Not drawn, with other utterances or no worth: soft_vote") == 2
+    assert text.count("Not drawn, with other utterances or no worth: soft_vote") == 3
 
 
 def test_of_many_systems_the_reference_is_drawn(tmp_path, monkeypatch):
@@ -220,7 +221,7 @@ def test_evaluate_prints_the_worth_after_its_tables(monkeypatch, capsys, tmp_pat
     assert direct.worth.bound == "="
     assert lines[-1] == f"worth in raters (cross-entropy): {direct.worth} [{direct.low}, {direct.high}]"
     assert scores.pop("rater_equivalence") == json.loads(json.dumps(direct.to_dict()))
-    assert set(scores) == {"all", "clear", "ambiguous"}
+    assert set(scores) == {"all", "consensus", "clear", "ambiguous"}
 
 
 def test_evaluate_says_why_there_is_no_worth(monkeypatch, capsys, tmp_path):

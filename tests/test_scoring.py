@@ -98,7 +98,8 @@ def test_predictions_survive_their_file(tmp_path):
         "d3.parquet"
     ]
     read = read_predictions(path)
-    assert set(read) == {"id", "speaker", "probabilities", "votes", "consensus"}
+    assert set(read) == {"id", "speaker", "probabilities", "votes", "consensus", "agreement"}
+    np.testing.assert_array_equal(read["agreement"], data.agreement)
     assert read["id"].tolist() == list(data.ids) and read["speaker"].tolist() == list(data.speakers)
     np.testing.assert_array_equal(read["probabilities"], softmax(logits))
     np.testing.assert_array_equal(read["votes"], data.votes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hf_ambiser.data.rating_kinds import speech_of
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_scores.complete import complete_runs
 
 
 if TYPE_CHECKING:
@@ -63,6 +65,27 @@ class Facts:
     def results(self) -> dict[str, Any]:
         """Content of `results.json`."""
         return self.run.results
+
+    @cached_property
+    def completed(self) -> tuple[FinishedRun, str]:
+        """The run with every figure that its predictions give, and the name of its set of all test utterances."""
+        (run,), whole = complete_runs([self.run])
+        return run, whole
+
+    @property
+    def scored(self) -> FinishedRun:
+        """The run with every figure that its predictions give, also those that it did not store."""
+        return self.completed[0]
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """All figures of each test split, and first those of all test utterances together."""
+        return self.scored.results["scores"]
+
+    @property
+    def whole(self) -> str:
+        """The split, or the set of several splits, that has every test utterance; "" if it is not known."""
+        return self.completed[1]
 
     @property
     def files(self) -> RunFolder:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.metrics.display import SCORES
+from hf_ambiser.run_scores.held_out import SCORED
 
 
 # Our figure -> (the Hub's metric type, its name in the header).
@@ -56,7 +57,8 @@ def model_index(facts: Facts) -> list[dict[str, Any]]:
             metric_name=name,
             metric_value=round(scores[part][figure], 4),
         )
-        for split, scores in facts.results["scores"].items()
+        for split, scores in facts.scores.items()
+        if split != SCORED  # what an old run happened to answer is no split that others could be compared on
         for part, words in PARTS.items()
         for figure, (kind, name) in METRICS.items()
         if scores[part][figure] is not None

@@ -11,11 +11,14 @@ import numpy as np
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
+from hf_ambiser.cards.rater_equivalence import worth_in_raters
 from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings
+from hf_ambiser.data.splits import chosen_by_agreement
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores, stored
 from hf_ambiser.run_folder.layout import FIGURES
+from hf_ambiser.run_scores.held_out import WHOLE
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def summary(facts: Facts) -> str:
         f" | majority class: {wa.name} / {ua.name} | one rater: {wa.name} / {ua.name} |",
         "|---|---|---|---|---|---|---|",
     ]
-    for split, scores in facts.results["scores"].items():
+    for split, scores in facts.scores.items():
         s = scores["all"]
         others = [s["majority_baseline"], s["rater_ceiling"]]
         beside = " | ".join(f"{wa.with_unit(other['wa'])} / {ua.with_unit(other['ua'])}" for other in others)
@@ -194,12 +197,24 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
         "",
         "WA is accuracy, UA the mean recall of the classes, both against the raters' consensus; KL (nat), JS (bit),"
         " Brier, cosine and entropy correlation are against the raters' votes; ECE is the expected calibration error."
-        " A clip is clear where two thirds of its raters agree. The majority class and one rater against the others"
-        " (`rater ceiling`) stand beside the model. One run, one seed: no statement about the method.",
+        " A clip is clear where two thirds of its raters agree. The majority class, one rater against the others"
+        " (`rater ceiling`) and the consensus of one panel of raters against that of another of the same size (`panel"
+        " ceiling`) stand beside the model. One run, one seed: no statement about the method.",
+        "",
+        "In the second table, the Bhattacharyya coefficient and both R2 compare answer and votes utterance by"
+        " utterance; AUROC and AUPR say how well the entropy of the answer tells utterances without a consensus label"
+        " from the others; AURC is the mean share of wrong answers if only the most confident answers are given, over"
+        " all coverages (lower is better).",
     ]
-    for split, scores in facts.results["scores"].items():
-        cut = facts.results["scored_clips_cut_at_max_seconds"][split]
-        lines += ["", f"### {split}", "", describe_scores(scores)]
+    for split, scores in facts.scores.items():
+        cut = facts.results["scored_clips_cut_at_max_seconds"].get(split, 0)
+        title = f"{split}: {WHOLE}" if split == facts.whole and split in facts.run.splits else split
+        lines += ["", f"### {title}", ""]
+        if split not in facts.run.splits:
+            lines += [joined_splits(facts, split), ""]
+        lines.append(describe_scores(scores, chosen_by_agreement(split)))
+        if worth := worth_in_raters(facts, split):
+            lines += ["", worth]
         if spread := speaker_spread(facts, split):
             lines += ["", spread]
         if groups := speaker_groups(facts, split):
@@ -210,11 +225,22 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def joined_splits(facts: Facts, name: str) -> str:
+    """Say what a set of several splits is made of, and whether something may be missing."""
+    splits = ", ".join(f"`{split}`" for split in facts.scored.joined[name])
+    if name == WHOLE:
+        return f"Every utterance with votes of the held-out speakers, with and without a consensus label: {splits}."
+    return (
+        f"What the run answered of the held-out speakers' utterances: {splits}. Utterances without a consensus label"
+        " may be missing, because the run was made before they were always answered."
+    )
+
+
 def speaker_spread(facts: Facts, split: str) -> str:
     """How much accuracy differs from speaker to speaker; "" if the predictions are gone."""
-    if not facts.run.has_predictions(split):
+    if not facts.scored.has_predictions(split):
         return ""
-    table = facts.run.predictions(split)
+    table = facts.scored.predictions(split)
     labelled = table["consensus"] >= 0
     if not labelled.any():
         return ""

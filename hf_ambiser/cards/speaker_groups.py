@@ -9,9 +9,9 @@ from hf_ambiser.metrics.speaker_groups import GROUPED_BY, MIN_SPEAKERS, MIN_UTTE
 
 def speaker_groups(facts: Facts, split: str) -> str:
     """Make a Markdown table of WA, UA and JS by sex and age group on one split; "" if neither is known."""
-    if not facts.run.speakers or not facts.run.has_predictions(split):
+    if not facts.run.speakers or not facts.scored.has_predictions(split):
         return ""
-    table = facts.run.predictions(split)
+    table = facts.scored.predictions(split)
     answers = (table["probabilities"], table["votes"], table["consensus"], table["speaker"])
     rows = []
     for attribute in GROUPED_BY:

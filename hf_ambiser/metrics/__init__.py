@@ -1,9 +1,9 @@
 """All figures of one evaluation: accuracy, distance to the raters' votes, calibration, and baselines for comparison.
 
-The single figures are in `classification`, `distribution`, `calibration`, `raters` and `rater_equivalence`, and can be
-imported from here.
-`evaluate_predictions` computes all of them, for all utterances and separately for clear and ambiguous ones. Needs only
-NumPy and SciPy.
+The single figures are in `classification`, `distribution`, `agreement_with_votes`, `calibration`, `selective`,
+`raters`, `panel_ceiling` and `rater_equivalence`. `evaluate_predictions` computes all of them but the last, for all
+utterances and separately for those with a consensus label, the clear and the ambiguous ones. Needs only NumPy and
+SciPy.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.metrics.agreement_with_votes import mean_r2
 from hf_ambiser.metrics.calibration import N_BINS, expected_calibration_error, votes_calibration_error
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
 from hf_ambiser.metrics.classification import (
@@ -38,8 +39,10 @@ from hf_ambiser.metrics.distribution import (
     kl_divergence,
     top_class,
 )
+from hf_ambiser.metrics.panel_ceiling import panel_ceiling
 from hf_ambiser.metrics.rater_equivalence import rater_equivalence
 from hf_ambiser.metrics.raters import rater_confusion, rater_distribution, split_half_js
+from hf_ambiser.metrics.selective import detect_no_consensus, risk_coverage
 
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "kl_divergence",
     "macro_f1",
     "metrics_path",
+    "panel_ceiling",
     "rater_confusion",
     "rater_distribution",
     "rater_equivalence",
@@ -88,7 +92,7 @@ def evaluate_predictions(
     kl_smoothing: float = KL_SMOOTHING,
     n_bins: int = N_BINS,
 ) -> dict[str, dict[str, Any]]:
-    """Score N predicted distributions against the raters, for `all`, the `clear` and the `ambiguous` utterances.
+    """Score N predicted distributions against the raters, for all utterances and for three parts of them.
 
     Args:
         probabilities: `(N, K)` rows that sum to 1.
@@ -106,12 +110,18 @@ def evaluate_predictions(
         n_bins: Number of bins of the calibration figures.
 
     Returns:
-        `{"all", "clear", "ambiguous"}`, each with `n, n_without_consensus, n_without_votes, wa, ua, macro_f1,
-        per_class, confusion` (rows are the true classes), `kl` (nats), `js` (bits), `cosine, brier, bhattacharyya,
-        entropy_pearson, entropy_spearman, ece, ece_votes, reliability, class_counts, vote_counts, majority_baseline,
-        rater_ceiling, undefined, settings`. The rater ceiling's `wa, ua, macro_f1` use the same utterances as `wa`;
-        its `every_utterance` uses all with two votes. A figure without a value is None, and `undefined` maps its
-        dotted name to the reason. All values are plain Python types, so `json.dumps` accepts them.
+        `{"all", "consensus", "clear", "ambiguous"}`; `consensus` are the utterances with a consensus label. Each part
+        has `n, n_without_consensus, n_without_votes, wa, ua, macro_f1, per_class, confusion` (rows are the true
+        classes), `kl` (nats), `js` (bits), `cosine, brier, bhattacharyya, entropy_pearson, entropy_spearman, ece,
+        ece_votes, reliability, class_counts, vote_counts, majority_baseline, rater_ceiling, panel_ceiling, undefined,
+        settings`; `squared_correlation, determination` (means of the two R2 over utterances, see `mean_r2`);
+        `no_consensus_auroc, no_consensus_aupr, no_consensus_aupr_chance` (see `detect_no_consensus`); `aurc,
+        excess_aurc` (see `risk_coverage`: the confidence is the largest probability, the risk is the share of answers
+        that are not the consensus label). The rater ceiling's `wa, ua, macro_f1` use the same utterances as `wa`; its
+        `every_utterance` and the panel ceiling use all with two votes. Only `all` has a panel ceiling, because the
+        votes themselves decide which utterances are in the other parts. A figure without a value is None, and
+        `undefined` maps its dotted name to the reason. All values are plain Python types, so `json.dumps` accepts
+        them.
 
     Raises:
         ValueError: If shapes or values do not fit; the message says which.
@@ -134,11 +144,9 @@ def evaluate_predictions(
     if prior is not None:
         prior = check_distributions(np.asarray(prior)[None], "prior")[0]
     is_clear = _clear_mask(clear, agreement, threshold)
-    parts = {"all": np.ones(n, dtype=bool), "clear": is_clear, "ambiguous": ~is_clear}
-    return {
-        name: _Part(tuple(classes), prior, kl_smoothing, n_bins).score(probabilities[rows], votes[rows], label[rows])
-        for name, rows in parts.items()
-    }
+    parts = {"all": np.ones(n, dtype=bool), "consensus": label >= 0, "clear": is_clear, "ambiguous": ~is_clear}
+    made = {name: _Part(tuple(classes), prior, kl_smoothing, n_bins, name != "all") for name in parts}
+    return {name: made[name].score(probabilities[rows], votes[rows], label[rows]) for name, rows in parts.items()}
 
 
 def _clear_mask(clear: Array | None, agreement: Array | None, threshold: float | None) -> Array:
@@ -158,8 +166,11 @@ def _clear_mask(clear: Array | None, agreement: Array | None, threshold: float |
 class _Part:
     """The figures of one set of utterances, and the reasons for figures that have no value."""
 
-    def __init__(self, classes: tuple[str, ...], prior: Array | None, kl_smoothing: float, n_bins: int) -> None:
+    def __init__(
+        self, classes: tuple[str, ...], prior: Array | None, kl_smoothing: float, n_bins: int, chosen: bool
+    ) -> None:
         self.classes, self.prior, self.kl_smoothing, self.n_bins = classes, prior, kl_smoothing, n_bins
+        self.chosen = chosen  # whether the raters' agreement decides which utterances are in it
         self.undefined: dict[str, str] = {}
 
     def attempt(self, names: Sequence[str], figure: Callable[[], T]) -> T | None:
@@ -188,15 +199,19 @@ class _Part:
             "per_class": self.per_class(confusion),
             "confusion": confusion.tolist(),
             **self.distances(p, q),
+            **self.r2(p, q),
             "entropy_pearson": correlation and correlation[0],
             "entropy_spearman": correlation and correlation[1],
             "ece": ece and ece[0],
             "ece_votes": ece_votes and ece_votes[0],
+            **self.no_consensus(probabilities[voted], label[voted]),
+            **self.selection(probabilities[labelled], label[labelled]),
             "reliability": {"label": ece[1] if ece else [], "votes": ece_votes[1] if ece_votes else []},
             "class_counts": dict(zip(self.classes, confusion.sum(axis=1).tolist(), strict=True)),
             "vote_counts": dict(zip(self.classes, votes.sum(axis=0).tolist(), strict=True)),
             "majority_baseline": self.majority_baseline(label[labelled], p),
             "rater_ceiling": self.rater_ceiling(votes, labelled),
+            "panel_ceiling": self.panel_ceiling(votes),
             "undefined": self.undefined,
             "settings": {"kl_smoothing": self.kl_smoothing, "n_bins": self.n_bins, "kl_unit": "nat", "js_unit": "bit"},
         }
@@ -227,6 +242,20 @@ class _Part:
             return float(figure(p, q).mean())
 
         return {name: self.attempt([prefix + name], partial(mean, figure)) for name, figure in figures.items()}
+
+    def r2(self, p: Array, q: Array) -> dict[str, float | None]:
+        names = ["squared_correlation", "determination"]
+        return _values(self.attempt(names, lambda: mean_r2(p, q)), names, names)
+
+    def no_consensus(self, q: Array, label: Array) -> dict[str, float | None]:
+        names = ["no_consensus_auroc", "no_consensus_aupr", "no_consensus_aupr_chance"]
+        found = self.attempt(names, lambda: detect_no_consensus(q, label))
+        return _values(found, names, ["auroc", "aupr", "aupr_baseline"])
+
+    def selection(self, q: Array, label: Array) -> dict[str, float | None]:
+        names = ["aurc", "excess_aurc"]
+        wrong = (q.argmax(axis=1) != label).astype(np.float64)
+        return _values(self.attempt(names, lambda: risk_coverage(q.max(axis=1), wrong)), names, names)
 
     def majority_baseline(self, label: Array, p: Array) -> dict[str, Any]:
         """Score the same answer for every utterance: the prior and its largest class (on a tie, the lowest index)."""
@@ -265,3 +294,19 @@ class _Part:
             **(distribution or dict.fromkeys(soft)),
             "split_half_js": self.attempt(["rater_ceiling.split_half_js"], lambda: split_half_js(votes)),
         }
+
+    def panel_ceiling(self, votes: Array) -> dict[str, Any]:
+        names = [*_ACCURACIES, "js", "n_compared", "n_without_consensus", "panel_size", "rule"]
+
+        def found() -> Any:
+            # Panels of utterances on which all raters agree always agree, and those of a tie nearly never do.
+            if self.chosen:
+                raise UndefinedMetric("there is no panel ceiling of utterances that were chosen by their votes")
+            return panel_ceiling(votes)
+
+        return _values(self.attempt([f"panel_ceiling.{name}" for name in names], found), names, names)
+
+
+def _values(found: Any, names: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
+    """The fields of what was computed, under the given names; None for each if it has no value."""
+    return {name: None if found is None else getattr(found, field) for name, field in zip(names, fields, strict=True)}

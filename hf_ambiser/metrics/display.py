@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,18 @@ SCORES: dict[str, Shown] = {
     "ece": Shown("ECE", full="ECE, consensus", on_hub=("expected_calibration_error", "ECE")),
     "ece_votes": Shown("ECE, votes"),
 }
+# Further figures of a split, which have a table of their own: each belongs to the literature of one question, and a
+# main table with all of them could not be read.
+DISTRIBUTION_AND_SELECTION: dict[str, Shown] = {
+    "bhattacharyya": Shown("Bhattacharyya"),
+    "squared_correlation": Shown("R2 (correlation)"),
+    "determination": Shown("R2 (determination)"),
+    "no_consensus_auroc": Shown("AUROC, no consensus"),
+    "no_consensus_aupr": Shown("AUPR, no consensus"),
+    "no_consensus_aupr_chance": Shown("AUPR by chance"),
+    "aurc": Shown("AURC"),
+    "excess_aurc": Shown("excess AURC"),
+}
 # The figures of one class.
 PER_CLASS: dict[str, Shown] = {
     "precision": Shown("precision", "%", 0, 100),
@@ -105,10 +118,22 @@ AGREEMENT: dict[str, Shown] = {
 COLUMNS: dict[str, Shown] = {
     name: SCORES[name] for name in ("wa", "ua", "macro_f1", "js", "brier", "entropy_pearson", "ece")
 }
-# Compared with the majority class and with one rater.
+# What a plan may quote of a paper.
+QUOTABLE: dict[str, Shown] = COLUMNS | QUOTED | DISTRIBUTION_AND_SELECTION
+# Compared with the majority class and with raters.
 OF_BASELINES = ("wa", "ua", "macro_f1", "js")
+# What a model is compared with, by its name in `metrics.evaluate_predictions`.
+BASELINES = {
+    "majority_baseline": "always the majority class",
+    "rater_ceiling": "one rater against the others",
+    "panel_ceiling": "one panel of raters against another of the same size",
+}
+# The parts of a split, by their names in `metrics.evaluate_predictions`.
+PARTS = {"all": "all", "consensus": "with consensus", "clear": "clear", "ambiguous": "ambiguous"}
 # Shown for clear and ambiguous utterances separately.
 APART = ("wa", "ua", "js", "brier", "entropy_pearson")
+# Shown for the whole test side and its parts.
+OF_WHOLE_SET = ("wa", "ua", "js", "bhattacharyya", "brier", "entropy_pearson")
 # Tested between two systems: two figures of the answer and one of the distribution.
 COMPARED = ("wa", "ua", "js")
 # Computed on validation after every epoch; all figures are computed at the end of a run.
@@ -122,12 +147,12 @@ def one_line(scores: dict[str, Any]) -> str:
 
 
 def quoted_figure(scores: dict[str, Any], name: str) -> float | None:
-    """A figure of `COLUMNS` or `QUOTED` from one split's scores; None if it has no value.
+    """A figure of `QUOTABLE` from one split's scores; None if it has no value.
 
     A quoted figure is a mean over the classes that occur among the consensus labels, `weighted` by their utterances.
     The precision of a class that is never answered counts as 0, as in scikit-learn.
     """
-    if name in COLUMNS:
+    if name not in QUOTED:
         return scores[name]
     kind, figure = name.split("_")
     rows = [row for row in scores["per_class"].values() if row["support"]]
@@ -137,20 +162,36 @@ def quoted_figure(scores: dict[str, Any], name: str) -> float | None:
     return sum(w * (row[figure] or 0.0) for w, row in zip(weights, rows, strict=True)) / sum(weights)
 
 
-def describe_scores(scores: dict[str, Any]) -> str:
+def describe_scores(scores: dict[str, Any], chosen: bool = False) -> str:
     """Markdown tables of one split's figures as they are stored, where a share is of 1.
 
-    First all, clear and ambiguous utterances side by side, with baselines and ceiling; then the single classes.
+    First the parts of the split side by side, with baselines and ceilings; then the figures of
+    `DISTRIBUTION_AND_SELECTION`; then the single classes; then why a figure has no value. The part with a consensus
+    label is left out where it is the whole split.
+
+    Args:
+        scores: As `metrics.evaluate_predictions` returns them.
+        chosen: Whether the split's utterances were chosen by how far their raters agree. Then the panel ceiling,
+            which says only how they were chosen, is left out.
     """
-    parts = ("all", "clear", "ambiguous")
-    lines = ["| | all | clear | ambiguous |", "|---|---|---|---|"]
+    parts = [part for part in PARTS if part in scores]
+    if "consensus" in parts and not scores["all"]["n_without_consensus"]:
+        parts.remove("consensus")
+    head = ["| | " + " | ".join(PARTS[part] for part in parts) + " |", "|" + "---|" * (len(parts) + 1)]
+    lines = list(head)
     rows = {"clips": "n", **{shown.full or shown.stored_title: name for name, shown in SCORES.items()}}
     for title, name in rows.items():
-        lines.append(f"| {title} | " + " | ".join(stored(scores[part][name]) for part in parts) + " |")
-    for title, key in (("majority class", "majority_baseline"), ("rater ceiling", "rater_ceiling")):
+        lines.append(_row(title, (scores[part][name] for part in parts)))
+    baselines = {"majority class": "majority_baseline", "rater ceiling": "rater_ceiling"}
+    if not chosen:
+        baselines["panel ceiling"] = "panel_ceiling"
+    for title, key in baselines.items():
         for name in OF_BASELINES:
-            values = [stored(scores[part][key].get(name) if scores[part][key] else None) for part in parts]
-            lines.append(f"| {title}: {SCORES[name].stored_title} | " + " | ".join(values) + " |")
+            values = ((scores[part].get(key) or {}).get(name) for part in parts)
+            lines.append(_row(f"{title}: {SCORES[name].stored_title}", values))
+    lines += ["", *head]
+    for name, shown in DISTRIBUTION_AND_SELECTION.items():
+        lines.append(_row(shown.stored_title, (scores[part].get(name) for part in parts)))
     names, recall = " | ".join(shown.name for shown in PER_CLASS.values()), PER_CLASS["recall"].name
     lines += [
         "",
@@ -158,13 +199,21 @@ def describe_scores(scores: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, values in scores["all"]["per_class"].items():
-        shown = [stored(values[key]) for key in PER_CLASS]
+        cells = [stored(values[key]) for key in PER_CLASS]
         for part in ("clear", "ambiguous"):
             apart = scores[part]["per_class"][name]
-            shown.append(f"{stored(apart['recall'])} ({apart['support']})")
-        lines.append(f"| {name} | {values['support']} | " + " | ".join(shown) + " |")
+            cells.append(f"{stored(apart['recall'])} ({apart['support']})")
+        lines.append(f"| {name} | {values['support']} | " + " | ".join(cells) + " |")
     empty = [part for part in parts if not scores[part]["n"]]
-    reasons = {(part, why) for part in parts if part not in empty for why in scores[part]["undefined"].values()}
-    why = [f"{part} (-): there is no such clip." for part in empty]
-    why += [f"{part} (-): {reason}." for part, reason in sorted(reasons)]
+    reasons: dict[str, list[str]] = {}  # why a figure has no value -> the parts of which this is so
+    for part in (part for part in parts if part not in empty):
+        for name, reason in sorted(scores[part]["undefined"].items()):
+            if not (chosen and name.startswith("panel_ceiling.")) and PARTS[part] not in reasons.get(reason, []):
+                reasons.setdefault(reason, []).append(PARTS[part])
+    why = [f"{PARTS[part]} (-): there is no such clip." for part in empty]
+    why += [f"{', '.join(names)} (-): {reason}." for reason, names in reasons.items()]
     return "\n".join([*lines, *(["", *why] if why else [])])
+
+
+def _row(title: str, values: Iterable[float | int | None]) -> str:
+    return f"| {title} | " + " | ".join(map(stored, values)) + " |"

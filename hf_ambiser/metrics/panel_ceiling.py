@@ -8,6 +8,7 @@ the consensus of another panel. Everything is computed exactly, without drawing.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -87,11 +88,9 @@ def panel_ceiling(votes: Array, rule: str = "plurality") -> PanelCeiling:
     confusion, js = np.zeros((n_classes, n_classes)), 0.0
     for row, times in zip(*np.unique(counts, axis=0, return_counts=True), strict=True):
         present = np.flatnonzero(row)
-        one, other, chance = _panels(row[present])
-        answer, label = _consensus(one, rule), _consensus(other, rule)
-        both = (answer >= 0) & (label >= 0)
-        np.add.at(confusion, (present[label[both]], present[answer[both]]), times * chance[both])
-        js += times * float(chance @ js_divergence(soft_labels(one), soft_labels(other)))
+        of_row, its_js = _of_votes(tuple(row[present].tolist()), rule)
+        confusion[np.ix_(present, present)] += times * of_row
+        js += times * its_js
     compared = float(confusion.sum())
     if compared == 0:
         raise UndefinedMetric(f"no two panels of any utterance both have a consensus by {rule}")
@@ -100,6 +99,18 @@ def panel_ceiling(votes: Array, rule: str = "plurality") -> PanelCeiling:
         float(js / len(counts)), rule, len(counts), compared, len(counts) - compared, len(votes) - len(counts),
         float(size.mean()), int(size.min()), int(size.max()),
     )  # fmt: skip
+
+
+# The same votes are scored for every epoch of a run, and for every run of a report.
+@lru_cache(maxsize=10_000)
+def _of_votes(votes: tuple[int, ...], rule: str) -> tuple[Array, float]:
+    """Expected `(P, P)` confusion and mean JS of the two panels of one utterance; each of its P counts is above 0."""
+    one, other, chance = _panels(np.array(votes))
+    answer, label = _consensus(one, rule), _consensus(other, rule)
+    both = (answer >= 0) & (label >= 0)
+    confusion = np.zeros((len(votes), len(votes)))
+    np.add.at(confusion, (label[both], answer[both]), chance[both])
+    return confusion, float(chance @ js_divergence(soft_labels(one), soft_labels(other)))
 
 
 def _panels(votes: Array) -> tuple[Array, Array, Array]:

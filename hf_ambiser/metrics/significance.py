@@ -12,6 +12,10 @@ from scipy import stats
 from hf_ambiser.metrics.checks import Array, UndefinedMetric
 
 
+# With fewer speakers a bootstrap over speakers has too few different draws.
+FEW_SPEAKERS = 10
+
+
 @dataclass(frozen=True)
 class BootstrapResult:
     """The difference `a - b` of a metric between two systems on the same utterances.

@@ -1,4 +1,4 @@
-"""Figures of a group of runs: confusion, reliability, entropy, rater equivalence, sweeps, label trajectories.
+"""Figures of a group of runs: confusion, reliability, entropy, risk, rater equivalence, sweeps, label trajectories.
 
 Each function returns the file that it wrote, or None if the runs hold nothing to draw. `reference` is the system that
 the others are compared with; it gets a panel or a line even if not all systems get one.
@@ -16,7 +16,8 @@ from scipy import stats
 
 from hf_ambiser.label_analysis.history import Epochs, History
 from hf_ambiser.labels.votes import entropy_bits, soft_labels
-from hf_ambiser.metrics.display import COLUMNS
+from hf_ambiser.metrics.display import COLUMNS, DISTRIBUTION_AND_SELECTION
+from hf_ambiser.metrics.selective import risk_coverage
 from hf_ambiser.plotting.colours import colour
 from hf_ambiser.plotting.confusion import draw_confusion
 from hf_ambiser.plotting.figure import save
@@ -25,7 +26,7 @@ from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.rater_equivalence import SystemWorth, on_the_same_utterances
 from hf_ambiser.report.results import figure_of
-from hf_ambiser.report.statistics import spread
+from hf_ambiser.report.statistics import by_seed, spread
 from hf_ambiser.report.sweeps import Sweep
 from hf_ambiser.run_folder.finished import FinishedRun
 
@@ -143,6 +144,46 @@ def _entropies(runs: Sequence[FinishedRun], split: str) -> tuple[np.ndarray, np.
             row[2] += 1
     values = np.array([[raters, total / n] for raters, total, n in sums.values()]).reshape(-1, 2)
     return values[:, 0], values[:, 1]
+
+
+def risk_coverage_curves(group: Group, split: str, out: Path, reference: str | None = None) -> Path | None:
+    """Draw the share of wrong answers over the share of utterances that are answered, the most confident ones first.
+
+    A line is the mean over seeds of the curve of all folds of a seed together, at 1 %, 2 %, ... of the utterances. The
+    legend has the mean AURC of the single runs, as the table does.
+    """
+    coverage = np.arange(1, 101) / 100
+    figure, axes = panels(1, width=5.4, height=3.6)
+    axis = axes[0]
+    for system in drawn(group, reference, MOST_LINES):
+        runs, ink = group.systems[system], colour(list(group.systems).index(system))
+        curves = [risk for seed in by_seed(runs) if (risk := _risk(seed, split, coverage)) is not None]
+        if curves:
+            area = spread(runs, partial(figure_of, split, "aurc")).t
+            shown = DISTRIBUTION_AND_SELECTION["aurc"]
+            label = f"{literal(system)}: {shown.name} {shown.text(None if area is None else area.mean)}"
+            axis.plot(100 * coverage, 100 * np.mean(curves, axis=0), color=ink, linewidth=1.6, label=label)
+    if not axis.get_lines():
+        return None
+    axis.set_xlabel("utterances that are answered (%)")
+    axis.set_ylabel("wrong answers among them (%)")
+    axis.set_xlim(0, 100)
+    axis.set_ylim(bottom=0)
+    grid(axis)
+    legend(figure, axis)
+    return save(figure, out)
+
+
+def _risk(runs: Sequence[FinishedRun], split: str, coverage: np.ndarray) -> np.ndarray | None:
+    """`(C,)` risk at each coverage over the labelled utterances of these runs; None if there is none."""
+    read = [run.predictions(split) for run in runs]
+    answers = np.concatenate([one["probabilities"] for one in read])
+    label = np.concatenate([one["consensus"] for one in read])
+    answers, label = answers[label >= 0], label[label >= 0]
+    if len(label) == 0:
+        return None
+    curve = risk_coverage(answers.max(axis=1), (answers.argmax(axis=1) != label).astype(float))
+    return np.interp(coverage, curve.coverage, curve.risk)
 
 
 def rater_curve(

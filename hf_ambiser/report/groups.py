@@ -16,6 +16,7 @@ from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import counted_ratings
 from hf_ambiser.run_folder.finished import FinishedRun, find_runs
 from hf_ambiser.run_folder.layout import RESULTS
+from hf_ambiser.run_scores.complete import complete_runs
 
 
 # Folders of a study in which no run folder can be.
@@ -26,11 +27,13 @@ _NOT_RUNS = frozenset({"report", ".runner"})
 class Group:
     """One or more runs that may be in one table: they share corpus, content, policy and split family.
 
-    `name` tells the group from the others of a report, in headings and in names of files.
+    `name` tells the group from the others of a report, in headings and in names of files. `whole` is the split, or the
+    set of several splits, that has every test utterance; "" if it is not known (`with_all_figures`).
     """
 
     name: str
     systems: dict[str, list[FinishedRun]]
+    whole: str = ""
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -63,6 +66,11 @@ class Group:
         return list(dict.fromkeys(split for run in self.runs for split in run.splits))
 
     @property
+    def stored_splits(self) -> list[str]:
+        """The test splits without the set that `with_all_figures` has made of several."""
+        return [split for split in self.splits if not any(split in run.joined for run in self.runs)]
+
+    @property
     def key(self) -> tuple[str, ...]:
         """The properties that all of its runs share."""
         return _key(self.first)
@@ -73,6 +81,14 @@ class Group:
         for run in self.runs:
             found.setdefault(run.fold, run)
         return [found[fold] for fold in self.folds]
+
+    def with_all_figures(self) -> Group:
+        """The group with every figure that its runs' predictions give, also those that the runs did not store."""
+        runs, whole = complete_runs(self.runs)
+        systems: dict[str, list[FinishedRun]] = {}
+        for run in runs:
+            systems.setdefault(run.system, []).append(run)
+        return Group(self.name, systems, whole)
 
     def describe(self) -> str:
         """A sentence in Markdown about corpus, family, protocol, policy and fingerprints, and about label noise."""

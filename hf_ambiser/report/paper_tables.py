@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from hf_ambiser.metrics.display import COLUMNS, QUOTED, quoted_figure
+from hf_ambiser.metrics.display import QUOTABLE, quoted_figure
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, spread_entry
 from hf_ambiser.report.statistics import spread
@@ -20,7 +20,7 @@ def quoted_table(groups: Sequence[Group], quoted: Sequence[Quoted]) -> Table | N
     """A paper's numbers and ours, split by split; None if nothing is quoted."""
     rows: list[list[Entry | str]] = []
     for entry in quoted:
-        shown = (COLUMNS | QUOTED).get(entry.figure)
+        shown = QUOTABLE.get(entry.figure)
         if shown is None:
             why = f"no figure {entry.figure!r} here"
             rows.append([entry.system, entry.figure, str(entry.value), why, "-", "-", "-", entry.reference])
@@ -57,7 +57,7 @@ def quoted_folds_table(groups: Sequence[Group], quoted: Sequence[QuotedFolds]) -
     """A paper's values fold by fold, and how much ours differ over folds; None if nothing is quoted."""
     rows: list[list[Entry | str]] = []
     for entry in quoted:
-        shown = (COLUMNS | QUOTED).get(entry.figure)
+        shown = QUOTABLE.get(entry.figure)
         digits, title = (1, entry.figure) if shown is None else (shown.digits, shown.title)
         mean, sd = float(np.mean(entry.values)), float(np.std(entry.values, ddof=1))
         theirs = Entry(f"{mean:.{digits}f} ({sd:.{digits}f})", parts={"": mean, "sd": sd})

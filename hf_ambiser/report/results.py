@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from hf_ambiser.metrics.display import APART, COLUMNS, OF_BASELINES, PER_CLASS, Shown
-from hf_ambiser.metrics.significance import TResult, holm
+from hf_ambiser.data.splits import chosen_by_agreement
+from hf_ambiser.metrics.display import (
+    APART,
+    BASELINES,
+    COLUMNS,
+    DISTRIBUTION_AND_SELECTION,
+    OF_BASELINES,
+    PER_CLASS,
+    Shown,
+)
+from hf_ambiser.metrics.significance import FEW_SPEAKERS, TResult, holm
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.statistics import PAIRED, Spread, over_folds, over_utterances, spread
 from hf_ambiser.report.table import Entry, Table, file_name
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
-# With fewer speakers a bootstrap over speakers has too few different draws.
-FEW_SPEAKERS = 10
 OVER_FOLDS = (
     "Mean (standard deviation) [95 % interval]. A figure is averaged over the seeds of each fold; deviation and"
     " Student's t interval are over the values of the folds. Folds share training data, so the interval is narrower"
@@ -25,6 +33,15 @@ OVER_FOLDS = (
 OVER_SEEDS = (
     "Mean (standard deviation) [95 % interval] over seeds, Student's t. There is one fold, so the interval is about"
     " training again, not about other speakers."
+)
+
+SELECTION = (
+    "The Bhattacharyya coefficient and both R2 compare answer and votes utterance by utterance, and are means over"
+    " utterances. R2 (correlation) is the squared correlation over the classes, R2 (determination) is 1 minus the"
+    " squared error relative to that of the uniform distribution. AUROC and AUPR: how well the entropy of the answer"
+    " tells utterances without a consensus label from the others (AUROC by chance: 0.5). AURC: the mean share of wrong"
+    " answers if only the most confident answers are given, over all coverages; excess AURC: the part of it that a"
+    " better order of confidence would avoid. Lower is better in both."
 )
 
 
@@ -42,25 +59,44 @@ def spread_entry(values: Spread, shown: Shown) -> Entry:
     return Entry(text, shown.interval(t.low, t.high), scaled)
 
 
-def figures_table(group: Group, split: str, part: str = "all", name: str = "figures") -> Table:
-    """Every figure of every system on one split: mean, standard deviation and confidence interval."""
+def figures_table(
+    group: Group, split: str, part: str = "all", name: str = "figures", columns: Mapping[str, Shown] = COLUMNS
+) -> Table:
+    """The figures of every system on one split: mean, standard deviation and confidence interval."""
     rows: list[list[Entry | str]] = []
     over, lost = set(), []
     for system, runs in group.systems.items():
-        found = {figure: spread(runs, partial(figure_of, split, figure, part=part)) for figure in COLUMNS}
+        found = {figure: spread(runs, partial(figure_of, split, figure, part=part)) for figure in columns}
         over |= {values.over for values in found.values()}
         lost += [
-            f"{COLUMNS[figure].title} of {system} has no value in {values.n_undefined} of {len(runs)} runs (left out)"
+            f"{columns[figure].title} of {system} has no value in {values.n_undefined} of {len(runs)} runs (left out)"
             for figure, values in found.items()
             if values.n_undefined
         ]
         counts = [len({c.fold for c in runs}), len({c.seed for c in runs}), len(runs)]
-        rows.append([system, *map(number, counts), *(spread_entry(found[f], COLUMNS[f]) for f in COLUMNS)])
+        rows.append([system, *map(number, counts), *(spread_entry(found[f], columns[f]) for f in columns)])
     notes = [OVER_FOLDS] if "folds" in over else []
     notes += [OVER_SEEDS] if "seeds" in over else []
     notes += [". ".join(lost) + "."] if lost else []
-    heads = ["system", "folds", "seeds", "runs", *(shown.title for shown in COLUMNS.values())]
+    heads = ["system", "folds", "seeds", "runs", *(shown.title for shown in columns.values())]
     return Table(_file(group, split, name), heads, rows, " ".join(notes))
+
+
+def selection_table(group: Group, split: str) -> Table | None:
+    """The figures of `DISTRIBUTION_AND_SELECTION`; one that no run has a value of is named in the note instead."""
+    columns: dict[str, Shown] = {}
+    missing: dict[str, list[str]] = {}  # the reason -> the figures that have no value for it
+    for name, shown in DISTRIBUTION_AND_SELECTION.items():
+        if any(run.figure(split, name) is not None for run in group.runs):
+            columns[name] = shown
+        else:
+            reason = group.first.scores(split)["undefined"].get(name, "not recorded")
+            missing.setdefault(reason, []).append(shown.title)
+    if not columns:
+        return None
+    table = figures_table(group, split, "all", "distribution_and_selection", columns)
+    gone = [f"Without a value here: {', '.join(titles)} ({reason})." for reason, titles in missing.items()]
+    return replace(table, note=" ".join(filter(None, [SELECTION, *gone, table.note])))
 
 
 def figure_of(split: str, name: str, run: FinishedRun, part: str = "all") -> float | None:
@@ -89,16 +125,18 @@ def counts_line(group: Group, split: str) -> str:
 
 
 def baselines_table(group: Group, split: str) -> Table:
-    """The figures of the majority class and of one rater against the others, as means over folds."""
+    """The figures of the majority class and of raters against raters, as means over folds.
+
+    Splits that were chosen by the raters' agreement have no panel ceiling: it would only say how they were chosen.
+    """
     runs = [run for run in group.one_a_fold() if split in run.splits]
     rows: list[list[Entry | str]] = []
-    for title, key in (
-        ("always the majority class", "majority_baseline"),
-        ("one rater against the others", "rater_ceiling"),
-    ):
+    for key, title in BASELINES.items():
+        if key == "panel_ceiling" and chosen_by_agreement(split):
+            continue
         row: list[Entry | str] = [title]
         for figure in OF_BASELINES:
-            values = [v for run in runs if (v := run.scores(split)[key].get(figure)) is not None]
+            values = [v for run in runs if (v := run.scores(split).get(key, {}).get(figure)) is not None]
             mean = float(np.mean(values)) if values else None
             row.append(value_entry(mean, COLUMNS[figure]))
         rows.append(row)

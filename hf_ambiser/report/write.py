@@ -21,6 +21,7 @@ from hf_ambiser.report.planned import Planned, read_planned
 from hf_ambiser.report.protocols import pairs, protocols_table
 from hf_ambiser.report.provenance import data_table, origin_table, runs_table
 from hf_ambiser.report.pseudo_label_table import labels_given_table
+from hf_ambiser.report.published import published_table
 from hf_ambiser.report.rater_equivalence import on_the_same_utterances, rater_equivalence_table, worth_of_systems
 from hf_ambiser.report.results import (
     apart_table,
@@ -30,14 +31,17 @@ from hf_ambiser.report.results import (
     counts_line,
     figures_table,
     per_class_table,
+    selection_table,
 )
 from hf_ambiser.report.speaker_groups import speaker_groups_table
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
 from hf_ambiser.report.utterance_audio import Audio, audio_of
 from hf_ambiser.report.utterances import MOST, UtteranceCard, utterance_cards
+from hf_ambiser.report.whole_set import about_whole_set, whole_set_table
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.run_scores.held_out import WHOLE
 
 
 FOLDER = "report"
@@ -71,7 +75,7 @@ def write_report(
     folder = Path(folder)
     runs, unfinished = find(folder)
     planned = read_planned(folder, runs)
-    groups = group(runs, planned.systems if planned else ())
+    groups = [one.with_all_figures() for one in group(runs, planned.systems if planned else ())]
     systems = list(dict.fromkeys(system for one in groups for system in one.systems))
     if reference is not None and reference not in systems:
         raise ValueError(f"there is no system {reference!r} among these runs; there are {systems}.")
@@ -184,12 +188,16 @@ class _Report:
         if self.reference is None:
             reference = DEFAULT_REFERENCE if DEFAULT_REFERENCE in group.systems else next(iter(group.systems))
         head: list[Block] = [group.describe()]
+        if not group.whole or group.whole in splits:
+            head.append(about_whole_set(group))
         if len(group.systems) > 1 and reference is None:
             head.append(f"There is no system {self.reference!r} here, so systems are not compared pair by pair.")
         sections = [Section(group.name, 2, head)]
         for split in splits:
-            sections.append(Section(split, 3, self.split(group, split, reference)))
-        sections.append(Section("Over all test splits", 3, self.whole(group, splits, reference)))
+            title = f"{split}: {WHOLE}" if split == group.whole and split in group.stored_splits else split
+            sections.append(Section(title, 3, self.split(group, split, reference)))
+        stored = [split for split in splits if split in group.stored_splits] or group.stored_splits
+        sections.append(Section("Over all test splits", 3, self.whole(group, stored, reference)))
         return [section for section in sections if section.blocks]
 
     def split(self, group: Group, split: str, reference: str | None) -> list[Block]:
@@ -197,10 +205,14 @@ class _Report:
         self.bar.set_description(f"tests on {split}")
         blocks: list[Block] = [counts_line(group, split), *self.table(baselines_table(group, split))]
         blocks += self.table(figures_table(group, split))
+        if split == group.whole:
+            blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
+        blocks += self.table(selection_table(group, split))
         if reference is not None and len(group.systems) > 1:
             for figure in COMPARED:
                 blocks += self.table(comparison_table(group, split, figure, reference, self.bar.update))
-        blocks += self.table(per_class_table(group, split)) + self.table(apart_table(group, split))
+        blocks += self.table(per_class_table(group, split))
+        blocks += self.table(None if split == group.whole else apart_table(group, split))
         blocks += self.table(speaker_groups_table(group, split))
         worths = worth_of_systems(group, split)
         blocks += self.table(rater_equivalence_table(group, split, worths))
@@ -219,6 +231,11 @@ class _Report:
             figures.entropy(group, split, self.png(*parts, "entropy"), reference),
             f"Entropy of the model against that of the votes, {split}; orange: mean in bins of 5 utterances or"
             f" more{some}",
+        )
+        blocks += self.picture(
+            figures.risk_coverage_curves(group, split, self.png(*parts, "risk_coverage"), reference),
+            f"Risk and coverage, {split}: share of wrong answers among the most confident ones, over the share of"
+            f" utterances that are answered; mean over seeds, the folds of a seed together{lines}",
         )
         undrawn = set(worths) - set(on_the_same_utterances(worths))
         blocks += self.picture(

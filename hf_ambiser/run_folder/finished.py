@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,18 @@ _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run. All facts about it are read from its files, never from the names of its folders."""
+    """One finished run. All facts about it are read from its files, never from the names of its folders.
+
+    Args:
+        folder: Its folder.
+        results: Content of `results.json`.
+        joined: Names of sets that are made of several test splits -> these splits. The predictions on such a set are
+            those on its splits, each utterance once. `run_scores.complete` adds the scores.
+    """
 
     folder: Path
     results: dict[str, Any] = field(repr=False, hash=False, compare=False)
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, hash=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
@@ -105,7 +114,24 @@ class FinishedRun:
         Raises:
             ValueError: If the file of predictions is missing.
         """
-        return read_predictions(self._predictions(split), WITHOUT_EMBEDDING)
+        return self.columns(split, WITHOUT_EMBEDDING)
+
+    def columns(self, split: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read those of the named columns of the predictions that every file of the split has.
+
+        Raises:
+            ValueError: If a file of predictions is missing.
+        """
+        parts = [read_predictions(self._predictions(part), names) for part in self.joined.get(split, (split,))]
+        if len(parts) == 1:
+            return parts[0]
+        columns = {
+            name: np.concatenate([part[name] for part in parts])
+            for name in parts[0]
+            if all(name in part for part in parts)
+        }
+        _, first = np.unique(columns["id"].astype(str), return_index=True)
+        return {name: values[np.sort(first)] for name, values in columns.items()}
 
     def embedding(self, split: str) -> dict[str, np.ndarray]:
         """Read `id`, `consensus` and, if the run kept it, `embedding (N, D)`.
@@ -116,8 +142,8 @@ class FinishedRun:
         return read_predictions(self._predictions(split), ("id", "consensus", "embedding"))
 
     def has_predictions(self, split: str) -> bool:
-        """Whether the file of predictions on a split exists."""
-        return self.files.predictions_of(split).is_file()
+        """Whether the predictions on a split exist."""
+        return all(self.files.predictions_of(part).is_file() for part in self.joined.get(split, (split,)))
 
     def _predictions(self, split: str) -> Path:
         path = self.files.predictions_of(split)

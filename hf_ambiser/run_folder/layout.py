@@ -10,7 +10,7 @@ A run folder holds these files, in the order in which a run writes them:
     base_model/         LoRA runs only: the model that the adapter belongs to
     checkpoint-<step>/  the state from which an interrupted run resumes
     trajectory/         the label of every training utterance after each epoch
-    predictions/        the answer to every test utterance, one file per split
+    predictions/        the answer to every utterance of the held-out speakers, one file per split
     model/              the trained model with its code, feature extractor, card and figures
     results.json        every figure; it is written last, so a folder that has it is a finished run
     train.log           the output of the process, in a study

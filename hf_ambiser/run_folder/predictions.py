@@ -22,6 +22,7 @@ def write_predictions(
     votes: np.ndarray,
     consensus: np.ndarray,
     embedding: np.ndarray | None = None,
+    agreement: np.ndarray | None = None,
 ) -> Path:
     """Write one row per utterance.
 
@@ -33,6 +34,7 @@ def write_predictions(
         votes: `(N, K)` counts.
         consensus: `(N,)` class of the raters' consensus, or -1.
         embedding: `(N, D)`, stored as float32; None: not stored.
+        agreement: `(N,)` the data set's own, which says which utterances are clear; None: not stored.
     """
     columns: dict[str, Any] = {
         "id": list(ids),
@@ -41,6 +43,8 @@ def write_predictions(
         "votes": votes,
         "consensus": consensus,
     }
+    if agreement is not None:
+        columns["agreement"] = np.asarray(agreement, dtype=np.float64)
     if embedding is not None:
         columns["embedding"] = np.asarray(embedding, dtype=np.float32)
     return write_columns(path, columns)

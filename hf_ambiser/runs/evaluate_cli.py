@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     args = parser.parse_args(argv)
 
     # Imported here: the help should not wait for torch.
+    from hf_ambiser.data.splits import chosen_by_agreement
     from hf_ambiser.metrics import UndefinedMetric, rater_equivalence
     from hf_ambiser.metrics.display import describe_scores
     from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)
         protocol = info["configs"][args.config]["protocol"]
         sys.stdout.write(f"{info['corpus']}, {args.config}/{args.split}, protocol {protocol}\n")
-        sys.stdout.write(f"{describe_scores(scores)}\n")
+        sys.stdout.write(f"{describe_scores(scores, chosen_by_agreement(args.split))}\n")
         try:
             worth = rater_equivalence(softmax(logits), data.votes, data.speakers)
             said, stored = str(worth), worth.to_dict()

@@ -29,6 +29,7 @@ from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
+from hf_ambiser.runs.held_out import answer_rest
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
@@ -231,6 +232,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),
         "scored_clips_cut_at_max_seconds": {name: test.n_cut for name, test in tests.items()},
+        "held_out_splits": answer_rest(trainer, tests, folder),
     }
     trainer.save_model(str(folder.model))
     if trainer.is_world_process_zero():

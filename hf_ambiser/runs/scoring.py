@@ -95,4 +95,5 @@ def save_predictions(path: Path, data: EvaluationSet, logits: np.ndarray, embedd
         logits: `(N, K)`.
         embedding: `(N, D)`, or None.
     """
-    return write_predictions(path, data.ids, data.speakers, softmax(logits), data.votes, data.consensus, embedding)
+    answers = (softmax(logits), data.votes, data.consensus, embedding, data.agreement)
+    return write_predictions(path, data.ids, data.speakers, *answers)

@@ -14,6 +14,7 @@ import soundfile
 import yaml
 
 from hf_ambiser.run_folder.columns import write_columns
+from hf_ambiser.run_scores.complete import LATER
 from hf_ambiser.training.validation import score, softmax
 
 
@@ -87,6 +88,31 @@ def made_cell(
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results))
     return folder
+
+
+def made_whole(folder: Path, *args: Any, **more: Any) -> Path:
+    """A run of IPR's splits that answered its whole test side; the utterances without a consensus are not scored."""
+    clips = {part: made_clips(part=part) for part in ("test_clear", "d3", "test_no_consensus")}
+    clips["test_no_consensus"]["consensus"][:] = -1
+    made_cell(folder, *args, clips=clips, **more)
+    results = json.loads((folder / "results.json").read_text())
+    del results["scores"]["test_no_consensus"]
+    (folder / "results.json").write_text(json.dumps({**results, "held_out_splits": list(clips)}))
+    return folder
+
+
+def make_old(folder: Path) -> None:
+    """Take out of a run folder what runs of earlier versions did not store."""
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    results.pop("held_out_splits", None)
+    for parts in results["scores"].values():
+        parts.pop("consensus", None)
+        for scores in parts.values():
+            for name in LATER:
+                scores.pop(name, None)
+            scores["undefined"] = {k: v for k, v in scores["undefined"].items() if k.split(".")[0] not in LATER}
+    path.write_text(json.dumps(results))
 
 
 def made_trajectory(

@@ -37,7 +37,9 @@ __all__ = [
     "SplitOptions",
     "check_disjoint",
     "check_prototypes",
+    "chosen_by_agreement",
     "expand_configs",
+    "held_out_splits",
     "is_clear",
     "is_fold",
     "known_folds",
@@ -122,6 +124,30 @@ def known_folds(config: str) -> list[str] | None:
     if name.folds in ("loso", "logo"):
         return None
     return [str(fold) for fold in range(name.k)]
+
+
+def held_out_splits(config: str) -> tuple[tuple[str, ...], ...]:
+    """The ways in which splits of a config add up to every utterance with votes of the held-out speakers.
+
+    Returns:
+        Alternatives, each with the names of its splits; a data set does not have a split without utterances. There is
+        none for `ipr-paper`, which holds out no speaker, and for a name that has none of the known forms.
+    """
+    try:
+        name = _parse(config)
+    except SplitError:
+        return ()
+    if name.family == "ipr":
+        return (("test_clear", "d3", "test_no_consensus"),) if name.protocol == "strict" or name.folds else ()
+    return (("test",), ("test_clear", "test_ambiguous")) if name.family == "slc" else (("test", "test_no_consensus"),)
+
+
+def chosen_by_agreement(split: str) -> bool:
+    """Whether the utterances of a split of that name were chosen by how far their raters agree.
+
+    Figures that compare raters with raters then say how the utterances were chosen, and not how well raters do.
+    """
+    return split in ("d1", "d2", "d3", "clear", "ambiguous", "test_clear", "test_ambiguous")
 
 
 def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:
