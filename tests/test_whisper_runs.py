@@ -14,6 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForAudioClassification, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.run import run
@@ -75,6 +76,23 @@ def test_the_lowest_layers_are_frozen_by_number(whisper, tmp_path):
         build_model(ModelArguments(encoder=str(whisper), freeze="3"), "prototype", ["calm", "loud"], tmp_path)
     with pytest.raises(ValueError, match="freeze='lowest'.*number of layers"):
         ModelArguments(freeze="lowest")
+
+
+def test_a_folder_of_encoders_comes_from_the_environment(whisper, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_ENCODERS", str(whisper.parent))
+    given = fields(
+        dataset, tmp_path / "run", method="soft_vote", encoder="$MY_ENCODERS/whisper", freeze="encoder",
+        encoder_fields=..., warmup_epochs=..., num_train_epochs=1,
+    )  # fmt: skip
+    run(RunArguments.from_mapping(given))
+    assert "encoder: $MY_ENCODERS/whisper\n" in (tmp_path / "run" / "arguments.yaml").read_text(), (
+        "no path of this machine"
+    )
+    card = RunFolder(tmp_path / "run").card.read_text()
+    assert "The pretrained encoder whisper (whisper), frozen" in card and "MY_ENCODERS" not in card
+    monkeypatch.delenv("MY_ENCODERS")
+    with pytest.raises(ValueError, match=r"names MY_ENCODERS, a variable that the environment does not have"):
+        build_model(ModelArguments(encoder="${MY_ENCODERS}/whisper"), "prototype", ["calm", "loud"], tmp_path)
 
 
 def test_a_field_that_this_package_adds_is_known(whisper, tmp_path):

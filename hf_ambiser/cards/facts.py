@@ -165,9 +165,7 @@ def read_facts(run: Path) -> Facts:
 def _placeless(key: str, value: Any) -> Any:
     """The value of an argument; of an encoder in a folder of this machine only the folder's name."""
     local = (
-        key == "encoder"
-        and value
-        and (str(value).count("/") != 1 or Path(value).is_absolute() or Path(value).is_dir())
+        key == "encoder" and value and (str(value).count("/") != 1 or str(value)[0] in "/.~$" or Path(value).is_dir())
     )
     return Path(value).name if local else value
 

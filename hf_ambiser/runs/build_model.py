@@ -28,11 +28,10 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
     _check_known("model_fields", model_fields, model_class.config_class)
-    if arguments.encoder is not None:
+    encoder = arguments.encoder_place
+    if encoder is not None:
         try:
-            model = model_class.from_encoder(
-                arguments.encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields
-            )
+            model = model_class.from_encoder(encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields)
         except OSError as error:
             raise ValueError(
                 f"encoder={arguments.encoder!r} cannot be loaded: it is neither a folder with a model nor a Hub model"
@@ -50,7 +49,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     encoder_config = getattr(model.config, "encoder_config", model.config)
     added = () if encoder_config is model.config else adapter_class(encoder_config).added_fields
     _check_known("encoder_fields", encoder_fields, type(encoder_config), added)
-    extractor = model.make_feature_extractor(arguments.encoder)
+    extractor = model.make_feature_extractor(encoder)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
     elif arguments.freeze == "encoder":

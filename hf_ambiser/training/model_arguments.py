@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Pretrained encoder (Hub name or folder), for example openai/whisper-small; default: log-mel from"
-            " scratch."
+            " scratch. A folder may begin with a variable of the environment, as $AMBISER_ENCODERS/whisper-tiny.en."
         },
     )
     encoder_fields: dict[str, Any] | str | None = field(
@@ -54,6 +56,24 @@ class ModelArguments:
             raise ValueError(
                 f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'] or a number of layers."
             )
+
+    @property
+    def encoder_place(self) -> str | None:
+        """Hub name or folder of the encoder, with variables of the environment replaced by their values.
+
+        Raises:
+            ValueError: If a variable is not set.
+        """
+        if self.encoder is None:
+            return None
+        place = os.path.expanduser(os.path.expandvars(self.encoder))
+        missing = re.search(r"\$\{?(\w+)", place)
+        if missing:
+            raise ValueError(
+                f"encoder={self.encoder!r} names {missing[1]}, a variable that the environment does not have. Set it"
+                f" (export {missing[1]}=...), or give a folder or a Hub name."
+            )
+        return place
 
 
 def _mapping(name: str, value: Any) -> Any:
