@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_ambiser.label_analysis.corrected import EpochAgreement, pseudo_label_agreement
 from hf_ambiser.plotting.axes import mark_warmup, new_axes
 from hf_ambiser.plotting.figure import save
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
 
 
@@ -50,10 +51,18 @@ def plot_pseudo_label_agreement(run: Path, out: Path) -> Path:
     axes.plot(epochs, [100 * row.prototype for row in rows], color="tab:red", label="assigned by prototypes")
     axes.plot(epochs, [100 * row.classifier for row in rows], color="tab:blue", label="the classifier's own")
     lost = epochs_lost(rows)
-    if lost:
+    if lost and judges_figure_3(run):
         axes.set_title(f"the classifier's labels are better after {lost} of {len(rows)} epochs", fontsize=9)
     axes.legend()
     return save(figure, out)
+
+
+def judges_figure_3(run: Path) -> bool:
+    """Whether the card and the figure of a run say where the paper's Figure 3 fails.
+
+    Those of runs made before stay as they are. Such a run does not say when its prototypes are renewed.
+    """
+    return "prototype_refresh" in RunFolder(run).read_arguments()
 
 
 def epochs_lost(rows: Sequence[EpochAgreement]) -> int:

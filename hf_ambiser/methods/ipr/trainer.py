@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from hf_ambiser.label_analysis.corrected import pseudo_label_agreement
 from hf_ambiser.methods.ipr.arguments import IPRArguments
 from hf_ambiser.methods.ipr.figures import (
+    judges_figure_3,
     plot_prototype_similarity,
     plot_pseudo_label_agreement,
     where_figure_3_fails,
 )
 from hf_ambiser.methods.ipr.prototypes import class_sums, moving_average, who_moves_what
-from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.trajectory import read_tensors, trajectory_epochs
 from hf_ambiser.training.collator import Example
 from hf_ambiser.training.distributed import gather_rows, gather_with_gradient, rank, world_size
@@ -244,8 +244,7 @@ class IPRTrainer(PseudoLabelTrainer):
                 "Share of ambiguous training clips whose pseudo label is the raters' consensus, which the model never"
                 " sees: labels assigned by prototypes, and the classifier's own."
             )
-            # A run that does not say when prototypes are renewed was made before; its card keeps its words.
-            if "prototype_refresh" in RunFolder(run).read_arguments():
+            if judges_figure_3(run):
                 figures["pseudo_label_agreement.png"] += where_figure_3_fails(rows)
         return figures
 
