@@ -119,7 +119,7 @@ def test_adapter_loads_where_the_package_is_missing(case, elsewhere):
     assert elsewhere[f"{case}-adapter"] == ""
 
 
-@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2"])
+@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2", "whisper"])
 @pytest.mark.parametrize("case", EVERY)
 def test_accumulation_changes_nothing(case, encoder, tmp_path):
     needs(case, "accumulation")
@@ -130,6 +130,13 @@ def test_accumulation_changes_nothing(case, encoder, tmp_path):
 def test_stopped_and_resumed_with_an_adapter_is_bit_equal(case, tmp_path):
     needs(case, "resume")
     check_resume(case, tmp_path, lora=True, encoder="wav2vec2")
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_stopped_and_resumed_on_cached_frames_is_bit_equal(case, tmp_path):
+    needs(case, "resume")
+    check_resume(case, tmp_path, frozen=True, encoder="whisper")
+    assert len(list((tmp_path / "frames").iterdir())) == 1, "the encoder is the same in all of them"
 
 
 @pytest.mark.parametrize("case", EVERY)
@@ -150,7 +157,7 @@ def test_bfloat16_keeps_losses_and_state_in_float32(case, tmp_path):
     check_precision(case, tmp_path)
 
 
-@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2"])
+@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2", "whisper"])
 @pytest.mark.parametrize("case", EVERY)
 def test_activation_checkpointing_changes_nothing(case, encoder, tmp_path):
     needs(case, "checkpointing")

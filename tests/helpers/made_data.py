@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 from datasets import Dataset
-from transformers import Wav2Vec2Config
+from transformers import Wav2Vec2Config, WhisperConfig
 
 from hf_ambiser.data.schema import features
 from hf_ambiser.models import LogMelConfig, load_family
@@ -88,7 +88,7 @@ def evaluation_set(n: int = 11) -> EvaluationSet:
 
 
 def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "prototype") -> Any:
-    """A family with either encoder, small; with dropout log-mel masks time and bands, wav2vec 2.0 drops layers.
+    """A family with a kind of encoder, small; with dropout log-mel masks time and bands, wav2vec 2.0 drops layers.
 
     A family that can do without an encoder has the pretrained kind or none, and then takes log-mel spectra.
     """
@@ -98,7 +98,7 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     fields = inspect.signature(config_class).parameters
     frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
     return config_class(
-        encoder_config=_log_mel(dropout) if encoder == "log-mel" else _wav2vec2(dropout),
+        encoder_config={"log-mel": _log_mel, "wav2vec2": _wav2vec2, "whisper": _whisper}[encoder](dropout),
         **{
             field: value
             for field in fields
@@ -142,6 +142,22 @@ def _wav2vec2(dropout: float) -> Wav2Vec2Config:
         apply_spec_augment=False,
         # Far from transformers' 0.02, with which so small an encoder says the same about every clip.
         initializer_range=0.3,
+    )
+
+
+def _whisper(dropout: float) -> WhisperConfig:
+    return WhisperConfig(
+        d_model=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        num_mel_bins=80,
+        max_source_positions=50,
+        dropout=dropout,
+        attention_dropout=dropout,
+        activation_dropout=dropout,
+        encoder_layerdrop=dropout,
+        init_std=0.3,
     )
 
 

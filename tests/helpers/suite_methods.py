@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from helpers import made_data
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.training import checkpoints
+from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
@@ -103,18 +104,23 @@ def make_trainer(
     dropout: float = 0.0,
     encoder: str = "log-mel",
     lora: bool = False,
+    frozen: bool = False,
     change: Callable[..., Any] = lambda split: split,
     model_fields: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> AmbiSERTrainer:
-    """A trainer on made data with a tiny model; `arguments` as `settings` gives them."""
+    """A trainer on made data with a tiny model; `arguments` as `settings` gives them.
+
+    A `frozen` encoder's frames come from a cache beside the folder, are scaled, and are a sum of all layers.
+    """
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
     trainer_class = load_method(case.partition(":")[0])
     args = trainer_class.arguments_class(output_dir=str(folder), **arguments)
     family = trainer_class.model_family
     config = made_data.tiny_config(dropout, encoder, family)
-    for field, value in (model_fields or {}).items():
+    summed = {"layers": "weighted_sum", "standardize_frames": True} if frozen else {}
+    for field, value in {**summed, **(model_fields or {})}.items():
         assert hasattr(config, field), f"{case}: a model of family {family} has no field {field!r}"
         setattr(config, field, value)
     model = made_data.tiny_model(config, family=family)
@@ -128,6 +134,12 @@ def make_trainer(
         model = get_peft_model(model, wanted)
     evaluated = made_data.evaluation_set() if args.eval_strategy != "no" else None
     data = made_data.training_set(trainer_class, change=change, target=args.target or trainer_class.target)
+    if frozen:
+        model.freeze_encoder()
+        cache = FrameCache(folder.parent / "frames", model, extractor)
+        data.use_frames(cache, copies=2)
+        if evaluated is not None:
+            evaluated.use_frames(cache)
     return trainer_class(model, args, data, evaluated, feature_extractor=extractor)
 
 
