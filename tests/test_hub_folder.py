@@ -43,6 +43,7 @@ COPIED = {
     "encoders.py",
     "feature_extractor.py",
     "kaldi_log_mel.py",
+    "layer_mix.py",
     "modeling_logmel.py",
     "modeling_prototype.py",
     "valid_frames.py",
