@@ -161,6 +161,11 @@ def test_an_argument_acts_or_is_refused(tmp_path):
         trainer_class(learns, args(feature_cache=str(tmp_path / "cache")), split)
     with pytest.raises(ValueError, match=r"cached_copies=2.*'soft_vote' keeps none"):
         trainer_class(frozen(), args(cached_copies=2), split)
+    half = {"feature_cache_dtype": "float16"}
+    with pytest.raises(ValueError, match=r"feature_cache_dtype='float16'.*encoder is not frozen.*Leave"):
+        trainer_class(learns, args(**half), split)
+    with pytest.raises(ValueError, match=r"encoder is frozen, and feature_cache is 'none'"):
+        trainer_class(frozen(), args(**half, feature_cache="none"), split)
     with pytest.raises(ValueError, match="cached_copies=0 must be 1 or more"):
         args(cached_copies=0)
     with pytest.raises(ValueError, match=r"feature_cache_dtype='int8' is not one of \['float32', 'float16'\]"):
@@ -219,6 +224,30 @@ def test_another_encoder_another_setting_or_another_audio_is_another_file(tmp_pa
     ]
 
 
+def test_an_encoder_that_changed_after_its_frames_were_computed_is_refused(tmp_path):
+    unfrozen, loaded = (make("soft_vote", tmp_path / name, tmp_path / "cache") for name in ("unfrozen", "loaded"))
+    unfrozen.model.encoder.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"since then parameters of the encoder were unfrozen.*before you make"):
+        unfrozen.train()
+    with torch.no_grad():
+        loaded.model.encoder.conv1.bias[0] += 1e-3
+    with pytest.raises(ValueError, match="since then the encoder got other weights"):
+        loaded.train()
+
+
+def test_a_checkpoint_with_another_encoder_is_refused(tmp_path):
+    trainer = make("soft_vote", tmp_path / "run", tmp_path / "cache")
+    trainer.train()
+    trainer.save_model(tmp_path / "same")
+    with torch.no_grad():
+        trainer.model.encoder.conv1.bias[0] += 1e-3
+    trainer.save_model(tmp_path / "other")
+    again = make("soft_vote", tmp_path / "again", tmp_path / "cache")
+    again._load_from_checkpoint(str(tmp_path / "same"))
+    with pytest.raises(ValueError, match="since then the encoder got other weights"):
+        again._load_from_checkpoint(str(tmp_path / "other"))
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +257,11 @@ def test_damaged_and_missing_files_are_made_again(tmp_path, caplog):
     before = [np.array(cache.read(row.key)) for row in rows]
     cache.file(rows[0].key).write_bytes(cache.file(rows[0].key).read_bytes()[:100])
     cache.file(rows[1].key).unlink()
-    assert cache.fill(rows) == 2 and "is damaged (100 bytes)" in caplog.text
+    whole = cache.file(rows[2].key).read_bytes()
+    cache.file(rows[2].key).write_bytes(whole[:-4])
+    cache.file(rows[3].key).write_bytes(bytes(len(whole)))  # as a machine leaves it that was switched off
+    cache.file(rows[4].key).write_bytes(b"")
+    assert cache.fill(rows) == 5 and "is damaged (100 bytes)" in caplog.text and cache.fill(rows) == 0
     for row, frames in zip(rows, before, strict=True):
         np.testing.assert_allclose(cache.read(row.key), frames, atol=1e-6)
     shutil.rmtree(cache.folder)
@@ -243,6 +276,21 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"take 0.00 GB.*only 0.00 GB free.*feature_cache_dtype to float16.*none"):
         cache.fill(wanted())
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"cannot be written to .*/file/.*another folder as feature_cache"):
+        cache_of(tmp_path / "file").fill(wanted())
+
+
+def test_a_value_that_half_precision_cannot_hold_is_refused(tmp_path):
+    model = frozen()
+    with torch.no_grad():
+        model.encoder.layer_norm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"'float16' holds values up to 65504, and this encoder's frames reach \d+"):
+        cache_of(tmp_path, model, dtype="float16").fill(wanted())
+    assert cache_of(tmp_path, model).fill(wanted()) == 5
 
 
 _FILL = """
