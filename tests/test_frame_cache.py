@@ -19,9 +19,11 @@ from helpers import made_data
 from helpers.made_run import built, fields
 from helpers.suite_methods import environment
 from helpers.tiny_encoders import ENCODERS
+from safetensors.torch import load_file, save_file
 
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_family
+from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
 from hf_ambiser.training import frame_cache
@@ -248,6 +250,23 @@ def test_a_checkpoint_with_another_encoder_is_refused(tmp_path):
         again._load_from_checkpoint(str(tmp_path / "other"))
 
 
+def test_a_resumed_run_keeps_the_statistics_of_its_first_start(tmp_path):
+    def trainer(epochs):
+        return make("soft_vote", tmp_path / "run", tmp_path / "cache", "weighted_sum", epochs, save_steps=2, seed=0)
+
+    first = trainer(1)
+    first.args.save_strategy = "steps"
+    first.train()
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["head.layer_mix.mean"] += 0.5  # as of other data
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    again = trainer(2)
+    own = again.model.head.layer_mix.mean.clone()
+    again.train(resume_from_checkpoint=str(checkpoint))
+    torch.testing.assert_close(again.model.head.layer_mix.mean, own + 0.5)
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +301,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OSError, match=r"cannot be written to .*/file/.*another folder as feature_cache"):
         cache_of(tmp_path / "file").fill(wanted())
+
+
+def test_two_machines_do_not_write_the_same_part_of_a_file(tmp_path, monkeypatch):
+    parts = set()
+    for host in ("one", "two"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        with layout.whole(tmp_path / "file", shared=True) as part:
+            part.write_text(host)
+        parts.add(part.name)
+    assert len(parts) == 2 and (tmp_path / "file").read_text() == "two"
 
 
 def test_a_value_that_half_precision_cannot_hold_is_refused(tmp_path):

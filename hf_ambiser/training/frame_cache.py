@@ -71,6 +71,7 @@ class FrameCache:
         dtype: "float32", or "float16" for half the size, with values rounded to 11 bits.
         batch_size: Utterances that are encoded at once.
         device: Where they are encoded; None: where the model is.
+        progress: Whether a bar is shown while they are encoded.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class FrameCache:
         dtype: str = "float32",
         batch_size: int = 8,
         device: Any = None,
+        progress: bool = True,
     ) -> None:
         self.model, self.collate = model, UtteranceCollator(extractor)
         self.dtype, self.batch_size, self.device = np.dtype(dtype), batch_size, device
+        self.progress = progress
         self.settings = {"form": _FORM, "dtype": dtype, "extractor": extractor.to_dict(), **model.frame_settings()}
         root = Path(HF_HOME, "hf_ambiser", "frames") if folder is None else Path(folder).expanduser()
         self.folder = root / _fingerprint(self.settings, model.encoder)
@@ -142,7 +145,8 @@ class FrameCache:
         missing.sort(key=lambda one: one.samples)
         training = self.model.training
         self.model.to(self.device or self.model.device).eval()
-        with tqdm(total=len(missing), desc="frames of the encoder", unit="utterance", dynamic_ncols=True) as bar:
+        own = {"total": len(missing), "desc": "frames of the encoder", "unit": "utterance", "dynamic_ncols": True}
+        with tqdm(**own, disable=not self.progress) as bar:
             for start in range(0, len(missing), self.batch_size):
                 # Look again, because another run may have written them by now.
                 batch = missing[start : start + self.batch_size]

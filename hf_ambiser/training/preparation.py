@@ -77,8 +77,8 @@ def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
             )
         return None
     folder = None if args.feature_cache == "auto" else args.feature_cache
-    size = args.per_device_eval_batch_size
-    return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device)
+    size, progress = args.per_device_eval_batch_size, not args.disable_tqdm
+    return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device, progress)
 
 
 def fit_frames(model: Any, data: TrainingSet | None, collate: UtteranceCollator, args: Any) -> None:
