@@ -11,6 +11,7 @@ import sys
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_f
 from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
+from hf_ambiser.studies import step_time
 from hf_ambiser.training import frame_cache
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
@@ -196,6 +198,26 @@ def test_a_run_of_the_command_uses_it_and_says_how_large_it_is(tmp_path, caplog)
         )
     )
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")} == times, "not made again"
+
+
+def test_an_estimate_of_a_study_counts_the_frames_for_no_cell(tmp_path, monkeypatch):
+    given = {
+        "method": "soft_vote",
+        "freeze": "encoder",
+        "feature_cache": str(tmp_path / "cache"),
+        "warmup_epochs": ...,
+    }
+    cell = SimpleNamespace(fields=fields(built(tmp_path / "built", n=40), tmp_path / "run", **given), after=())
+    clock, write = [0.0], FrameCache._write
+
+    def slow_write(self, batch):
+        clock[0] += 1000
+        write(self, batch)
+
+    monkeypatch.setattr(FrameCache, "_write", slow_write)
+    monkeypatch.setattr(step_time, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    cost = step_time.measure({"soft_vote": cell}, jobs=1)["soft_vote"]
+    assert clock[0] >= 1000 and cost.seconds == 0 and "0.0 s to open" in cost.words
 
 
 # ---- what a file belongs to -----------------------------------------------------------------------------------------
