@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -16,12 +15,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from helpers import made_data
 from helpers.made_run import built, fields
 from helpers.suite_methods import environment
 from helpers.tiny_encoders import ENCODERS
 from safetensors.torch import load_file, save_file
 
+from hf_ambiser import train
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_family
 from hf_ambiser.run_folder import layout
@@ -186,8 +187,9 @@ def test_a_run_of_the_command_uses_it_and_says_how_large_it_is(tmp_path, caplog)
         "feature_cache": str(tmp_path / "cache"),
         "warmup_epochs": ...,
     }
-    with caplog.at_level(logging.INFO, logger="hf_ambiser"):
-        run(RunArguments.from_mapping(fields(dataset, tmp_path / "run", **given, num_train_epochs=1, seed=0)))
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(fields(dataset, tmp_path / "run", **given, num_train_epochs=1, seed=0)))
+    assert train.main(["--config", str(config)]) == 0
     said = [record.message for record in caplog.records if "frozen encoder's frames" in record.message]
     assert said and all("GB in" in message and "are free" in message for message in said)
     files = list((tmp_path / "cache").rglob("*.npy"))
