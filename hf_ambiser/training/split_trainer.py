@@ -135,7 +135,10 @@ class SplitTrainer(Trainer):
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(*args, **kwargs)
-        self._check_frames()  # a checkpoint holds an encoder, too
+        if not (
+            self.is_fsdp_enabled or self.is_deepspeed_enabled
+        ):  # these have divided the weights among ranks by now
+            self._check_frames()  # a checkpoint holds an encoder, too
 
     def _check_frames(self) -> None:
         """Refuse to train on the frames of another encoder than the one that the model has now."""
