@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         arguments = RunArguments.from_command_line(sys.argv[1:] if argv is None else argv, prog)
         if arguments.training.process_index == 0:
             logging.basicConfig(format="%(message)s")
-            for says in ("runs.run", "training.parameter_groups"):  # from which checkpoint it goes on; learning rates
+            # From which checkpoint it goes on, learning rates, size and statistics of a frozen encoder's frames.
+            for says in ("runs.run", "training.parameter_groups", "training.frame_cache", "training.preparation"):
                 logging.getLogger(f"hf_ambiser.{says}").setLevel(logging.INFO)
         sharing = arguments.sharing
         if sharing.push_to_hub:

@@ -170,6 +170,15 @@ def test_every_corpus_says_who_speaks_and_what_its_licence_forbids(finished):
     assert "does not know simulated" in unknown and "None" not in unknown.replace("top_k=None", "")
 
 
+def test_how_many_augmented_copies_were_kept_is_said(finished, card):
+    facts = read_facts(finished)
+    facts.run.results["data"]["augmented_copies"] = 3
+    assert "| augmentation | 3 augmented copies of each ambiguous utterance" in render(
+        model_card(facts, {}, Address("me/x"))
+    )
+    assert "augmented copies" not in card, "without cached frames every epoch makes its own"
+
+
 def test_the_paper_protocol_is_warned_of(finished):
     import dataclasses
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -11,19 +10,25 @@ import sys
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from helpers import made_data
 from helpers.made_run import built, fields
 from helpers.suite_methods import environment
 from helpers.tiny_encoders import ENCODERS
+from safetensors.torch import load_file, save_file
 
+from hf_ambiser import train
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_family
+from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
+from hf_ambiser.studies import step_time
 from hf_ambiser.training import frame_cache
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
@@ -161,6 +166,11 @@ def test_an_argument_acts_or_is_refused(tmp_path):
         trainer_class(learns, args(feature_cache=str(tmp_path / "cache")), split)
     with pytest.raises(ValueError, match=r"cached_copies=2.*'soft_vote' keeps none"):
         trainer_class(frozen(), args(cached_copies=2), split)
+    half = {"feature_cache_dtype": "float16"}
+    with pytest.raises(ValueError, match=r"feature_cache_dtype='float16'.*encoder is not frozen.*Leave"):
+        trainer_class(learns, args(**half), split)
+    with pytest.raises(ValueError, match=r"encoder is frozen, and feature_cache is 'none'"):
+        trainer_class(frozen(), args(**half, feature_cache="none"), split)
     with pytest.raises(ValueError, match="cached_copies=0 must be 1 or more"):
         args(cached_copies=0)
     with pytest.raises(ValueError, match=r"feature_cache_dtype='int8' is not one of \['float32', 'float16'\]"):
@@ -177,8 +187,9 @@ def test_a_run_of_the_command_uses_it_and_says_how_large_it_is(tmp_path, caplog)
         "feature_cache": str(tmp_path / "cache"),
         "warmup_epochs": ...,
     }
-    with caplog.at_level(logging.INFO, logger="hf_ambiser"):
-        run(RunArguments.from_mapping(fields(dataset, tmp_path / "run", **given, num_train_epochs=1, seed=0)))
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(fields(dataset, tmp_path / "run", **given, num_train_epochs=1, seed=0)))
+    assert train.main(["--config", str(config)]) == 0
     said = [record.message for record in caplog.records if "frozen encoder's frames" in record.message]
     assert said and all("GB in" in message and "are free" in message for message in said)
     files = list((tmp_path / "cache").rglob("*.npy"))
@@ -189,6 +200,26 @@ def test_a_run_of_the_command_uses_it_and_says_how_large_it_is(tmp_path, caplog)
         )
     )
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")} == times, "not made again"
+
+
+def test_an_estimate_of_a_study_counts_the_frames_for_no_cell(tmp_path, monkeypatch):
+    given = {
+        "method": "soft_vote",
+        "freeze": "encoder",
+        "feature_cache": str(tmp_path / "cache"),
+        "warmup_epochs": ...,
+    }
+    cell = SimpleNamespace(fields=fields(built(tmp_path / "built", n=40), tmp_path / "run", **given), after=())
+    clock, write = [0.0], FrameCache._write
+
+    def slow_write(self, batch):
+        clock[0] += 1000
+        write(self, batch)
+
+    monkeypatch.setattr(FrameCache, "_write", slow_write)
+    monkeypatch.setattr(step_time, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    cost = step_time.measure({"soft_vote": cell}, jobs=1)["soft_vote"]
+    assert clock[0] >= 1000 and cost.seconds == 0 and "0.0 s to open" in cost.words
 
 
 # ---- what a file belongs to -----------------------------------------------------------------------------------------
@@ -219,6 +250,47 @@ def test_another_encoder_another_setting_or_another_audio_is_another_file(tmp_pa
     ]
 
 
+def test_an_encoder_that_changed_after_its_frames_were_computed_is_refused(tmp_path):
+    unfrozen, loaded = (make("soft_vote", tmp_path / name, tmp_path / "cache") for name in ("unfrozen", "loaded"))
+    unfrozen.model.encoder.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"since then parameters of the encoder were unfrozen.*before you make"):
+        unfrozen.train()
+    with torch.no_grad():
+        loaded.model.encoder.conv1.bias[0] += 1e-3
+    with pytest.raises(ValueError, match="since then the encoder got other weights"):
+        loaded.train()
+
+
+def test_a_checkpoint_with_another_encoder_is_refused(tmp_path):
+    trainer = make("soft_vote", tmp_path / "run", tmp_path / "cache")
+    trainer.train()
+    trainer.save_model(tmp_path / "same")
+    with torch.no_grad():
+        trainer.model.encoder.conv1.bias[0] += 1e-3
+    trainer.save_model(tmp_path / "other")
+    again = make("soft_vote", tmp_path / "again", tmp_path / "cache")
+    again._load_from_checkpoint(str(tmp_path / "same"))
+    with pytest.raises(ValueError, match="since then the encoder got other weights"):
+        again._load_from_checkpoint(str(tmp_path / "other"))
+
+
+def test_a_resumed_run_keeps_the_statistics_of_its_first_start(tmp_path):
+    def trainer(epochs):
+        return make("soft_vote", tmp_path / "run", tmp_path / "cache", "weighted_sum", epochs, save_steps=2, seed=0)
+
+    first = trainer(1)
+    first.args.save_strategy = "steps"
+    first.train()
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["head.layer_mix.mean"] += 0.5  # as of other data
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    again = trainer(2)
+    own = again.model.head.layer_mix.mean.clone()
+    again.train(resume_from_checkpoint=str(checkpoint))
+    torch.testing.assert_close(again.model.head.layer_mix.mean, own + 0.5)
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +300,11 @@ def test_damaged_and_missing_files_are_made_again(tmp_path, caplog):
     before = [np.array(cache.read(row.key)) for row in rows]
     cache.file(rows[0].key).write_bytes(cache.file(rows[0].key).read_bytes()[:100])
     cache.file(rows[1].key).unlink()
-    assert cache.fill(rows) == 2 and "is damaged (100 bytes)" in caplog.text
+    whole = cache.file(rows[2].key).read_bytes()
+    cache.file(rows[2].key).write_bytes(whole[:-4])
+    cache.file(rows[3].key).write_bytes(bytes(len(whole)))  # as a machine leaves it that was switched off
+    cache.file(rows[4].key).write_bytes(b"")
+    assert cache.fill(rows) == 5 and "is damaged (100 bytes)" in caplog.text and cache.fill(rows) == 0
     for row, frames in zip(rows, before, strict=True):
         np.testing.assert_allclose(cache.read(row.key), frames, atol=1e-6)
     shutil.rmtree(cache.folder)
@@ -243,6 +319,31 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"take 0.00 GB.*only 0.00 GB free.*feature_cache_dtype to float16.*none"):
         cache.fill(wanted())
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"cannot be written to .*/file/.*another folder as feature_cache"):
+        cache_of(tmp_path / "file").fill(wanted())
+
+
+def test_two_machines_do_not_write_the_same_part_of_a_file(tmp_path, monkeypatch):
+    parts = set()
+    for host in ("one", "two"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        with layout.whole(tmp_path / "file", shared=True) as part:
+            part.write_text(host)
+        parts.add(part.name)
+    assert len(parts) == 2 and (tmp_path / "file").read_text() == "two"
+
+
+def test_a_value_that_half_precision_cannot_hold_is_refused(tmp_path):
+    model = frozen()
+    with torch.no_grad():
+        model.encoder.layer_norm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"'float16' holds values up to 65504, and this encoder's frames reach \d+"):
+        cache_of(tmp_path, model, dtype="float16").fill(wanted())
+    assert cache_of(tmp_path, model).fill(wanted()) == 5
 
 
 _FILL = """

@@ -79,6 +79,17 @@ def test_the_lowest_layers_are_frozen_by_number(whisper, tmp_path):
         ModelArguments(freeze="lowest")
 
 
+def test_what_cannot_act_beside_lora_is_refused(whisper, tmp_path):
+    given = {"encoder": str(whisper), "lora": {"r": 2}}
+    for freeze in ("encoder", 1):
+        with pytest.raises(ValueError, match=rf"freeze='{freeze}' has no effect beside lora.*layers_to_transform"):
+            build_model(ModelArguments(**given, freeze=freeze), "prototype", ["calm", "loud"], tmp_path)
+    upper = ModelArguments(encoder=str(whisper), lora={"r": 2, "layers_to_transform": [1]}, freeze="feature_encoder")
+    model, _ = build_model(upper, "prototype", ["calm", "loud"], tmp_path)
+    learn = [name for name, p in model.named_parameters() if p.requires_grad and ".encoder." in name]
+    assert learn and all(".layers.1." in name and "lora_" in name for name in learn)
+
+
 def test_a_folder_of_encoders_comes_from_the_environment(whisper, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MY_ENCODERS", str(whisper.parent))
     given = fields(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,12 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
 
     Args:
         path: File or folder that must exist whole or not at all. Its parent folder is made.
-        shared: Whether other processes may write the same file at the same time.
+        shared: Whether other processes, also of other machines, may write the same file at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f"{path.name}.part")
+    # In containers the first processes all have the same few numbers.
+    writer = f"{socket.gethostname()}.{os.getpid()}"
+    part = path.with_name(f".{path.name}.{writer}.part" if shared else f"{path.name}.part")
     yield part
     os.replace(part, path)
 

@@ -22,8 +22,15 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     With LoRA the model without adapter is saved to `base`.
 
     Raises:
-        ValueError: If the configuration does not have a field, or there is no such encoder.
+        ValueError: If the configuration does not have a field, there is no such encoder, or `freeze` cannot act
+            beside `lora`.
     """
+    if arguments.lora and (arguments.freeze == "encoder" or arguments.freeze.isdecimal()):
+        raise ValueError(
+            f"freeze={arguments.freeze!r} has no effect beside lora: LoRA freezes all weights of the encoder, and its"
+            " adapters learn in every layer. Leave one of the two out; `layers_to_transform: [2, 3]` in lora chooses"
+            " the layers that have adapters."
+        )
     model_class = load_family(arguments.model_family or family)
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]

@@ -52,6 +52,10 @@ def _cost(cell: Cell) -> Cost:
             fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
             arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
             trainer, tests = prepare(arguments)
+            if trainer.data.frames is not None:
+                # The frames of the frozen encoder are kept, so the cells of the study will find them.
+                start = time.perf_counter()
+                trainer, tests = prepare(arguments)
         except (ValueError, OSError) as error:
             return Cost(0.0, f"time not measured ({' '.join(str(error).split())})")
         opening = time.perf_counter() - start

@@ -226,6 +226,11 @@ class TrainingSet(TorchDataset):
     def __len__(self) -> int:
         return self.n_labelled
 
+    @property
+    def frames(self) -> FrameCache | None:
+        """Return the cache that holds a frozen encoder's frames of these utterances, or None."""
+        return self._labelled.frames
+
     def use_frames(self, cache: FrameCache, copies: int) -> None:
         """Compute the frames of a frozen encoder where they are missing, and give them instead of waveforms.
 

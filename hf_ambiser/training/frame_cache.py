@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class FrameCache:
         dtype: "float32", or "float16" for half the size, with values rounded to 11 bits.
         batch_size: Utterances that are encoded at once.
         device: Where they are encoded; None: where the model is.
+        progress: Whether a bar is shown while they are encoded.
     """
 
     def __init__(
@@ -80,12 +82,31 @@ class FrameCache:
         dtype: str = "float32",
         batch_size: int = 8,
         device: Any = None,
+        progress: bool = True,
     ) -> None:
         self.model, self.collate = model, UtteranceCollator(extractor)
         self.dtype, self.batch_size, self.device = np.dtype(dtype), batch_size, device
+        self.progress = progress
         self.settings = {"form": _FORM, "dtype": dtype, "extractor": extractor.to_dict(), **model.frame_settings()}
         root = Path(HF_HOME, "hf_ambiser", "frames") if folder is None else Path(folder).expanduser()
         self.folder = root / _fingerprint(self.settings, model.encoder)
+
+    def check_encoder(self, model: Any) -> None:
+        """Check that a model still has the encoder that made these frames, and that it is still frozen.
+
+        Raises:
+            ValueError: If it has not: its head would learn from the frames of another encoder.
+        """
+        if not model.encoder_is_frozen:
+            problem = "parameters of the encoder were unfrozen, which would get no gradient"
+        elif _fingerprint(self.settings, model.encoder) != self.folder.name:
+            problem = "the encoder got other weights"
+        else:
+            return
+        raise ValueError(
+            f"the frames of the frozen encoder were computed when the trainer was made, and since then {problem}."
+            " Load or unfreeze the encoder before you make the trainer, or set feature_cache to none."
+        )
 
     def file(self, key: str) -> Path:
         """Return the file of an utterance."""
@@ -109,22 +130,23 @@ class FrameCache:
         """Compute and write the frames that are missing or damaged; return how many utterances that were.
 
         Raises:
-            OSError: If the disk has less room than they need.
+            OSError: If the folder cannot be written, or the disk has less room than they need.
+            ValueError: If a value is too large for float16.
         """
         every = list({one.key: one for one in wanted}.values())
-        sizes = self._sizes(every)
+        shapes = self._shapes(every)
         lacking = [
-            i for i, (one, size) in enumerate(zip(every, sizes, strict=True)) if not self._is_whole(one.key, size)
+            i for i, (one, shape) in enumerate(zip(every, shapes, strict=True)) if not self._is_whole(one.key, shape)
         ]
         if not lacking:
             return 0
-        self._announce(len(lacking), sum(sizes[i] for i in lacking))
+        self._begin(len(lacking), sum(math.prod(shapes[i]) * self.dtype.itemsize for i in lacking))
         missing = [every[i] for i in lacking]
-        write_whole(self.folder / _SETTINGS, json.dumps(self.settings, indent=2, sort_keys=True) + "\n", shared=True)
         missing.sort(key=lambda one: one.samples)
         training = self.model.training
         self.model.to(self.device or self.model.device).eval()
-        with tqdm(total=len(missing), desc="frames of the encoder", unit="utterance", dynamic_ncols=True) as bar:
+        own = {"total": len(missing), "desc": "frames of the encoder", "unit": "utterance", "dynamic_ncols": True}
+        with tqdm(**own, disable=not self.progress) as bar:
             for start in range(0, len(missing), self.batch_size):
                 # Look again, because another run may have written them by now.
                 batch = missing[start : start + self.batch_size]
@@ -142,26 +164,48 @@ class FrameCache:
         frames, lengths = self.model.encoder_frames(**values)
         for one, own, n in zip(batch, frames.float().cpu().numpy(), lengths.tolist(), strict=True):
             with whole(self.file(one.key), shared=True) as part, part.open("wb") as stream:
-                np.save(stream, own[:, :n].astype(self.dtype))
+                np.save(stream, self._as_stored(own[:, :n]))
 
-    def _sizes(self, wanted: list[Wanted]) -> list[int]:
-        """Return the size in bytes of each utterance's frames, without the file's header."""
+    def _as_stored(self, frames: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # said below
+            stored = frames.astype(self.dtype)
+        if np.isinf(stored).any() and not np.isinf(frames).any():
+            raise ValueError(
+                f"feature_cache_dtype={self.dtype.name!r} holds values up to {np.finfo(self.dtype).max:.0f}, and this"
+                f" encoder's frames reach {np.abs(frames).max():.0f}. Set feature_cache_dtype to float32."
+            )
+        return stored
+
+    def _shapes(self, wanted: list[Wanted]) -> list[tuple[int, int, int]]:
+        """Return the shape `(L, T, H)` of each utterance's frames."""
         layers, width = self.model.frame_shape
         frames = self.model.count_frames(torch.tensor([one.samples for one in wanted])).tolist()
-        return [n * layers * width * self.dtype.itemsize for n in frames]
+        return [(layers, n, width) for n in frames]
 
-    def _is_whole(self, key: str, size: int) -> bool:
+    def _is_whole(self, key: str, shape: tuple[int, int, int]) -> bool:
         path = self.file(key)
         if not path.is_file():
             return False
-        if path.stat().st_size > size:  # frames and a header
-            return True
+        try:
+            stored = np.load(path, mmap_mode="r")
+            if (stored.shape, stored.dtype) == (shape, self.dtype):
+                return True
+        except (ValueError, EOFError):
+            pass  # no header, or fewer bytes than it says: a disk that was full, or a machine that was switched off
         logger.warning("%s is damaged (%d bytes), so its frames are computed anew.", path, path.stat().st_size)
         path.unlink()
         return False
 
-    def _announce(self, n: int, needed: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _begin(self, n: int, needed: int) -> None:
+        """Write what the frames depend on into the folder, and say how large they will be."""
+        settings = json.dumps(self.settings, indent=2, sort_keys=True) + "\n"
+        try:
+            write_whole(self.folder / _SETTINGS, settings, shared=True)
+        except OSError as error:
+            raise OSError(
+                f"the frames of the frozen encoder cannot be written to {self.folder} ({error.strerror}). Give another"
+                " folder as feature_cache, or set it to none, which encodes anew in every epoch."
+            ) from error
         free = shutil.disk_usage(self.folder).free
         logger.info(
             "computing the frozen encoder's frames of %d utterances once; they take %s in %s (%s are free).",

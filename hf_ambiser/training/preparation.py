@@ -56,12 +56,19 @@ def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
     """Return the cache of a frozen encoder's frames, or None if each step runs the encoder.
 
     Raises:
-        ValueError: If a folder for the cache is given, and the encoder is not frozen.
+        ValueError: If a folder or a type for the cache is given, and the encoder is not frozen or there is no cache.
     """
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    frozen = getattr(bare, "encoder_is_frozen", False)
+    if args.feature_cache_dtype != "float32" and (args.feature_cache == "none" or not frozen):
+        raise ValueError(
+            f"feature_cache_dtype={args.feature_cache_dtype!r} is the type of a frozen encoder's frames on disk, and"
+            f" there are none: the encoder is {'' if frozen else 'not '}frozen, and feature_cache is"
+            f" {args.feature_cache!r}. Leave feature_cache_dtype out."
+        )
     if args.feature_cache == "none":
         return None
-    if not getattr(bare, "encoder_is_frozen", False):
+    if not frozen:
         if args.feature_cache != "auto":
             raise ValueError(
                 f"feature_cache={args.feature_cache!r} keeps the frames of a frozen encoder, and this model's encoder"
@@ -70,8 +77,8 @@ def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
             )
         return None
     folder = None if args.feature_cache == "auto" else args.feature_cache
-    size = args.per_device_eval_batch_size
-    return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device)
+    size, progress = args.per_device_eval_batch_size, not args.disable_tqdm
+    return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device, progress)
 
 
 def fit_frames(model: Any, data: TrainingSet | None, collate: UtteranceCollator, args: Any) -> None:

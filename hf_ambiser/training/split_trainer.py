@@ -15,6 +15,7 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
+from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
     evaluation_set,
@@ -49,6 +50,7 @@ class SplitTrainer(Trainer):
         ambiguous_dataset: Dataset | None,
         **kwargs: Any,
     ) -> None:
+        self._frames: FrameCache | None = None
         if is_split(train_dataset) or is_split(eval_dataset):
             feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
             kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
@@ -57,6 +59,7 @@ class SplitTrainer(Trainer):
             with args.main_process_first(desc="data sets and features"):
                 if is_split(train_dataset):
                     train_dataset = training_set(cast(Any, train_dataset), ambiguous_dataset, *how)
+                    self._frames = train_dataset.frames
                 if is_split(eval_dataset):
                     eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
         if eval_dataset is None:
@@ -124,10 +127,23 @@ class SplitTrainer(Trainer):
         if resume_from_checkpoint is True:
             last = checkpoints.last_complete(folder.path)
             resume_from_checkpoint = None if last is None else str(last)
+        self._check_frames()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self.training_metrics = dict(output.metrics)
         self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training
         return output
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(*args, **kwargs)
+        if not (
+            self.is_fsdp_enabled or self.is_deepspeed_enabled
+        ):  # these have divided the weights among ranks by now
+            self._check_frames()  # a checkpoint holds an encoder, too
+
+    def _check_frames(self) -> None:
+        """Refuse to train on the frames of another encoder than the one that the model has now."""
+        if self._frames is not None:
+            self._frames.check_encoder(self.bare_model())
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as the Trainer does; `eval_dataset` may also be a split from `load_split`."""
