@@ -171,6 +171,10 @@ def test_an_argument_acts_or_is_refused(tmp_path):
         trainer_class(learns, args(**half), split)
     with pytest.raises(ValueError, match=r"encoder is frozen, and feature_cache is 'none'"):
         trainer_class(frozen(), args(**half, feature_cache="none"), split)
+    with pytest.raises(ValueError, match="feature_cache='off' looks like a switch; allowed: auto, none, or a folder"):
+        args(feature_cache="off")
+    with pytest.raises(ValueError, match="names MY_FRAMES, a variable that the environment does not have"):
+        trainer_class(frozen(), args(feature_cache="$MY_FRAMES/x"), split)
     with pytest.raises(ValueError, match="cached_copies=0 must be 1 or more"):
         args(cached_copies=0)
     with pytest.raises(ValueError, match=r"feature_cache_dtype='int8' is not one of \['float32', 'float16'\]"):

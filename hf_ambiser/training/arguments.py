@@ -169,6 +169,12 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
         if self.feature_cache_dtype not in ("float32", "float16"):
             raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of ['float32', 'float16'].")
+        self.feature_cache = "none" if self.feature_cache is None else str(self.feature_cache)  # YAML: null, off
+        if self.feature_cache.lower() in ("", "off", "no", "false", "on", "yes", "true", "0", "1"):
+            raise ValueError(
+                f"feature_cache={self.feature_cache!r} looks like a switch; allowed: auto, none, or a folder (one of"
+                " that name is written ./off)."
+            )
         if self.cached_copies is not None and self.cached_copies < 1:
             raise ValueError(f"cached_copies={self.cached_copies} must be 1 or more.")
         if self.class_weight_form not in FORMS:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from hf_ambiser.models import available_families, load_family
+from hf_ambiser.training.places import expanded
 
 
 @dataclass
@@ -66,14 +65,7 @@ class ModelArguments:
         """
         if self.encoder is None:
             return None
-        place = os.path.expanduser(os.path.expandvars(self.encoder))
-        missing = re.search(r"\$\{?(\w+)", place)
-        if missing:
-            raise ValueError(
-                f"encoder={self.encoder!r} names {missing[1]}, a variable that the environment does not have. Set it"
-                f" (export {missing[1]}=...), or give a folder or a Hub name."
-            )
-        return place
+        return expanded("encoder", self.encoder)
 
 
 def _mapping(name: str, value: Any) -> Any:

@@ -16,6 +16,7 @@ from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.frames import FRAMES, with_frames
+from hf_ambiser.training.places import expanded
 
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
                 " feature_cache out."
             )
         return None
-    folder = None if args.feature_cache == "auto" else args.feature_cache
+    folder = None if args.feature_cache == "auto" else expanded("feature_cache", args.feature_cache)
     size, progress = args.per_device_eval_batch_size, not args.disable_tqdm
     return FrameCache(folder, bare, extractor, args.feature_cache_dtype, size, args.device, progress)
 
