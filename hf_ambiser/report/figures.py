@@ -1,4 +1,4 @@
-"""Figures of a group of runs: confusion, reliability, entropy, risk, rater equivalence, sweeps, label trajectories.
+"""Figures of a group of runs: answers on a split, risk, rater equivalence, sweeps, labels and validation over epochs.
 
 Each function returns the file that it wrote, or None if the runs hold nothing to draw. `reference` is the system that
 the others are compared with; it gets a panel or a line even if not all systems get one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -23,6 +23,7 @@ from hf_ambiser.plotting.confusion import draw_confusion
 from hf_ambiser.plotting.figure import save
 from hf_ambiser.plotting.panels import grid, legend, literal, panels
 from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
+from hf_ambiser.report.convergence import Curve, read_curve
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.rater_equivalence import SystemWorth, on_the_same_utterances
 from hf_ambiser.report.results import figure_of
@@ -35,6 +36,8 @@ from hf_ambiser.run_folder.finished import FinishedRun
 MOST_PANELS = 12
 MOST_LINES = 8
 ENTROPY_BINS = 6
+
+Run = TypeVar("Run", Epochs, Curve)  # what a run was at each epoch
 
 
 def drawn(group: Group, first: str | None = None, most: int = MOST_PANELS) -> list[str]:
@@ -262,8 +265,29 @@ def trajectories(
     return save(figure, out)
 
 
-def _band(axis: Any, runs: Sequence[Epochs], value: Callable[[Epochs], np.ndarray], label: str, ink: str) -> None:
-    by_epoch: dict[int, list[float]] = {}
+def validation_curves(group: Group, out: Path, reference: str | None = None) -> Path | None:
+    """Draw JS and UA on validation over epochs: means over runs, with 95 % t intervals over all of them together."""
+    figure, axes = panels(2, width=4.4, height=3.4, columns=2)
+    for axis, name in zip(axes, ("js", "ua"), strict=True):
+        shown = COLUMNS[name]
+        for system in drawn(group, reference, MOST_LINES):
+            curves = [read_curve(run) for run in group.systems[system]]
+            curves = [curve for curve in curves if np.isfinite(curve.figures[name]).any()]
+            ink = colour(list(group.systems).index(system))
+            if curves:
+                _band(axis, curves, lambda curve: shown.factor * curve.figures[name], system, ink)  # noqa: B023
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(f"{shown.title} on validation")
+        grid(axis)
+    fuller = max(axes, key=lambda axis: len(axis.get_lines()))
+    if not fuller.get_lines():
+        return None
+    legend(figure, fuller)
+    return save(figure, out)
+
+
+def _band(axis: Any, runs: Sequence[Run], value: Callable[[Run], np.ndarray], label: str, ink: str) -> None:
+    by_epoch: dict[float, list[float]] = {}
     for run in runs:
         for epoch, one in zip(run.epoch.tolist(), value(run).tolist(), strict=True):
             if np.isfinite(one):

@@ -10,6 +10,7 @@ from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.label_analysis.noise_recovery import NoiseRecovery, noise_recovery
 from hf_ambiser.metrics.display import COLUMNS, RECOVERY
 from hf_ambiser.metrics.significance import holm
+from hf_ambiser.report.convergence import moving_systems, not_found
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import comparison_table, number, p_entry, spread_entry, t_entry
 from hf_ambiser.report.statistics import over_folds, spread
@@ -96,7 +97,9 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
     value: Callable[[FinishedRun], float | None] = lambda run: run.figure(split, figure)  # noqa: E731
     rows: list[list[Entry | str]] = []
     tests: set[str] = set()
+    moving: list[str] = []
     for group in groups:
+        moving += [f"{system} on {noise_of(group)}" for system in moving_systems(group)]
         base = group.systems.get(baseline, [])
         gains = {system: over_folds(runs, base, value) for system, runs in group.systems.items() if system != baseline}
         adjusted = holm([gain.t.p if gain.t else None for gain in gains.values()])
@@ -116,6 +119,7 @@ def gain_table(groups: Sequence[Group], split: str, baseline: str, figure: str =
     kept = [kept_epoch(run) for group in groups for run in group.runs]
     best = " Each network is that of the best epoch on validation, which is not the last." if any(kept) else ""
     note = f"On {split}, whose labels are the raters'; mean (sd) over seeds.{best}{made}"
+    note = " ".join(filter(None, [note, not_found(moving)]))
     return Table(file_name("label_noise", split, figure), heads, rows, note)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 
 from hf_ambiser.metrics.display import COLUMNS, COMPARED, Shown
+from hf_ambiser.report.convergence import moving_systems, not_found
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import figure_of, spread_entry
 from hf_ambiser.report.statistics import Difference, over_folds, spread
@@ -52,6 +53,14 @@ def protocols_table(paper: Group, strict: Group, splits: Sequence[str]) -> Table
         " of the corrected resampled t over folds (with one fold: of the paired t over seeds). If the protocols test"
         " different utterances, the gap includes that."
     )
+    compared = dict.fromkeys(str(row[0]) for row in rows)
+    moving = [
+        f"{system} under {protocol}"
+        for protocol, group in zip(PROTOCOLS, (paper, strict), strict=True)
+        for system in moving_systems(group)
+        if system in compared
+    ]
+    note = " ".join(filter(None, [note, not_found(moving)]))
     return Table(file_name(paper.name, "and", strict.name, "protocols"), heads, rows, note)
 
 

@@ -19,6 +19,7 @@ from hf_ambiser.metrics.display import (
     Shown,
 )
 from hf_ambiser.metrics.significance import FEW_SPEAKERS, TResult, holm
+from hf_ambiser.report.convergence import about_tests, both_converged, convergence
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.statistics import PAIRED, Spread, over_folds, over_utterances, spread
 from hf_ambiser.report.table import Entry, Table, file_name
@@ -150,7 +151,7 @@ def comparison_table(
     """How the reference system differs from each other one, over folds (or seeds) and over utterances.
 
     Each difference has its p-value, raw and after Holm's correction. The correction is over the comparisons of this
-    table, for each of the two tests separately.
+    table, for each of the two tests separately. The last column says whether both systems had converged.
     """
     shown, others = COLUMNS[figure], [system for system in group.systems if system != reference]
     folds = {
@@ -162,8 +163,10 @@ def comparison_table(
         done()
     fold_p = holm([_p(folds[s].t) for s in others])
     utterance_p = holm([None if isinstance(b := utterances[s], str) else b.p for s in others])
+    found = convergence(group)
+    converged = [both_converged(found, reference, system) for system in others]
     rows: list[list[Entry | str]] = []
-    for system, p, q in zip(others, fold_p, utterance_p, strict=True):
+    for system, p, q, answer in zip(others, fold_p, utterance_p, converged, strict=True):
         t, b = folds[system], utterances[system]
         row: list[Entry | str] = [system, t_entry(t.t, t.test, shown), p_entry(_p(t.t)), p_entry(p)]
         if isinstance(b, str):
@@ -172,19 +175,19 @@ def comparison_table(
             text = f"{shown.signed(b.difference)} {shown.interval(b.low, b.high, signed=True)}"
             parts = _scaled(shown, difference=b.difference, low=b.low, high=b.high)
             row += [Entry(text, parts=parts), p_entry(b.p), p_entry(q)]
-        rows.append(row)
+        rows.append([*row, answer])
     made = {difference.test for difference in folds.values()}
     test = next((name for name in sorted(made) if "over" in name), PAIRED)
     heads = [f"{shown.title} of {reference} minus", f"{test}: difference [95 %]", "p", "Holm p"]
-    heads += ["bootstrap over utterances: difference [95 %]", "p", "Holm p"]
+    heads += ["bootstrap over utterances: difference [95 %]", "p", "Holm p", "both converged?"]
     speakers = [b.n_clusters for b in utterances.values() if not isinstance(b, str)]
-    note = _comparison_note(made, len(others), speakers)
+    note = " ".join(filter(None, [_comparison_note(made, len(others), speakers), about_tests(converged)]))
     return Table(_file(group, split, f"{figure}_of_{reference}"), _distinct(heads), rows, note)
 
 
 def _distinct(heads: list[str]) -> list[str]:
     """Give the second pair of p-values headings of its own: columns of a CSV file need distinct names."""
-    return [*heads[:5], heads[5] + " (utterances)", heads[6] + " (utterances)"]
+    return [*heads[:5], heads[5] + " (utterances)", heads[6] + " (utterances)", *heads[7:]]
 
 
 def _comparison_note(made: set[str], n: int, speakers: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from hf_ambiser.label_analysis.history import History, label_history
 from hf_ambiser.metrics.display import COMPARED
 from hf_ambiser.report import figures
+from hf_ambiser.report.convergence import TITLE, convergence, convergence_line, convergence_table
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.groups import Group, find, group
@@ -192,13 +193,23 @@ class _Report:
             head.append(about_whole_set(group))
         if len(group.systems) > 1 and reference is None:
             head.append(f"There is no system {self.reference!r} here, so systems are not compared pair by pair.")
-        sections = [Section(group.name, 2, head)]
+        sections = [Section(group.name, 2, head), Section(TITLE, 3, self.converged(group, reference))]
         for split in splits:
             title = f"{split}: {WHOLE}" if split == group.whole and split in group.stored_splits else split
             sections.append(Section(title, 3, self.split(group, split, reference)))
         stored = [split for split in splits if split in group.stored_splits] or group.stored_splits
         sections.append(Section("Over all test splits", 3, self.whole(group, stored, reference)))
         return [section for section in sections if section.blocks]
+
+    def converged(self, group: Group, reference: str | None) -> list[Block]:
+        """Which systems had converged, and the validation curves that say so."""
+        found = convergence(group)
+        blocks: list[Block] = [convergence_line(found), *self.table(convergence_table(group, found))]
+        return blocks + self.picture(
+            figures.validation_curves(group, self.png(group.name, "validation"), reference),
+            "Validation while the runs trained: mean over the cells that were evaluated at an epoch, with the 95 %"
+            " interval" + _some(group, figures.MOST_LINES),
+        )
 
     def split(self, group: Group, split: str, reference: str | None) -> list[Block]:
         """Tables and figures of one test split."""
