@@ -212,6 +212,7 @@ def test_each_training_utterance_stands_once_in_the_reference(dataset, tmp_path)
     [
         ({"dataset": ""}, "needs `dataset`"),
         ({"ambiguous_splits": []}, "needs `ambiguous_splits`"),
+        ({"train_splits": []}, "needs `train_splits`"),
         ({"train_splits": ["d9"]}, "no split 'd9'"),
         ({"test_splits": ["test"]}, "no split 'test'"),
     ],

@@ -154,6 +154,8 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     add = frames_once(method, training, model, extractor)
     # The first rank computes; the other ranks read its cache.
     with training.main_process_first(desc="data sets and features"):
+        if not data.train_splits:
+            raise ValueError("a run needs `train_splits`, splits to learn from with labels, for example [train].")
         labelled = _join(data, data.train_splits, add)
         ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
         name = _validation_split(arguments)
