@@ -42,6 +42,9 @@ def forked(monkeypatch):
     monkeypatch.setattr(dispatch, "_start_server", lambda: None)
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: FORK)
     monkeypatch.setattr(FORK, "set_forkserver_preload", lambda modules: None, raising=False)
+    # A process that is forked after OpenMP had threads waits for them for ever, so cells keep to one thread.
+    torch.set_num_threads(1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 

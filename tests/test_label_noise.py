@@ -197,6 +197,9 @@ def here(monkeypatch):
     monkeypatch.setattr(dispatch, "_start_server", lambda: None)
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: FORK)
     monkeypatch.setattr(FORK, "set_forkserver_preload", lambda modules: None, raising=False)
+    # A process that is forked after OpenMP had threads waits for them for ever, so cells keep to one thread.
+    torch.set_num_threads(1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
 
 
 def give(words: list[str]):
