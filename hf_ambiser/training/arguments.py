@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from transformers import TrainingArguments
 
 from hf_ambiser.training.class_weights import FORMS
+from hf_ambiser.training.frame_cache import DTYPES
 
 
 @dataclass
@@ -167,8 +168,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
         if self.class_weights not in ("none", "inverse_frequency"):
             raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
-        if self.feature_cache_dtype not in ("float32", "float16"):
-            raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of ['float32', 'float16'].")
+        if self.feature_cache_dtype not in DTYPES:
+            raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of {list(DTYPES)}.")
         self.feature_cache = "none" if self.feature_cache is None else str(self.feature_cache)  # YAML: null, off
         if self.feature_cache.lower() in ("", "off", "no", "false", "on", "yes", "true", "0", "1"):
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,7 +179,7 @@ class TrainingSet(TorchDataset):
         self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
         self._augment: Any = augment
         self._seed = seed
-        self.copies: int | None = None
+        self._copies: list[list[Wanted]] = []
 
     def _with_target(self, split: Dataset, target: str, what: str) -> tuple[Dataset, np.ndarray]:
         """Return the utterances that have a target, and their targets `(N, K)`; add the others to `left_out`."""
@@ -243,9 +244,15 @@ class TrainingSet(TorchDataset):
         if self._ambiguous is not None:
             wanted += self._ambiguous.use_frames(cache)
             if self._augment is not None:
-                self.copies = copies
-                wanted += [self._wanted_copy(j, copy) for j in range(self.n_ambiguous) for copy in range(copies)]
+                rows = range(self.n_ambiguous)
+                self._copies = [[self._wanted_copy(j, copy) for j in rows] for copy in range(copies)]
+                wanted += chain.from_iterable(self._copies)
         cache.fill(wanted)
+
+    @property
+    def copies(self) -> int | None:
+        """Return the number of cached augmented copies of an utterance; None: each epoch makes its own."""
+        return len(self._copies) or None
 
     def _wanted_copy(self, j: int, copy: int) -> Wanted:
         assert self._ambiguous is not None and self._augment is not None
@@ -269,10 +276,10 @@ class TrainingSet(TorchDataset):
         return rows
 
     def _augmented(self, j: int, row: int, epoch: int) -> Example:
-        cache = None if self._ambiguous is None else self._ambiguous.frames
-        if cache is None or self.copies is None:
+        cache = self.frames
+        if cache is None:
             return Example(self._copy(j, self._seed, epoch), row, AUGMENTED)
-        wanted = self._wanted_copy(j, (self._seed + epoch) % self.copies)
+        wanted = self._copies[(self._seed + epoch) % len(self._copies)][j]
         waveform = wanted.waveform() if cache.model.needs_waveform else None
         return Example(waveform, row, AUGMENTED, encoded=cache.read(wanted.key))
 

@@ -165,6 +165,11 @@ def training_set(
 def evaluation_set(split: Dataset, method: Method, args: Any, model: Any, extractor: Any) -> EvaluationSet:
     """Return a split as a model is scored on it: whole utterances."""
     made = EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
+    return with_cached_frames(made, args, model, extractor)
+
+
+def with_cached_frames(made: EvaluationSet, args: Any, model: Any, extractor: Any) -> EvaluationSet:
+    """Return the same set; above a frozen encoder it gives the encoder's frames from now on."""
     cache = frame_cache(args, model, extractor)
     if cache is not None:
         made.use_frames(cache)

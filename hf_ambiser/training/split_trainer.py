@@ -20,10 +20,10 @@ from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
     evaluation_set,
     fit_frames,
-    frame_cache,
     is_split,
     segment_seconds,
     training_set,
+    with_cached_frames,
 )
 from hf_ambiser.training.validation import ValidationMetrics
 
@@ -50,7 +50,6 @@ class SplitTrainer(Trainer):
         ambiguous_dataset: Dataset | None,
         **kwargs: Any,
     ) -> None:
-        self._frames: FrameCache | None = None
         if is_split(train_dataset) or is_split(eval_dataset):
             feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
             kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
@@ -59,7 +58,6 @@ class SplitTrainer(Trainer):
             with args.main_process_first(desc="data sets and features"):
                 if is_split(train_dataset):
                     train_dataset = training_set(cast(Any, train_dataset), ambiguous_dataset, *how)
-                    self._frames = train_dataset.frames
                 if is_split(eval_dataset):
                     eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
         if eval_dataset is None:
@@ -106,10 +104,8 @@ class SplitTrainer(Trainer):
         for name, split in splits.items() if size else ():
             pieces = EvaluationSet(split, self.args.max_seconds, segment_seconds=size)
             if len(pieces) > len(sets[name]):
-                cache = frame_cache(self.args, self.bare_model(), self.processing_class)
-                if cache is not None:
-                    pieces.use_frames(cache)
-                sets[f"{name}_segments"] = pieces
+                how: Any = (self.args, self.bare_model(), self.processing_class)
+                sets[f"{name}_segments"] = with_cached_frames(pieces, *how)
         return sets
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -142,8 +138,9 @@ class SplitTrainer(Trainer):
 
     def _check_frames(self) -> None:
         """Refuse to train on the frames of another encoder than the one that the model has now."""
-        if self._frames is not None:
-            self._frames.check_encoder(self.bare_model())
+        frames: FrameCache | None = getattr(self.train_dataset, "frames", None)
+        if frames is not None:
+            frames.check_encoder(self.bare_model())
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as the Trainer does; `eval_dataset` may also be a split from `load_split`."""
