@@ -94,7 +94,8 @@ class PrototypeConfig(WaveformClassifierConfig):
             "attention": "mean over the valid frames with weights of attention",
             "attention_std": "mean and standard deviation over the valid frames with weights of attention",
         }[self.pooling]
-        below = [self.describe_layers(), f"a linear layer of {self.projection_size} with GELU"]
-        parts = [below[0]] * bool(below[0]) + [below[1]] * (self.projection_size is not None)
+        parts = [] if self.frames_as_they_are else [self.describe_layers()]
+        if self.projection_size is not None:
+            parts.append(f"a linear layer of {self.projection_size} with GELU")
         prototypes = "centred class prototypes" if self.center_embeddings else "class prototypes"
         return ", then ".join([*parts, pooled, f"a classifier and {prototypes}"])

@@ -69,8 +69,11 @@ class WaveformClassifierConfig(PreTrainedConfig):
 
     def describe_layers(self) -> str:
         """Describe in a few words what is made of the encoder's frames first, for a model card; "": nothing."""
-        parts = ["the weighted sum of all layers"] * (self.layers != "last")
-        parts += ["each value scaled by the statistics of the training set"] * self.standardize_frames
+        parts = []
+        if self.layers != "last":
+            parts.append("the weighted sum of all layers")
+        if self.standardize_frames:
+            parts.append("each value scaled by the statistics of the training set")
         return ", ".join(parts)
 
     def describe_frames(self) -> str:

@@ -172,6 +172,21 @@ class EncoderAdapter:
         )
 
 
+class WithFrontend:
+    """Mixin for encoders of transformers that compute a spectrogram themselves, as `frontend`: they take waveforms."""
+
+    main_input_name = "input_values"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # transformers' own constructor comes here, too, before there is a front end.
+        if module is getattr(self, "frontend", None):
+            # No checkpoint has these buffers, so `from_pretrained` leaves them uninitialised unless they are set here.
+            module.reset_parameters()  # type: ignore[operator]
+        else:
+            super()._init_weights(module)  # type: ignore[misc]
+
+
 class WaveformEncoderAdapter(EncoderAdapter):
     """Base for encoders of our own that take padded waveforms with a mask and know their frame lengths.
 

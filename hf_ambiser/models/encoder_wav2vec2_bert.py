@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, Wav2Vec2BertConfig, Wav2Vec2BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from .encoder_adapter import WaveformEncoderAdapter
+from .encoder_adapter import WaveformEncoderAdapter, WithFrontend
 from .kaldi_log_mel import KaldiLogMel
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 
@@ -18,15 +18,13 @@ FRAME, HOP = 400, 160  # samples at 16 kHz
 FULL_SCALE = 2**15  # the spectrogram is that of 16-bit samples
 
 
-class Wav2Vec2BertWaveformModel(Wav2Vec2BertModel):
+class Wav2Vec2BertWaveformModel(WithFrontend, Wav2Vec2BertModel):
     """wav2vec2-bert on waveforms: a log-mel spectrogram inside the model, then its own layers; a frame every 20 ms.
 
     The features are those of transformers' `SeamlessM4TFeatureExtractor` for each utterance alone: each mel band is
     scaled to mean 0 and variance 1 over the utterance, and two spectrogram frames side by side make one. A last odd
     frame is dropped. Weights have the names of `Wav2Vec2BertModel`.
     """
-
-    main_input_name = "input_values"
 
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
         super().__init__(config)
@@ -37,14 +35,6 @@ class Wav2Vec2BertWaveformModel(Wav2Vec2BertModel):
         bands = config.feature_projection_input_dim // 2
         self.frontend = KaldiLogMel(16000, FRAME, HOP, bands, pre_emphasis=0.97, window="povey")
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, KaldiLogMel):
-            # No checkpoint has these buffers, so `from_pretrained` leaves them uninitialised unless they are set here.
-            module.reset_parameters()
-        else:
-            super()._init_weights(module)
 
     @property
     def minimum_samples(self) -> int:

@@ -12,12 +12,12 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from .encoder_adapter import WaveformEncoderAdapter
+from .encoder_adapter import WaveformEncoderAdapter, WithFrontend
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 from .whisper_log_mel import FRAME, HOP, WhisperLogMel
 
 
-class WhisperWaveformEncoder(WhisperEncoder):
+class WhisperWaveformEncoder(WithFrontend, WhisperEncoder):
     """Whisper's encoder on waveforms: log-mel spectrogram, two convolutions, transformer; a frame every 20 ms.
 
     Whisper was trained on utterances padded with silence to 30 s. Here the positions end where the utterance ends, so
@@ -31,20 +31,10 @@ class WhisperWaveformEncoder(WhisperEncoder):
     segments are joined. Weights have the names of `WhisperEncoder`.
     """
 
-    main_input_name = "input_values"
-
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
         self.frontend = WhisperLogMel(config.num_mel_bins)
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, WhisperLogMel):
-            # No checkpoint has these buffers, so `from_pretrained` leaves them uninitialised unless they are set here.
-            module.reset_parameters()
-        else:
-            super()._init_weights(module)
 
     @property
     def minimum_samples(self) -> int:
