@@ -157,6 +157,11 @@ def soft_labels(votes: Array) -> Array:
     return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
 
 
+def top_shares(votes: Array) -> Array:
+    """Return the largest share of each row's votes `(N, K)`: `(N,)` float64 in [0, 1], 0 without votes."""
+    return soft_labels(votes).max(axis=1, initial=0.0)
+
+
 def entropy_bits(distribution: Array) -> Array:
     """Compute the entropy in bits along the last axis of `(..., K)`; `0 log 0 = 0`."""
     p = np.asarray(distribution, dtype=np.float64)

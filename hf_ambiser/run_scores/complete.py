@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.splits import CLEAR_AGREEMENT
-from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.labels.votes import top_shares
 from hf_ambiser.metrics import evaluate_predictions
 from hf_ambiser.metrics.display import DISTRIBUTION_AND_SELECTION, PARTS
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -60,7 +60,7 @@ def score_again(run: FinishedRun, split: str) -> dict[str, dict[str, Any]]:
     """
     table = run.columns(split, (*WITHOUT_EMBEDDING, "agreement"))
     votes = np.asarray(table["votes"], dtype=np.float64)
-    agreement = table.get("agreement", soft_labels(votes).max(axis=1, initial=0.0))
+    agreement = table.get("agreement", top_shares(votes))
     answers = (table["probabilities"], votes, table["consensus"], run.classes)
     return evaluate_predictions(*answers, agreement=agreement, threshold=CLEAR_AGREEMENT)
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
-from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.labels.votes import top_shares
 from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
 from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
 from hf_ambiser.training.frames import FRAMES, read_frames
@@ -321,7 +321,7 @@ class EvaluationSet(TorchDataset):
         self.consensus = np.asarray(dataset["reference_label"], dtype=np.int64)[rows]
         # A split with hidden labels has no agreement (NaN): use the top share among the votes for the classes.
         known = np.asarray(dataset["agreement"], dtype=np.float64)[rows]
-        self.agreement = np.where(np.isnan(known), soft_labels(self.votes).max(axis=1, initial=0.0), known)
+        self.agreement = np.where(np.isnan(known), top_shares(self.votes), known)
 
     @property
     def durations(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import scipy.special
 from transformers import EvalPrediction
 
 from hf_ambiser.data.splits import CLEAR_AGREEMENT
-from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.labels.votes import top_shares
 from hf_ambiser.metrics import evaluate_predictions
 from hf_ambiser.metrics.display import HEADLINES
 
@@ -33,7 +33,7 @@ def score(
     `votes`.
     """
     if agreement is None:
-        agreement = soft_labels(votes).max(axis=1, initial=0.0)
+        agreement = top_shares(votes)
     return evaluate_predictions(
         softmax(logits), votes, consensus, classes, agreement=agreement, threshold=CLEAR_AGREEMENT
     )
