@@ -6,14 +6,12 @@ import pytest
 import torch
 import yaml
 from datasets import disable_progress_bars
-from helpers.made_run import built, fields
+from helpers.made_run import built, fields, stopped_in_the_second_epoch
 from safetensors.torch import load_file
 from test_ipr_options import made_before
-from test_run import Stop
 
 from hf_ambiser.cards.facts import argument_defaults, read_facts
 from hf_ambiser.methods import available_methods, load_method
-from hf_ambiser.runs import run as module
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
 from hf_ambiser.training import checkpoints
@@ -47,20 +45,11 @@ def test_every_earlier_default_is_an_argument_that_has_another_one_now():
     assert found == {"prototype_refresh": "never"}
 
 
-def test_a_run_begun_before_the_default_changed_goes_on_as_it_was_begun(dataset, tmp_path, monkeypatch):
-    never, real = go(dataset, tmp_path / "never", prototype_refresh="never"), module.prepare
+def test_a_run_begun_before_the_default_changed_goes_on_as_it_was_begun(dataset, tmp_path):
+    never = go(dataset, tmp_path / "never", prototype_refresh="never")
     assert yaml.safe_load((tmp_path / "never" / "arguments.yaml").read_text())["prototype_refresh"] == "never"
     old = tmp_path / "old"
-
-    def stopping(arguments):
-        trainer, tests = real(arguments)
-        trainer.add_callback(Stop())
-        return trainer, tests
-
-    monkeypatch.setattr(module, "prepare", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        go(dataset, old, prototype_refresh="never")
-    monkeypatch.setattr(module, "prepare", real)
+    stopped_in_the_second_epoch(lambda: go(dataset, old, prototype_refresh="never"))
     # As an earlier version left it.
     given = yaml.safe_load((old / "arguments.yaml").read_text())
     assert given.pop("prototype_refresh") == "never"

@@ -14,8 +14,7 @@ import torch
 import transformers
 import yaml
 from datasets import disable_progress_bars
-from helpers.made_run import TINY, built, fields
-from transformers import TrainerCallback
+from helpers.made_run import TINY, built, fields, stopped_in_the_second_epoch
 
 from hf_ambiser import train
 from hf_ambiser.data.build import build
@@ -122,27 +121,10 @@ def test_the_training_command_prints_each_split_on_a_line(whole, dataset, capsys
     assert [line.split(":")[0] for line in said] == ["d3", "test_clear", "run folder"] and "WA %" in said[0]
 
 
-class Stop(TrainerCallback):
-    """Ends the process, as far as a test can, after a step of the second epoch."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.epoch > 1.2:
-            raise KeyboardInterrupt
-
-
-def test_a_run_that_was_stopped_goes_on_and_is_the_same_run(whole, dataset, tmp_path, monkeypatch):
-    out, real = tmp_path / "stopped", module.prepare
-
-    def stopping(arguments):
-        trainer, tests = real(arguments)
-        trainer.add_callback(Stop())
-        return trainer, tests
-
-    monkeypatch.setattr(module, "prepare", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        go(dataset, out)
+def test_a_run_that_was_stopped_goes_on_and_is_the_same_run(whole, dataset, tmp_path):
+    out = tmp_path / "stopped"
+    stopped_in_the_second_epoch(lambda: go(dataset, out))
     assert not (out / "results.json").exists() and trajectory_epochs(out) == [1]
-    monkeypatch.setattr(module, "prepare", real)
     results = go(dataset, out)
     same_run(out, whole)
     assert results["scores"] == json.loads((whole / "results.json").read_text())["scores"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from transformers import TrainerCallback
+
 from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
+from hf_ambiser.runs import run as run_module
 
 
 TINY = {"conv_channels": [4, 8], "conv_strides": [[2, 2], [2, 2]], "hidden_size": 16, "n_mels": 16, "dropout": 0.1}
@@ -39,3 +44,24 @@ def fields(dataset: Path, out: Path, /, **changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {name: value for name, value in given.items() if value is not ...}
+
+
+class _Stop(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.epoch > 1.2:
+            raise KeyboardInterrupt
+
+
+def stopped_in_the_second_epoch(go: Callable[[], Any]) -> None:
+    """Do a run whose process ends, as far as a test can end it, after a step of the second epoch."""
+    real = run_module.prepare
+
+    def stopping(arguments: Any) -> Any:
+        trainer, tests = real(arguments)
+        trainer.add_callback(_Stop())
+        return trainer, tests
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "prepare", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            go()
