@@ -29,6 +29,7 @@ from hf_ambiser.models import (
 FOLDER = Path(hub_folder.__file__).parent
 COPIED = {
     "bfloat16_layers.py",
+    "bidirectional_lstm.py",
     "configuration_logmel.py",
     "configuration_prototype.py",
     "configuration_waveform.py",

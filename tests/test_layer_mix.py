@@ -20,6 +20,7 @@ from hf_ambiser.models import (
     PrototypeForAudioClassification,
 )
 from hf_ambiser.models.layer_mix import LayerMix
+from hf_ambiser.models.valid_frames import average_neighbours
 
 
 # Of each kind that has layers to sum, one encoder.
@@ -28,7 +29,7 @@ FAMILIES = {
     "prototype": (
         PrototypeConfig,
         PrototypeForAudioClassification,
-        {"projection_size": 6, "pooling": "attention_std"},
+        {"projection_size": 6, "recurrent_size": 3, "pooling": "attention_std"},
     ),
     "fusion": (FusionConfig, FusionForAudioClassification, {"segment_seconds": 1.5}),
     "blstm": (BLSTMConfig, BLSTMForAudioClassification, {"input": "encoder", "dense_hidden_size": 8}),
@@ -328,3 +329,66 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
     waveform = clips((9000,))[0][None]
     torch.testing.assert_close(model.encode(waveform)[0], model.encode(waveform)[0], atol=0, rtol=0)
     assert not model.eval().head.training
+
+
+# ---- means of neighbouring frames -----------------------------------------------------------------------------------
+
+
+def averaged_by_hand(frames, n):
+    """One utterance's valid frames (L, T, H) -> their means, group after group."""
+    groups = [frames[:, start : start + n] for start in range(0, frames.shape[1], n)]
+    return torch.stack([sum(group.unbind(1)) / group.shape[1] for group in groups], dim=1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 50])
+def test_means_of_neighbours_are_those_by_hand_and_padding_is_in_none(n):
+    lengths = torch.tensor([7, 1, 4])
+    frames = torch.randn(3, 2, 9, 5)
+    got, counts = average_neighbours(frames, lengths, n)
+    for row, own, count, length in zip(got, frames, counts.tolist(), lengths.tolist(), strict=True):
+        expected = averaged_by_hand(own[:, :length], n)
+        assert count == expected.shape[1]
+        torch.testing.assert_close(row[:, :count], expected)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_answers_on_averaged_frames_do_not_depend_on_the_batch_or_the_cache(family, name):
+    model = make(family, name, frames_averaged=3)
+    waveforms = clips()
+    inputs = batch(waveforms, padding=2.0)
+    together = model(**inputs).logits
+    frames, counts = model.encoder_frames(**inputs)
+    assert counts.tolist() == model.count_frames(torch.tensor([len(one) for one in waveforms])).tolist()
+    needed = inputs if model.needs_waveform else {}
+    torch.testing.assert_close(model(**needed, encoder_frames=frames, encoder_lengths=counts).logits, together)
+    for waveform, logits in zip(waveforms, together, strict=True):
+        torch.testing.assert_close(model(waveform[None]).logits[0], logits, atol=1e-4, rtol=1e-4)
+    assert frames.shape[2] < make(family, name).encoder_frames(**inputs)[0].shape[2] / 2
+
+
+@pytest.mark.parametrize("value", [0, 1.5, True])
+def test_a_number_of_frames_that_cannot_be_averaged_is_refused(value):
+    with pytest.raises(ValueError, match="frames_averaged"):
+        PrototypeConfig(frames_averaged=value)
+
+
+# ---- a recurrent layer below the pooling ----------------------------------------------------------------------------
+
+
+def test_the_recurrent_layer_is_torchs_own_and_knows_the_order_of_frames():
+    model = make("prototype", projection_size=6, recurrent_size=4, pooling="mean_std")
+    own, torchs = model.head.recurrent, torch.nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, parameter in own.forwards.named_parameters():
+            getattr(torchs, name).copy_(parameter)
+        for name, parameter in own.backwards.named_parameters():
+            getattr(torchs, f"{name}_reverse").copy_(parameter)
+        frames = torch.randn(2, 9, 6)
+        torch.testing.assert_close(own(frames, torch.tensor([9, 5]))[1, :5], torchs(frames[1:, :5])[0][0])
+        order = torch.randperm(9)
+        valid = torch.ones(2, 9, dtype=torch.bool)
+        encoded = torch.randn(2, 9, model.config.encoder_config.hidden_size)
+        assert (model.head.embed(encoded, valid) - model.head.embed(encoded[:, order], valid)).abs().max() > 1e-3
+    assert model.head.embed(encoded, valid).shape == (2, model.config.embedding_size)

@@ -27,9 +27,11 @@ class PrototypeConfig(WaveformClassifierConfig):
         projection_size: Size of a linear layer with GELU on each frame below the pooling; None: there is none. Above
             a frozen encoder it makes an embedding that can learn, as prototypes need it.
         projection_dropout: Dropout on the frames that enter that layer.
+        recurrent_size: Size of a bidirectional LSTM below the pooling, in each direction; None: there is none. Mean and
+            deviation do not know in which order frames come, and it does.
         center_embeddings: Whether the similarity to a prototype is taken after the head's `center` is subtracted from
             the embedding. Training sets it to the mean embedding of the labelled utterances.
-        **kwargs: `layers` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
+        **kwargs: `layers`, `frames_averaged` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
             among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
@@ -49,6 +51,7 @@ class PrototypeConfig(WaveformClassifierConfig):
         pooling: str = "mean",
         projection_size: int | None = None,
         projection_dropout: float = 0.0,
+        recurrent_size: int | None = None,
         center_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +61,7 @@ class PrototypeConfig(WaveformClassifierConfig):
         self.pooling = pooling
         self.projection_size = projection_size
         self.projection_dropout = projection_dropout
+        self.recurrent_size = recurrent_size
         self.center_embeddings = center_embeddings
         check_fields(
             self,
@@ -71,6 +75,7 @@ class PrototypeConfig(WaveformClassifierConfig):
                     0 <= projection_dropout < 1 and (projection_dropout == 0 or projection_size is not None),
                     "in [0, 1), and 0 without a projection_size",
                 ),
+                "recurrent_size": (recurrent_size is None or recurrent_size >= 1, "None, or at least 1"),
                 "center_embeddings": (isinstance(center_embeddings, bool), "true or false"),
             },
         )
@@ -79,6 +84,8 @@ class PrototypeConfig(WaveformClassifierConfig):
     @property
     def frame_size(self) -> int:
         """Size of the frames that are pooled."""
+        if self.recurrent_size is not None:
+            return 2 * self.recurrent_size
         return self.projection_size or self.encoder_config.hidden_size
 
     @property
@@ -97,5 +104,7 @@ class PrototypeConfig(WaveformClassifierConfig):
         parts = [] if self.frames_as_they_are else [self.describe_layers()]
         if self.projection_size is not None:
             parts.append(f"a linear layer of {self.projection_size} with GELU")
+        if self.recurrent_size is not None:
+            parts.append(f"a bidirectional LSTM of {self.recurrent_size}")
         prototypes = "centred class prototypes" if self.center_embeddings else "class prototypes"
         return ", then ".join([*parts, pooled, f"a classifier and {prototypes}"])

@@ -24,6 +24,9 @@ class WaveformClassifierConfig(PreTrainedConfig):
             dictionary with `model_type`. It is copied.
         layers: Which frames of the encoder are used: those of the "last" layer, or the "weighted_sum" of all layers
             with learned weights (softmax).
+        frames_averaged: Number of neighbouring frames that are averaged into one, from the first frame on. Where the
+            encoder makes 50 frames a second, 5 leaves 10: what is above the encoder, and the cached frames of a frozen
+            one, then cost a fifth.
         standardize_frames: Whether each value of the frames is scaled to mean 0 and variance 1 by statistics of the
             training set, which the trainer computes before the first step. They are saved with the model.
         **kwargs: Fields of `PreTrainedConfig`, among them `id2label` (`label2id` follows from it) or `num_labels`
@@ -43,12 +46,21 @@ class WaveformClassifierConfig(PreTrainedConfig):
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         layers: str = "last",
         standardize_frames: bool = False,
+        frames_averaged: int = 1,
         **kwargs: Any,
     ) -> None:
         self.encoder_config = _resolve(type(self).__name__, encoder_config)
         self.layers = layers
         self.standardize_frames = standardize_frames
-        check_fields(self, {"layers": (layers in LAYERS, f"one of {', '.join(LAYERS)}")})
+        self.frames_averaged = frames_averaged
+        whole = isinstance(frames_averaged, int) and not isinstance(frames_averaged, bool)
+        check_fields(
+            self,
+            {
+                "layers": (layers in LAYERS, f"one of {', '.join(LAYERS)}"),
+                "frames_averaged": (whole and frames_averaged >= 1, "a whole number of at least 1"),
+            },
+        )
         # Set the map here, because saving writes one auto class only and these models have two. A map from another
         # folder is dropped, because every save takes the code along.
         kwargs.pop("auto_map", None)
@@ -74,6 +86,8 @@ class WaveformClassifierConfig(PreTrainedConfig):
             parts.append("the weighted sum of all layers")
         if self.standardize_frames:
             parts.append("each value scaled by the statistics of the training set")
+        if self.frames_averaged > 1:
+            parts.append(f"means of {self.frames_averaged} neighbouring frames")
         return ", ".join(parts)
 
     def describe_frames(self) -> str:

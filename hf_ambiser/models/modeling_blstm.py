@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from .bidirectional_lstm import BLSTM, reset_lstm
 from .configuration_blstm import ACOUSTIC_FEATURES, BLSTMConfig
 from .configuration_logmel import LogMelConfig
 from .feature_extraction_acoustic32 import Acoustic32FeatureExtractor
@@ -35,40 +35,6 @@ class BLSTMClassifierOutput(ModelOutput):
     logits: Tensor | None = None
     embedding: Tensor | None = None
     attention: Tensor | None = None
-
-
-class BLSTM(GradientCheckpointingLayer):
-    """Bidirectional LSTM over padded sequences; each sequence is reversed within its own length.
-
-    It computes the same as `nn.LSTM(bidirectional=True)` on packed sequences, but without packing, which cannot be
-    exported. Padding comes last, so the forward LSTM never sees it before a valid frame, and the backward LSTM reads
-    each sequence from its own last frame. It computes in the weights' type and never in that of autocast, because
-    rounding errors add up over frames.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.forwards = nn.LSTM(input_size, hidden_size, batch_first=True)
-        self.backwards = nn.LSTM(input_size, hidden_size, batch_first=True)
-
-    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, D) with `lengths` (B,) valid frames -> (B, T, 2 H); values past a length have no meaning."""
-        with torch.autocast(device_type=frames.device.type, enabled=False):
-            frames = frames.to(next(self.forwards.parameters()).dtype)
-            return torch.cat(
-                [
-                    self.forwards(frames)[0],
-                    _turned_around(self.backwards(_turned_around(frames, lengths))[0], lengths),
-                ],
-                dim=-1,
-            )
-
-
-def _turned_around(frames: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse the first `lengths` (B,) frames of each row of (B, T, D); the rest stays in place."""
-    place = torch.arange(frames.shape[1], device=frames.device)[None]
-    place = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
-    return frames.gather(1, place[:, :, None].expand_as(frames))
 
 
 class BLSTMHead(nn.Module):
@@ -148,11 +114,7 @@ class BLSTMForAudioClassification(WaveformClassifier):
         if isinstance(module, BLSTMHead):
             init.normal_(module.attention, std=len(module.attention) ** -0.5)
         elif isinstance(module, nn.LSTM):
-            for name, parameter in module.named_parameters():
-                if "bias" in name:
-                    init.zeros_(parameter)
-                else:
-                    (init.orthogonal_ if "weight_hh" in name else init.xavier_uniform_)(parameter)
+            reset_lstm(module)
         elif isinstance(module, nn.Linear):
             init.kaiming_normal_(module.weight, nonlinearity="relu" if module is self.head.dense else "linear")
             init.zeros_(module.bias)

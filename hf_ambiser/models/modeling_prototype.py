@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .bidirectional_lstm import BLSTM, reset_lstm
 from .configuration_prototype import PrototypeConfig
 from .layer_mix import LayerMix
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
@@ -54,6 +55,8 @@ class PrototypeHead(nn.Module):
         if config.projection_size is not None:
             self.projection_dropout = nn.Dropout(config.projection_dropout)
             self.projection = nn.Linear(config.encoder_config.hidden_size, config.projection_size)
+        below = config.projection_size or config.encoder_config.hidden_size
+        self.recurrent = None if config.recurrent_size is None else BLSTM(below, config.recurrent_size)
         if config.pooling.startswith("attention"):
             # A softmax over frames ignores a bias, which is the same for all of them.
             self.attention = nn.Linear(config.frame_size, 1, bias=False)
@@ -80,6 +83,8 @@ class PrototypeHead(nn.Module):
         if self.projection is not None:
             dropped = self.projection_dropout(frames.to(self.projection.weight.dtype))
             frames = nn.functional.gelu(self.projection(dropped))
+        if self.recurrent is not None:
+            frames = self.recurrent(frames, valid.sum(1))
         if self.attention is None:
             shares = valid[:, :, None].float()
         else:
@@ -135,6 +140,8 @@ class PrototypeForAudioClassification(WaveformClassifier):
             init.copy_(module.prototypes, nn.functional.normalize(directions, dim=-1))
             if module.center is not None:
                 init.zeros_(module.center)
+        elif isinstance(module, nn.LSTM):
+            reset_lstm(module)
         elif isinstance(module, nn.Linear):
             relu = module is self.head.dense or module is self.head.projection
             init.kaiming_normal_(module.weight, nonlinearity="relu" if relu else "linear")

@@ -58,6 +58,26 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device)[None] < lengths[:, None]
 
 
+def average_neighbours(frames: Tensor, lengths: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Average each `n` neighbouring frames into one; the last one of an utterance may be the mean of fewer.
+
+    Args:
+        frames: Shape (B, L, T, H).
+        lengths: Valid frames, shape (B,).
+        n: At least 1.
+
+    Returns:
+        Frames (B, L, ceil(T / n), H), zero past each utterance's own, and lengths (B,). Padding is in no mean.
+    """
+    if n == 1:
+        return frames, lengths
+    mask = length_mask(lengths, frames.shape[2])
+    missing = -frames.shape[2] % n
+    kept = nn.functional.pad(frames * mask[:, None, :, None], (0, 0, 0, missing)).unflatten(2, (-1, n))
+    count = nn.functional.pad(mask, (0, missing)).unflatten(1, (-1, n)).sum(-1).clamp_min(1)
+    return kept.sum(3) / count[:, None, :, None], (lengths + n - 1) // n
+
+
 def pad_to_minimum(input_values: Tensor, lengths: Tensor, minimum: int) -> tuple[Tensor, Tensor]:
     """Set all samples past each utterance's length to zero, and lengthen short utterances to `minimum` samples.
 

@@ -17,7 +17,7 @@ from .encoder_adapter import EncoderAdapter
 from .encoders import adapter_class
 from .feature_extractor import encoder_feature_extractor
 from .layer_mix import LayerMix
-from .valid_frames import length_mask, pad_to_minimum, sample_lengths
+from .valid_frames import average_neighbours, length_mask, pad_to_minimum, sample_lengths
 
 
 # Arguments of `from_pretrained` that say where an encoder is stored, not what it is.
@@ -179,8 +179,12 @@ class WaveformClassifier(PreTrainedModel):
         return self.encoder_adapter.minimum_samples
 
     def frame_lengths(self, sample_lengths: Tensor) -> Tensor:
-        """Return the number of valid encoder frames of utterances of `sample_lengths` samples, shape (B,)."""
-        return self.encoder_adapter.frame_lengths(sample_lengths)
+        """Return the number of valid frames above the encoder of utterances of `sample_lengths` samples, shape (B,).
+
+        With `frames_averaged`, these are the means.
+        """
+        n = self.config.frames_averaged
+        return (self.encoder_adapter.frame_lengths(sample_lengths) + n - 1) // n
 
     def encode(
         self,
@@ -252,7 +256,10 @@ class WaveformClassifier(PreTrainedModel):
         """Return the settings, beside the weights, that `encoder_frames` depends on; plain values."""
         encoder = self.config.encoder_config.to_dict()
         unrelated = ("_name_or_path", "transformers_version", "dtype", "architectures")
+        # Without the key where nothing is averaged, so that frames which were cached before stay in use.
+        averaged = {"frames_averaged": self.config.frames_averaged} if self.config.frames_averaged > 1 else {}
         return {
+            **averaged,
             "layers": "last" if self.config.layers == "last" else "all",
             "encoder": {name: value for name, value in encoder.items() if name not in unrelated},
         }
@@ -261,9 +268,11 @@ class WaveformClassifier(PreTrainedModel):
         lengths = sample_lengths(input_values, attention_mask)
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
         if self.config.layers != "last":
-            return self.encoder_adapter.encode_layers(waveform, lengths)
-        hidden_states, frames = self.encoder_adapter.encode(waveform, lengths)
-        return hidden_states[:, None], frames
+            frames, counts = self.encoder_adapter.encode_layers(waveform, lengths)
+        else:
+            hidden_states, counts = self.encoder_adapter.encode(waveform, lengths)
+            frames = hidden_states[:, None]
+        return average_neighbours(frames, counts, self.config.frames_averaged)
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:
         """Return the feature extractor of this model.

@@ -111,7 +111,7 @@ def make_trainer(
 ) -> AmbiSERTrainer:
     """A trainer on made data with a tiny model; `arguments` as `settings` gives them.
 
-    A `frozen` encoder's frames come from a cache beside the folder, are scaled, and are a sum of all layers.
+    A `frozen` encoder's frames come from a cache beside the folder: means of two neighbours, scaled, all layers summed.
     """
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
@@ -119,7 +119,7 @@ def make_trainer(
     args = trainer_class.arguments_class(output_dir=str(folder), **arguments)
     family = trainer_class.model_family
     config = made_data.tiny_config(dropout, encoder, family)
-    summed = {"layers": "weighted_sum", "standardize_frames": True} if frozen else {}
+    summed = {"layers": "weighted_sum", "standardize_frames": True, "frames_averaged": 2} if frozen else {}
     for field, value in {**summed, **(model_fields or {})}.items():
         assert hasattr(config, field), f"{case}: a model of family {family} has no field {field!r}"
         setattr(config, field, value)
