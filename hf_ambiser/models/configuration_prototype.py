@@ -27,12 +27,12 @@ class PrototypeConfig(WaveformClassifierConfig):
         projection_size: Size of a linear layer with GELU on each frame below the pooling; None: there is none. Above
             a frozen encoder it makes an embedding that can learn, as prototypes need it.
         projection_dropout: Dropout on the frames that enter that layer.
-        recurrent_size: Size of a bidirectional LSTM below the pooling, in each direction; None: there is none. Mean and
-            deviation do not know in which order frames come, and it does.
+        recurrent_size: Size of a bidirectional LSTM below the pooling, in each direction; None: there is none. It
+            knows in which order frames come; mean and deviation do not.
         center_embeddings: Whether the similarity to a prototype is taken after the head's `center` is subtracted from
             the embedding. Training sets it to the mean embedding of the labelled utterances.
-        **kwargs: `layers`, `frames_averaged` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of `PreTrainedConfig`,
-            among them `id2label`/`label2id` or `num_labels` (K classes).
+        **kwargs: `layers`, `frames_averaged` and `standardize_frames` (see `WaveformClassifierConfig`), and fields of
+            `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels` (K classes).
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.

@@ -111,7 +111,7 @@ def make_trainer(
 ) -> AmbiSERTrainer:
     """A trainer on made data with a tiny model; `arguments` as `settings` gives them.
 
-    A `frozen` encoder's frames come from a cache beside the folder: means of two neighbours, scaled, all layers summed.
+    A `frozen` encoder's frames come from a cache beside the folder: means of two, scaled, all layers summed.
     """
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
