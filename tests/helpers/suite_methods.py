@@ -149,8 +149,7 @@ def train_or_go_on(trainer: AmbiSERTrainer) -> None:
     if trainer.is_world_process_zero():
         checkpoints.drop_incomplete(folder)
     trainer.accelerator.wait_for_everyone()
-    last = checkpoints.last_complete(folder)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.train(resume_from_checkpoint=True)
 
 
 @dataclass
