@@ -41,7 +41,7 @@ class ResumingTrainer(ParameterGroupTrainer):
         self.last_rate: float | None = None
         self._checkpoint: Path | None = None
         self._spoilt: dict[str, list[str]] = {}
-        self._lost_best: str | None = None
+        self._lost_best: Path | None = None
 
     @property
     def _folder(self) -> RunFolder:
@@ -184,12 +184,13 @@ class ResumingTrainer(ParameterGroupTrainer):
     # ---- the best checkpoint -----------------------------------------------------------------------------------
 
     def _find_best(self) -> None:
-        """Find the best checkpoint by its name: the Trainer forgets it where the run folder was moved."""
+        """Find the best checkpoint by its name: in a run folder that was moved or copied, its path is wrong."""
         best = checkpoints.best_of(self._checkpoint) if self._checkpoint is not None else None
-        if best is not None and (self._folder.path / best).is_dir():
-            self.state.best_model_checkpoint = str(self._folder.path / best)
-        elif best is not None:
-            self._lost_best = best
+        if self._checkpoint is None or best is None:
+            return
+        path = self._checkpoint.parent / best
+        self.state.best_model_checkpoint = str(path) if path.is_dir() else None
+        self._lost_best = None if path.is_dir() else path
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))
@@ -203,7 +204,7 @@ class ResumingTrainer(ParameterGroupTrainer):
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         if self.args.load_best_model_at_end and self._lost_best and self.state.best_model_checkpoint is None:
             raise ValueError(
-                f"the best checkpoint of the run, {self._folder.path / self._lost_best}, does not exist any more. Put"
-                f" it back from a copy, or delete {self._folder.path}/checkpoint-* to begin the run again."
+                f"the best checkpoint of the run, {self._lost_best}, does not exist any more. Put it back from a copy,"
+                f" or delete {self._lost_best.parent}/checkpoint-* to begin the run again."
             )
         return super()._finalize_training(*args, **kwargs)

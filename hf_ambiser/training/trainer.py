@@ -51,7 +51,8 @@ class AmbiSERTrainer(ResumingTrainer):
 
     - One forward pass per micro-batch holds labelled, ambiguous and augmented rows.
     - A loss is the sum over a group of rows, divided by the group's size in the *effective* batch (all micro-batches
-      and ranks of an optimiser step). So accumulation and the number of ranks do not change it.
+      and ranks of an optimiser step). So accumulation and the number of ranks do not change it,
+      as long as there is no dropout and no masking, whose random numbers depend on how a step is divided.
     - State (the label table and `method_state`) changes once per optimiser step. The change is computed from the
       rows of the whole effective batch and is equal on all ranks; a step that the gradient scaler skipped changes
       nothing. State is float32 or int64. Every checkpoint saves it, and a resume restores it.
