@@ -1,5 +1,6 @@
 """Whole checkpoints count, others do not, and none is deleted too early."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,11 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.checkpoints import (
     MARKER,
     all_checkpoints,
+    best_of,
+    changed_files,
+    choose,
     drop_incomplete,
+    drop_newer,
     is_complete,
     last_complete,
     mark_complete,
@@ -19,12 +24,13 @@ from hf_ambiser.training.checkpoints import (
 )
 
 
-def write(folder: Path, step: int, whole: bool = True) -> Path:
+def write(folder: Path, step: int, whole: bool = True, best: int | None = None) -> Path:
     """What the Trainer leaves: files, also in folders below (DeepSpeed, FSDP), an empty one among them."""
     checkpoint = folder / f"checkpoint-{step}"
     (checkpoint / "global_step").mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"m" * 100)
-    (checkpoint / "trainer_state.json").write_text("{}")
+    best = None if best is None else f"elsewhere/checkpoint-{best}"
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
     (checkpoint / "global_step" / "optimizer.pt").write_bytes(b"o" * 50)
     (checkpoint / "empty").touch()
     if whole:
@@ -40,16 +46,17 @@ def test_a_marked_checkpoint_is_whole_and_the_marker_lists_its_files(tmp_path):
     checkpoint = write(tmp_path, 5)
     assert is_complete(checkpoint)
     listed = json.loads((checkpoint / MARKER).read_text())
-    assert listed == {"empty": 0, "global_step/optimizer.pt": 50, "model.safetensors": 100, "trainer_state.json": 2}
+    assert set(listed) == {"empty", "global_step/optimizer.pt", "model.safetensors", "trainer_state.json"}
+    assert listed["model.safetensors"] == {"size": 100, "sha256": hashlib.sha256(b"m" * 100).hexdigest()}
     mark_complete(checkpoint)  # again: the marker does not list itself
     assert json.loads((checkpoint / MARKER).read_text()) == listed and is_complete(checkpoint)
 
 
-def damage_missing_marker(c: Path) -> None:
+def interrupt_without_marker(c: Path) -> None:
     (c / MARKER).unlink()
 
 
-def damage_half_written_marker(c: Path) -> None:
+def interrupt_half_written_marker(c: Path) -> None:
     (c / MARKER).rename(c / (MARKER + ".part"))
 
 
@@ -70,19 +77,85 @@ def damage_file_is_folder(c: Path) -> None:
     (c / "empty").mkdir()
 
 
-DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
+def damage_marker_of_another_kind(c: Path) -> None:
+    (c / MARKER).write_text("[1, 2]")
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__.removeprefix("damage_"))
-def test_a_damaged_checkpoint_does_not_count_and_is_removed(tmp_path, damage, caplog):
+def damage_marker_without_sizes(c: Path) -> None:
+    (c / MARKER).write_text('{"model.safetensors": "x"}')
+
+
+def damage_one_bit(c: Path) -> None:
+    (c / "model.safetensors").write_bytes(b"m" * 99 + b"l")
+
+
+def damage_zeros(c: Path) -> None:
+    (c / "global_step" / "optimizer.pt").write_bytes(b"\0" * 50)
+
+
+def kinds(prefix: str) -> list[pytest.param]:
+    return [
+        pytest.param(value, id=name.removeprefix(prefix))
+        for name, value in sorted(globals().items())
+        if name.startswith(prefix)
+    ]
+
+
+@pytest.mark.parametrize("interrupt", kinds("interrupt_"))
+def test_a_checkpoint_whose_saving_was_cut_short_does_not_count_and_is_removed(tmp_path, interrupt, caplog):
     good, bad = write(tmp_path, 9), write(tmp_path, 10)
-    damage(bad)
+    interrupt(bad)
     assert not is_complete(bad) and is_complete(good)
     assert last_complete(tmp_path) == good
     assert drop_incomplete(tmp_path) == [bad]
     assert "checkpoint-10" in caplog.text and "the checkpoint is incomplete" in caplog.text
     assert steps(tmp_path) == [9] and is_complete(good)
     assert drop_incomplete(tmp_path) == []
+    interrupt(good)
+    assert choose(tmp_path) == checkpoints.Choice(None, {})  # no checkpoint was ever saved, so the run begins
+
+
+@pytest.mark.parametrize("damage", kinds("damage_"))
+def test_a_spoilt_checkpoint_is_named_and_the_newest_whole_one_is_chosen(tmp_path, damage):
+    whole = [write(tmp_path, step) for step in (8, 9, 10, 11)]
+    damage(whole[3])
+    damage(whole[2])
+    wrong = changed_files(whole[3])
+    assert len(wrong) == 1 and any(name in wrong[0] for name in (MARKER, "model.", "optimizer.pt", "empty"))
+    assert choose(tmp_path) == checkpoints.Choice(whole[1], {"checkpoint-11": wrong, "checkpoint-10": wrong})
+    assert drop_incomplete(tmp_path) == [] and steps(tmp_path) == [8, 9, 10, 11]  # nothing is deleted unasked
+    drop_newer(whole[1])
+    assert steps(tmp_path) == [8, 9] and choose(tmp_path) == checkpoints.Choice(whole[1], {})
+    for checkpoint in whole[:2]:
+        damage(checkpoint)
+    with pytest.raises(ValueError, match=r"no checkpoint that is as it was saved: checkpoint-9: .*; checkpoint-8: "):
+        choose(tmp_path)
+    assert steps(tmp_path) == [8, 9]
+
+
+def test_a_marker_with_sizes_only_is_of_an_earlier_version_and_counts(tmp_path):
+    old, new = write(tmp_path, 1), write(tmp_path, 2)
+    listed = json.loads((old / MARKER).read_text())
+    (old / MARKER).write_text(json.dumps({name: facts["size"] for name, facts in listed.items()}))
+    assert is_complete(old) and changed_files(old) == []
+    damage_one_bit(old)
+    damage_one_bit(new)
+    assert choose(tmp_path).checkpoint == old
+    damage_truncated_file(old)
+    assert not is_complete(old) and changed_files(old) == ["model.safetensors has 99 bytes instead of 100"]
+
+
+def test_a_run_that_loads_its_best_checkpoint_needs_that_one_whole_too(tmp_path):
+    for step, best in ((2, None), (4, 4), (6, 4), (8, 4)):
+        write(tmp_path, step, best=best)
+    assert best_of(tmp_path / "checkpoint-8") == "checkpoint-4" and best_of(tmp_path / "checkpoint-2") is None
+    damage_one_bit(tmp_path / "checkpoint-4")
+    assert choose(tmp_path, with_best=False).checkpoint.name == "checkpoint-8"
+    choice = choose(tmp_path, with_best=True)
+    assert choice.checkpoint.name == "checkpoint-2" and list(choice.spoilt) == ["checkpoint-4"]
+    # A best one that is gone was replaced by a better one.
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    assert choose(tmp_path, with_best=True).checkpoint.name == "checkpoint-8"
 
 
 def test_the_newest_is_by_number_not_by_name(tmp_path):

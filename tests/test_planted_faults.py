@@ -32,10 +32,11 @@ import hf_ambiser.models.encoder_wav2vec2 as wav2vec2
 from hf_ambiser.methods.ipr import IPRTrainer
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.augment import Augmenter
-from hf_ambiser.training.callbacks import StateCallback
+from hf_ambiser.training.checkpoints import all_checkpoints
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import TrainingSet
 from hf_ambiser.training.label_table import LabelTable
+from hf_ambiser.training.resuming import ResumingTrainer
 from hf_ambiser.training.sampler import StepSampler
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
@@ -146,7 +147,7 @@ BOUNDARY = {"save_steps": 3, "eval_steps": 3}
 
 def test_an_epochs_end_lost_with_a_checkpoint_on_its_boundary(tmp_path, monkeypatch):
     check_resume("ipr", tmp_path / "as_is", stops=(4,), arguments=BOUNDARY)
-    monkeypatch.setattr(StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
+    monkeypatch.setattr(ResumingTrainer, "go_on", ResumingTrainer._begin_leg)
     with caught("bit-equal|instead of"):
         check_resume("ipr", tmp_path, stops=(4,), arguments=BOUNDARY)
 
@@ -160,19 +161,20 @@ def test_the_last_epochs_end_lost(tmp_path, monkeypatch):
         trainer.epoch_finished = epoch_finished
 
     check_resume("hard_vote", tmp_path / "as_is", stops=(99,), spoil=die_at_the_end)
-    monkeypatch.setattr(StateCallback, "on_train_begin", lambda self, args, state, control, **kwargs: None)
+    monkeypatch.setattr(ResumingTrainer, "go_on", ResumingTrainer._begin_leg)
     with caught("other trajectory files"):
         check_resume("hard_vote", tmp_path, stops=(99,), spoil=die_at_the_end)
 
 
 def test_an_epochs_end_that_runs_again(tmp_path, monkeypatch):
-    finish = AmbiSERTrainer.finish_epochs
+    go_on = ResumingTrainer.go_on
 
-    def again(self, until):
-        self.method_state["epochs_finished"].clamp_(max=max(until - 1, 0))
-        finish(self, until)
+    def again(self):
+        go_on(self)
+        self.method_state["epochs_finished"].clamp_(max=max(self.epoch - 1, 0))
+        self.finish_epochs(self.epoch)
 
-    monkeypatch.setattr(AmbiSERTrainer, "finish_epochs", again)
+    monkeypatch.setattr(ResumingTrainer, "go_on", again)
     with caught("bit-equal|instead of"):
         # Resumed in epoch 1, whose prototypes are computed once more, by a model that has moved on.
         check_resume("ipr", tmp_path, stops=(5,), arguments={"warmup_epochs": 2})
@@ -195,7 +197,9 @@ def test_a_torn_checkpoint_that_counts(tmp_path, monkeypatch):
         trainer._save_optimizer_and_scheduler = save
 
     check_resume("hard_vote", tmp_path / "as_is", stops=(99,), spoil=tear)
-    monkeypatch.setattr(checkpoints, "is_complete", lambda checkpoint: True)
+    newest = lambda folder, with_best: checkpoints.Choice((all_checkpoints(folder) or [None])[-1], {})  # noqa: E731
+    monkeypatch.setattr(checkpoints, "choose", newest)
+    monkeypatch.setattr(checkpoints, "drop_incomplete", lambda folder: [])
     with caught("could not go on|bit-equal|instead of"):
         check_resume("hard_vote", tmp_path, stops=(99,), spoil=tear)
 

@@ -199,7 +199,7 @@ def test_the_second_stage_starts_from_the_fine_tuned_branch_and_a_fresh_rest(tmp
 
     trainer = make_trainer("slc", tmp_path, **settings("slc", "learns", save_strategy="epoch"))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    monkeypatch.setattr("hf_ambiser.training.trainer.AmbiSERTrainer.train", stop_in(trainer, stop))
+    monkeypatch.setattr("hf_ambiser.training.split_trainer.SplitTrainer.train", stop_in(trainer, stop))
     with pytest.raises(Stopped):
         trainer.train()
     branch = finetuning.load_file(tmp_path / "finetuning" / "temporal_branch.safetensors")
@@ -214,7 +214,7 @@ def test_the_second_stage_starts_from_the_fine_tuned_branch_and_a_fresh_rest(tmp
 
 
 def stop_in(outer, stop):
-    """`AmbiSERTrainer.train` that is as it was for the first stage and `stop` for the trainer given."""
+    """`SplitTrainer.train` that is as it was for the first stage and `stop` for the trainer given."""
     from transformers import Trainer
 
     return lambda self, *args, **kw: stop(self, *args, **kw) if self is outer else Trainer.train(self, *args, **kw)

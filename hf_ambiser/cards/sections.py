@@ -267,7 +267,6 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
     code = f"hf_ambiser at commit `{commit[:12]}`" if commit else "hf_ambiser, not from a checkout"
     dirty = ", with local changes" if environment["dirty"] else ""
     best = facts.results["best_checkpoint"] if facts.given.get("load_best_model_at_end") else None
-    seconds = facts.results["training"].get("train_runtime", 0.0)
     machine = environment["accelerator"] or f"{environment['threads']} CPU threads ({environment['machine']})"
     return "\n".join(
         [
@@ -278,7 +277,7 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             *argument_table(changed),
             "",
             f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published."
-            f" {seconds:.0f} s on {machine}; Python {environment['python']}, {versions}; {code}{dirty}.",
+            f" {seconds_trained(facts)} on {machine}; Python {environment['python']}, {versions}; {code}{dirty}.",
             *best_epochs(facts),
             *images({name: text for name, text in figures.items() if name == "training_curve.png"}),
             "",
@@ -289,6 +288,16 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "</details>",
         ]
     )
+
+
+def seconds_trained(facts: Facts) -> str:
+    """Return how long the run trained, over all its legs if it was stopped and went on."""
+    figures = facts.results["training"]
+    text, legs = f"{figures.get('train_runtime', 0.0):.0f} s", figures.get("legs", [])
+    if not legs:
+        return text
+    unknown = any(leg["seconds"] is None for leg in legs)
+    return f"{'At least ' if unknown else ''}{text} in {len(legs)} parts (the run was stopped and went on)"
 
 
 def best_epochs(facts: Facts) -> list[str]:

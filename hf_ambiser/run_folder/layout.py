@@ -9,6 +9,7 @@ A run folder holds these files, in the order in which a run writes them:
     reference.parquet   the raters' votes on its training utterances; no trainer opens it
     base_model/         LoRA runs only: the model that the adapter belongs to
     checkpoint-<step>/  the state from which an interrupted run resumes
+    legs.json           the seconds of training up to each stop, and which checkpoints were spoilt
     trajectory/         the label of every training utterance after each epoch
     predictions/        the answer to every utterance of the held-out speakers, one file per split
     model/              the trained model with its code, feature extractor, card and figures
@@ -82,6 +83,7 @@ class RunFolder:
         self.speakers = self.path / "speakers.json"
         self.reference = self.path / "reference.parquet"
         self.base_model = self.path / "base_model"
+        self.legs = self.path / "legs.json"
         self.trajectory = self.path / "trajectory"
         self.predictions = self.path / "predictions"
         self.model = self.path / "model"
@@ -167,6 +169,20 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any]:
         """Read versions, commit and machine of the run's start or last resume."""
         return json.loads(self.environment.read_text())
+
+    def write_legs(self, legs: list[dict[str, Any]]) -> None:
+        """Write the legs of a run, of which each begins where the run was begun or resumed.
+
+        Args:
+            legs: In their order. Each has `from_step`, the optimiser step that it began at, and `seconds` of training
+                (None: an earlier version trained it, which did not write them). If the run could not go on from a
+                newer checkpoint, it has `spoilt`: checkpoint -> what was wrong with its files.
+        """
+        write_whole(self.legs, json.dumps(legs, indent=1))
+
+    def read_legs(self) -> list[dict[str, Any]]:
+        """Read the legs of a run; empty if it has saved no checkpoint, or an earlier version made it."""
+        return json.loads(self.legs.read_text()) if self.legs.is_file() else []
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the results; from then on the run is finished."""

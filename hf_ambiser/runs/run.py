@@ -66,10 +66,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     trainer, tests = prepare(arguments)
     begin(trainer, arguments.given, arguments.data.reveal_splits)
     use_one_bar(trainer)
-    last = checkpoints.last_complete(folder.path)
-    if last is not None:
-        logger.info("resuming from %s.", last)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.train(resume_from_checkpoint=True)
     return finish(trainer, tests, arguments.system)
 
 
@@ -226,7 +223,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "data": folder.read_data(),
         "environment": folder.read_environment(),
         "defaults": argument_defaults(type(trainer.args)),
-        "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"},
+        "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"} | _legs(trainer),
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.training_log,
         "best_epochs": best_epochs(trainer.training_log),
@@ -246,6 +243,11 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         write_card(folder.path)
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _legs(trainer: AmbiSERTrainer) -> dict[str, Any]:
+    """Return the legs of a run that was resumed; its seconds are their sum."""
+    return {"legs": trainer.legs} if len(trainer.legs) > 1 else {}
 
 
 def score_splits(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], folder: RunFolder) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from hf_ambiser.metrics.display import SCORES, stored
+from hf_ambiser.training.loop_state import EPOCH, STEP
 
 
 # Logged figure -> its name on the bar.
@@ -23,16 +24,16 @@ class StateCallback(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Finish an epoch whose end a killed run did not reach.
+        """Do what a run that was stopped had not done yet, for example the end of an epoch.
 
-        A checkpoint that is saved by step count on an epoch's last step is saved before that epoch's end. This cannot
-        wait for the next epoch to begin: after the last epoch there is none.
+        This cannot wait for the next epoch to begin: after the last epoch there is none.
         """
-        self.trainer.finish_epochs(self.trainer.epoch)
+        self.trainer.go_on()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Set the epoch before its order is read."""
         self.trainer.begin_epoch()
+        self.trainer.stands_after = STEP
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the encoder as it is during the warm-up of the head."""
@@ -44,6 +45,7 @@ class StateCallback(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Finish the epoch, unless it was cut short (max_steps, early stop): then its count is a fraction."""
+        self.trainer.stands_after = EPOCH
         self.trainer.finish_epochs(self.trainer.epoch)
 
 

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.training import checkpoints
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
@@ -108,11 +107,19 @@ class SplitTrainer(Trainer):
                 sets[f"{name}_segments"] = with_cached_frames(pieces, *how)
         return sets
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as the Trainer does; `resume_from_checkpoint=True` resumes from the newest complete checkpoint.
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as the Trainer does."""
+        self._check_frames()
+        output = super().train(*args, **kwargs)
+        self.training_metrics = dict(output.metrics)
+        self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training
+        return output
+
+    def check_not_finished(self) -> None:
+        """Refuse to train in the folder of a finished run.
 
         Raises:
-            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost.
+            ValueError: If there is one, whose label trajectory and checkpoints would be lost.
         """
         folder = RunFolder(str(self.args.output_dir))
         if folder.is_finished:
@@ -120,14 +127,6 @@ class SplitTrainer(Trainer):
                 f"output_dir={str(folder.path)!r} holds a finished run. Give another output_dir, or delete"
                 " that folder."
             )
-        if resume_from_checkpoint is True:
-            last = checkpoints.last_complete(folder.path)
-            resume_from_checkpoint = None if last is None else str(last)
-        self._check_frames()
-        output = super().train(resume_from_checkpoint, *args, **kwargs)
-        self.training_metrics = dict(output.metrics)
-        self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training
-        return output
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_checkpoint(*args, **kwargs)

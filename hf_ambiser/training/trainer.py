@@ -29,9 +29,10 @@ from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.distributed import gather_objects, gather_rows, world_size
 from hf_ambiser.training.dropped_raters import dropped_raters
 from hf_ambiser.training.label_table import LabelTable
+from hf_ambiser.training.loop_state import LoopState
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.papers import Paper
-from hf_ambiser.training.parameter_groups import ParameterGroupTrainer
+from hf_ambiser.training.resuming import ResumingTrainer
 from hf_ambiser.training.sampler import StepSampler
 
 
@@ -43,14 +44,15 @@ STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
 
-class AmbiSERTrainer(ParameterGroupTrainer):
+class AmbiSERTrainer(ResumingTrainer):
     """Trains on utterances whose labels may change: labelled ones and, for some methods, ambiguous ones.
 
     The base class learns from the labels as they are. These rules hold for every method:
 
     - One forward pass per micro-batch holds labelled, ambiguous and augmented rows.
     - A loss is the sum over a group of rows, divided by the group's size in the *effective* batch (all micro-batches
-      and ranks of an optimiser step). So accumulation and the number of ranks do not change it.
+      and ranks of an optimiser step). So accumulation and the number of ranks do not change it,
+      as long as there is no dropout and no masking, whose random numbers depend on how a step is divided.
     - State (the label table and `method_state`) changes once per optimiser step. The change is computed from the
       rows of the whole effective batch and is equal on all ranks; a step that the gradient scaler skipped changes
       nothing. State is float32 or int64. Every checkpoint saves it, and a resume restores it.
@@ -122,7 +124,6 @@ class AmbiSERTrainer(ParameterGroupTrainer):
         self.method_state: dict[str, Tensor] = {"epochs_finished": torch.tensor(0)}
         self.effective_counts: dict[str, float] = {}
         self._observed: list[dict[str, Tensor]] = []
-        self._figures: dict[str, list[Tensor | float]] = {}
         if self.train_dataset is not None:
             self.data = cast(TrainingSet, self.train_dataset)
             observed = torch.as_tensor(self.data.observed, dtype=torch.float32)
@@ -214,7 +215,7 @@ class AmbiSERTrainer(ParameterGroupTrainer):
     def record(self, **figures: float | Tensor) -> None:
         """Add numbers of a micro-batch to the training log, where their means stand beside the loss."""
         for name, value in figures.items():
-            self._figures.setdefault(name, []).append(value)  # becomes a number when logged: no wait for the GPU
+            self.unlogged.setdefault(name, []).append(value)  # becomes a number when logged: no wait for the GPU
 
     # ---- loss --------------------------------------------------------------------------------------------------
 
@@ -300,19 +301,24 @@ class AmbiSERTrainer(ParameterGroupTrainer):
                     write_trajectory(Path(str(self.args.output_dir)), int(done), self.table.arrays(), tensors)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        folder = Path(self._get_output_dir(trial=trial))
+        checkpoint = folder / f"{CHECKPOINT}{self.state.global_step}"
+        if self.args.should_save:
+            checkpoints.unmark(checkpoint)
+        loop = LoopState.of(self)
         # The Trainer must delete no older checkpoint, because the new one is not complete yet.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
-        folder = Path(self._get_output_dir(trial=trial))
-        checkpoint = folder / f"{CHECKPOINT}{self.state.global_step}"
         if self.args.should_save:
             save_file({k: v.contiguous().cpu() for k, v in self._all_state().items()}, checkpoint / STATE_FILE)
+            loop.write(checkpoint)
         self.accelerator.wait_for_everyone()  # every rank has written its random state
         if self.args.should_save:
             checkpoints.mark_complete(checkpoint)
+            self.keep_leg()
             checkpoints.rotate(folder, limit, keep=self.state.best_model_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -379,9 +385,9 @@ class AmbiSERTrainer(ParameterGroupTrainer):
         """Add to the training log what `record` was given, as means over micro-batches and ranks."""
         if "loss" in logs:
             means: dict[str, list[float]] = {}
-            for figures in gather_objects({name: list(map(float, v)) for name, v in self._figures.items()}):
+            for figures in gather_objects({name: list(map(float, v)) for name, v in self.unlogged.items()}):
                 for name, values in figures.items():
                     means.setdefault(name, []).extend(values)
             logs.update({name: sum(values) / len(values) for name, values in means.items()})
-            self._figures = {}
+            self.unlogged = {}
         super().log(logs, start_time)

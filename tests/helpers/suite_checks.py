@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from transformers import TrainerCallback
 
 from helpers.suite_methods import CLOCKS, Trace, make_trainer, run, settings, state_of, trace_of, train_or_go_on
-from hf_ambiser.training import checkpoints
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.training import checkpoints, loop_state
 from hf_ambiser.training.sampler import StepKey
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
@@ -111,7 +113,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def assert_same_run_folder(got: Path, expected: Path) -> None:
-    """Bit-equal: the last checkpoint, file by file, the label trajectory, and the state at the end of training."""
+    """Bit-equal: the last checkpoint, file by file, the label trajectory, and state and log at the end of training."""
     last = [checkpoints.last_complete(folder) for folder in (got, expected)]
     assert last[0] and last[1] and last[0].name == last[1].name, f"last checkpoints {last}"
     names = [{str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} for folder in last]
@@ -124,11 +126,40 @@ def assert_same_run_folder(got: Path, expected: Path) -> None:
             _equal(*(torch.load(p, weights_only=False) for p in (one, other)), name)
         elif name == "trainer_state.json":
             _equal(_read_state(one), _read_state(other), name)
+        elif name == loop_state.FILE:
+            _equal(*(json.loads(p.read_text()) for p in (one, other)), name)
     trajectories = [sorted((folder / "trajectory").iterdir()) for folder in (got, expected)]
     assert [p.name for p in trajectories[0]] == [p.name for p in trajectories[1]], "other trajectory files"
     for one, other in zip(*trajectories, strict=True):
         assert one.read_bytes() == other.read_bytes(), f"trajectory/{other.name} is not bit-equal"
     assert_equal_tensors(*(load_file(folder / "final.safetensors") for folder in (got, expected)))
+    _equal(*(json.loads((folder / "final.json").read_text()) for folder in (got, expected)), "log")
+
+
+def assert_same_finished_run(got: Path, expected: Path) -> None:
+    """Bit-equal: model, predictions, results, card and its figures, apart from clocks and the run's stops."""
+    results = [RunFolder(folder).read_results() for folder in (got, expected)]
+    for one in results:
+        one["training"] = {k: v for k, v in one["training"].items() if k not in {*CLOCKS, "legs"}}
+        one["log"] = [{k: v for k, v in e.items() if not k.endswith(("runtime", "_per_second"))} for e in one["log"]]
+    _equal(*results, "results")
+    names = [sorted(str(p.relative_to(folder)) for p in _published(folder)) for folder in (got, expected)]
+    assert names[0] == names[1], f"other files: {set(names[0]) ^ set(names[1])}"
+    for name in names[1]:
+        one, other = (_OF_THE_RUN.sub(b"", (folder / name).read_bytes()) for folder in (got, expected))
+        assert one == other, f"{name} is not bit-equal"
+
+
+# What a card says of the clock ("12 s on 2 CPU threads", "At least 12 s in 2 parts (...) on 2 CPU threads") and of its
+# folder, and the digests of the sections that say it.
+_OF_THE_RUN = re.compile(rb'(At least )?\d+ s (in \d+ parts \([^)]*\) )?on |begin \w+ \w+ |"[\w@/]+/model"')
+
+
+def _published(folder: Path) -> list[Path]:
+    run = RunFolder(folder)
+    return [
+        path for part in (run.model, run.predictions, run.trajectory) for path in part.rglob("*") if path.is_file()
+    ]
 
 
 # ---- properties --------------------------------------------------------------------------------------------------

@@ -149,8 +149,7 @@ def train_or_go_on(trainer: AmbiSERTrainer) -> None:
     if trainer.is_world_process_zero():
         checkpoints.drop_incomplete(folder)
     trainer.accelerator.wait_for_everyone()
-    last = checkpoints.last_complete(folder)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.train(resume_from_checkpoint=True)
 
 
 @dataclass
@@ -179,12 +178,13 @@ def state_of(trainer: AmbiSERTrainer) -> dict[str, Tensor]:
 
 
 def trace_of(trainer: AmbiSERTrainer) -> Trace:
-    """The trace of a finished run."""
-    return Trace(state_of(trainer), [_without_clocks(h) for h in trainer.state.log_history if "loss" in h])
+    """The trace of a finished run; its last figures are the loss of the whole training."""
+    return Trace(state_of(trainer), [_without_clocks(h) for h in trainer.training_log])
 
 
 def _without_clocks(figures: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in figures.items() if k not in CLOCKS and not k.endswith("_per_second")}
+    # How many operations a batch takes depends on how it is padded, so on how a step is divided.
+    return {k: v for k, v in figures.items() if k not in {*CLOCKS, "total_flos"} and not k.endswith("_per_second")}
 
 
 def run(case: str, folder: Path, **arguments: Any) -> Trace:
@@ -222,10 +222,9 @@ def two_rank_runs(folder: Path, *what: str) -> Path:
     return folder
 
 
-def killed_runs(folder: Path, *cases: str) -> Path:
-    """`suite_kill.py`: begun in one process, finished in another with another hash seed."""
+def killed_runs(folder: Path, *cases: str, kills: int = 5) -> Path:
+    """`suite_kill.py`: begun in one process, finished in another with another hash seed; `kills` moments are drawn."""
     for i, phase in enumerate(("first", "second")):
-        call(
-            [sys.executable, str(HELPERS / "suite_kill.py"), phase, str(folder), *cases], folder, PYTHONHASHSEED=str(i)
-        )
+        command = [sys.executable, str(HELPERS / "suite_kill.py"), phase, str(folder), str(kills), *cases]
+        call(command, folder, PYTHONHASHSEED=str(i))
     return folder

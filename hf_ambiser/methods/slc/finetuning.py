@@ -96,8 +96,7 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     if stage.is_world_process_zero():
         checkpoints.drop_incomplete(folder)
     stage.accelerator.wait_for_everyone()
-    last = checkpoints.last_complete(folder)
-    stage.train(resume_from_checkpoint=str(last) if last else None)
+    stage.train(resume_from_checkpoint=True)
     branch = temporal_branch(stage.accelerator.unwrap_model(stage.model))
     branch = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.items()}
     if stage.is_world_process_zero():

@@ -28,8 +28,8 @@ class SLCTrainer(AmbiSERTrainer):
 
     It takes a labelled split of clear utterances and a split of ambiguous ones, whose votes it reads. It is made for
     the model family "fusion" and runs with any other, whose encoder then is the temporal branch. It overrides
-    `correct`, `extra_loss`, `train`. With alpha=0, objective="cross_entropy" and finetune_epochs=0 it learns from
-    fixed soft labels.
+    `correct`, `extra_loss`, `before_training`. With alpha=0, objective="cross_entropy" and finetune_epochs=0 it
+    learns from fixed soft labels.
     """
 
     name = "slc"
@@ -84,21 +84,14 @@ class SLCTrainer(AmbiSERTrainer):
             )
         self.averaged_over = () if self.args.objective == "inter_class" else ("all",)
 
-    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Run both stages of Algorithm 1; an interrupted run resumes in its stage.
-
-        Args:
-            resume_from_checkpoint: A checkpoint of the second stage, or None. The first stage finds its own.
-            *args: Passed to `Trainer.train`.
-            **kwargs: Passed to `Trainer.train`.
-        """
+    def before_training(self, checkpoint: Path | None) -> None:
+        """Run the first stage of Algorithm 1, unless the second one has begun. The first finds its own checkpoint."""
         epochs = self.args.num_train_epochs if self.args.finetune_epochs is None else self.args.finetune_epochs
         model: Any = self.model
-        if not resume_from_checkpoint and epochs > 0 and temporal_branch(model):
+        if checkpoint is None and epochs > 0 and temporal_branch(model):
             model.load_state_dict(finetuned_branch(self, self.args, epochs), strict=False)
         # The random numbers from here on must not depend on whether this process ran the first stage or read it.
         set_seed(self.args.seed)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # ---- labels ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""Where the Trainer's loop stood when it saved a checkpoint, and the sums that it had not logged yet.
+
+The Trainer's own checkpoint does not say whether it was saved after a step or after an epoch's end, and forgets the
+losses since the last entry of the log. This file beside it does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.training.distributed import gather_objects, rank, world_size
+
+
+FILE = "loop_state.json"
+STEP, EPOCH = "step", "epoch"
+
+
+@dataclass
+class LoopState:
+    """What the Trainer's loop knows beside its own state, for all ranks."""
+
+    saved_after: str  # STEP or EPOCH
+    grad_norm: float | None  # of the last step, as it would be logged
+    learning_rate: float | None
+    last_logged: int  # optimiser step of the last entry of the log that has a loss
+    total_loss: float  # sum of the losses of all steps up to then
+    since_then: list[dict[str, Any]]  # by rank: `loss`, the sum of its losses, and `figures`, what `record` was given
+
+    @classmethod
+    def of(cls, trainer: Any) -> LoopState:
+        """Gather the state of a trainer from all ranks; each of them must call this."""
+        figures = {name: [float(value) for value in values] for name, values in trainer.unlogged.items()}
+        own = {"loss": float(trainer._tr_loss), "figures": figures}
+        norm, rate = trainer.last_norm, trainer.last_rate
+        return cls(
+            saved_after=trainer.stands_after,
+            grad_norm=None if norm is None else float(norm),
+            learning_rate=None if rate is None else float(rate),
+            last_logged=trainer._globalstep_last_logged,
+            total_loss=trainer._total_loss_scalar,
+            since_then=gather_objects(own),
+        )
+
+    def write(self, checkpoint: Path) -> None:
+        """Write it into a checkpoint."""
+        write_whole(checkpoint / FILE, json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> LoopState | None:
+        """Read it from a checkpoint; None if an earlier version saved that."""
+        path = checkpoint / FILE
+        return cls(**json.loads(path.read_text())) if path.is_file() else None
+
+    def restore(self, trainer: Any) -> None:
+        """Set the sums of a trainer, so that the log and the training loss are those of the whole run."""
+        trainer._globalstep_last_logged, trainer._total_loss_scalar = self.last_logged, self.total_loss
+        trainer._initial_global_step = 0  # the training loss is the mean over the steps from here on
+        trainer.last_norm, trainer.last_rate = self.grad_norm, self.learning_rate
+        own = self._of_rank()
+        trainer._tr_loss += torch.tensor(own["loss"], device=trainer._tr_loss.device)
+        trainer.unlogged = {name: list(values) for name, values in own["figures"].items()}
+
+    def _of_rank(self) -> Mapping[str, Any]:
+        if len(self.since_then) == world_size():
+            return self.since_then[rank()]
+        # Resumed on another number of ranks: the log takes means over ranks, so all of them get the mean.
+        loss = sum(one["loss"] for one in self.since_then) / len(self.since_then)
+        return {"loss": loss, "figures": self.since_then[0]["figures"]}

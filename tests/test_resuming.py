@@ -1,0 +1,188 @@
+"""Resuming from checkpoints that are spoilt, lost, moved or from an earlier version, and what is said of it."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from helpers.suite_checks import (
+    DROPOUT,
+    INTERRUPTED,
+    Stopped,
+    _StopAt,
+    assert_equal_tensors,
+    assert_same_run_folder,
+    check_resume,
+)
+from helpers.suite_methods import make_trainer, settings, state_of, trace_of
+
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.training import checkpoints
+from hf_ambiser.training.loop_state import FILE, LoopState
+
+
+def trainer_of(folder, **changes):
+    chosen = settings("hard_vote", "resume", **INTERRUPTED) | {"save_total_limit": None} | changes
+    return make_trainer("hard_vote", folder, dropout=DROPOUT, **chosen)
+
+
+def stopped(folder, step=7, **changes):
+    """A run that ends before a step; it has checkpoints 2, 4 and 6."""
+    trainer = trainer_of(folder, **changes)
+    trainer.add_callback(_StopAt(step))
+    with pytest.raises(Stopped):
+        trainer.train()
+
+
+def whole(folder, **changes):
+    trainer = trainer_of(folder, **changes)
+    trainer.train()
+    trace_of(trainer).save(folder / "final")
+    return trainer
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_named_and_the_run_ends_as_if_there_had_been_none(tmp_path, caplog):
+    expected = whole(tmp_path / "whole")
+    assert expected.legs == [{"from_step": 0, "seconds": expected.training_metrics["train_runtime"]}]
+    stopped(tmp_path / "run")
+    flip(tmp_path / "run" / "checkpoint-6" / "model.safetensors")
+    flip(tmp_path / "run" / "checkpoint-4" / "optimizer.pt")
+    trainer = trainer_of(tmp_path / "run")
+    with caplog.at_level(logging.WARNING):
+        trainer.train(resume_from_checkpoint=True)
+    assert "checkpoint-6: model.safetensors has other bytes than were saved; checkpoint-4: optimizer.pt" in caplog.text
+    assert "goes on from the older checkpoint-2" in caplog.text
+    trace_of(trainer).save(tmp_path / "run" / "final")
+    assert_same_run_folder(tmp_path / "run", tmp_path / "whole")
+    first, second = trainer.legs
+    assert first["from_step"] == 0 and first["seconds"] > 0 and "spoilt" not in first
+    assert second["from_step"] == 2 and set(second["spoilt"]) == {"checkpoint-6", "checkpoint-4"}
+    assert trainer.training_metrics["train_runtime"] == pytest.approx(first["seconds"] + second["seconds"], abs=1e-3)
+
+
+def test_the_note_about_a_spoilt_checkpoint_outlives_another_kill(tmp_path):
+    stopped(tmp_path)
+    flip(tmp_path / "checkpoint-6" / "model.safetensors")
+    again = trainer_of(tmp_path)
+    again.add_callback(_StopAt(4))
+    with pytest.raises(Stopped):
+        again.train(resume_from_checkpoint=True)
+    assert not (tmp_path / "checkpoint-6").exists()
+    trainer = trainer_of(tmp_path)
+    trainer.train(resume_from_checkpoint=True)
+    assert [list(leg.get("spoilt", [])) for leg in trainer.legs] == [[], ["checkpoint-6"], []]
+    assert RunFolder(tmp_path).read_legs()[1]["spoilt"] == trainer.legs[1]["spoilt"]
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_deleted_and_the_error_names_them(tmp_path):
+    stopped(tmp_path)
+    for step in (2, 4, 6):
+        flip(tmp_path / f"checkpoint-{step}" / "rng_state.pth")
+    with pytest.raises(ValueError, match=r"checkpoint-6: rng_state.pth has other bytes .* to begin the run again"):
+        trainer_of(tmp_path).train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match=r"is not as it was saved: rng_state.pth .* Give an older checkpoint"):
+        trainer_of(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert len(checkpoints.all_checkpoints(tmp_path)) == 3
+    for path in checkpoints.all_checkpoints(tmp_path):
+        shutil.rmtree(path)
+    trainer_of(tmp_path).train(resume_from_checkpoint=True)  # the cure
+
+
+# A validation loss that must rise does not, so the first checkpoint stays the best one.
+BEST = {"load_best_model_at_end": True, "greater_is_better": True}
+
+
+def test_a_best_checkpoint_that_was_spoilt_or_lost_is_not_published(tmp_path):
+    expected = whole(tmp_path / "whole", **BEST)
+    assert expected.state.best_global_step == 2, "the best one must be an early one, or this shows nothing"
+    stopped(tmp_path / "run", **BEST)
+    shutil.copytree(tmp_path / "run", tmp_path / "lost")
+    moved = shutil.copytree(tmp_path / "run", tmp_path / "moved")
+    trainer = trainer_of(tmp_path / "run", **BEST)
+    trainer.add_callback(_StopAt(8))
+    with pytest.raises(Stopped):
+        trainer.train(resume_from_checkpoint=True)
+    trainer = trainer_of(tmp_path / "run", **BEST)
+    save = trainer.go_on
+    trainer.go_on = lambda: (save(), flip(tmp_path / "run" / "checkpoint-2" / "model.safetensors"))
+    with pytest.raises(ValueError, match=r"best checkpoint .*checkpoint-2 is not as it was saved: model.safetensors"):
+        trainer.train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match="no checkpoint that is as it was saved: checkpoint-2"):
+        trainer_of(tmp_path / "run", **BEST).train(resume_from_checkpoint=True)
+
+    shutil.rmtree(tmp_path / "lost" / "checkpoint-2")
+    with pytest.raises(ValueError, match=r"checkpoint-2, does not exist any more"):
+        trainer_of(tmp_path / "lost", **BEST).train(resume_from_checkpoint=True)
+
+    # In a run folder that was moved the best one is found by its name.
+    shutil.rmtree(tmp_path / "run")
+    trainer = trainer_of(moved, **BEST)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.best_model_checkpoint == str(moved / "checkpoint-2")
+    assert_equal_tensors(state_of(trainer), state_of(expected))
+
+
+def made_before(folder):
+    """Checkpoints as an earlier version left them: sizes only, and nothing of the loop or of legs."""
+    RunFolder(folder).legs.unlink()
+    for checkpoint in checkpoints.all_checkpoints(folder):
+        (checkpoint / FILE).unlink()
+        checkpoints.mark_complete(checkpoint)
+        marker = checkpoint / checkpoints.MARKER
+        sizes = {name: facts["size"] for name, facts in json.loads(marker.read_text()).items()}
+        marker.write_text(json.dumps(sizes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"save_steps": 3, "eval_strategy": "epoch"},
+        {"save_strategy": "epoch", "eval_strategy": "epoch", "early_stopping_patience": 1, **BEST},
+    ],
+    ids=["by steps", "by epoch", "stopped early"],
+)
+def test_a_run_from_before_goes_on_to_the_same_model_and_says_what_is_known_of_its_seconds(tmp_path, changes):
+    expected = whole(tmp_path / "whole", **changes)
+    if changes.get("early_stopping_patience"):
+        assert expected.state.global_step == 6 < expected.state.max_steps
+        trainer = whole(tmp_path / "run", **changes)  # killed after its last checkpoint
+    else:
+        stopped(tmp_path / "run", **changes)
+    made_before(tmp_path / "run")
+    trainer = trainer_of(tmp_path / "run", **changes)
+    trainer.train(resume_from_checkpoint=True)
+    assert_equal_tensors(state_of(trainer), state_of(expected))
+    assert [entry["step"] for entry in trainer.training_log] == [entry["step"] for entry in expected.training_log]
+    assert trainer.legs[0] == {"from_step": 0, "seconds": None} and trainer.legs[1]["from_step"] == 6
+    assert trainer.training_metrics["train_runtime"] == pytest.approx(trainer.legs[1]["seconds"])
+
+
+@pytest.mark.parametrize("changes", [{"logging_steps": 4}, {"logging_strategy": "epoch"}, {"max_steps": 5}], ids=str)
+def test_log_and_training_loss_of_a_resumed_run_are_those_of_the_whole_run(tmp_path, changes):
+    check_resume("ipr", tmp_path, stops=(3, 4), arguments=changes)
+    logs = [json.loads((tmp_path / name / "final.json").read_text()) for name in ("stopped", "whole")]
+    assert logs[0][-1]["train_loss"] == logs[1][-1]["train_loss"] > 0
+
+
+def test_more_epochs_in_python_train_on(tmp_path):
+    whole(tmp_path, num_train_epochs=2)
+    trainer = trainer_of(tmp_path, num_train_epochs=3)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 9
+
+
+def test_sums_of_another_number_of_ranks_are_taken_as_their_mean(tmp_path):
+    ranks = [{"loss": 1.0, "figures": {"a": [1.0]}}, {"loss": 3.0, "figures": {"a": [2.0]}}]
+    LoopState("step", None, 0.1, 4, 2.0, ranks).write(tmp_path)
+    trainer = trainer_of(tmp_path / "run")
+    trainer._tr_loss = torch.tensor(0.0)
+    LoopState.read(tmp_path).restore(trainer)
+    assert float(trainer._tr_loss) == 2.0 and trainer._total_loss_scalar == 2.0
