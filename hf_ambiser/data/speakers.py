@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.schema import Utterance
+from hf_ambiser.untrusted.cells import cells, texts
 
 
 SPEAKERS = "speakers.csv"
@@ -45,7 +46,7 @@ def write_speakers(dataset_dir: Path, speakers: Mapping[str, Mapping[str, Any]])
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["speaker", *ATTRIBUTES])
         writer.writerows(
-            [speaker, *(known.get(name, "") for name in ATTRIBUTES)] for speaker, known in speakers.items()
+            cells([speaker, *(known.get(name, "") for name in ATTRIBUTES)]) for speaker, known in speakers.items()
         )
 
 
@@ -60,7 +61,8 @@ def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
         return {}
     speakers: dict[str, dict[str, Any]] = {}
     with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        for read in csv.DictReader(file):
+            row = {name: texts([value])[0] if value else value for name, value in read.items()}
             known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
             if "age" in known:
                 if not known["age"].isdecimal():

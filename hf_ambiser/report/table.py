@@ -8,6 +8,9 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hf_ambiser.untrusted.cells import cells
+from hf_ambiser.untrusted.markdown import as_sentence, as_text
+
 
 Part = float | int | str | None
 
@@ -58,7 +61,7 @@ class Table:
         lines = ["| " + " | ".join(map(_markdown, self.columns)) + " |", "|" + "---|" * len(self.columns)]
         for row in self.entries:
             lines.append("| " + " | ".join(_markdown(" ".join(filter(None, (e.text, e.below)))) for e in row) + " |")
-        return "\n".join([*lines, *(["", self.note] if self.note and note else [])])
+        return "\n".join([*lines, *(["", as_sentence(self.note)] if self.note and note else [])])
 
     def csv(self) -> str:
         """As CSV; each unrounded number of an entry has a column of its own."""
@@ -70,14 +73,14 @@ class Table:
             for title, names in zip(self.columns, parts, strict=True)
             for part in names
         ]
-        writer.writerow(heads)
+        writer.writerow(cells(heads))
         for row in self.entries:
-            cells: list[Part] = []
+            line: list[Part] = []
             for entry, names in zip(row, parts, strict=True):
                 # An entry without numbers, for example `undefined`, keeps its words in the first of its columns.
                 words = [entry.text] + [""] * (len(names) - 1)
-                cells += [entry.parts.get(name, "") for name in names] if entry.parts else words
-            writer.writerow(["" if cell is None else cell for cell in cells])
+                line += [entry.parts.get(name, "") for name in names] if entry.parts else words
+            writer.writerow(cells("" if cell is None else cell for cell in line))
         return out.getvalue()
 
     def _parts(self, column: int) -> list[str]:
@@ -130,7 +133,7 @@ def file_name(*parts: object) -> str:
 
 
 def _markdown(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return as_text(" ".join(text.split()))
 
 
 _LATEX = {

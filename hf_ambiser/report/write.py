@@ -43,6 +43,7 @@ from hf_ambiser.report.whole_set import about_whole_set, whole_set_table
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.run_scores.held_out import WHOLE
+from hf_ambiser.untrusted.names import path_of_name
 
 
 FOLDER = "report"
@@ -82,7 +83,7 @@ def write_report(
         raise ValueError(f"there is no system {reference!r} among these runs; there are {systems}.")
     chosen = check_splits(groups, splits)
     with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
-        report = _Report(folder / FOLDER, reference, bar)
+        report = _Report(path_of_name(folder, FOLDER, "folder of the report", folder), reference, bar)
         overview = report.overview(folder, groups, runs, unfinished, planned)
         parts = [report.group(one, chosen[one.key]) for one in groups]
         sections = [
@@ -116,11 +117,18 @@ class _Report:
     reference: str | None
     bar: Any
     written: list[str] = field(default_factory=list)
+    before: list[Path] = field(init=False)
     cards: list[UtteranceCard] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Read first, so that a list that names a file outside the report ends it before anything is written.
+        path = self.out / _WRITTEN
+        names = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        self.before = [path_of_name(self.out, name, "entry", path, below=True) for name in names if name]
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the report, whole or not at all."""
-        path = self.out / name
+        path = path_of_name(self.out, name, "file of the report", self.out, below=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
         self.written.append(name)
@@ -142,7 +150,7 @@ class _Report:
 
     def png(self, *parts: str) -> Path:
         """The path of a figure."""
-        return self.out / "figures" / f"{file_name(*parts)}.png"
+        return path_of_name(self.out, f"figures/{file_name(*parts)}.png", "figure", self.out, below=True)
 
     def overview(
         self,
@@ -334,10 +342,10 @@ class _Report:
 
     def finish(self) -> None:
         """Delete the files that an earlier report wrote and this one did not."""
-        path = self.out / _WRITTEN
-        before = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-        for name in sorted(set(before) - set(self.written) - {""}):
-            (self.out / name).unlink(missing_ok=True)
+        kept = {self.out / name for name in self.written}
+        for path in self.before:
+            if path not in kept:
+                path.unlink(missing_ok=True)
         self.write(_WRITTEN, "\n".join(sorted(self.written)))
 
 

@@ -30,6 +30,7 @@ from hf_ambiser.data.simulated.raters import Raters
 from hf_ambiser.data.simulated.ratings import SimulatedRatings
 from hf_ambiser.data.simulated.settings import PARAMETERS, draw_speaker, mix_settings, setting_table
 from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize, to_pcm16
+from hf_ambiser.untrusted.cells import cells
 
 
 CONFIG, VOTES, TRUTH, AUDIO = "config.json", "votes.csv", "truth.csv", "audio"
@@ -240,7 +241,7 @@ def _csv(header: tuple[str, ...], lines: list[list[str]]) -> bytes:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(lines)
+    writer.writerows(map(cells, lines))
     return buffer.getvalue().encode("utf-8")
 
 
