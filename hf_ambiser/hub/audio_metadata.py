@@ -146,7 +146,7 @@ def _wav(data: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
             if padding := data[at + 8 + size : after].strip(b"\0"):
                 parts.append((f"chunk {name.decode()}", padding))
         else:
-            what = name.decode("latin-1") if name.strip().isalnum() and at < end else ""
+            what = name.decode() if re.fullmatch(rb"[\w ]{4}", name) and at < end else ""
             parts.append((f"chunk {what}" if what else "bytes behind the end", data[at:after]))
         at = after
     body = b"".join(

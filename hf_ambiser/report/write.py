@@ -82,8 +82,10 @@ def write_report(
     if reference is not None and reference not in systems:
         raise ValueError(f"there is no system {reference!r} among these runs; there are {systems}.")
     chosen = check_splits(groups, splits)
+    out = path_of_name(folder, FOLDER, "folder of the report", folder)
+    before = _written_before(out)
     with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
-        report = _Report(path_of_name(folder, FOLDER, "folder of the report", folder), reference, bar)
+        report = _Report(out, reference, bar, before)
         overview = report.overview(folder, groups, runs, unfinished, planned)
         parts = [report.group(one, chosen[one.key]) for one in groups]
         sections = [
@@ -101,6 +103,17 @@ def write_report(
     return text
 
 
+def _written_before(out: Path) -> list[Path]:
+    """The files that the last report wrote.
+
+    Raises:
+        ValueError: If its list names a file outside of the report.
+    """
+    path = out / _WRITTEN
+    names = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    return [path_of_name(out, name, "entry", path, below=True) for name in names if name]
+
+
 def _steps(groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]]) -> int:
     """The number of steps that take time: comparisons, runs whose trajectories are read, and t-SNE panels."""
     return sum(
@@ -116,15 +129,9 @@ class _Report:
     out: Path
     reference: str | None
     bar: Any
+    before: Sequence[Path]
     written: list[str] = field(default_factory=list)
-    before: list[Path] = field(init=False)
     cards: list[UtteranceCard] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        # Read first, so that a list that names a file outside the report ends it before anything is written.
-        path = self.out / _WRITTEN
-        names = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-        self.before = [path_of_name(self.out, name, "entry", path, below=True) for name in names if name]
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the report, whole or not at all."""
