@@ -52,7 +52,7 @@ def check_no_links(run: RunFolder) -> None:
     Raises:
         ValueError: For the first link.
     """
-    refuse_links(run.path, [run.card, *run.recorded, *run.figures.glob("*"), *run.parts])
+    refuse_links(run.path, [*run.parts, run.figures, run.card, *run.recorded, *run.figures.glob("*")])
 
 
 def check_shards(model: Path) -> None:

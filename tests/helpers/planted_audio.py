@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import soundfile
+
 from helpers.crema_d_tree import encode, tone
 
 
@@ -27,7 +28,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def wav(words: bytes = WORDS, seed: int = 0, chunks: tuple[bytes, ...] = CHUNKS, behind: bool = True) -> bytes:
-    """A WAV file whose every other chunk, before and behind the samples, holds the words; and so do bytes behind it."""
+    """A WAV file whose every other chunk, before and behind the samples, holds the words, as do bytes behind it."""
     plain = encode(tone(0.3, seed=seed))
     fmt, data = plain[12:36], plain[36:]
     bodies = {

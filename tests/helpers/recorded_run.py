@@ -1,4 +1,4 @@
-"""A finished run without training: the recorded one of `model_cards/`, with weights that are not those of the model."""
+"""A finished run without training: a recorded one of `model_cards/`, with weights that are not its model's."""
 
 from __future__ import annotations
 
