@@ -1,4 +1,4 @@
-"""A push publishes what the package wrote and nothing else: no link, no foreign code or table; a dry run writes nothing."""
+"""A push publishes only what the package wrote: no link, no foreign code or table; a dry run writes nothing."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_scores.complete import complete_runs
-from hf_ambiser.untrusted.markdown import as_texts
+from hf_ambiser.untrusted.markdown import as_text, as_texts
 
 
 if TYPE_CHECKING:
@@ -66,10 +66,18 @@ class Facts:
 
     def as_texts(self) -> Facts:
         """The same facts for Markdown: every name and text of `results.json` and `speakers.json` is escaped."""
-        results = {name: value if name in _AS_THEY_ARE else as_texts(value) for name, value in self.results.items()}
-        shown = replace(self, run=replace(self.run, results=results))
-        shown.run.__dict__["speakers"] = as_texts(self.run.speakers)
-        return shown
+
+        def shown(run: FinishedRun) -> FinishedRun:
+            results = {name: value if name in _AS_THEY_ARE else as_texts(value) for name, value in run.results.items()}
+            # A split is found by its escaped name, too.
+            parts = {**{split: (split,) for split in run.splits}, **run.joined}
+            return replace(run, results=results, joined={as_text(name): splits for name, splits in parts.items()})
+
+        run, whole = self.completed
+        facts = replace(self, run=shown(self.run))
+        facts.__dict__["completed"] = (shown(run), as_text(whole))
+        facts.run.__dict__["speakers"] = {name: as_texts(about) for name, about in self.run.speakers.items()}
+        return facts
 
     @property
     def results(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def summary(facts: Facts) -> str:
     classes = ", ".join(facts.classes)
     wa, ua, js = (SCORES[name] for name in COMPARED)
     lines = [
-        f"# {model_name(facts)}",
+        f"# {as_text(model_name(facts))}",
         "",
         f"Hears one person speak and answers with a **distribution over {classes}**: how listeners would divide their"
         " votes, not one true emotion. Trained with hf_ambiser, which keeps annotators' disagreement instead of voting"
@@ -127,7 +127,7 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
     freeze = str(facts.given.get("freeze", "none"))
-    trained = f", its lowest {freeze} layers frozen" if freeze.isdecimal() else frozen[freeze]
+    trained = f", its lowest {freeze} layers frozen" if freeze.isdecimal() else frozen.get(freeze, "")
     adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""
     paper = facts.method.paper
     lines = [
@@ -234,7 +234,7 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
 
 def joined_splits(facts: Facts, name: str) -> str:
     """Say what a set of several splits is made of, and whether something may be missing."""
-    splits = ", ".join(f"`{split}`" for split in facts.scored.joined[name])
+    splits = ", ".join(f"`{as_text(split)}`" for split in facts.scored.joined[name])
     if name == WHOLE:
         return f"Every utterance with votes of the held-out speakers, with and without a consensus label: {splits}."
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -35,7 +34,7 @@ from hf_ambiser.data.splits import (
 )
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.labels.votes import LabelPolicy
-from hf_ambiser.untrusted.cells import cells
+from hf_ambiser.untrusted.cells import csv_of
 
 
 REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
@@ -147,10 +146,9 @@ def build(
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
     report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "reason", "detail", "source"])
-        writer.writerows(map(cells, sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed)))
+    listed = sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed)
+    text = csv_of([("id", "reason", "detail", "source"), *listed])
+    (partial / LISTED).write_text(text, encoding="utf-8", newline="")
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hf_ambiser.untrusted.cells import cells
+from hf_ambiser.untrusted.cells import csv_of
 from hf_ambiser.untrusted.markdown import as_sentence, as_text
 
 
@@ -65,23 +63,21 @@ class Table:
 
     def csv(self) -> str:
         """As CSV; each unrounded number of an entry has a column of its own."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         parts = [self._parts(column) for column in range(len(self.columns))]
         heads = [
             ": ".join(filter(None, (title, part)))
             for title, names in zip(self.columns, parts, strict=True)
             for part in names
         ]
-        writer.writerow(cells(heads))
+        lines: list[Sequence[Part]] = [heads]
         for row in self.entries:
             line: list[Part] = []
             for entry, names in zip(row, parts, strict=True):
                 # An entry without numbers, for example `undefined`, keeps its words in the first of its columns.
                 words = [entry.text] + [""] * (len(names) - 1)
                 line += [entry.parts.get(name, "") for name in names] if entry.parts else words
-            writer.writerow(cells("" if cell is None else cell for cell in line))
-        return out.getvalue()
+            lines.append(["" if cell is None else cell for cell in line])
+        return csv_of(lines)
 
     def _parts(self, column: int) -> list[str]:
         names = dict.fromkeys(name for row in self.entries for name in row[column].parts)

@@ -14,7 +14,7 @@ from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
-from hf_ambiser.untrusted.code_fields import refuse_code
+from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
@@ -67,6 +67,8 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         check_shards(Path(base))
         whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
+    except ValueError as error:
+        raise in_our_words(error, f"model {model!r}") from None
     except OSError as error:
         raise ValueError(
             f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"

@@ -6,6 +6,8 @@ start a program or send the sheet away. Such a text gets an apostrophe before it
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable
 from typing import TypeVar
@@ -20,6 +22,20 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 def cells(row: Iterable[Value]) -> list[Value | str]:
     """Escape the texts of a row; numbers, texts that are a number, and a lone `-` stay as they are."""
     return [f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell for cell in row]
+
+
+def csv_of(rows: Iterable[Iterable[object]]) -> str:
+    """Write rows as the text of a CSV file, every text escaped."""
+    out = io.StringIO(newline="")
+    # The module quotes a line break only if it is one of those that end a row, so it gets both.
+    writer = csv.writer(out, lineterminator="\r\n")
+    lines = []
+    for row in rows:
+        writer.writerow(cells(row))
+        lines.append(out.getvalue().removesuffix("\r\n") + "\n")
+        out.seek(0)
+        out.truncate()
+    return "".join(lines)
 
 
 def texts(row: Iterable[str]) -> list[str]:

@@ -48,6 +48,16 @@ def refuse_code(fields: Mapping[str, Any] | None, where: str) -> None:
                 refuse_code(inner, f"{where}.{name}")
 
 
+def in_our_words(error: ValueError, what: str) -> ValueError:
+    """Return transformers' error, which asks to allow somebody's code, as one of ours; any other error as it is."""
+    if "trust_remote_code" not in str(error):
+        return error
+    return ValueError(
+        f"{what} brings Python code of its own, and hf_ambiser never runs such code. Give a model of hf_ambiser, or an"
+        " encoder that transformers knows."
+    )
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
