@@ -97,7 +97,17 @@ def _push(argv: Sequence[str], prog: str) -> int:
     push.add_argument("--dry-run", action="store_true", help="check, and list what would be published; sends nothing")
     push.add_argument("--base", help="LoRA runs: repository of the model the adapter belongs to (default: REPO-base)")
     push.add_argument("--card", choices=("local", "hub"), help="whose edits of the card are kept if both were edited")
-    push.add_argument("--allow", nargs="+", default=[], help="texts that look private and are not")
+    push.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        help="texts that look private and are not, and names of Python files that you have read",
+    )
+    push.add_argument(
+        "--keep-audio-metadata",
+        action="store_true",
+        help="publish audio that holds more than its samples (tags, pictures); it is searched for what is private",
+    )
     args = push.parse_args(argv)
 
     from hf_ambiser.data.build import REPORT
@@ -110,6 +120,7 @@ def _push(argv: Sequence[str], prog: str) -> int:
         dry_run=args.dry_run,
         card=args.card,
         allow=tuple(args.allow),
+        keep_audio_metadata=args.keep_audio_metadata,
         say=lambda text: print(text, file=sys.stderr),
     )
     if (args.run / REPORT).is_file():

@@ -103,7 +103,7 @@ def load(case: Case) -> tuple[Any, Any]:
     if case.model:
         of_run = RunFolder(case.model).model
         folder = str(of_run if of_run.is_dir() else case.model)
-        return load_model(folder), AutoFeatureExtractor.from_pretrained(folder)
+        return load_model(folder), AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
 
 

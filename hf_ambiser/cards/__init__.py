@@ -13,6 +13,7 @@ from hf_ambiser.cards.metadata import metadata
 from hf_ambiser.cards.sections import Address, sections
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.run_folder.published import check_no_links
 
 
 __all__ = ["Address", "Facts", "model_card", "read_facts", "write_card"]
@@ -37,9 +38,11 @@ def write_card(run: Path | str) -> tuple[Path, list[str]]:
         The card, and what of a human was kept.
 
     Raises:
-        ValueError: If the run is not finished, or the card that is there cannot be read.
+        ValueError: If the run is not finished, the card that is there cannot be read, or something of the run is a
+            link.
     """
     facts = read_facts(Path(run))
+    check_no_links(facts.files)
     path = facts.files.card
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     base = Address(_from_here(facts.run.base_model)) if facts.run.base_model else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.hub.edits import Card
+from hf_ambiser.untrusted.markdown import as_text
 
 
 def base_card(facts: Facts) -> Card:
     """Say that this is no emotion model, and what it is for."""
-    encoder = f"the pretrained encoder {facts.encoder}" if facts.encoder else "an untrained encoder"
+    encoder = f"the pretrained encoder {as_text(facts.encoder)}" if facts.encoder else "an untrained encoder"
     metadata = {
         "license": "unknown",
         "library_name": "transformers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_scores.complete import complete_runs
+from hf_ambiser.untrusted.markdown import as_text, as_texts
 
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ PLACES = ("output_dir", "dataset", "logging_dir")
 _OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
 _OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
 _OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
+# Parts of the results that a card shows as code, or not at all.
+_AS_THEY_ARE = ("defaults", "log", "code")
 # What cards listed before runs wrote down their defaults. Of such a run today's other arguments say nothing.
 _LISTED_BEFORE = frozenset(
     """
@@ -60,6 +63,21 @@ class Facts:
     method: type[AmbiSERTrainer]
     corpus: ModuleType | None
     config: Any
+
+    def as_texts(self) -> Facts:
+        """The same facts for Markdown: every name and text of `results.json` and `speakers.json` is escaped."""
+
+        def shown(run: FinishedRun) -> FinishedRun:
+            results = {name: value if name in _AS_THEY_ARE else as_texts(value) for name, value in run.results.items()}
+            # A split is found by its escaped name, too.
+            parts = {**{split: (split,) for split in run.splits}, **run.joined}
+            return replace(run, results=results, joined={as_text(name): splits for name, splits in parts.items()})
+
+        run, whole = self.completed
+        facts = replace(self, run=shown(self.run))
+        facts.__dict__["completed"] = (shown(run), as_text(whole))
+        facts.run.__dict__["speakers"] = {name: as_texts(about) for name, about in self.run.speakers.items()}
+        return facts
 
     @property
     def results(self) -> dict[str, Any]:
@@ -158,8 +176,23 @@ def read_facts(run: Path) -> Facts:
         given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},
         method=load_method(finished.results["method"]),
         corpus=load_corpus(name) if name in available_corpora() else None,
-        config=AutoConfig.from_pretrained(finished.model_config.parent),
+        config=_config(finished.model_config),
     )
+
+
+def _config(path: Path) -> Any:
+    """Read the model's configuration; no code beside it is run.
+
+    Raises:
+        ValueError: If it is not one that this package or transformers knows.
+    """
+    try:
+        return AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} is not the configuration of a model that this version of hf_ambiser knows, and code beside it is"
+            f" never run ({' '.join(str(error).split())[:200]}). Train again, or use the version that wrote it."
+        ) from None
 
 
 def _placeless(key: str, value: Any) -> Any:

@@ -22,22 +22,22 @@ _VALIDATION = {
 }
 
 
-def draw_figures(facts: Facts) -> dict[str, str]:
-    """Draw all figures into `model/figures/`.
+def draw_figures(facts: Facts, out: Path | None = None) -> dict[str, str]:
+    """Draw all figures into `model/figures/`, or into another folder.
 
     Returns:
         File name -> caption, in the order in which the card shows them.
     """
-    out = facts.files.figures
+    out = out or facts.files.figures
     captions = {}
     if _training_curve(facts.results["log"], out / "training_curve.png"):
         captions["training_curve.png"] = "Training loss, and UA and JS on the validation speakers, over the epochs."
     captions |= facts.method.draw_figures(facts.run.folder, out, facts.classes)
     for split, scores in facts.results["scores"].items():
         if scores["all"]["n"]:
-            name = f"{split}.png"
-            _confusion_and_calibration(scores["all"], facts.classes, out / name)
-            captions[name] = f"{split}: confusion matrix (rows: raters' consensus, in %) and reliability diagram."
+            path = facts.files.figure_of(split, out)
+            _confusion_and_calibration(scores["all"], facts.classes, path)
+            captions[path.name] = f"{split}: confusion matrix (rows: raters' consensus, in %) and reliability diagram."
     return captions
 
 

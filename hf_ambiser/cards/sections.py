@@ -19,6 +19,7 @@ from hf_ambiser.data.splits import chosen_by_agreement
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores, stored
 from hf_ambiser.run_folder.layout import FIGURES
 from hf_ambiser.run_scores.held_out import WHOLE
+from hf_ambiser.untrusted.markdown import as_address, as_code, as_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Address:
 
 
 def sections(facts: Facts, figures: dict[str, str], address: Address, base: Address | None) -> dict[str, str]:
-    """The Markdown of each section, by name."""
+    """The Markdown of each section, by name. Names from the run's files are text there and have no effect."""
+    facts = facts.as_texts()
     return {
         "summary": summary(facts),
         "use": use(facts, address, base),
@@ -52,7 +54,7 @@ def summary(facts: Facts) -> str:
     classes = ", ".join(facts.classes)
     wa, ua, js = (SCORES[name] for name in COMPARED)
     lines = [
-        f"# {model_name(facts)}",
+        f"# {as_text(model_name(facts))}",
         "",
         f"Hears one person speak and answers with a **distribution over {classes}**: how listeners would divide their"
         " votes, not one true emotion. Trained with hf_ambiser, which keeps annotators' disagreement instead of voting"
@@ -89,7 +91,7 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
             f"extractor = transformers.AutoFeatureExtractor.from_pretrained({address.code()})",
             'classify = transformers.pipeline("audio-classification", model=model, feature_extractor=extractor)',
         ]
-    outputs = ", ".join(f"`{name}`" for name in facts.config.keys_to_ignore_at_inference)
+    outputs = ", ".join(f"`{name}`" for name in type(facts.config).keys_to_ignore_at_inference)
     tail = "print(classify(numpy.zeros(16000), top_k=None))  # a second of silence; put 16 kHz mono samples here"
     return "\n".join(
         [
@@ -117,13 +119,15 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
     """Encoder and method, with the paper, and the method's own figures."""
     size = f"{facts.results['parameters']:,} parameters in all"
     if facts.encoder:
-        name = f"[{facts.encoder}](https://huggingface.co/{facts.encoder})" if facts.encoder_on_hub else facts.encoder
+        name = as_text(facts.encoder, brackets=True)
+        if facts.encoder_on_hub:
+            name = f"[{name}](https://huggingface.co/{as_address(facts.encoder)})"
         origin = f"the pretrained encoder {name} ({facts.kind})"
     else:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
     freeze = str(facts.given.get("freeze", "none"))
-    trained = f", its lowest {freeze} layers frozen" if freeze.isdecimal() else frozen[freeze]
+    trained = f", its lowest {freeze} layers frozen" if freeze.isdecimal() else frozen.get(freeze, "")
     adapter = f", adapted with LoRA (rank {facts.adapter['r']})" if facts.adapter else ""
     paper = facts.method.paper
     lines = [
@@ -230,7 +234,7 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
 
 def joined_splits(facts: Facts, name: str) -> str:
     """Say what a set of several splits is made of, and whether something may be missing."""
-    splits = ", ".join(f"`{split}`" for split in facts.scored.joined[name])
+    splits = ", ".join(f"`{as_text(split)}`" for split in facts.scored.joined[name])
     if name == WHOLE:
         return f"Every utterance with votes of the held-out speakers, with and without a consensus label: {splits}."
     return (
@@ -323,13 +327,17 @@ def citation(facts: Facts) -> str:
 
 def argument_table(arguments: dict[str, Any]) -> list[str]:
     """Markdown rows `name | value`."""
-    rows = [f"| `{name}` | `{json.dumps(value)}` |" for name, value in arguments.items()]
+    rows = [f"| {as_code(name)} | {as_code(json.dumps(value))} |" for name, value in arguments.items()]
     return ["| argument | value |", "|---|---|", *rows] if rows else ["None."]
 
 
 def images(captions: dict[str, str]) -> list[str]:
     """Markdown images with their captions, each after an empty line."""
-    return [line for name, text in captions.items() for line in ("", f"![{text}]({FIGURES}/{name})", "", f"*{text}*")]
+    lines: list[str] = []
+    for name, caption in captions.items():
+        words, address = as_text(caption, brackets=True), as_address(f"{FIGURES}/{name}")
+        lines += ["", f"![{words}]({address})", "", f"*{as_text(caption)}*"]
+    return lines
 
 
 def _method_figures(facts: Facts, figures: dict[str, str]) -> set[str]:

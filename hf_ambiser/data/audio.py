@@ -1,8 +1,9 @@
 """Check and convert the audio of utterances; `corpus_rows` uses it to build data sets.
 
-Audio that is already 16 kHz mono keeps its original bytes. Other audio is converted (channels averaged, resampled) and
-stored as 16-bit FLAC. Audio that cannot be used gives an `AudioProblem` with one of the reasons in `schema.REASONS`;
-nothing is guessed or repaired.
+Audio that is already 16 kHz mono keeps its samples bit for bit, and loses what its file holds beside them (tags,
+pictures, bytes behind the end). Other audio is converted (channels averaged, resampled) and stored as 16-bit FLAC.
+Audio that cannot be used gives an `AudioProblem` with one of the reasons in `schema.REASONS`; nothing is guessed or
+repaired.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_ambiser.data.schema import SAMPLING_RATE
+from hf_ambiser.hub.audio_metadata import samples_only
 
 
 # Audio whose peak is lower (-80 dB of full scale, about three steps of 16-bit audio) holds only dither, no speech.
@@ -37,11 +39,12 @@ class CheckedAudio:
     """The usable audio of one utterance.
 
     Args:
-        data: Encoded bytes to store: the original bytes, or 16-bit FLAC after a conversion.
+        data: Encoded bytes to store: the original samples, or 16-bit FLAC after a conversion.
         suffix: File ending that fits `data`, with its dot.
         duration: Seconds.
-        conversions: Which of `RESAMPLED` and `DOWNMIXED` were done; empty if the bytes are the original ones.
+        conversions: Which of `RESAMPLED` and `DOWNMIXED` were done; empty if the samples are the original ones.
         detail: The same in words, e.g. `44100 Hz to 16000 Hz`; empty if nothing was done.
+        stripped: Whether the file held something beside its samples, which `data` does not hold.
     """
 
     data: bytes
@@ -49,9 +52,12 @@ class CheckedAudio:
     duration: float
     conversions: tuple[str, ...] = ()
     detail: str = ""
+    stripped: bool = False
 
 
-def inspect_audio(source: bytes | Path | str, min_duration: float = MIN_DURATION) -> CheckedAudio | AudioProblem:
+def inspect_audio(
+    source: bytes | Path | str, min_duration: float = MIN_DURATION, keep_metadata: bool = False
+) -> CheckedAudio | AudioProblem:
     """Decode and check the audio of one utterance, and convert it to 16 kHz mono if it has another form.
 
     These problems are found: `unreadable_audio` (no such file, or soundfile cannot decode it), `empty_audio` (no
@@ -62,6 +68,7 @@ def inspect_audio(source: bytes | Path | str, min_duration: float = MIN_DURATION
     Args:
         source: The encoded bytes, or the path of the file.
         min_duration: Shortest usable duration in seconds.
+        keep_metadata: Whether audio that needs no conversion keeps its bytes, with all that they hold.
 
     Returns:
         The audio to store, or the first problem that was found.
@@ -93,7 +100,13 @@ def inspect_audio(source: bytes | Path | str, min_duration: float = MIN_DURATION
     channels = samples.shape[1]
     if channels == 1 and rate == SAMPLING_RATE:
         suffix = Path(source).suffix.lower() if not isinstance(source, bytes) else f".{kind.lower()}"
-        return CheckedAudio(data, suffix, duration)
+        try:
+            stored = data if keep_metadata else samples_only(data)
+        except (RuntimeError, ValueError) as error:
+            return AudioProblem("unreadable_audio", str(error))
+        if stored != data and stored[:4] != data[:4]:
+            suffix = ".flac" if stored[:4] == b"fLaC" else ".wav"
+        return CheckedAudio(stored, suffix, duration, stripped=stored != data)
     conversions, details = [], []
     mono = samples.mean(axis=1)
     if channels > 1:

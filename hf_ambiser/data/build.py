@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -35,9 +34,11 @@ from hf_ambiser.data.splits import (
 )
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.labels.votes import LabelPolicy
+from hf_ambiser.untrusted.cells import csv_of
 
 
 REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
+KEPT_METADATA = "audio_metadata_kept"  # in the report of a build whose audio is stored with its metadata
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def build(
     overwrite: bool = False,
     scan_options: Mapping[str, Any] | None = None,
     generate_options: Mapping[str, Any] | None = None,
+    keep_audio_metadata: bool = False,
     **split_options: Any,
 ) -> BuildReport:
     """Build the data set of one corpus in `out`, ready for `load_dataset(out, config)`.
@@ -107,6 +109,8 @@ def build(
         scan_options: Keyword arguments for the corpus' `scan`.
         generate_options: How a corpus is generated, e.g. `{"n_utterances": 200}`; see `SimulationOptions`. A folder
             with a corpus of the same options is used as it is.
+        keep_audio_metadata: Store audio that needs no conversion with what its files hold beside the samples (tags,
+            pictures ...), which may be private. By default the samples alone are stored, bit for bit.
 
     Raises:
         FileExistsError: If `out` holds something else, or a build and `overwrite` is False.
@@ -124,7 +128,7 @@ def build(
     _generate(load_corpus(corpus_name), Path(root), generate_options)
     prepared = prepare(
         corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
-        scan_options=scan_options,
+        scan_options=scan_options, keep_audio_metadata=keep_audio_metadata,
     )  # fmt: skip
     data = prepared.split_input()
     # Make all splits before writing anything: if one cannot be made, no time is lost on writing the others.
@@ -142,10 +146,9 @@ def build(
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
     report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with open(partial / LISTED, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "reason", "detail", "source"])
-        writer.writerows(sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed))
+    listed = sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed)
+    text = csv_of([("id", "reason", "detail", "source"), *listed])
+    (partial / LISTED).write_text(text, encoding="utf-8", newline="")
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
@@ -293,5 +296,6 @@ def _report(
         },
         "audio_conversions": dict(sorted(prepared.conversions.items())),
         "notes": prepared.notes,
+        **({KEPT_METADATA: True} if prepared.keeps_audio_metadata else {}),
         "configs": configs,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
-from hf_ambiser.data.build import REPORT, build
+from hf_ambiser.data.build import KEPT_METADATA, REPORT, build
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.push import push_dataset
@@ -87,6 +87,11 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
         help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
     )
     parser.add_argument("--limit", type=int, help="use only this many utterances")
+    parser.add_argument(
+        "--keep-audio-metadata",
+        action="store_true",
+        help="store what audio files hold beside the samples (tags, pictures), too; it may be private",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build in --out")
     parser.add_argument("--no-progress", action="store_true")
     parser.add_argument(
@@ -164,6 +169,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
                 limit=args.limit,
                 overwrite=args.overwrite,
                 progress=not args.no_progress,
+                keep_audio_metadata=args.keep_audio_metadata,
             )
             sys.stdout.write(report.summary() + "\n")
         if args.push_to_hub:
@@ -196,6 +202,7 @@ def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy)
     there, options = read_dataset_info(args.out), _options(args)
     asked = {"corpus": corpus_name, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
     differs = [name for name, value in asked.items() if there[name] != value]
+    differs += ["keep_audio_metadata"] if bool(there.get(KEPT_METADATA)) != args.keep_audio_metadata else []
     for config in there["configs"].values():
         differs += [
             name for name, value in options.only(*config["options"]).items() if config["options"][name] != value

@@ -9,6 +9,7 @@ from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings, speech_of
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
+from hf_ambiser.untrusted.markdown import as_texts
 
 
 # What a reader must know about labels from a model of the raters, by the ratings that the model was fitted to.
@@ -34,6 +35,7 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         address: Repository or local folder that the example loads.
         revision: Revision that the example pins; "" for a local folder.
     """
+    raw, report = report, as_texts(report)
     home = f"[{corpus.NAME}]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else corpus.NAME
     citation = ["", "```bibtex", corpus.CITATION.strip(), "```"] if corpus.CITATION else []
     noisy = LABEL_NOISE in report
@@ -51,7 +53,7 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "columns": _columns(),
         "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
     }
-    return Card(_header(report, corpus), {name: "\n".join(lines).strip() for name, lines in sections.items()})
+    return Card(_header(raw, corpus), {name: "\n".join(lines).strip() for name, lines in sections.items()})
 
 
 def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class UsableUtterance:
     converted: bool
 
     def read(self) -> bytes:
-        """Return the bytes to store; audio that needs a conversion is converted again, with the same result."""
+        """Return the bytes to store; audio that is not stored as it is is made again, with the same result."""
         source = _source(self.utterance)
         if not self.converted:
             return source if isinstance(source, bytes) else source.read_bytes()
@@ -66,6 +66,7 @@ class Prepared:
         count_in: Number of items that came in (after `limit`).
         notes: Remarks in plain sentences.
         conversions: Kind of audio conversion -> number of utterances.
+        keeps_audio_metadata: Whether audio is stored with what its files hold beside the samples.
     """
 
     corpus: ModuleType
@@ -76,6 +77,7 @@ class Prepared:
     count_in: int
     notes: list[str]
     conversions: dict[str, int] = field(default_factory=dict)
+    keeps_audio_metadata: bool = False
 
     @property
     def kept(self) -> int:
@@ -148,6 +150,7 @@ def prepare(
     min_duration: float = MIN_DURATION,
     progress: bool = False,
     scan_options: Mapping[str, Any] | None = None,
+    keep_audio_metadata: bool = False,
 ) -> Prepared:
     """Scan a corpus, check its audio and count its votes.
 
@@ -160,6 +163,8 @@ def prepare(
         min_duration: Shortest usable utterance in seconds.
         progress: Show a progress bar while the audio is checked.
         scan_options: Keyword arguments for the corpus' `scan`. The policy says which ratings are read.
+        keep_audio_metadata: Whether audio that needs no conversion is stored with what its files hold beside the
+            samples.
 
     Raises:
         ValueError: If the corpus or the policy does not exist, if the policy names ratings that the corpus does not
@@ -180,18 +185,18 @@ def prepare(
         chosen = sorted(utterances, key=lambda u: (keyed_hash(seed, "limit", u.id), u.id))[:limit]
         utterances = sorted(chosen, key=lambda u: u.id)
 
-    usable, conversions = [], Counter[str]()
+    usable, conversions, stripped = [], Counter[str](), 0
     for utterance in _bar(utterances, f"{corpus}: checking audio", progress):
-        audio = inspect_audio(_source(utterance), min_duration)
+        audio = inspect_audio(_source(utterance), min_duration, keep_audio_metadata)
         if isinstance(audio, AudioProblem):
             listed.append(Listed(utterance.id, audio.reason, audio.detail, _where(utterance, root)))
             continue
         conversions.update(audio.conversions)
+        stripped += audio.stripped
         if audio.conversions:
             logger.info("%s: %s", utterance.id, audio.detail)
-        usable.append(
-            UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, bool(audio.conversions))
-        )
+        made = audio.stripped or bool(audio.conversions)
+        usable.append(UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, made))
     if not usable:
         raise ValueError(
             f"{corpus}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}. Check"
@@ -199,6 +204,11 @@ def prepare(
         )
     # Notes are stored in build_report.json, so their words stay as they are.
     notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
+    if stripped:
+        notes.append(
+            f"{stripped} utterances are stored without what their audio files held beside the samples (tags, pictures,"
+            " bytes behind the end); their samples are the same bit for bit"
+        )
 
     ratings = rating_arrays([one.utterance for one in usable])
     groups = np.unique([getattr(one.utterance, module.GROUP) for one in usable], return_inverse=True)[1]
@@ -206,7 +216,8 @@ def prepare(
     notes += _aggregation_notes(policy, ratings, table)
     listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
-    prepared = Prepared(module, policy, usable, table, listed, count_in, notes, dict(conversions))
+    counts = count_in, notes, dict(conversions)
+    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata)
     if prepared.kept + len(listed) != count_in:
         raise RuntimeError(
             f"{corpus}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"

@@ -12,6 +12,7 @@ import numpy as np
 from hf_ambiser.data.split_source import SplitSource, note_source
 from hf_ambiser.data.splits import is_fold, tiers
 from hf_ambiser.labels.votes import entropy_bits
+from hf_ambiser.untrusted.names import path_of_name
 
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
+        ValueError: If the report names a config, a split or a file by a path.
     """
     path = Path(dataset_dir) / "build_report.json"
     if not path.is_file():
@@ -35,7 +37,33 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
             f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
             f" --root RELEASE --out {dataset_dir}"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    info = json.loads(path.read_text(encoding="utf-8"))
+    _check_names(info, path)
+    return info
+
+
+def _check_names(info: dict[str, Any], report: Path) -> None:
+    """Check that the names in a build report lead to no other folder; configs and splits become names of files."""
+    folder = report.parent
+    for config, about in info.get("configs", {}).items():
+        path_of_name(folder, config, "config", report, follow=True)
+        for split, part in about.get("splits", {}).items():
+            path_of_name(folder, split, "split", report, follow=True)
+            for pattern in part.get("data_files", ()):
+                path_of_name(folder, pattern, "data file", report, below=True, follow=True)
+
+
+def _check_card(folder: Path) -> None:
+    """Check that the header of a data set's card, in which `datasets` finds the files, names files of the data set."""
+    from huggingface_hub import metadata_load
+
+    card = folder / "README.md"
+    header = (metadata_load(card) if card.is_file() else None) or {}
+    for config in header.get("configs") or ():
+        for part in config.get("data_files") or ():
+            patterns = part["path"] if isinstance(part, dict) else part
+            for pattern in [patterns] if isinstance(patterns, str) else patterns:
+                path_of_name(folder, pattern, "data file", card, below=True, follow=True)
 
 
 def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
@@ -109,6 +137,7 @@ def load_split(
     if is_fold(config):
         fold = load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, changes)
         return note_source(fold, source)
+    _check_card(Path(dataset_dir))
     dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
     for change in changes:
         dataset = change(dataset)

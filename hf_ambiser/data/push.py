@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from hf_ambiser.data.build import CARD, LISTED, REPORT
+from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT, content_digest
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora, load_corpus
-from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.loading import read_dataset_info, split_files
 from hf_ambiser.data.speakers import SPEAKERS
 from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
+from hf_ambiser.untrusted.links import refuse_links
 
 
 _OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}|{re.escape(SPEAKERS)}")
@@ -22,6 +24,7 @@ def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None =
     Raises:
         FileNotFoundError: If the folder is not a built data set.
         PushError: Also if the corpus' licence forbids passing it on and the repository is not private.
+        LinkError: If one of its files is a link.
     """
     return push(dataset_publication(Path(folder)), repo_id, options)
 
@@ -31,7 +34,9 @@ def dataset_publication(folder: Path) -> Publication:
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        PushError: If this package does not know the corpus, and so does not know what its licence allows.
+        LinkError: If one of its files is a link.
+        PushError: If this package does not know the corpus, and so does not know what its licence allows; or if the
+            Parquet files are not those that were built.
     """
     report = read_dataset_info(folder)
     name = report["corpus"]
@@ -41,8 +46,9 @@ def dataset_publication(folder: Path) -> Publication:
             f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     corpus = load_corpus(name)
-    paths = [*sorted(folder.rglob("*.parquet")), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]
     card = folder / CARD
+    paths = [*_parquet(folder, report), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]
+    refuse_links(folder, [*paths, card])
     return Publication(
         files={path.relative_to(folder).as_posix(): path for path in paths},
         card=lambda repo_id, revision: dataset_card(report, corpus, repo_id, revision),
@@ -51,4 +57,30 @@ def dataset_publication(folder: Path) -> Publication:
         repo_type="dataset",
         owned=lambda path: _OWNED.fullmatch(path) is not None,
         private_because="" if corpus.REDISTRIBUTABLE else corpus.TERMS,
+        audio_metadata=bool(report.get(KEPT_METADATA)),
     )
+
+
+def _parquet(folder: Path, report: dict[str, Any]) -> list[Path]:
+    """Return the Parquet files of all splits.
+
+    Raises:
+        LinkError: If one of them is a link.
+        PushError: If there are others, or if their content is not the one that was built.
+    """
+    there = sorted(folder.rglob("*.parquet"))
+    configs = report["configs"].values()
+    built = {path for config in configs for split in config["splits"] for path in split_files(folder, config, split)}
+    refuse_links(folder, sorted({*there, *built}))
+    strange = [path.relative_to(folder).as_posix() for path in there if path not in built]
+    if strange:
+        raise PushError(
+            f"{folder} holds Parquet files of which {REPORT} knows nothing: {', '.join(strange[:3])}. A push publishes"
+            " only what the build wrote; move them away, or build the data set again."
+        )
+    if content_digest(folder) != report["content"]:
+        raise PushError(
+            f"the Parquet files in {folder} are not those that were built: their content is {content_digest(folder)},"
+            f" and {REPORT} says {report['content']}. Build the data set again (--overwrite)."
+        )
+    return there

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.schema import Utterance
+from hf_ambiser.untrusted.cells import csv_of, texts
 
 
 SPEAKERS = "speakers.csv"
@@ -41,12 +42,9 @@ def write_speakers(dataset_dir: Path, speakers: Mapping[str, Mapping[str, Any]])
     """Write `speakers.csv` (speaker, sex, age; empty: not known), or nothing if nothing is known of anybody."""
     if not speakers:
         return
-    with open(dataset_dir / SPEAKERS, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["speaker", *ATTRIBUTES])
-        writer.writerows(
-            [speaker, *(known.get(name, "") for name in ATTRIBUTES)] for speaker, known in speakers.items()
-        )
+    rows = [[speaker, *(known.get(name, "") for name in ATTRIBUTES)] for speaker, known in speakers.items()]
+    text = csv_of([["speaker", *ATTRIBUTES], *rows])
+    (dataset_dir / SPEAKERS).write_text(text, encoding="utf-8", newline="")
 
 
 def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
@@ -60,7 +58,8 @@ def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
         return {}
     speakers: dict[str, dict[str, Any]] = {}
     with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        for read in csv.DictReader(file):
+            row = {name: texts([value])[0] if value else value for name, value in read.items()}
             known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
             if "age" in known:
                 if not known["age"].isdecimal():

@@ -16,11 +16,14 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import yaml
+
+from hf_ambiser.hub.audio_metadata import CannotSearch, beside_samples
 
 
 # The kinds of files that may be published. Others are refused, so that a human looks at a new kind first.
@@ -49,6 +52,11 @@ _PATH = re.compile(
 _NOBODY = {"root", "user", "users", "admin", "ubuntu", "debian", "nobody", "runner", "jovyan", "ec2-user", "docker"}
 _NOBODY |= {"app", "dev", "test", "tester", "work", "worker", "data", "model", "train", "default", "colab", "me"}
 _PIXELS = b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB pHYs sBIT bKGD hIST tIME".split()
+# What can hide a text in a part of an audio file: zip, gzip, 7z, xz, bzip2, zstandard; the start of a pickle.
+_ARCHIVE = re.compile(rb"PK\x03\x04|\x1f\x8b\x08|7z\xbc\xaf|\xfd7zXZ|BZh[1-9]1AY|\x28\xb5\x2f\xfd")
+_PICKLE = re.compile(rb"\x80[\x01-\x05]")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f\ufffd]{4,}")
+_MAIL = re.compile(r"[\w.+-]{2,}@[\w-]+(?:\.[\w-]+)+")
 _ENOUGH = 100  # stop searching a file after this many leaks
 _LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
 
@@ -81,27 +89,33 @@ class _Refused(Exception):
     """A file is refused; the arguments are the field and the reason."""
 
 
-def check_leaks(files: Mapping[str, Path | bytes], repo_id: str = "", allow: tuple[str, ...] = ()) -> None:
+def check_leaks(
+    files: Mapping[str, Path | bytes], repo_id: str = "", allow: tuple[str, ...] = (), bare_audio: bool = False
+) -> None:
     """Check that every file may be published.
 
     Args:
         files: Path in the repository -> file or content.
         repo_id: The repository, `<account>/<name>`; these two names may be in the files.
         allow: Texts that look like a name, secret or path, but are harmless; for a path, its beginning is enough.
+        bare_audio: Whether audio that holds anything beside its samples is a leak, whatever it says.
 
     Raises:
         LeakError: If a leak was found; it holds all of them.
     """
-    leaks = [leak for name, content in files.items() for leak in find_leaks(name, content, repo_id, allow)]
+    leaks = [leak for name, content in files.items() for leak in find_leaks(name, content, repo_id, allow, bare_audio)]
     if leaks:
         raise LeakError(leaks)
 
 
-def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple[str, ...] = ()) -> list[Leak]:
+def find_leaks(
+    name: str, content: Path | bytes, repo_id: str = "", allow: tuple[str, ...] = (), bare_audio: bool = False
+) -> list[Leak]:
     """List the leaks of one file."""
     search = _Search(repo_id, allow)
     found = [("its name", what) for what in search(name)]
     suffix = Path(name).suffix.lower()
+    read = partial(_of_parquet, bare_audio=bare_audio) if suffix == ".parquet" else _READERS.get(suffix, _of_lines)
     try:
         if suffix in _PICKLED:
             raise _Refused("the file", f"a {suffix} file can hold a pickle, which runs code when it is read")
@@ -111,7 +125,7 @@ def find_leaks(name: str, content: Path | bytes, repo_id: str = "", allow: tuple
             # A safetensors file begins with its header's length, which can look like a pickle; its reader is strict.
             if suffix != ".safetensors" and _is_pickle(stream):
                 raise _Refused("the file", "a pickle under another name")
-            for field, text in _READERS.get(suffix, _of_lines)(stream):
+            for field, text in read(stream):
                 found += [(field, what) for what in search(text)]
                 if len(found) >= _ENOUGH:
                     break
@@ -162,6 +176,8 @@ class _Search:
     def __call__(self, text: str) -> Iterator[str]:
         plain = text.replace("\\/", "/")
         for version in dict.fromkeys((plain, unquote(plain))):
+            if isinstance(text, _BesideSamples) and _MAIL.search(version):
+                yield "an e-mail address"
             if self.secret(version):
                 yield "a token or secret"  # the text itself is not shown, because messages may be logged
             elif path := self.path(version):
@@ -232,32 +248,48 @@ def _of_yaml(stream: BinaryIO) -> Iterator[tuple[str, str]]:
         yield place, line.partition("#")[2]  # a comment
 
 
-def _of_fields(value: Any, at: str) -> Iterator[tuple[str, str]]:
+def _of_fields(value: Any, at: str, bare_audio: bool = False) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield f"{at}.{key} (its name)".lstrip("."), str(key)
-            yield from _of_fields(inner, f"{at}.{key}".lstrip("."))
+            yield from _of_fields(inner, f"{at}.{key}".lstrip("."), bare_audio)
     elif isinstance(value, list | tuple | set):
         for number, inner in enumerate(value):
-            yield from _of_fields(inner, f"{at}[{number}]")
+            yield from _of_fields(inner, f"{at}[{number}]", bare_audio)
     elif isinstance(value, bytes):
-        yield from _of_bytes(value, at)
+        yield from _of_bytes(value, at, bare_audio)
     elif isinstance(value, str):
         yield at or "the text", value
 
 
-def _of_bytes(raw: bytes, at: str) -> Iterator[tuple[str, str]]:
-    """Yield the tags of audio; bytes that are not audio may be a text."""
-    import soundfile
+class _BesideSamples(str):
+    """A text that stands in an audio file beside the samples."""
 
+
+def _of_bytes(raw: bytes, at: str, bare_audio: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield all texts that audio holds beside its samples; bytes that are not audio may be a text."""
     if _is_pickle(io.BytesIO(raw)):
         raise _Refused(at, "a pickle")
+    cure = "build the data set again, so that it holds the samples alone"
     try:
-        with soundfile.SoundFile(io.BytesIO(raw)) as audio:
-            yield from ((f"{at}, tag {tag}", text) for tag, text in audio.copy_metadata().items())
+        parts = beside_samples(raw)
+    except CannotSearch as error:
+        raise _Refused(at, f"{error}; {cure}") from None
     except RuntimeError:  # no audio
+        if bare_audio and at.startswith("audio.bytes["):
+            raise _Refused(at, f"bytes that are no audio; {cure}") from None
         with contextlib.suppress(UnicodeDecodeError):
             yield at, raw.decode()
+        return
+    if parts and bare_audio:
+        names = ", ".join(sorted({name for name, _ in parts}))
+        raise _Refused(at, f"audio with {names} beside its samples; {cure}, or push with --keep-audio-metadata")
+    for name, part in parts:
+        if _ARCHIVE.search(part) or any(_is_pickle(io.BytesIO(part[m.start() :])) for m in _PICKLE.finditer(part)):
+            raise _Refused(at, f"{name} of audio holds a pickle or an archive, which cannot be searched; {cure}")
+        for plain in (part, part.replace(b"\0", b"")):  # a text of two bytes a letter has zeros in it
+            for text in _TEXT.findall(plain.decode(errors="replace")):
+                yield f"{at}, {name}", _BesideSamples(text)
 
 
 def _of_safetensors(stream: BinaryIO) -> Iterator[tuple[str, str]]:
@@ -278,7 +310,7 @@ def _of_safetensors(stream: BinaryIO) -> Iterator[tuple[str, str]]:
     yield from ((f"tensor {name}", name) for name in header)
 
 
-def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
+def _of_parquet(stream: BinaryIO, bare_audio: bool = False) -> Iterator[tuple[str, str]]:
     """Yield the metadata of file and columns, the columns' names, and all text and bytes, also if nested."""
     import pyarrow.parquet as pq
 
@@ -291,8 +323,18 @@ def _of_parquet(stream: BinaryIO) -> Iterator[tuple[str, str]]:
         yield f"column {column.path} (its name)", column.path
         if column.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"):
             for batch in file.iter_batches(64, columns=[column.path]):
-                texts_in_it = {text for _, text in _of_fields(batch.column(0).to_pylist(), column.path)}
+                texts_in_it = {text for _, text in _of_cells(batch.column(0).to_pylist(), column.path, bare_audio)}
                 yield from ((f"column {column.path}", text) for text in sorted(texts_in_it))
+
+
+def _of_cells(values: list[Any], column: str, bare_audio: bool) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a column, whose own name stands for the place of each."""
+    for number, value in enumerate(values):
+        # A column of a nested kind is read with all that is around it: {"audio": {"bytes": ...}}.
+        inner = value
+        while isinstance(inner, Mapping) and len(inner) == 1:
+            (inner,) = inner.values()
+        yield from _of_fields(inner, f"{column}[{number}]", bare_audio)
 
 
 def _of_png(stream: BinaryIO) -> Iterator[tuple[str, str]]:

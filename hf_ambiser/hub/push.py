@@ -39,6 +39,7 @@ class Publication:
         owned: Function that tells whether an earlier push wrote a file of that path. Such files are deleted from the
             repository if they are no longer published.
         private_because: The reason why it must not go into a public repository; "" if it may.
+        audio_metadata: Whether audio may hold more than samples; then what it holds is searched.
     """
 
     files: dict[str, Path | bytes]
@@ -48,6 +49,7 @@ class Publication:
     repo_type: str
     owned: Callable[[str], bool]
     private_because: str = ""
+    audio_metadata: bool = False
 
     def revision(self) -> str:
         """`content-<12 hex digits>` over all files except the card; the tag that the card's example pins."""
@@ -69,7 +71,8 @@ class PushOptions:
         private: Make the repository private; an existing public repository is refused.
         dry_run: Only check, and say what would be published.
         card: Whose edits are kept if both cards were edited: `local`, or `hub` for the card in the repository.
-        allow: See `check_leaks`.
+        allow: See `check_leaks`. It may also name Python files of a run that are not this version's.
+        keep_audio_metadata: Publish audio that holds more than its samples; what it holds is searched.
         pause: Seconds before a failed request is tried again the first time.
         say: Function that receives the messages.
     """
@@ -78,6 +81,7 @@ class PushOptions:
     dry_run: bool = False
     card: str | None = None
     allow: tuple[str, ...] = ()
+    keep_audio_metadata: bool = False
     pause: float = 1.0
     say: Callable[[str], None] = _ignore
 
@@ -116,7 +120,8 @@ def push(publication: Publication, repo_id: str, options: PushOptions | None = N
     check_repo_id(repo_id)
     revision = publication.revision()
     text, kept = _local_card(publication, repo_id, revision)
-    check_leaks({**publication.files, CARD: text.encode()}, repo_id, options.allow)
+    bare_audio = not (publication.audio_metadata or options.keep_audio_metadata)
+    check_leaks({**publication.files, CARD: text.encode()}, repo_id, options.allow, bare_audio)
     sizes = {name: _size(content) for name, content in publication.files.items()} | {CARD: len(text.encode())}
     if publication.private_because and not options.private:
         raise PushError(f"{repo_id} would be public: {publication.private_because} Add --private.")

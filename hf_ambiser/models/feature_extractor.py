@@ -35,7 +35,7 @@ def default_feature_extractor(encoder_config: PreTrainedConfig) -> Wav2Vec2Featu
 def pretrained_feature_extractor(encoder: str | PathLike[str]) -> SequenceFeatureExtractor | None:
     """Return the feature extractor that is saved with a pretrained encoder, or None with a logged warning."""
     try:
-        return AutoFeatureExtractor.from_pretrained(encoder)
+        return AutoFeatureExtractor.from_pretrained(encoder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         logger.warning("%s has no feature extractor of its own (%s); the default one is used.", encoder, error)
         return None

@@ -139,6 +139,7 @@ class WaveformClassifier(PreTrainedModel):
         """
         overrides = dict(encoder_kwargs or {})
         location = {name: overrides.pop(name) for name in _LOCATION_ARGUMENTS if name in overrides}
+        location.setdefault("trust_remote_code", False)  # without a value, transformers asks on a terminal
         attention = {name: overrides.pop(name) for name in ("attn_implementation",) if name in overrides}
         encoder_config, unknown = AutoConfig.from_pretrained(
             name_or_path, return_unused_kwargs=True, **location, **overrides

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hf_ambiser.plotting.panels import DPI
 from hf_ambiser.report.table import Table
+from hf_ambiser.untrusted.markdown import as_address, as_sentence, as_text
 
 
 PAGE_DPI = 100  # CSS pixels that an inch of a figure is given
@@ -41,16 +42,17 @@ def markdown(sections: Sequence[Section], folder: Path) -> str:
     parts = []
     for section in sections:
         if section.level:
-            parts.append(f"{'#' * section.level} {section.title}")
+            parts.append(f"{'#' * section.level} {as_text(section.title)}")
         notes: set[str] = set()  # tables of a section that share a note show it once
         for block in section.blocks:
             if isinstance(block, Table):
                 parts.append(block.markdown(note=block.note not in notes))
                 notes.add(block.note)
             elif isinstance(block, Picture):
-                parts.append(f"![{block.caption}]({block.path.relative_to(folder).as_posix()})")
+                address = as_address(block.path.relative_to(folder).as_posix())
+                parts.append(f"![{as_text(block.caption, brackets=True)}]({address})")
             else:
-                parts.append(block)
+                parts.append(as_sentence(block))
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from hf_ambiser.untrusted.cells import csv_of
+from hf_ambiser.untrusted.markdown import as_sentence, as_text
 
 
 Part = float | int | str | None
@@ -58,27 +59,25 @@ class Table:
         lines = ["| " + " | ".join(map(_markdown, self.columns)) + " |", "|" + "---|" * len(self.columns)]
         for row in self.entries:
             lines.append("| " + " | ".join(_markdown(" ".join(filter(None, (e.text, e.below)))) for e in row) + " |")
-        return "\n".join([*lines, *(["", self.note] if self.note and note else [])])
+        return "\n".join([*lines, *(["", as_sentence(self.note)] if self.note and note else [])])
 
     def csv(self) -> str:
         """As CSV; each unrounded number of an entry has a column of its own."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         parts = [self._parts(column) for column in range(len(self.columns))]
         heads = [
             ": ".join(filter(None, (title, part)))
             for title, names in zip(self.columns, parts, strict=True)
             for part in names
         ]
-        writer.writerow(heads)
+        lines: list[Sequence[Part]] = [heads]
         for row in self.entries:
-            cells: list[Part] = []
+            line: list[Part] = []
             for entry, names in zip(row, parts, strict=True):
                 # An entry without numbers, for example `undefined`, keeps its words in the first of its columns.
                 words = [entry.text] + [""] * (len(names) - 1)
-                cells += [entry.parts.get(name, "") for name in names] if entry.parts else words
-            writer.writerow(["" if cell is None else cell for cell in cells])
-        return out.getvalue()
+                line += [entry.parts.get(name, "") for name in names] if entry.parts else words
+            lines.append(["" if cell is None else cell for cell in line])
+        return csv_of(lines)
 
     def _parts(self, column: int) -> list[str]:
         names = dict.fromkeys(name for row in self.entries for name in row[column].parts)
@@ -130,7 +129,7 @@ def file_name(*parts: object) -> str:
 
 
 def _markdown(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return as_text(" ".join(text.split()))
 
 
 _LATEX = {

@@ -43,6 +43,7 @@ from hf_ambiser.report.whole_set import about_whole_set, whole_set_table
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.run_scores.held_out import WHOLE
+from hf_ambiser.untrusted.names import path_of_name
 
 
 FOLDER = "report"
@@ -81,8 +82,10 @@ def write_report(
     if reference is not None and reference not in systems:
         raise ValueError(f"there is no system {reference!r} among these runs; there are {systems}.")
     chosen = check_splits(groups, splits)
+    out = path_of_name(folder, FOLDER, "folder of the report", folder)
+    before = _written_before(out)
     with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
-        report = _Report(folder / FOLDER, reference, bar)
+        report = _Report(out, reference, bar, before)
         overview = report.overview(folder, groups, runs, unfinished, planned)
         parts = [report.group(one, chosen[one.key]) for one in groups]
         sections = [
@@ -100,6 +103,17 @@ def write_report(
     return text
 
 
+def _written_before(out: Path) -> list[Path]:
+    """The files that the last report wrote.
+
+    Raises:
+        ValueError: If its list names a file outside of the report.
+    """
+    path = out / _WRITTEN
+    names = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    return [path_of_name(out, name, "entry", path, below=True) for name in names if name]
+
+
 def _steps(groups: Sequence[Group], chosen: dict[tuple[str, ...], list[str]]) -> int:
     """The number of steps that take time: comparisons, runs whose trajectories are read, and t-SNE panels."""
     return sum(
@@ -115,12 +129,13 @@ class _Report:
     out: Path
     reference: str | None
     bar: Any
+    before: Sequence[Path]
     written: list[str] = field(default_factory=list)
     cards: list[UtteranceCard] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the report, whole or not at all."""
-        path = self.out / name
+        path = path_of_name(self.out, name, "file of the report", self.out, below=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
         self.written.append(name)
@@ -142,7 +157,7 @@ class _Report:
 
     def png(self, *parts: str) -> Path:
         """The path of a figure."""
-        return self.out / "figures" / f"{file_name(*parts)}.png"
+        return path_of_name(self.out, f"figures/{file_name(*parts)}.png", "figure", self.out, below=True)
 
     def overview(
         self,
@@ -334,10 +349,10 @@ class _Report:
 
     def finish(self) -> None:
         """Delete the files that an earlier report wrote and this one did not."""
-        path = self.out / _WRITTEN
-        before = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-        for name in sorted(set(before) - set(self.written) - {""}):
-            (self.out / name).unlink(missing_ok=True)
+        kept = {self.out / name for name in self.written}
+        for path in self.before:
+            if path not in kept:
+                path.unlink(missing_ok=True)
         self.write(_WRITTEN, "\n".join(sorted(self.written)))
 
 

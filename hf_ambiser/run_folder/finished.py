@@ -40,8 +40,8 @@ class FinishedRun:
         """Read the run in a folder.
 
         Raises:
-            ValueError: If it is not a run folder, the run is not finished, or `results.json` cannot be read or lacks
-                fields that identify the run.
+            ValueError: If it is not a run folder, the run is not finished, or `results.json` cannot be read, lacks
+                fields that identify the run, or names a split by a path.
         """
         run = RunFolder(folder)
         if not (run.is_begun or run.is_finished):
@@ -62,6 +62,9 @@ class FinishedRun:
             ) from None
         if missing:
             raise ValueError(f"{run.results} lacks {', '.join(missing)}: an older version wrote it. Run it again.")
+        for split in (*results["scores"], *(results.get("held_out_splits") or ())):
+            run.predictions_of(split)
+            run.figure_of(split)
         return cls(Path(folder), results)
 
     @property

@@ -29,6 +29,8 @@ from typing import Any
 
 import yaml
 
+from hf_ambiser.untrusted.names import path_of_name, why_no_name
+
 
 # Names that published copies of these files have, too.
 ARGUMENTS, RESULTS, FIGURES, CARD = "arguments.yaml", "results.json", "figures", "README.md"
@@ -47,6 +49,8 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
     # In containers the first processes all have the same few numbers.
     writer = f"{socket.gethostname()}.{os.getpid()}"
     part = path.with_name(f".{path.name}.{writer}.part" if shared else f"{path.name}.part")
+    if part.is_symlink():  # to write there would write into the file that it leads to
+        part.unlink()
     yield part
     os.replace(part, path)
 
@@ -66,6 +70,11 @@ def write_whole(path: Path, text: str, shared: bool = False, sync: bool = False)
             stream.flush()
             os.fsync(stream.fileno())
     return path
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a name, of a system for example, and not a path."""
+    return not why_no_name(text)
 
 
 class RunFolder:
@@ -119,8 +128,20 @@ class RunFolder:
         )
 
     def predictions_of(self, split: str) -> Path:
-        """Return the file of the predictions on one test split."""
-        return self.predictions / f"{split}.parquet"
+        """Return the file of the predictions on one test split.
+
+        Raises:
+            ValueError: If the split's name, which `results.json` or a data set gave, is not a name.
+        """
+        return path_of_name(self.predictions, split, "split", self.results, suffix=".parquet")
+
+    def figure_of(self, name: str, figures: Path | None = None) -> Path:
+        """Return the file of a figure beside the card, without its ending; `figures` is drawn into another folder.
+
+        Raises:
+            ValueError: If the name, which may be a split's from `results.json`, is not a name.
+        """
+        return path_of_name(figures or self.figures, name, "figure", self.results, suffix=".png")
 
     def labels_after(self, epoch: int) -> Path:
         """Return the file of the label trajectory's table of one epoch (1, 2, ...)."""
@@ -135,8 +156,14 @@ class RunFolder:
         return sorted(int(path.stem.removeprefix("epoch_")) for path in self.trajectory.glob("epoch_*.parquet"))
 
     def sibling(self, system: str) -> RunFolder:
-        """Return the run of another system on the same fold and seed, in a study (`<system>/<fold>/<seed>`)."""
-        return RunFolder(self.path.parent.parent.parent / system / self.path.parent.name / self.path.name)
+        """Return the run of another system on the same fold and seed, in a study (`<system>/<fold>/<seed>`).
+
+        Raises:
+            ValueError: If the system is not a name (see `is_name`).
+        """
+        study = self.path.parent.parent.parent
+        place = path_of_name(study, system, "system", self.arguments, follow=True)
+        return RunFolder(place / self.path.parent.name / self.path.name)
 
     def write_arguments(self, given: Mapping[str, Any]) -> None:
         """Write the fields that were given to the run."""

@@ -14,6 +14,7 @@ from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.model_arguments import ModelArguments
+from hf_ambiser.untrusted.code_fields import in_our_words
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
@@ -39,6 +40,8 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     if encoder is not None:
         try:
             model = model_class.from_encoder(encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields)
+        except ValueError as error:
+            raise in_our_words(error, f"encoder={arguments.encoder!r}") from None
         except OSError as error:
             raise ValueError(
                 f"encoder={arguments.encoder!r} cannot be loaded: it is neither a folder with a model nor a Hub model"

@@ -6,17 +6,22 @@ into a second repository, which other adapters of that model can share.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
 
+import hf_ambiser.models
 from hf_ambiser.cards import Address, Facts, model_card, read_facts
 from hf_ambiser.cards.base import base_card
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
 from hf_ambiser.run_folder.layout import ARGUMENTS, FIGURES, RESULTS
+from hf_ambiser.run_folder.published import adapter_files, check_no_links, model_files
 
 
 # Files that an earlier push may have written. All other files of a repository belong to others and stay.
@@ -24,8 +29,6 @@ _OWNED = re.compile(
     r"(adapter_)?(model|config)[\w.-]*\.(safetensors|json)|preprocessor_config\.json|results\.json|arguments\.yaml"
     rf"|{FIGURES}/[\w.-]+\.png|\w+\.py"
 )
-_WEIGHTS = ("config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json", "*.py")
-_ADAPTER = ("adapter_model.safetensors", "preprocessor_config.json")
 
 
 def push_run(
@@ -44,29 +47,35 @@ def push_run(
         The pushes. The base of an adapter comes first, so that no adapter ever names a base that does not exist.
 
     Raises:
-        ValueError: If the run is not finished.
+        ValueError: If the run is not finished, if a file to publish is a link, or if a Python file beside the weights
+            is not the package's own; `options.allow` may name such a file.
     """
     facts = read_facts(Path(run))
+    allow = (options or PushOptions()).allow
     if facts.run.base_model is None:
-        return [push(publication(facts), repo_id, options)]
+        return [push(publication(facts, allow=allow), repo_id, options)]
     base = base or f"{repo_id}-base"
-    first = base_publication(facts)
-    second = publication(facts, Address(base, first.revision()))
+    first = base_publication(facts, allow)
+    second = publication(facts, Address(base, first.revision()), allow)
     return [push(first, base, options), push(second, repo_id, options)]
 
 
-def publication(facts: Facts, base: Address | None = None) -> Publication:
-    """Return what to publish: the model or, if `base` is given, the adapter alone."""
-    figures = draw_figures(facts)
+def publication(facts: Facts, base: Address | None = None, allow: Collection[str] = ()) -> Publication:
+    """Return what to publish: the model or, if `base` is given, the adapter alone. Nothing is written in the run."""
+    check_no_links(facts.files)
+    # Draw elsewhere, so that a run that may not be written to can be checked and published.
+    with tempfile.TemporaryDirectory() as folder:
+        figures = draw_figures(facts, Path(folder))
+        drawn = {f"{FIGURES}/{name}": (Path(folder) / name).read_bytes() for name in figures}
     files: dict[str, Path | bytes] = {}
-    for pattern in _WEIGHTS if base is None else _ADAPTER:
-        files |= {path.name: path for path in sorted(facts.files.model.glob(pattern))}
-    if base is not None:
+    if base is None:
+        files |= _model(facts, facts.files.model, allow)
+    else:
+        files |= adapter_files(facts.files)
         # Replace the base, because the adapter in the run folder names a folder of this machine.
         adapter = {**(facts.adapter or {}), "base_model_name_or_path": base.name, "revision": base.revision}
         files["adapter_config.json"] = _json(adapter)
-    files |= {f"{FIGURES}/{name}": facts.files.figures / name for name in figures}
-    files |= {RESULTS: _json(_results(facts)), ARGUMENTS: _arguments(facts)}
+    files |= {**drawn, RESULTS: _json(_results(facts)), ARGUMENTS: _arguments(facts)}
     path = facts.files.card
     return Publication(
         files=files,
@@ -78,20 +87,46 @@ def publication(facts: Facts, base: Address | None = None) -> Publication:
     )
 
 
-def base_publication(facts: Facts) -> Publication:
+def base_publication(facts: Facts, allow: Collection[str] = ()) -> Publication:
     """Return the model that a LoRA run's adapter belongs to: its encoder, code and untrained head."""
     assert facts.run.base_model is not None
-    files: dict[str, Path | bytes] = {}
-    for pattern in _WEIGHTS:
-        files |= {path.name: path for path in sorted(facts.run.base_model.glob(pattern))}
     return Publication(
-        files=files,
+        files={**_model(facts, facts.run.base_model, allow)},
         card=lambda repo_id, revision: base_card(facts),
         edited="",
         message="model that adapters of hf_ambiser belong to",
         repo_type="model",
         owned=lambda name: _OWNED.fullmatch(name) is not None,
     )
+
+
+def _model(facts: Facts, folder: Path, allow: Collection[str]) -> dict[str, Path]:
+    """Return the files of a whole model; its Python files must be the package's own.
+
+    They are if this version has the same file, or if the run has noted the file's digest in its results.
+
+    Raises:
+        ValueError: For files that are not and that `allow` does not name.
+    """
+    files = model_files(facts.files, folder)
+    noted: Mapping[str, str] = facts.results.get("code") or {}
+    own = Path(hf_ambiser.models.__file__).parent
+    strange = []
+    for name, path in files.items():
+        if path.suffix == ".py" and name not in allow:
+            code = path.read_bytes()
+            same = (own / name).is_file() and (own / name).read_bytes() == code
+            if not same and noted.get(name) != hashlib.sha256(code).hexdigest():
+                strange.append(name)
+    if strange:
+        commit = facts.results["environment"].get("commit")
+        raise ValueError(
+            f"{folder} holds Python files that are not this package's own: {', '.join(strange)}. A push publishes no"
+            " other code. Remove them; or, if an earlier version of hf_ambiser wrote them"
+            f" ({f'the run was made at commit {commit}' if commit else 'the run does not say which'}), push with that"
+            f" version, or read them and add --allow {' '.join(strange)}."
+        )
+    return files
 
 
 def _results(facts: Facts) -> dict:

@@ -23,6 +23,7 @@ from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.base_model import keep_base_of
@@ -239,6 +240,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         (folder.model / "training_args.bin").unlink(missing_ok=True)
         folder.card.unlink(missing_ok=True)
         # The results are written last and whole, because they mark a finished run; the card is made from them.
+        results["code"] = code_digests(folder)
         folder.write_results(results)
         write_card(folder.path)
     trainer.accelerator.wait_for_everyone()

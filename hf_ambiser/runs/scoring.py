@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.run_folder.predictions import write_predictions
+from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
+from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
@@ -31,7 +34,7 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
             f"{model} has the classes {classes}, but {dataset} has {info['classes']}; they must be the same, in the"
             " same order. Build the data set with the policy that the model was trained with."
         )
-    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model), data, info
+    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False), data, info
 
 
 def load_model(model: str, classes: list[str] | None = None) -> Any:
@@ -46,9 +49,12 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
     """
     from transformers import AutoModelForAudioClassification
 
+    adapter = Path(model) / "adapter_config.json"
+    check_shards(Path(model))
     try:
-        if not (Path(model) / "adapter_config.json").is_file():
-            return AutoModelForAudioClassification.from_pretrained(model)
+        if not adapter.is_file():
+            return AutoModelForAudioClassification.from_pretrained(model, trust_remote_code=False)
+        _check_adapter(adapter)
         from peft import PeftConfig, PeftModel
 
         base = PeftConfig.from_pretrained(model).base_model_name_or_path
@@ -58,13 +64,28 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
                 " adapter_config.json."
             )
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        whole = AutoModelForAudioClassification.from_pretrained(base, **names)
+        check_shards(Path(base))
+        whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
+    except ValueError as error:
+        raise in_our_words(error, f"model {model!r}") from None
     except OSError as error:
         raise ValueError(
             f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"
             " be reached from here. Give one of them; a finished run writes <output_dir>/model."
         ) from error
+
+
+def _check_adapter(path: Path) -> None:
+    """Refuse an adapter whose configuration would import a module.
+
+    Raises:
+        ValueError: If it would, or if it cannot be read.
+    """
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    # peft always writes these two; without `megatron_config` it imports nothing by them when an adapter is loaded.
+    unused = ("auto_mapping", "megatron_core")
+    refuse_code({name: value for name, value in fields.items() if value and name not in unused}, str(path))
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:

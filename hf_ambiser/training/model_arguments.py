@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_ambiser.models import available_families, load_family
 from hf_ambiser.training.places import expanded
+from hf_ambiser.untrusted.code_fields import refuse_code
 
 
 @dataclass
@@ -48,6 +49,7 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("encoder_fields", "model_fields", "lora"):
             setattr(self, name, _mapping(name, getattr(self, name)))
+            refuse_code(getattr(self, name), name)
         if self.model_family is not None:
             load_family(self.model_family)
         self.freeze = str(self.freeze)  # YAML reads a number of layers as one

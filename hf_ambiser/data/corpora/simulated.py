@@ -25,6 +25,7 @@ from hf_ambiser.data.simulated.corpus import (
     SimulationOptions,
     generate,
 )
+from hf_ambiser.untrusted.cells import texts
 
 
 __all__ = [
@@ -183,7 +184,7 @@ def _lines(path: Path, header: list[str]) -> Iterator[tuple[str, list[str]]]:
             raise ValueError(f"{path}: the header is {found}, it must be {header}; generate the corpus again.")
         for row in reader:
             if row:
-                yield f"{path.name}:{reader.line_num}", row
+                yield f"{path.name}:{reader.line_num}", texts(row)
 
 
 def _read_votes(path: Path, classes: list[str]) -> _Votes:

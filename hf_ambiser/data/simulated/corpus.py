@@ -11,7 +11,6 @@ continues where it stopped, and a larger corpus begins with the smaller one.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -30,6 +29,7 @@ from hf_ambiser.data.simulated.raters import Raters
 from hf_ambiser.data.simulated.ratings import SimulatedRatings
 from hf_ambiser.data.simulated.settings import PARAMETERS, draw_speaker, mix_settings, setting_table
 from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize, to_pcm16
+from hf_ambiser.untrusted.cells import csv_of
 
 
 CONFIG, VOTES, TRUTH, AUDIO = "config.json", "votes.csv", "truth.csv", "audio"
@@ -237,11 +237,7 @@ def _config(options: SimulationOptions, raters: Raters) -> bytes:
 
 
 def _csv(header: tuple[str, ...], lines: list[list[str]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return buffer.getvalue().encode("utf-8")
+    return csv_of([header, *lines]).encode("utf-8")
 
 
 def _write(path: Path, content: bytes) -> None:

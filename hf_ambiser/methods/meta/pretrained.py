@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.layout import RunFolder, is_name
 from hf_ambiser.run_folder.trajectory import read_last
 
 
@@ -29,7 +29,8 @@ def load_network(model: Any, source: str, run: Path) -> None:
     Raises:
         ValueError: If there is no such network, or it has another architecture.
     """
-    places = [RunFolder(run).sibling(source).model, RunFolder(source).model, Path(source)]
+    sibling = [RunFolder(run).sibling(source).model] if is_name(source) else []
+    places = [*sibling, RunFolder(source).model, Path(source)]
     found = next((place for place in places if (place / WEIGHTS).is_file()), None)
     if found is None:
         raise ValueError(
@@ -64,7 +65,7 @@ def learnt_state(source: str, run: Path, ids: Sequence[str]) -> dict[str, Tensor
     Raises:
         ValueError: If there is no such finished run of meta with a trajectory, or if it lacks an utterance.
     """
-    places = [RunFolder(run).sibling(source), RunFolder(source)]
+    places = [*([RunFolder(run).sibling(source)] if is_name(source) else []), RunFolder(source)]
     found = [read_last(place.path)[0] for place in places if place.is_finished]
     table = next((table for table in found if "w" in table), None)
     if table is None:

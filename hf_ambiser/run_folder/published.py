@@ -1,0 +1,87 @@
+"""Which files of a run are published: those that the package itself wrote, by name, and none that is a link."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.untrusted.links import refuse_links
+from hf_ambiser.untrusted.names import path_of_name
+
+
+INDEX, ADAPTER = "model.safetensors.index.json", "adapter_model.safetensors"
+_SHARD = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_OF_A_MODEL = ("config.json", INDEX, "preprocessor_config.json")
+
+
+def model_files(run: RunFolder, model: Path) -> dict[str, Path]:
+    """Return name -> file of a whole model: configuration, weights, feature extractor and Python files.
+
+    Other files in the folder are not the package's, and are not published.
+
+    Args:
+        run: The run.
+        model: Its folder `model`, or `base_model`.
+
+    Raises:
+        ValueError: If one of them is a link, or if the weights' index names a file that is none of the weights.
+    """
+    check_shards(model)
+    found = {path.name: path for path in sorted(model.glob("*")) if _is_of_a_model(path.name)}
+    refuse_links(run.path, [model, *found.values()])
+    return found
+
+
+def adapter_files(run: RunFolder) -> dict[str, Path]:
+    """Return name -> file of an adapter, without `adapter_config.json`.
+
+    Raises:
+        ValueError: If one of them is a link.
+    """
+    found = {name: run.model / name for name in (ADAPTER, "preprocessor_config.json")}
+    refuse_links(run.path, found.values())
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def check_no_links(run: RunFolder) -> None:
+    """Check that nothing that a push reads of a run is a link.
+
+    Raises:
+        ValueError: For the first link.
+    """
+    refuse_links(run.path, [*run.parts, run.figures, run.card, *run.recorded, *run.figures.glob("*")])
+
+
+def check_shards(model: Path) -> None:
+    """Check that the index of a model's weights names files of weights beside it.
+
+    Raises:
+        ValueError: If it cannot be read, or names anything else.
+    """
+    index = model / INDEX
+    if not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is not an index of weights ({error!r}). Save the model again.") from None
+    for shard in sorted(shards, key=str):
+        path = path_of_name(model, shard, "file of weights", index, follow=True)
+        if not _SHARD.fullmatch(path.name):
+            raise ValueError(
+                f"{index}: the file of weights {shard!r} is not named model-<i>-of-<n>.safetensors. Save the model"
+                " again."
+            )
+
+
+def code_digests(run: RunFolder) -> dict[str, str]:
+    """Return name -> SHA-256 of the Python files that a run has saved with its model."""
+    found = [path for folder in (run.base_model, run.model) for path in sorted(folder.glob("*.py"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def _is_of_a_model(name: str) -> bool:
+    return name in _OF_A_MODEL or name.endswith(".py") or _SHARD.fullmatch(name) is not None
