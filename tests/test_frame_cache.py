@@ -30,6 +30,7 @@ from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
 from hf_ambiser.studies import step_time
 from hf_ambiser.training import frame_cache
+from hf_ambiser.training.checkpoints import mark_complete
 from hf_ambiser.training.collator import AUGMENTED
 from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
 from hf_ambiser.training.sampler import StepKey
@@ -289,6 +290,7 @@ def test_a_resumed_run_keeps_the_statistics_of_its_first_start(tmp_path):
     weights = load_file(checkpoint / "model.safetensors")
     weights["head.layer_mix.mean"] += 0.5  # as of other data
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    mark_complete(checkpoint)
     again = trainer(2)
     own = again.model.head.layer_mix.mean.clone()
     again.train(resume_from_checkpoint=str(checkpoint))
