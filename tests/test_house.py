@@ -164,6 +164,20 @@ def _run_folder(file: str, source: str) -> Found:
             )
 
 
+# Rooms that read what others may have written, and the file that looks names up in a list of its own.
+READERS, LOOKS_UP = ("run_folder", "report", "cards", "run_scores", "label_analysis", "runs"), "runs/config_files.py"
+
+
+def _names(file: str, source: str) -> Found:
+    if room_of(file) not in READERS or file.endswith(LOOKS_UP):
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.JoinedStr):
+            # A number has a format, as `{epoch:04d}`, and cannot be a path.
+            if any(isinstance(part, ast.FormattedValue) and part.format_spec is None for part in node.right.values):
+                yield node.lineno, f"makes a path of a name: {ast.unparse(node)}; use untrusted.names.path_of_name"
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule, and examples (file, source) that break it and that keep it."""
@@ -261,6 +275,17 @@ RULES = {
             ("hf_ambiser/report/a.py", "from .table import x"),
         ),
         (("hf_ambiser/models/a.py", "from .b import C"),),
+    ),
+    "a name becomes a path in one function": Rule(
+        _names,
+        (
+            ("hf_ambiser/cards/a.py", 'x = out / f"{split}.png"'),
+            ("hf_ambiser/run_folder/a.py", 'x = self.predictions / "a" / f"{name}"'),
+        ),
+        (
+            ("hf_ambiser/run_folder/a.py", 'x = self.trajectory / f"epoch_{epoch:04d}.parquet"\ny = a / "b"'),
+            ("hf_ambiser/cards/a.py", 'x = path_of_name(out, split, "split", source, suffix=".png")\ny = n / total'),
+        ),
     ),
     "scripts and tests import the package, never the reverse": Rule(
         _never_up, (("hf_ambiser/report/a.py", "from train_scripts import train"),)

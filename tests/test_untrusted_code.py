@@ -81,6 +81,19 @@ def test_fields_that_could_run_code_are_refused(name, fields):
         ModelArguments(**{name: json.dumps(fields)})
 
 
+def test_a_map_to_our_own_files_is_no_code():
+    """Runs that were made in Python note it among their fields."""
+    ours = {"AutoConfig": "configuration_prototype.PrototypeConfig", "AutoModel": "modeling_prototype.X"}
+    assert ModelArguments(model_fields={"auto_map": ours, "layers": "last"}).model_fields["auto_map"] == ours
+    for other in (
+        {**ours, "AutoModel": "evil.X"},
+        {**ours, "AutoModel": "somebody/x--modeling_prototype.X"},
+        {"a": 1},
+    ):
+        with pytest.raises(ValueError, match="auto_map"):
+            ModelArguments(model_fields={"auto_map": other})
+
+
 def test_other_fields_are_taken():
     for fields in ({"hidden_size": 16, "attn_implementation": "eager"}, {"r": 8, "target_modules": ["q"]}, {}, None):
         refuse_code(fields, "lora")

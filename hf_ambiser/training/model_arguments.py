@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class ModelArguments:
     def __post_init__(self) -> None:
         for name in ("encoder_fields", "model_fields", "lora"):
             setattr(self, name, _mapping(name, getattr(self, name)))
-            refuse_code(getattr(self, name), name)
+            refuse_code(_without_our_map(name, getattr(self, name)), name)
         if self.model_family is not None:
             load_family(self.model_family)
         self.freeze = str(self.freeze)  # YAML reads a number of layers as one
@@ -68,6 +69,17 @@ class ModelArguments:
         if self.encoder is None:
             return None
         return expanded("encoder", self.encoder)
+
+
+def _without_our_map(name: str, fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields without a map to our own files, which runs made in Python note and configurations drop."""
+    fields = dict(fields or {})
+    ours = {f"{kind}_{family}" for family in available_families() for kind in ("configuration", "modeling")}
+    places = fields.get("auto_map")
+    named = places.values() if isinstance(places, dict) else [None]
+    if name == "model_fields" and all(isinstance(n, str) and n.rpartition(".")[0] in ours for n in named):
+        fields.pop("auto_map")
+    return fields
 
 
 def _mapping(name: str, value: Any) -> Any:
