@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from hf_ambiser.studies.attempts import FAILED, FINISHED, Attempts, file_clock, this_host
+from hf_ambiser.run_folder.attempts import FAILED, FINISHED, Attempts, file_clock
+from hf_ambiser.run_folder.processes import this_host
 
 
 FORK = multiprocessing.get_context("fork")

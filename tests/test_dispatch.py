@@ -13,8 +13,8 @@ import pytest
 from helpers import made_study
 from helpers.made_study import made_cells, pretend, times
 
+from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.studies import dispatch
-from hf_ambiser.studies.attempts import Attempts
 from hf_ambiser.studies.cells import Cell, share
 from hf_ambiser.studies.dispatch import Dispatcher
 from hf_ambiser.studies.plan import PlanError

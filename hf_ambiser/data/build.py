@@ -33,6 +33,7 @@ from hf_ambiser.data.splits import (
     is_fold,
     make_split,
 )
+from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.labels.votes import LabelPolicy
 
@@ -175,7 +176,7 @@ def content_digest(folder: Path) -> str:
 def merged_card(card: Card, out: Path) -> str:
     """Return the card's text, with the edits that somebody made in the card of an earlier build."""
     former = out / CARD
-    return merge(card, former.read_text(encoding="utf-8") if former.is_file() else "", str(former))[0]
+    return merge(card, read_card(former), str(former))[0]
 
 
 def check_target(out: Path, overwrite: bool) -> None:

@@ -25,11 +25,12 @@ import pyarrow.parquet as pq
 from hf_ambiser.data.build import CARD, LISTED, REPORT, check_target, content_digest, merged_card, move_into_place
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns, split_files
+from hf_ambiser.data.loading import cure_of, dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
 from hf_ambiser.data.speakers import read_speakers, write_speakers
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
+from hf_ambiser.files.read import open_parquet
 
 
 Array = np.ndarray
@@ -269,7 +270,7 @@ def _write(
         if name not in labels:
             shutil.copyfile(path, target)
             continue
-        with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
+        with open_parquet(path, cure_of(source)) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
                 old, new = (column[done[name] : done[name] + len(table)] for column in labels[name])

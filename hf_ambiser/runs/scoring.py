@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.files.read import check_tensors, read_json
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
@@ -42,11 +43,12 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         classes: Class names of an adapter's model; None: those of its base model.
 
     Raises:
-        ValueError: If there is no such model, or an adapter does not name its base.
+        ValueError: If there is no such model, a file of it cannot be used, or an adapter does not name its base.
     """
     from transformers import AutoModelForAudioClassification
 
     try:
+        _check_files(Path(model))
         if not (Path(model) / "adapter_config.json").is_file():
             return AutoModelForAudioClassification.from_pretrained(model)
         from peft import PeftConfig, PeftModel
@@ -58,6 +60,7 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
                 " adapter_config.json."
             )
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        _check_files(Path(base))
         whole = AutoModelForAudioClassification.from_pretrained(base, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except OSError as error:
@@ -65,6 +68,19 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
             f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"
             " be reached from here. Give one of them; a finished run writes <output_dir>/model."
         ) from error
+
+
+def _check_files(model: Path) -> None:
+    """Check the files of a local model: transformers and peft do not name the one that is spoilt.
+
+    Raises:
+        FileError: If one cannot be used.
+    """
+    cure = "Restore it from a copy, or train the model again."
+    for path in sorted([*model.glob("*config.json"), *model.glob("*.index.json")]):
+        read_json(path, cure)
+    for path in sorted(model.glob("*.safetensors")):
+        check_tensors(path, cure)
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:
