@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_ambiser.data.parquet_files import check_files, load_parquet, read_columns
+from hf_ambiser.data.place import READY, old_of
 from hf_ambiser.data.split_source import SplitSource, note_source
 from hf_ambiser.data.splits import is_fold, tiers
 from hf_ambiser.files.read import FileError, exists, read_json
@@ -33,6 +34,11 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
     path = Path(dataset_dir) / "build_report.json"
     if not exists(path):
         what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
+        if old_of(Path(dataset_dir).resolve()).is_dir() or (Path(dataset_dir) / READY).is_dir():
+            raise FileNotFoundError(
+                f"{dataset_dir} {what}: a build that replaced it was stopped. Nothing is lost; give the same build"
+                " command again, which first finishes or undoes that."
+            )
         raise FileNotFoundError(
             f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
             f" --root RELEASE --out {dataset_dir}"
