@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ambiser.files.read import FileError, open_parquet, read_table, read_text
+from hf_ambiser.files.read import FileError, exists, open_parquet, read_table, read_text
 
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_parquet(what: str, files: Sequence[Path], cure: str, *args: str, **opti
     from datasets.exceptions import DatasetsError
 
     card = Path(what) / "README.md"
-    if card.is_file():
+    if exists(card):
         read_text(card, cure)
     try:
         return load_dataset(what, *args, **options)

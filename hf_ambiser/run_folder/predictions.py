@@ -75,9 +75,11 @@ def check_rows(path: Path, stored: Mapping[str, Any] | None, rows: int | None, c
         cure: What to do about a file that cannot be used.
 
     Raises:
-        FileError: If it has other rows.
+        FileError: If it has other rows, or lacks a column.
     """
-    table = read_columns(path, ("id", "votes", "consensus"))
+    table = read_columns(path, WITHOUT_EMBEDDING)
+    for name in WITHOUT_EMBEDDING:
+        table[name]  # an error that names the file, if it lacks one
     ids, times = np.unique(table["id"].astype(str), return_counts=True)
     if (times > 1).any():
         twice = ids[times > 1]
