@@ -1,14 +1,19 @@
 """Who holds a cell: taking it, losing it, races, holders that are dead."""
 
+import dataclasses
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from hf_ambiser.studies.attempts import FAILED, FINISHED, Attempts, file_clock, this_host
+from hf_ambiser.run_folder import attempts as attempts_module
+from hf_ambiser.run_folder.attempts import FAILED, FINISHED, Attempts, file_clock
+from hf_ambiser.run_folder.processes import UNKNOWN, birth, this_host
 
 
 FORK = multiprocessing.get_context("fork")
@@ -157,3 +162,102 @@ def test_processes_that_see_each_other_have_the_same_host():
     process.start()
     process.join()
     assert told.get() == this_host()
+
+
+# ---- clocks, versions, other processes with the same number ---------------------------------------------------------
+
+
+def from_the_future(attempts: Attempts, days: float = 2) -> Path:
+    path = attempts.folder / "00001.json"
+    os.utime(path, (file_clock(attempts.folder) + days * 86400,) * 2)
+    return path
+
+
+def test_a_touch_from_the_future_is_said_and_holds_the_cell_only_while_it_changes(cell, caplog):
+    a_dead_holder(cell)
+    from_elsewhere(cell)
+    path = from_the_future(cell)
+    with caplog.at_level(logging.WARNING):
+        assert cell.is_held(cell.last())
+        begun = time.monotonic()
+        while cell.is_held(cell.last()):
+            assert time.monotonic() - begun < 10, "waited for ever"
+            time.sleep(0.02)
+    assert 0.3 < time.monotonic() - begun
+    (said,) = [record.getMessage() for record in caplog.records]  # once, however often it is judged
+    assert str(path) in said and "seconds in the future" in said and "counts as dead" in said
+    # A new touch, also one from the future, is a sign of life.
+    from_the_future(cell, days=3)
+    assert cell.is_held(cell.last())
+
+
+def test_who_has_watched_a_holder_die_hands_that_on_to_the_process_that_takes_the_cell(cell):
+    a_dead_holder(cell)
+    from_elsewhere(cell)
+    from_the_future(cell)
+    dead = cell.last()
+    fresh = Attempts(cell.folder, cell.stale)
+    assert fresh.take() is None  # it has just seen this touch for the first time
+    assert fresh.take(dataclasses.replace(dead, touched=dead.touched - 1)) is None  # it was touched since
+    assert fresh.take(dead).number == 2
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (
+            {"version": 2, "gpu": "x"},
+            ["version 2 of these files, this one reads version 1", "['gpu']"],
+        ),
+        ({"gpu": "x"}, ["version not told", "unknown fields: ['gpu']"]),
+        ({"version": 2}, ["version 2"]),
+    ],
+)
+def test_an_attempt_of_a_later_version_is_named_with_its_version_and_file(cell, change, words):
+    cell.end(cell.take(), FINISHED)
+    path = cell.folder / "00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    for read in (cell.last, cell.all, cell.take):
+        with pytest.raises(ValueError, match="was written by a later version of hf_ambiser") as error:
+            read()
+        assert all(word in str(error.value) for word in [str(path), *words])
+
+
+def test_other_files_in_the_folder_are_no_attempts(cell):
+    mine = cell.take()
+    (cell.folder / "notes.json").write_text("mine")
+    assert cell.last().number == mine.number == 1 and len(cell.all()) == 1
+
+
+def test_a_process_is_known_by_host_number_and_birth(cell):
+    mine, born = cell.take(), birth(os.getpid())
+    assert mine.is_of(os.getpid(), born) and not mine.is_of(os.getpid(), "17") and not mine.is_of(1, born)
+    assert not dataclasses.replace(mine, host="elsewhere").is_of(os.getpid(), born)
+    assert mine.is_of(os.getpid(), UNKNOWN)  # a system that does not tell
+
+
+def test_where_births_are_not_known_signs_of_life_decide(cell, monkeypatch):
+    cell.take()
+    monkeypatch.setattr(attempts_module, "birth", lambda pid: UNKNOWN)
+    assert cell.is_held(cell.last())
+    os.utime(cell.folder / "00001.json", (file_clock(cell.folder) - 0.6,) * 2)
+    assert not cell.is_held(cell.last())
+
+
+def test_the_birth_of_a_process():
+    process = FORK.Process(target=time.sleep, args=(60,))
+    process.start()
+    assert birth(process.pid).isdecimal() and int(birth(process.pid)) >= int(birth(os.getpid()))
+    process.kill()
+    process.join()
+    assert birth(process.pid) == ""
+
+
+def test_an_attempt_that_could_not_be_written_leaves_nothing_to_wait_for(cell, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        cell.take()
+    assert cell.last() is None

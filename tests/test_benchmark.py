@@ -191,7 +191,7 @@ def test_a_benchmark_goes_on_where_it_was_stopped(here, tmp_path):
     with pytest.raises(ValueError, match=r"another environment \(commit differ\).*another --out"):
         run_benchmark(cases, out, fake)
     out.write_text("[]")
-    with pytest.raises(ValueError, match="is not the JSON of a benchmark; give another --out"):
+    with pytest.raises(ValueError, match="not the JSON of a benchmark; give another --out"):
         run_benchmark(cases, out, fake)
     assert here == [1, 2, 2]
 

@@ -16,12 +16,12 @@ import yaml
 from helpers.made_run import built, fields
 
 from hf_ambiser.data.corpora.iemocap.published_counts import IPR_SIZES, META_TABLE_1, SLC_TABLE_2
+from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.runs.run import run
 from hf_ambiser.studies import dispatch, dry_run, study_cli
-from hf_ambiser.studies.attempts import Attempts
 from hf_ambiser.studies.plan import SET_BY_PLAN, read_plan
 
 

@@ -13,8 +13,8 @@ import pytest
 from helpers import made_study
 from helpers.made_study import made_cells, pretend, times
 
+from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.studies import dispatch
-from hf_ambiser.studies.attempts import Attempts
 from hf_ambiser.studies.cells import Cell, share
 from hf_ambiser.studies.dispatch import Dispatcher
 from hf_ambiser.studies.plan import PlanError
@@ -236,3 +236,58 @@ def test_parts_of_a_job_array_hold_every_cell_once(tmp_path):
 def test_no_jobs_at_all_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--jobs 0"):
         run(made_cells(tmp_path, ["a"]), jobs=0)
+
+
+def test_a_woken_runner_does_not_end_the_attempt_of_another_container_that_has_the_same_process_number(tmp_path):
+    (cell,) = made_cells(tmp_path, ["a"])
+    one = Dispatcher([cell], pretend, preload=[made_study.__name__])
+    process = FORK.Process(target=os._exit, args=(1,))
+    process.start()
+    one._born[process] = "1234567"
+    process.join()
+    attempts = Attempts(cell.attempts)
+    theirs = attempts.take()
+    path = cell.attempts / "00001.json"
+    for changed in ({"host": "another container", "pid": process.pid}, {"pid": process.pid}):
+        content = {**dataclasses.asdict(theirs), **changed}
+        del content["touched"]
+        path.write_text(json.dumps(content))
+        one._end(cell, process, "failed", "its process ended")
+        assert attempts.last().outcome is None and attempts.last().number == 1, changed
+    one._born[process] = theirs.born  # now the file is of this runner's own process
+    one._end(cell, process, "failed", "its process ended")
+    assert attempts.last().outcome == "failed"
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_holder_whose_touches_are_dated_in_the_future_is_taken_over_or_left_alone(tmp_path, alive):
+    (cell,) = made_cells(tmp_path, ["a"])
+    attempts = Attempts(cell.attempts)
+    attempts.take()
+    path = cell.attempts / "00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere"}))
+    os.utime(path, (time.time() + 86400,) * 2)
+    living = FORK.Process(target=touch_ahead_for_ever, args=(path,))
+    if alive:
+        living.start()
+    try:
+        outcome = run([cell], stale=1.5)
+    finally:
+        if alive:
+            living.kill()
+            living.join()
+    assert (len(outcome.finished), len(outcome.elsewhere)) == ((0, 1) if alive else (1, 0))
+
+
+def touch_ahead_for_ever(path: Path) -> None:
+    while True:
+        os.utime(path, (time.time() + 86400,) * 2)
+        time.sleep(0.1)
+
+
+def test_a_failure_from_before_that_is_dated_in_the_future_is_tried_again(tmp_path):
+    (cell,) = made_cells(tmp_path, ["a"])
+    attempts = Attempts(cell.attempts)
+    attempts.end(attempts.take(), "failed", "long ago")
+    os.utime(cell.attempts / "00001.json", (time.time() + 86400,) * 2)
+    assert len(run([cell]).finished) == 1

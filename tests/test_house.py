@@ -25,23 +25,24 @@ ROOMS = {
     "untrusted": "",
     "labels": "",
     "models": "",
-    "run_folder": "",
+    "files": "",
+    "run_folder": "files",
     "hub": "",
     "metrics": "labels",
-    "plotting": "run_folder",
+    "plotting": "files run_folder",
     "evaluate_module": "labels metrics",
-    "data": "labels metrics hub",
-    "label_analysis": "labels metrics run_folder data",
-    "run_scores": "labels metrics run_folder data",
-    "training": "labels metrics run_folder data models",
-    "methods": "labels metrics run_folder data models training label_analysis plotting",
-    "cards": "labels metrics run_folder data models training label_analysis run_scores plotting hub methods",
+    "data": "labels files metrics hub",
+    "label_analysis": "labels files metrics run_folder data",
+    "run_scores": "labels files metrics run_folder data",
+    "training": "labels files metrics run_folder data models",
+    "methods": "labels files metrics run_folder data models training label_analysis plotting",
+    "cards": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods",
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
-    "report": "labels metrics run_folder data models training label_analysis run_scores plotting hub methods"
+    "report": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " studies.plan_file",
-    "runs": "labels metrics run_folder data models training label_analysis plotting hub methods cards",
-    "studies": "labels metrics run_folder data models training label_analysis plotting hub methods cards runs",
-    "benchmark": "labels metrics run_folder data models training plotting hub methods runs",
+    "runs": "labels files metrics run_folder data models training label_analysis plotting hub methods cards",
+    "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",
+    "benchmark": "labels files metrics run_folder data models training plotting hub methods runs",
     # What a user starts stands on top of all rooms, and no room knows it.
     "train": "*",
     "demo": "*",
@@ -61,8 +62,8 @@ LIBRARIES = {
 }
 # Models of raters come from crowd-kit, which an installation may lack.
 CROWD = ("hf_ambiser/labels/aggregation.py", ("crowdkit", "pandas"))
-WITHOUT_TRANSFORMERS = ("labels", "metrics", "run_folder", "hub", "plotting", "data", "label_analysis", "run_scores")
-WITHOUT_TRANSFORMERS += (EVERYWHERE,)
+WITHOUT_TRANSFORMERS = (EVERYWHERE, "labels", "metrics", "files", "run_folder", "hub", "plotting", "data")
+WITHOUT_TRANSFORMERS += ("label_analysis", "run_scores")
 # What a training machine may lack, or what is slow to import.
 HEAVY = ("datasets", "evaluate", "matplotlib", "torchaudio", "peft", "sklearn")
 # An `evaluate` module and a `datasets` builder are those libraries' own kinds of file.
@@ -176,6 +177,37 @@ def _names(file: str, source: str) -> Found:
             # A number has a format, as `{epoch:04d}`, and cannot be a path.
             if any(isinstance(part, ast.FormattedValue) and part.format_spec is None for part in node.right.values):
                 yield node.lineno, f"makes a path of a name: {ast.unparse(node)}; use untrusted.names.path_of_name"
+
+
+# Calls that read a stored file, and the files that may make them because what they read is no such file.
+_READS = {
+    "json": ("load", "loads"),
+    "yaml": ("load", "load_all", "safe_load", "safe_load_all", "full_load", "unsafe_load"),
+    "pq": ("read_table", "read_metadata", "read_schema", "ParquetFile", "ParquetDataset"),
+    "pd": ("read_parquet", "read_json"),
+}
+_MAY_READ = {
+    "hf_ambiser/benchmark/grid.py": "its own text, to copy a value as JSON has it",
+    "hf_ambiser/data/simulated/corpus.py": "its own text, to copy a value as JSON has it",
+    "hf_ambiser/data/split_source.py": "the description of a data set in memory",
+    "hf_ambiser/hub/edits.py": "a line of a card; CardError names the card and the line",
+    "hf_ambiser/hub/leaks.py": "any bytes that are about to be published",
+    "hf_ambiser/report/provenance.py": "its own text",
+    "hf_ambiser/runs/given.py": "its own text, to copy a value as JSON has it",
+    "hf_ambiser/training/arguments.py": "a word of the command line",
+    "hf_ambiser/training/checkpoints.py": "a marker, without which a checkpoint does not count",
+    "hf_ambiser/training/model_arguments.py": "a word of the command line",
+}
+
+
+def _readers(file: str, source: str) -> Found:
+    if file.startswith("hf_ambiser/files/") or file in _MAY_READ:
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            what, name = ast.unparse(node.func.value).split(".")[-1], node.func.attr
+            if name in _READS.get({"parquet": "pq", "pandas": "pd"}.get(what, what), ()):
+                yield node.lineno, f"calls {what}.{name}; hf_ambiser.files.read has a reader that names the file"
 
 
 @dataclass(frozen=True)
@@ -293,6 +325,24 @@ RULES = {
     "files are short": Rule(
         _length, (("hf_ambiser/a.py", "\n" * (LONGEST + 1)),), (("hf_ambiser/a.py", "\n" * LONGEST),)
     ),
+    "only files/ reads JSON, YAML and Parquet": Rule(
+        _readers,
+        (
+            ("hf_ambiser/report/a.py", "x = json.loads(path.read_text())"),
+            ("hf_ambiser/report/a.py", "with open(path) as f:\n    x = json.load(f)"),
+            ("hf_ambiser/runs/a.py", "x = yaml.safe_load(text)"),
+            ("hf_ambiser/runs/a.py", "x = yaml.load(text, Loader=Strict)"),
+            ("hf_ambiser/data/a.py", "x = pq.read_table(path)"),
+            ("hf_ambiser/data/a.py", "x = pyarrow.parquet.read_metadata(path)"),
+            ("hf_ambiser/data/a.py", "with pq.ParquetFile(path) as f:\n    pass"),
+            ("hf_ambiser/data/a.py", "x = pandas.read_parquet(path)"),
+        ),
+        (
+            ("hf_ambiser/files/a.py", "x = json.loads(text)"),
+            ("hf_ambiser/hub/leaks.py", "x = json.loads(text)"),
+            ("hf_ambiser/report/a.py", "x = json.dumps(y)\nz = yaml.safe_dump(y)\npq.write_table(t, path)"),
+        ),
+    ),
     "only run_folder/ spells the names of a run's files": Rule(
         _run_folder,
         (
@@ -328,6 +378,12 @@ def test_a_broken_rule_is_seen(rule):
 
 
 # ---- rules about the package as a whole ----------------------------------------------------------------------------
+
+
+def test_the_exceptions_of_the_readers_are_needed():
+    without = {file: source for file, source in SOURCES.items() if file in _MAY_READ}
+    assert sorted(without) == sorted(_MAY_READ)
+    assert [f for f, source in without.items() if not list(_readers(f"{f}.py", source))] == []
 
 
 def test_rooms_import_each_other_in_no_circle():

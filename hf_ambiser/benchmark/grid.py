@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from hf_ambiser.benchmark.inference_cost import measure, noise
+from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.run_folder.layout import RunFolder, write_whole
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.training.model_arguments import ModelArguments
@@ -167,13 +168,13 @@ def run_benchmark(
 
 
 def _earlier(out: Path | None, environment: dict[str, Any]) -> list[dict[str, Any]]:
-    if out is None or not out.exists():
+    if out is None or not exists(out):
         return []
-    try:
-        before = json.loads(out.read_text())
-        rows, then = before["rows"], before["environment"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{out} is not the JSON of a benchmark; give another --out, or delete it.") from None
+    cure = "It is not the JSON of a benchmark; give another --out, or delete it."
+    before = read_json(out, cure)
+    rows, then = before["rows"], before["environment"]
+    if not isinstance(rows, list) or not isinstance(then, dict):
+        raise FileError(out, "holds no rows or no environment", cure)
     changed = sorted(k for k in {**then, **environment} if then.get(k) != environment.get(k))
     if changed:
         raise ValueError(

@@ -11,6 +11,7 @@ from hf_ambiser.cards.facts import Facts, read_facts
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.cards.metadata import metadata
 from hf_ambiser.cards.sections import Address, sections
+from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.run_folder.published import check_no_links
@@ -44,7 +45,7 @@ def write_card(run: Path | str) -> tuple[Path, list[str]]:
     facts = read_facts(Path(run))
     check_no_links(facts.files)
     path = facts.files.card
-    existing = path.read_text(encoding="utf-8") if path.is_file() else ""
+    existing = read_card(path)
     base = Address(_from_here(facts.run.base_model)) if facts.run.base_model else None
     card = model_card(facts, draw_figures(facts), Address(_from_here(facts.files.model)), base)
     text, kept = merge(card, existing, str(path))

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.rating_kinds import speech_of
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
@@ -166,11 +167,12 @@ def read_facts(run: Path) -> Facts:
         ValueError: If it is no run folder, or of a run that never finished.
     """
     finished = FinishedRun.read(run)
-    if not finished.model_config.is_file():
+    if not exists(finished.model_config):
         raise ValueError(
             f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
         )
     name = finished.data["corpus"]
+    read_json(finished.model_config, finished.files.cure)["model_type"]  # transformers says less about a spoilt file
     return Facts(
         run=finished,
         given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},

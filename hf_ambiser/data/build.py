@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
+from hf_ambiser.data.place import REPORT, Place
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
 from hf_ambiser.data.shared_audio import FOLDS, fold_parts
@@ -32,12 +32,13 @@ from hf_ambiser.data.splits import (
     is_fold,
     make_split,
 )
+from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.labels.votes import LabelPolicy
 from hf_ambiser.untrusted.cells import csv_of
 
 
-REPORT, LISTED, CARD = "build_report.json", "listed.csv", "README.md"
+LISTED, CARD = "listed.csv", "README.md"
 KEPT_METADATA = "audio_metadata_kept"  # in the report of a build whose audio is stored with its metadata
 
 
@@ -89,14 +90,14 @@ def build(
 ) -> BuildReport:
     """Build the data set of one corpus in `out`, ready for `load_dataset(out, config)`.
 
-    All files are first written beside `out` and moved there at the end, so a killed build never leaves an incomplete
-    data set. The same input gives the same files.
+    All files are first written beside `out`, or inside it if it is a mount point, and moved there at the end, so a
+    killed build never leaves an incomplete data set. The same input gives the same files.
 
     Args:
         corpus_name: A name from `corpora.available_corpora()`.
         root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
             does not exist.
-        out: Folder to make.
+        out: Folder to make. A link is followed. It may be an empty mount point, as a container has.
         policy: Label policy or its name; by default the corpus' own. It also says which ratings count:
             `get_policy("crema-d-4", ratings=("face", "voice"))`.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
@@ -114,6 +115,7 @@ def build(
 
     Raises:
         FileExistsError: If `out` holds something else, or a build and `overwrite` is False.
+        OSError: If nothing can be written there; this and the above come before the release is read.
         SplitError: If a split cannot be made.
         ValueError: If a name is unknown, or if split options are given in both ways.
     """
@@ -124,7 +126,8 @@ def build(
         )
     options = options or SplitOptions(**split_options)
     out = Path(out).absolute()
-    check_target(out, overwrite)
+    place = Place(out)
+    place.check(overwrite)
     _generate(load_corpus(corpus_name), Path(root), generate_options)
     prepared = prepare(
         corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
@@ -140,9 +143,7 @@ def build(
             " '.' and '-'. Use kfold<k> instead."
         )
 
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = place.begin()
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
     report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -152,7 +153,7 @@ def build(
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
-    move_into_place(partial, out)
+    place.finish()
     return BuildReport(out, report)
 
 
@@ -178,33 +179,7 @@ def content_digest(folder: Path) -> str:
 def merged_card(card: Card, out: Path) -> str:
     """Return the card's text, with the edits that somebody made in the card of an earlier build."""
     former = out / CARD
-    return merge(card, former.read_text(encoding="utf-8") if former.is_file() else "", str(former))[0]
-
-
-def check_target(out: Path, overwrite: bool) -> None:
-    """Check that `out` may be written.
-
-    Raises:
-        FileExistsError: If it holds something else, or an earlier build and `overwrite` is False.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / REPORT).is_file():
-        raise FileExistsError(f"{out} exists and is not a built data set; choose another --out.")
-    if not overwrite:
-        raise FileExistsError(
-            f"{out} holds a built data set already; choose another --out, or replace it with --overwrite."
-        )
-
-
-def move_into_place(partial: Path, out: Path) -> None:
-    """Move a complete folder to `out` and delete what was there before."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    return merge(card, read_card(former), str(former))[0]
 
 
 def _write_parquet(

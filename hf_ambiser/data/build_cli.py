@@ -12,6 +12,7 @@ from typing import get_args
 from hf_ambiser.data.build import KEPT_METADATA, REPORT, build
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.place import Place, recover
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
 from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
@@ -154,9 +155,12 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
         policy = _policy(args, corpus)
         if args.push_to_hub:
             check_access(args.push_to_hub)  # before an hour of building, not after
+        place = Place(args.out.absolute())
+        recover(place.out)
         if args.push_to_hub and (args.out / REPORT).is_file() and not args.overwrite:
             _check_same(args, corpus_name, policy)
         else:
+            place.check(args.overwrite)  # before a corpus is generated
             if hasattr(corpus, "prepare"):
                 corpus.prepare(args.root, args)
             report = build(

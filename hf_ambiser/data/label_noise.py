@@ -22,14 +22,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_ambiser.data.build import CARD, LISTED, REPORT, check_target, content_digest, merged_card, move_into_place
+from hf_ambiser.data.build import CARD, LISTED, content_digest, merged_card
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
-from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns, split_files
+from hf_ambiser.data.loading import cure_of, dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
+from hf_ambiser.data.place import REPORT, Place
 from hf_ambiser.data.speakers import read_speakers, write_speakers
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
+from hf_ambiser.files.read import open_parquet
 
 
 Array = np.ndarray
@@ -97,6 +99,8 @@ def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, p
     config = dataset_config(info, source, noise.config)
     _check_source(source, info, config, noise)
     asked = {**asdict(noise), "splits": list(noise.splits), "source_content": info["content"]}
+    place = Place(out)
+    place.check(overwrite=True)  # a data set may be there, nothing else
     if _is_there(out, asked):
         return False
     tables = {name: _read(source, config, name) for name in noise.splits}
@@ -118,9 +122,7 @@ def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, p
     ]  # fmt: skip
     report = _report(info, config, {**asked, "without_confusion": unconfused, "counts": counts}, new)
 
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = place.begin()
     _write(source, partial, config, {name: (tables[name]["label"], new[name]) for name in new}, progress)
     report["content"] = content_digest(partial)
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -128,7 +130,7 @@ def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, p
     write_speakers(partial, read_speakers(source))
     card = dataset_card(report, load_corpus(report["corpus"]), "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
-    move_into_place(partial, out)
+    place.finish()
     return True
 
 
@@ -199,7 +201,6 @@ def _check_source(source: Path, info: dict[str, Any], config: dict[str, Any], no
 
 
 def _is_there(out: Path, asked: dict[str, Any]) -> bool:
-    check_target(out, overwrite=True)  # a data set may be there, nothing else
     if not (out / REPORT).is_file():
         return False
     there = read_dataset_info(out).get(LABEL_NOISE)
@@ -269,7 +270,7 @@ def _write(
         if name not in labels:
             shutil.copyfile(path, target)
             continue
-        with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
+        with open_parquet(path, cure_of(source)) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
                 old, new = (column[done[name] : done[name] + len(table)] for column in labels[name])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_ambiser.data.parquet_files import check_files, load_parquet, read_columns
+from hf_ambiser.data.place import READY, old_of
 from hf_ambiser.data.split_source import SplitSource, note_source
 from hf_ambiser.data.splits import is_fold, tiers
+from hf_ambiser.files.read import FileError, exists, read_header, read_json
 from hf_ambiser.labels.votes import entropy_bits
 from hf_ambiser.untrusted.names import path_of_name
 
@@ -28,42 +30,60 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder is not a built data set.
-        ValueError: If the report names a config, a split or a file by a path.
+        ValueError: If the report names a config, a split or a file by a path. As a FileError, if it cannot be used.
     """
     path = Path(dataset_dir) / "build_report.json"
-    if not path.is_file():
+    if not exists(path):
         what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
+        if old_of(Path(dataset_dir).resolve()).is_dir() or (Path(dataset_dir) / READY).is_dir():
+            raise FileNotFoundError(
+                f"{dataset_dir} {what}: a build that replaced it was stopped. Nothing is lost; give the same build"
+                " command again, which first finishes or undoes that."
+            )
         raise FileNotFoundError(
             f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
             f" --root RELEASE --out {dataset_dir}"
         )
-    info = json.loads(path.read_text(encoding="utf-8"))
-    _check_names(info, path)
+    cure = cure_of(dataset_dir)
+    info = read_json(path, cure)
+    for name in ("classes", "policy", "configs"):
+        if name in info and not isinstance(info[name], list if name == "classes" else dict):
+            raise FileError(path, f"holds {info[name]!r:.50} under {name!r}", cure)
+    _check_names(info, path, cure)
     return info
 
 
-def _check_names(info: dict[str, Any], report: Path) -> None:
+def cure_of(dataset_dir: Path | str) -> str:
+    """Say what to do about a file of a data set that cannot be used."""
+    return f"Restore it from a copy, or build {dataset_dir} again: hf-ambiser build <corpus> ... --overwrite"
+
+
+def _check_names(info: dict[str, Any], report: Path, cure: str) -> None:
     """Check that the names in a build report lead to no other folder; configs and splits become names of files."""
     folder = report.parent
-    for config, about in info.get("configs", {}).items():
-        path_of_name(folder, config, "config", report, follow=True)
-        for split, part in about.get("splits", {}).items():
-            path_of_name(folder, split, "split", report, follow=True)
-            for pattern in part.get("data_files", ()):
-                path_of_name(folder, pattern, "data file", report, below=True, follow=True)
+    try:
+        for config, about in info.get("configs", {}).items():
+            path_of_name(folder, config, "config", report, follow=True)
+            for split, part in about.get("splits", {}).items():
+                path_of_name(folder, split, "split", report, follow=True)
+                for pattern in part.get("data_files", ()):
+                    path_of_name(folder, pattern, "data file", report, below=True, follow=True)
+    except (AttributeError, TypeError) as error:
+        raise FileError(report, f"describes its configs as no build does ({error})", cure) from error
 
 
-def _check_card(folder: Path) -> None:
+def _check_card(folder: Path, cure: str) -> None:
     """Check that the header of a data set's card, in which `datasets` finds the files, names files of the data set."""
-    from huggingface_hub import metadata_load
-
     card = folder / "README.md"
-    header = (metadata_load(card) if card.is_file() else None) or {}
-    for config in header.get("configs") or ():
-        for part in config.get("data_files") or ():
-            patterns = part["path"] if isinstance(part, dict) else part
-            for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                path_of_name(folder, pattern, "data file", card, below=True, follow=True)
+    header = read_header(card, cure) if exists(card) else {}
+    try:
+        for config in header.get("configs") or ():
+            for part in config.get("data_files") or ():
+                patterns = part["path"] if isinstance(part, dict) else part
+                for pattern in [patterns] if isinstance(patterns, str) else patterns:
+                    path_of_name(folder, pattern, "data file", card, below=True, follow=True)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FileError(card, f"has a header that describes its configs as no build does ({error!r})", cure) from error
 
 
 def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
@@ -83,12 +103,22 @@ def split_files(dataset_dir: Path, config: dict[str, Any], split: str) -> list[P
 
 
 def read_split_columns(dataset_dir: Path, config: dict[str, Any], split: str, columns: Sequence[str]) -> pa.Table:
-    """Read columns of a split directly from its files, without the audio and without the cache of `datasets`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Read columns of a split directly from its files, without the audio and without the cache of `datasets`.
 
+    Raises:
+        FileError: If a file cannot be used, or the split has more or fewer rows than were built.
+    """
     files = split_files(dataset_dir, config, split)
-    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in files])
+    _check_rows(dataset_dir, config, split, check_files(files, cure_of(dataset_dir)))
+    return read_columns(files, columns, cure_of(dataset_dir))
+
+
+def _check_rows(dataset_dir: Path | str, config: dict[str, Any], split: str, rows: int) -> None:
+    """Check that a split has the rows that were built: a missing or doubled one would change every figure silently."""
+    built = config["splits"][split].get("rows")  # builds of an early version do not say it
+    if built is not None and rows != built:
+        files = ", ".join(config["splits"][split]["data_files"])
+        raise FileError(Path(dataset_dir) / files, f"hold {rows} rows, but {built} were built", cure_of(dataset_dir))
 
 
 def load_split(
@@ -115,14 +145,13 @@ def load_split(
         FileNotFoundError: If the folder is not a built data set.
         ValueError: If there is no such config or split; the message lists what there is. Also if `reveal` meets a
             policy that models raters, because a data set keeps only the votes of hidden labels, not the model's
-            labels.
+            labels. As a FileError, if a file of the data set cannot be used.
     """
-    from datasets import load_dataset
-
     from hf_ambiser.data.shared_audio import load_fold
 
     info = read_dataset_info(dataset_dir)
-    splits = dataset_config(info, dataset_dir, config)["splits"]
+    about = dataset_config(info, dataset_dir, config)
+    splits = about["splits"]
     if split not in splits:
         raise ValueError(f"{dataset_dir}, config {config!r}, has no split {split!r}; it has {sorted(splits)}.")
     asked, reveal = reveal, reveal and splits[split]["labels_hidden"]
@@ -133,12 +162,14 @@ def load_split(
             f" labels are by {aggregation}. Use reveal=False, or build the data set with --aggregation shares."
         )
     changes = [*([add] if add else []), *([_revealed] if reveal else [])]
-    source = SplitSource(str(dataset_dir), config, split, asked)
+    source, cure = SplitSource(str(dataset_dir), config, split, asked), cure_of(dataset_dir)
+    files = split_files(Path(dataset_dir), about, split)
+    _check_rows(dataset_dir, about, split, check_files(files, cure))
     if is_fold(config):
-        fold = load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, changes)
+        fold = load_fold(Path(dataset_dir), splits[split]["data_files"], cache_dir, cure, changes)
         return note_source(fold, source)
-    _check_card(Path(dataset_dir))
-    dataset = load_dataset(str(dataset_dir), config, split=split, cache_dir=cache_dir and str(cache_dir))
+    _check_card(Path(dataset_dir), cure)
+    dataset = load_parquet(str(dataset_dir), files, cure, config, split=split, cache_dir=cache_dir and str(cache_dir))
     for change in changes:
         dataset = change(dataset)
     return note_source(dataset, source)

@@ -11,6 +11,7 @@ from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info, split_files
 from hf_ambiser.data.speakers import SPEAKERS
+from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
 from hf_ambiser.untrusted.links import refuse_links
 
@@ -52,7 +53,7 @@ def dataset_publication(folder: Path) -> Publication:
     return Publication(
         files={path.relative_to(folder).as_posix(): path for path in paths},
         card=lambda repo_id, revision: dataset_card(report, corpus, repo_id, revision),
-        edited=card.read_text(encoding="utf-8") if card.is_file() else "",
+        edited=read_card(card),
         message=f"{name}, policy {report['policy']['name']}, content {report['content']}",
         repo_type="dataset",
         owned=lambda path: _OWNED.fullmatch(path) is not None,

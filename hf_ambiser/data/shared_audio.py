@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_ambiser.data.parquet_files import check_files, load_parquet
 from hf_ambiser.data.splits import Split
 
 
@@ -60,6 +61,7 @@ def load_fold(
     dataset_dir: Path,
     patterns: Sequence[str],
     cache_dir: Path | str | None,
+    cure: str,
     changes: Sequence[Callable[[Dataset], Dataset]] = (),
 ) -> Dataset:
     """Load one split of a fold.
@@ -71,13 +73,11 @@ def load_fold(
         dataset_dir: Folder that `build()` made.
         patterns: Glob patterns of the split's files, from the build report.
         cache_dir: Where `datasets` keeps its copy.
+        cure: What to do about a file that cannot be used.
         changes: Functions that change all rows, before the rows are selected; selecting copies no audio.
     """
-    import pyarrow.parquet
-    from datasets import load_dataset
-
     files = sorted((dataset_dir / FOLDS).glob("*.parquet"))
-    counts = [pyarrow.parquet.read_metadata(path).num_rows for path in files]
+    counts = [check_files([path], cure) for path in files]
     first = dict(zip(files, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
     rows = [
         np.arange(first[path], first[path] + count)
@@ -86,7 +86,8 @@ def load_fold(
         if path.match(pattern)
     ]
     cache = cache_dir and str(cache_dir)
-    shared = load_dataset("parquet", data_files=[str(path) for path in files], split="train", cache_dir=cache)
+    names = [str(path) for path in files]
+    shared = load_parquet("parquet", files, cure, data_files=names, split="train", cache_dir=cache)
     for change in changes:
         shared = change(shared)
     return shared.select(np.concatenate(rows))

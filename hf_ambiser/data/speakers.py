@@ -7,17 +7,20 @@ that exist, by which runs are compared, would be another one.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.schema import Utterance
+from hf_ambiser.files.read import FileError, exists, read_text
 from hf_ambiser.untrusted.cells import csv_of, texts
 
 
 SPEAKERS = "speakers.csv"
 # The attributes that are kept: `sex` in the corpus' word, in lower case, and `age` in whole years.
 ATTRIBUTES = ("sex", "age")
+_CURE = "Restore it from a copy, or build the data set again with --overwrite."
 
 
 def speaker_attributes(utterances: Iterable[Utterance]) -> dict[str, dict[str, Any]]:
@@ -51,19 +54,21 @@ def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
     """Read speaker -> its known attributes (`sex` a word, `age` a number); empty if the data set says nothing.
 
     Raises:
-        ValueError: If an age is not a whole number.
+        ValueError: If an age is not a whole number, or the file cannot be used.
     """
     path = Path(dataset_dir) / SPEAKERS
-    if not path.is_file():
+    if not exists(path):
         return {}
     speakers: dict[str, dict[str, Any]] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for read in csv.DictReader(file):
-            row = {name: texts([value])[0] if value else value for name, value in read.items()}
-            known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
-            if "age" in known:
-                if not known["age"].isdecimal():
-                    raise ValueError(f"{path}: age {known['age']!r} of speaker {row['speaker']} must be whole years.")
-                known["age"] = int(known["age"])
-            speakers[row["speaker"]] = known
+    rows = csv.DictReader(io.StringIO(read_text(path, _CURE, as_is=True)))
+    if rows.fieldnames is None or "speaker" not in rows.fieldnames:
+        raise FileError(path, "has no column `speaker`", _CURE)
+    for read in rows:
+        row = {name: texts([value])[0] if value else value for name, value in read.items()}
+        known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
+        if "age" in known:
+            if not known["age"].isdecimal():
+                raise ValueError(f"{path}: age {known['age']!r} of speaker {row['speaker']} must be whole years.")
+            known["age"] = int(known["age"])
+        speakers[row["speaker"]] = known
     return speakers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.files.read import read_json
 from hf_ambiser.label_analysis.changed_labels import changed_labels, labels_of
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.distribution import js_divergence
@@ -106,7 +106,8 @@ def distance_by_temperature(run: Path, temperatures: Sequence[float]) -> dict[fl
         ValueError: As `distance_from_truth`.
     """
     truth, _, method = _beliefs(run)
-    trained = json.loads((RunFolder(run).model / "config.json").read_text())["prototype_temperature"]
+    folder = RunFolder(run)
+    trained = read_json(folder.model / "config.json", folder.cure)["prototype_temperature"]
     logarithm = np.log(method.clip(1e-30))
     distances = {}
     for temperature in temperatures:

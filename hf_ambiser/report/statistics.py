@@ -133,9 +133,10 @@ def pooled(runs: Sequence[FinishedRun], split: str) -> PooledAnswers:
     """Average every utterance's probabilities over the runs that it was scored in.
 
     Raises:
-        ValueError: If two runs hold different votes for an utterance.
+        ValueError: If two runs hold different votes for an utterance, or two runs of a fold other utterances.
     """
     read = [run.predictions(split) for run in runs]
+    _check_same_utterances(runs, split, [one["id"] for one in read])
     parts = {name: np.concatenate([one[name] for one in read]) for name in read[0]}
     ids, first, place = np.unique(parts["id"].astype(str), return_index=True, return_inverse=True)
     if not (parts["votes"] == parts["votes"][first][place]).all():
@@ -145,6 +146,20 @@ def pooled(runs: Sequence[FinishedRun], split: str) -> PooledAnswers:
     np.add.at(sums, place, parts["probabilities"])
     mean = sums / np.bincount(place)[:, None]
     return PooledAnswers(ids, parts["speaker"][first], mean, parts["votes"][first], parts["consensus"][first])
+
+
+def _check_same_utterances(runs: Sequence[FinishedRun], split: str, ids: Sequence[np.ndarray]) -> None:
+    """Check that the runs of each fold answered the same utterances: a mean over others is of no system."""
+    first: dict[str | None, tuple[FinishedRun, set[str]]] = {}
+    for run, names in zip(runs, ids, strict=True):
+        own = set(names.astype(str).tolist())
+        other, expected = first.setdefault(run.fold, (run, own))
+        if odd := sorted(own ^ expected):
+            raise ValueError(
+                f"{run.files.predictions_of(split)} and {other.files.predictions_of(split)} are of one fold and hold"
+                f" other utterances ({len(odd)} differ, the first is {odd[0]!r}). Run the one that is wrong again, or"
+                " move it away."
+            )
 
 
 def _mean(_: np.ndarray, values: np.ndarray) -> float:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from hf_ambiser.data.audio import decode, encode_flac
-from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.loading import cure_of, read_dataset_info
+from hf_ambiser.files.read import open_parquet
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
@@ -73,7 +72,7 @@ def _read(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Heard]]:
     for path in sorted(folder.rglob("*.parquet")):
         if not left:
             return
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path, cure_of(folder)) as file:
             for number in range(file.num_row_groups):
                 if left.isdisjoint(file.read_row_group(number, ["id"]).column("id").to_pylist()):
                     continue

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hf_ambiser.files.read import exists, read_text
 from hf_ambiser.label_analysis.history import History, label_history
 from hf_ambiser.metrics.display import COMPARED
 from hf_ambiser.report import figures
@@ -110,7 +111,9 @@ def _written_before(out: Path) -> list[Path]:
         ValueError: If its list names a file outside of the report.
     """
     path = out / _WRITTEN
-    names = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    names = (
+        read_text(path, "Delete it; then no file of the last report is deleted.").split("\n") if exists(path) else []
+    )
     return [path_of_name(out, name, "entry", path, below=True) for name in names if name]
 
 

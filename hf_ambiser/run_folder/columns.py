@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hf_ambiser.files.read import Record, read_table
 from hf_ambiser.run_folder.layout import whole
 
 
@@ -21,10 +22,15 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]])
 
 
 def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read what `write_columns` wrote; with `names`, only those of these columns that the file has."""
-    with pq.ParquetFile(path) as file:
-        table = file.read(None if names is None else [name for name in file.schema_arrow.names if name in names])
-    return {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    """Read what `write_columns` wrote; with `names`, only those of these columns that the file has.
+
+    Raises:
+        FileError: If the file cannot be used. So is the use of a column that it lacks.
+    """
+    cure = f"Restore it from a copy, or delete {path.parent.parent} and run it again."
+    table = read_table(path, cure, names, needed=False)
+    columns = {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    return Record.of(columns, path, cure)
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
-from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, read_predictions
+from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, check_rows, read_predictions
 
 
+_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code")
+_KINDS: dict[str, type] = {**dict.fromkeys(_OBJECTS, dict), "held_out_splits": list}
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
 
@@ -34,6 +36,8 @@ class FinishedRun:
     folder: Path
     results: dict[str, Any] = field(repr=False, hash=False, compare=False)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, hash=False, compare=False)
+    # The splits whose predictions were found whole. Copies of a run share it: their files are the same.
+    _checked: set[str] = field(default_factory=set, repr=False, hash=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
@@ -54,15 +58,17 @@ class FinishedRun:
             )
         try:
             results = run.read_results()
-            missing = [name for name in _IDENTITY if name not in results]
-            missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(
-                f"{run.results} does not hold the results of a run ({error}); delete that folder and run it again."
-            ) from None
+        except FileError as error:
+            raise ValueError(f"{folder} does not hold the results of a run: {error}") from error
+        missing = [name for name in _IDENTITY if name not in results]
+        for name, kind in _KINDS.items():
+            if name in results and not isinstance(results[name], kind):
+                what = "a list" if kind is list else "an object"
+                raise FileError(run.results, f"must hold {what} under {name!r}, not {results[name]!r:.50}", run.cure)
+        missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
         if missing:
-            raise ValueError(f"{run.results} lacks {', '.join(missing)}: an older version wrote it. Run it again.")
-        for split in (*results["scores"], *(results.get("held_out_splits") or ())):
+            raise FileError(run.results, f"lacks {', '.join(missing)}: an older version wrote it", "Run it again.")
+        for split in (*results["scores"], *(results.get("held_out_splits", ()))):
             run.predictions_of(split)
             run.figure_of(split)
         return cls(Path(folder), results)
@@ -115,7 +121,8 @@ class FinishedRun:
         """Read the answer to each utterance (see `write_predictions`), without the embeddings.
 
         Raises:
-            ValueError: If the file of predictions is missing.
+            ValueError: If the file of predictions is missing or cannot be used, or its rows are not the utterances
+                that were scored.
         """
         return self.columns(split, WITHOUT_EMBEDDING)
 
@@ -123,9 +130,9 @@ class FinishedRun:
         """Read those of the named columns of the predictions that every file of the split has.
 
         Raises:
-            ValueError: If a file of predictions is missing.
+            ValueError: As for `predictions`.
         """
-        parts = [read_predictions(self._predictions(part), names) for part in self.joined.get(split, (split,))]
+        parts = [self._rows(part, names) for part in self.joined.get(split, (split,))]
         if len(parts) == 1:
             return parts[0]
         columns = {
@@ -140,19 +147,24 @@ class FinishedRun:
         """Read `id`, `consensus` and, if the run kept it, `embedding (N, D)`.
 
         Raises:
-            ValueError: If the file of predictions is missing.
+            ValueError: As for `predictions`.
         """
-        return read_predictions(self._predictions(split), ("id", "consensus", "embedding"))
+        return self._rows(split, ("id", "consensus", "embedding"))
 
     def has_predictions(self, split: str) -> bool:
         """Whether the predictions on a split exist."""
-        return all(self.files.predictions_of(part).is_file() for part in self.joined.get(split, (split,)))
+        return all(exists(self.files.predictions_of(part)) for part in self.joined.get(split, (split,)))
 
-    def _predictions(self, split: str) -> Path:
+    def _rows(self, split: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read columns of the answers to one test split, after a check that the rows are the scored utterances."""
         path = self.files.predictions_of(split)
-        if not path.is_file():
+        if not exists(path):
             raise ValueError(f"{self.folder} has results but no {path.relative_to(self.folder)}; run it again.")
-        return path
+        if split not in self._checked:
+            stored = self.results["scores"].get(split, {}).get("all")
+            check_rows(path, stored, self.results.get("held_out_rows", {}).get(split), self.files.cure)
+            self._checked.add(split)
+        return read_predictions(path, names)
 
     @property
     def dataset(self) -> str:
@@ -173,7 +185,7 @@ class FinishedRun:
     def adapter(self) -> dict[str, Any] | None:
         """`adapter_config.json` of a LoRA run; None for a whole model."""
         path = self.files.model / "adapter_config.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return read_json(path, self.files.cure) if exists(path) else None
 
     @property
     def base_model(self) -> Path | None:
@@ -195,12 +207,17 @@ def find_runs(folder: Path, skip: frozenset[str] = frozenset()) -> tuple[list[Fi
 
     Raises:
         ValueError: If there is no such folder, or the results of a run cannot be read.
+        OSError: If a folder cannot be looked into, because the runs in it would be missing silently.
     """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; give one with run folders below it.")
     skipped = skip | {part.name for part in RunFolder(folder).parts}
     runs, unfinished = [], []
-    for path, folders, _ in os.walk(folder):
+    for path, folders, _ in os.walk(folder, onerror=refuse):
         run = RunFolder(path)
         if run.is_finished:
             runs.append(FinishedRun.read(run.path))

@@ -15,12 +15,14 @@ A run folder holds these files, in the order in which a run writes them:
     model/              the trained model with its code, feature extractor, card and figures
     results.json        every figure; it is written last, so a folder that has it is a finished run
     train.log           the output of the process, in a study
+    .attempts/          which process worked in this folder, when, and how it ended
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ from typing import Any
 
 import yaml
 
+from hf_ambiser.files.read import exists, read_json, read_records, read_yaml
 from hf_ambiser.untrusted.names import path_of_name, why_no_name
 
 
@@ -100,21 +103,27 @@ class RunFolder:
         self.figures = self.model / FIGURES
         self.results = self.path / RESULTS
         self.log = self.path / "train.log"
+        self.attempts = self.path / ".attempts"
 
     @property
     def is_begun(self) -> bool:
         """Whether a run has written its arguments here."""
-        return self.arguments.is_file()
+        return exists(self.arguments)
 
     @property
     def is_finished(self) -> bool:
         """Whether a run has written its results here, which come last."""
-        return self.results.is_file()
+        return exists(self.results)
+
+    @property
+    def cure(self) -> str:
+        """What to do about a file of this folder that cannot be used."""
+        return f"Restore it from a copy, or delete {self.path} and run it again."
 
     @property
     def parts(self) -> list[Path]:
         """Folders inside a run folder, which are not searched for other run folders."""
-        return [self.base_model, self.trajectory, self.predictions, self.model]
+        return [self.base_model, self.trajectory, self.predictions, self.model, self.attempts]
 
     @property
     def recorded(self) -> list[Path]:
@@ -153,7 +162,8 @@ class RunFolder:
 
     def epochs(self) -> list[int]:
         """Return the epochs (1, 2, ...) of the label trajectory that have been written."""
-        return sorted(int(path.stem.removeprefix("epoch_")) for path in self.trajectory.glob("epoch_*.parquet"))
+        names = [re.fullmatch(r"epoch_(\d+)", path.stem) for path in self.trajectory.glob("epoch_*.parquet")]
+        return sorted(int(name[1]) for name in names if name)
 
     def sibling(self, system: str) -> RunFolder:
         """Return the run of another system on the same fold and seed, in a study (`<system>/<fold>/<seed>`).
@@ -171,7 +181,7 @@ class RunFolder:
 
     def read_arguments(self) -> dict[str, Any]:
         """Read the fields that were given to the run; empty if the file does not exist."""
-        return dict(yaml.safe_load(self.arguments.read_text()) or {}) if self.is_begun else {}
+        return read_yaml(self.arguments, self.cure) if self.is_begun else {}
 
     def write_data(self, data: Mapping[str, Any]) -> None:
         """Write the description of the data that the run learns from."""
@@ -179,7 +189,7 @@ class RunFolder:
 
     def read_data(self) -> dict[str, Any] | None:
         """Read the description of the data that the run learns from; None if the file does not exist."""
-        return json.loads(self.data.read_text()) if self.data.is_file() else None
+        return read_json(self.data, self.cure) if exists(self.data) else None
 
     def write_speakers(self, speakers: Mapping[str, Mapping[str, Any]]) -> None:
         """Write speaker -> what is known of that speaker (`sex`, `age`)."""
@@ -187,7 +197,7 @@ class RunFolder:
 
     def read_speakers(self) -> dict[str, dict[str, Any]]:
         """Read speaker -> what is known of that speaker; empty if nothing is known of anybody."""
-        return json.loads(self.speakers.read_text()) if self.speakers.is_file() else {}
+        return read_json(self.speakers, self.cure) if exists(self.speakers) else {}
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write versions, commit and machine."""
@@ -195,7 +205,7 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Read versions, commit and machine of the run's start or last resume."""
-        return json.loads(self.environment.read_text())
+        return read_json(self.environment, self.cure)
 
     def write_legs(self, legs: list[dict[str, Any]]) -> None:
         """Write the legs of a run, of which each begins where the run was begun or resumed.
@@ -209,7 +219,7 @@ class RunFolder:
 
     def read_legs(self) -> list[dict[str, Any]]:
         """Read the legs of a run; empty if it has saved no checkpoint, or an earlier version made it."""
-        return json.loads(self.legs.read_text()) if self.legs.is_file() else []
+        return [dict(leg) for leg in read_records(self.legs, self.cure)] if exists(self.legs) else []
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the results; from then on the run is finished."""
@@ -219,6 +229,6 @@ class RunFolder:
         """Read `results.json`.
 
         Raises:
-            FileNotFoundError: If the run is not finished.
+            FileError: If the run is not finished, or the file cannot be used.
         """
-        return json.loads(self.results.read_text())
+        return read_json(self.results, self.cure)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_ambiser.files.read import FileError
 from hf_ambiser.run_folder.columns import read_columns, write_columns
+from hf_ambiser.run_folder.layout import RunFolder
 
 
 WITHOUT_EMBEDDING = ("id", "speaker", "probabilities", "votes", "consensus")
@@ -53,3 +55,41 @@ def write_predictions(
 def read_predictions(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Read what `write_predictions` wrote; with `names`, only those of these columns that the file has."""
     return read_columns(path, names)
+
+
+def count_rows(run: RunFolder, splits: Sequence[str]) -> dict[str, int]:
+    """Count the utterances in the predictions on each of these splits."""
+    return {split: len(read_predictions(run.predictions_of(split), ("id",))["id"]) for split in splits}
+
+
+def check_rows(path: Path, stored: Mapping[str, Any] | None, rows: int | None, cure: str) -> None:
+    """Check that a file of predictions has each scored utterance once and no other.
+
+    A missing, doubled or foreign row would change figures and p-values silently.
+
+    Args:
+        path: The file.
+        stored: The run's own figures of all these utterances (`n`, `n_without_consensus`, `vote_counts`); None if the
+            run did not score them.
+        rows: How many utterances the run answered, if it says so without having scored them.
+        cure: What to do about a file that cannot be used.
+
+    Raises:
+        FileError: If it has other rows, or lacks a column.
+    """
+    table = read_columns(path, WITHOUT_EMBEDDING)
+    for name in WITHOUT_EMBEDDING:
+        table[name]  # an error that names the file, if it lacks one
+    ids, times = np.unique(table["id"].astype(str), return_counts=True)
+    if (times > 1).any():
+        twice = ids[times > 1]
+        raise FileError(path, f"holds {len(twice)} utterances more than once, the first is {str(twice[0])!r}", cure)
+    answered = rows if stored is None else stored["n"]
+    if answered is not None and len(ids) != answered:
+        raise FileError(path, f"holds {len(ids)} utterances, but the run answered {answered}", cure)
+    if stored is None:
+        return
+    voted = np.asarray(table["votes"], dtype=np.float64).sum(axis=0)
+    without = int((table["consensus"] < 0).sum())
+    if without != stored["n_without_consensus"] or not np.allclose(voted, list(stored["vote_counts"].values())):
+        raise FileError(path, "holds other utterances than the run scored: their votes differ", cure)

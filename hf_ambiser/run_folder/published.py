@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
+from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.untrusted.links import refuse_links
 from hf_ambiser.untrusted.names import path_of_name
@@ -62,13 +62,12 @@ def check_shards(model: Path) -> None:
         ValueError: If it cannot be read, or names anything else.
     """
     index = model / INDEX
-    if not index.is_file():
+    if not exists(index):
         return
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is not an index of weights ({error!r}). Save the model again.") from None
-    for shard in sorted(shards, key=str):
+    weights = read_json(index, "Save the model again.")["weight_map"]
+    if not isinstance(weights, dict):
+        raise FileError(index, f"must hold an object under 'weight_map', not {weights!r:.50}", "Save the model again.")
+    for shard in weights.values():
         path = path_of_name(model, shard, "file of weights", index, follow=True)
         if not _SHARD.fullmatch(path.name):
             raise ValueError(

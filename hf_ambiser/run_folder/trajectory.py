@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from hf_ambiser.files.read import exists
+from hf_ambiser.files.read import read_tensors as read_tensors_of
 from hf_ambiser.run_folder.columns import read_columns, write_columns
 from hf_ambiser.run_folder.layout import RunFolder, whole
 
@@ -43,7 +45,7 @@ def read_trajectory(run: Path, epoch: int) -> dict[str, np.ndarray]:
         FileNotFoundError: If that epoch was not written.
     """
     path = RunFolder(run).labels_after(epoch)
-    if not path.is_file():
+    if not exists(path):
         raise FileNotFoundError(f"{run} has no label trajectory for epoch {epoch}; it has {trajectory_epochs(run)}.")
     return read_columns(path)
 
@@ -56,5 +58,6 @@ def read_last(run: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 def read_tensors(run: Path, epoch: int) -> dict[str, np.ndarray]:
     """Read the method's other tensors of one epoch; empty if it has none."""
-    path = RunFolder(run).tensors_after(epoch)
-    return load_file(path) if path.is_file() else {}
+    folder = RunFolder(run)
+    path = folder.tensors_after(epoch)
+    return read_tensors_of(path, folder.cure) if exists(path) else {}

@@ -6,6 +6,7 @@ Nothing that a run stored is changed. A figure that cannot be computed any more 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -47,9 +48,15 @@ def complete_runs(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
 def _complete(run: FinishedRun, name: str, splits: tuple[str, ...]) -> FinishedRun:
     scores = {split: _with_later_figures(run, split) for split in run.splits}
     if name in ("", *scores):
-        return replace(run, results={**run.results, "scores": scores})
+        return replace(run, results=_with_scores(run, scores))
     together = replace(run, joined={**run.joined, name: splits})
-    return replace(together, results={**run.results, "scores": {name: score_again(together, name), **scores}})
+    return replace(together, results=_with_scores(run, {name: score_again(together, name), **scores}))
+
+
+def _with_scores(run: FinishedRun, scores: dict[str, Any]) -> dict[str, Any]:
+    results = copy(run.results)  # of the same kind: it names the file where something is missing
+    results["scores"] = scores
+    return results
 
 
 def score_again(run: FinishedRun, split: str) -> dict[str, dict[str, Any]]:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from hf_ambiser.files.read import exists, read_text, read_yaml
 
 
+CURE = "Mend it, or start from a shipped one: `hf-ambiser configs` lists them, `hf-ambiser configs NAME` prints one."
 SHIPPED = Path(__file__).parents[1] / "configs"
 
 
@@ -36,7 +37,7 @@ def find_config(given: Path | str, beside: Path = Path()) -> Path:
         ValueError: If there is neither such a file nor such a name; the message lists what is near.
     """
     path, name = beside / given, Path(given).as_posix()
-    if path.is_file():
+    if exists(path) and not (path.is_dir() and name in available_configs()):
         return path
     names = available_configs()
     if name in names:
@@ -65,16 +66,9 @@ def read_config(given: Path | str, beside: Path = Path()) -> dict[str, Any]:
     """The fields of a YAML file, which `find_config` finds.
 
     Raises:
-        ValueError: If the file is missing or is not a mapping.
+        ValueError: If the file is missing, cannot be read, is not a mapping, or gives a key twice.
     """
-    path = find_config(given, beside)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold `field: value` lines, not {type(values).__name__}.")
-    return values
+    return read_yaml(find_config(given, beside), CURE)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser configs") -> int:
@@ -86,7 +80,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser configs") ->
     parser.add_argument("name", nargs="?", metavar="NAME", help="for example crema_d/ipr")
     args = parser.parse_args(argv)
     try:
-        sys.stdout.write(find_config(args.name).read_text() if args.name else _listing())
+        sys.stdout.write(read_text(find_config(args.name), CURE) if args.name else _listing())
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{prog}: {error}\n")
         return 2
@@ -95,7 +89,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser configs") ->
 
 def _listing() -> str:
     """Every shipped file with the first line of its comment, configs apart from plans."""
-    texts = {name: (SHIPPED / f"{name}.yaml").read_text() for name in available_configs()}
+    texts = {name: read_text(SHIPPED / f"{name}.yaml", CURE) for name in available_configs()}
     plans = {name for name, text in texts.items() if re.search(r"^systems:", text, re.MULTILINE)}
     width = max(map(len, texts)) + 2
     lines = []

@@ -19,6 +19,7 @@ import hf_ambiser.models
 from hf_ambiser.cards import Address, Facts, model_card, read_facts
 from hf_ambiser.cards.base import base_card
 from hf_ambiser.cards.figures import draw_figures
+from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
 from hf_ambiser.run_folder.layout import ARGUMENTS, FIGURES, RESULTS
 from hf_ambiser.run_folder.published import adapter_files, check_no_links, model_files
@@ -80,7 +81,7 @@ def publication(facts: Facts, base: Address | None = None, allow: Collection[str
     return Publication(
         files=files,
         card=lambda repo_id, revision: model_card(facts, figures, Address(repo_id, revision), base),
-        edited=path.read_text(encoding="utf-8") if path.is_file() else "",
+        edited=read_card(path),
         message=f"{facts.results['method']} on {facts.data['corpus']}, {facts.data['dataset_config']}",
         repo_type="model",
         owned=lambda name: _OWNED.fullmatch(name) is not None,

@@ -23,8 +23,10 @@ from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.predictions import count_rows
 from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
+from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
@@ -53,7 +55,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         The content of `results.json`.
 
     Raises:
-        ValueError: If the run folder belongs to a run with other arguments.
+        ValueError: If the run folder belongs to a run with other arguments, or another process works in it.
     """
     folder = RunFolder(str(arguments.training.output_dir))
     check_folder(folder.path, arguments.given)
@@ -63,7 +65,15 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         if rank() == 0 and not folder.card.is_file():
             write_card(folder.path)  # the run was killed between its results and its card
         return folder.read_results()
+    if rank() != 0:
+        return _train(arguments, folder)
+    with held(folder.path):
+        # Another process may have finished it since the first look.
+        return folder.read_results() if folder.is_finished else _train(arguments, folder)
 
+
+def _train(arguments: RunArguments, folder: RunFolder) -> dict[str, Any]:
+    """Train, or resume, and score one run that is not finished."""
     trainer, tests = prepare(arguments)
     begin(trainer, arguments.given, arguments.data.reveal_splits)
     use_one_bar(trainer)
@@ -239,6 +249,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         # Loading does not need this pickle, and the card that peft writes is empty.
         (folder.model / "training_args.bin").unlink(missing_ok=True)
         folder.card.unlink(missing_ok=True)
+        results["held_out_rows"] = count_rows(folder, results["held_out_splits"])
         # The results are written last and whole, because they mark a finished run; the card is made from them.
         results["code"] = code_digests(folder)
         folder.write_results(results)

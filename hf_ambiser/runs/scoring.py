@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.files.read import check_tensors, exists, read_json
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
 from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
+
+
+_CURE = "Restore it from a copy, or train the model again."
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
@@ -45,14 +48,14 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         classes: Class names of an adapter's model; None: those of its base model.
 
     Raises:
-        ValueError: If there is no such model, or an adapter does not name its base.
+        ValueError: If there is no such model, a file of it cannot be used, or an adapter does not name its base.
     """
     from transformers import AutoModelForAudioClassification
 
     adapter = Path(model) / "adapter_config.json"
-    check_shards(Path(model))
     try:
-        if not adapter.is_file():
+        _check_files(Path(model))
+        if not exists(adapter):
             return AutoModelForAudioClassification.from_pretrained(model, trust_remote_code=False)
         _check_adapter(adapter)
         from peft import PeftConfig, PeftModel
@@ -64,7 +67,7 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
                 " adapter_config.json."
             )
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        check_shards(Path(base))
+        _check_files(Path(base))
         whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except ValueError as error:
@@ -76,15 +79,28 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         ) from error
 
 
+def _check_files(model: Path) -> None:
+    """Check the files of a local model: transformers and peft do not name the one that is spoilt.
+
+    Raises:
+        ValueError: If one cannot be used, or if the index of the weights names a file that is none of them.
+    """
+    for path in sorted([*model.glob("*config.json"), *model.glob("*.index.json")]):
+        read_json(path, _CURE)
+    check_shards(model)
+    for path in sorted(model.glob("*.safetensors")):
+        check_tensors(path, _CURE)
+
+
 def _check_adapter(path: Path) -> None:
     """Refuse an adapter whose configuration would import a module.
 
     Raises:
         ValueError: If it would, or if it cannot be read.
     """
-    fields = json.loads(path.read_text(encoding="utf-8"))
     # peft always writes these two; without `megatron_config` it imports nothing by them when an adapter is loaded.
     unused = ("auto_mapping", "megatron_core")
+    fields = read_json(path, _CURE)
     refuse_code({name: value for name, value in fields.items() if value and name not in unused}, str(path))
 
 

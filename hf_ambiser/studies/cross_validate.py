@@ -8,9 +8,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from hf_ambiser.run_folder.attempts import STALE
 from hf_ambiser.runs.arguments import given_fields
 from hf_ambiser.runs.run import check_folder
-from hf_ambiser.studies.attempts import STALE
 from hf_ambiser.studies.cell_process import train
 from hf_ambiser.studies.cells import Cell, chosen_configs, expand, share
 from hf_ambiser.studies.dispatch import Dispatcher, Outcome

@@ -18,10 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from hf_ambiser.run_folder.attempts import BEAT, FAILED, FINISHED, INTERRUPTED, STALE, Attempt, Attempts
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.studies.attempts import BEAT, FAILED, FINISHED, INTERRUPTED, STALE, Attempts, file_clock
+from hf_ambiser.run_folder.processes import UNKNOWN, birth
 from hf_ambiser.studies.cells import RUNNER, Cell
 from hf_ambiser.studies.progress import StudyBar
 
@@ -85,12 +87,18 @@ class Dispatcher:
         self.outcome = Outcome()
         self.running: dict[BaseProcess, Cell] = {}
         self._seen: dict[str, float] = {}
-        self._began = file_clock(cells[0].out / RUNNER) if cells else 0.0
+        self._born: dict[BaseProcess, str] = {}
+        # One object for each cell, for it remembers which signs of life it has seen.
+        self._watched: dict[Path, Attempts] = {}
+        # The last attempts that ended before this runner began, and those whose holders it found dead or gone.
+        self._before: dict[str, int] = {}
+        self._free: dict[str, Attempt | None] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["hf_ambiser.studies.dispatch", *preload])
 
     def run(self) -> Outcome:
         """Run all cells that are not finished and wait for them; cells that others hold are left to them."""
+        self._before = {cell.key: _ended(self._attempts(cell).last()) for cell in self.waiting if not cell.finished}
         self.bar.open()
         _start_server()
         try:
@@ -133,12 +141,13 @@ class Dispatcher:
                 continue
             attempts = self._attempts(cell)
             last = attempts.last()
-            if last is not None and last.outcome == FAILED and last.touched >= self._began:
+            if last is not None and last.outcome == FAILED and last.number > self._before.get(cell.key, 0):
                 # It failed since this runner began, here or in another runner; only a new start tries it again.
                 self.waiting.remove(cell)
                 self.outcome.failed[cell.key] = last.error
                 continue
             if not cell.waits_for and not attempts.is_held(last):
+                self._free[cell.key] = last
                 return cell
         return None
 
@@ -150,9 +159,7 @@ class Dispatcher:
             if cell.waits_for:
                 # If the starting cell is ours, the loop decides it itself. If it is in another part of the study and
                 # someone runs it, wait for it.
-                others = [
-                    Attempts(cell.out / RUNNER / key, self.stale) for _, key in cell.waits_for if key not in ours
-                ]
+                others = [self._watch(cell.out / RUNNER / key) for _, key in cell.waits_for if key not in ours]
                 undecided |= any(other.is_held(other.last()) for other in others)
                 continue
             attempts = self._attempts(cell)
@@ -165,9 +172,11 @@ class Dispatcher:
 
     def _start(self, cell: Cell) -> None:
         cell.folder.mkdir(parents=True, exist_ok=True)
-        arguments = (cell, self.work, self.threads, self.beat, self.stale)
+        # The process cannot judge the last holder again: this runner has watched it, perhaps for long.
+        arguments = (cell, self.work, self.threads, self.beat, self.stale, self._free[cell.key])
         process = self._context.Process(target=_do, args=arguments, name=cell.key)
         process.start()
+        self._born[process] = birth(process.pid or 0) or UNKNOWN  # it may have ended already
         self.running[process] = cell
 
     def _reap(self) -> None:
@@ -181,9 +190,10 @@ class Dispatcher:
         """End the attempt of a process that could not do so itself."""
         attempts = self._attempts(cell)
         last = attempts.last()
-        if last is not None and last.outcome is None and last.pid == process.pid:
+        # A process in another container may have the same number: host and birth tell them apart.
+        if last is not None and last.outcome is None and last.is_of(process.pid or 0, self._born[process]):
             attempts.end(last, outcome, error)
-        elif outcome == FAILED and (last is None or last.touched < self._began):
+        elif outcome == FAILED and (last is None or last.number <= self._before.get(cell.key, 0)):
             mine = attempts.take()  # the process ended before it held the cell
             if mine is not None:
                 attempts.end(mine, outcome, error)
@@ -196,7 +206,17 @@ class Dispatcher:
             self._end(cell, process, INTERRUPTED)
 
     def _attempts(self, cell: Cell) -> Attempts:
-        return Attempts(cell.attempts, self.stale)
+        return self._watch(cell.attempts)
+
+    def _watch(self, folder: Path) -> Attempts:
+        return self._watched.setdefault(folder, Attempts(folder, self.stale))
+
+
+def _ended(last: Attempt | None) -> int:
+    """The number of the last attempt that has ended, given the last attempt; 0 if none has."""
+    if last is None:
+        return 0
+    return last.number if last.outcome is not None else last.number - 1
 
 
 def _start_server() -> None:
@@ -222,12 +242,14 @@ def _death(status: int | None) -> str:
     return f"its process ended with status {status}; see train.log"
 
 
-def _do(cell: Cell, work: Callable[[Cell, int], Any], threads: int, beat: float, stale: float) -> None:
+def _do(
+    cell: Cell, work: Callable[[Cell, int], Any], threads: int, beat: float, stale: float, dead: Attempt | None
+) -> None:
     """Take the cell, run it and record how it ended; this is what the cell's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C
     runner = multiprocessing.parent_process()
     attempts = Attempts(cell.attempts, stale)
-    attempt = attempts.take()
+    attempt = attempts.take(dead)
     if attempt is None:
         sys.exit(_BUSY)
     with RunFolder(cell.folder).log.open("ab") as log:

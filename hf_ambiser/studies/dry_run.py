@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.studies.attempts import Attempts
+from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.studies.cells import Cell, expand, share
 from hf_ambiser.studies.plan import Plan
 from hf_ambiser.studies.progress import duration

@@ -32,8 +32,7 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hf_ambiser.files.read import FileError
 from hf_ambiser.methods import available_methods
 from hf_ambiser.models import available_families
 from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest
@@ -119,10 +118,9 @@ def read_plan(given: Path | str) -> Plan:
             two systems of one name, a value of the wrong kind.
     """
     path = find_config(given)
-    text = read_config(path)
     try:
+        text = read_config(path)
         _known(text, _PLAN, "the plan")
-        _twice(path)
         not_yet = _mapping(text.get("not_yet", {}), "not_yet")
         _known(not_yet, ("method", "model_family"), "not_yet")
         return Plan(
@@ -133,6 +131,8 @@ def read_plan(given: Path | str) -> Plan:
             seeds=_seeds(text.get("seeds", [0])),
             paper=_paper(text.get("paper", {})),
         )
+    except FileError as error:
+        raise PlanError(str(error)) from error
     except ValueError as error:
         raise PlanError(f"{path}: {error}") from error
 
@@ -268,23 +268,6 @@ def _not_set(given: Iterable[str], where: str) -> None:
         near = difflib.get_close_matches(str(key), ("config", "sweep"), n=1, cutoff=0.75)
         if near:
             raise PlanError(f"{where}: unknown key {key!r} (did you mean {near[0]!r}?).")
-
-
-def _twice(path: Path) -> None:
-    """Refuse a key that stands twice in one mapping: YAML would silently keep the later one."""
-
-    class Strict(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = [loader.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in seen if seen.count(key) > 1})
-        if twice:
-            raise PlanError(f"{twice[0]!r} is given twice in one mapping; names of systems and keys are unique.")
-        return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
-
-    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    yaml.load(path.read_text(), Loader=Strict)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import yaml
 
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import known_folds, split_family
+from hf_ambiser.files.read import FileError, exists, read_yaml
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
 
@@ -164,16 +165,14 @@ class PlanFile:
         Raises:
             ValueError: If the file is not what `write` writes.
         """
-        if not self.path.is_file():
+        if not exists(self.path):
             return None
+        cure = "Give the study's command again, which writes it anew, or move the file away."
         try:
-            return _resolved(yaml.safe_load(self.path.read_text()), self.study)
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-            why = " ".join(str(error).split())
-            raise ValueError(
-                f"{self.path} is not a plan that the runner wrote ({why}). Give the study's command again, which"
-                " writes it anew, or move the file away."
-            ) from None
+            return _resolved(read_yaml(self.path, cure), self.study)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f"lacks {error}" if isinstance(error, KeyError) else error
+            raise FileError(self.path, f"is not a plan that the runner wrote ({why})", cure) from None
 
 
 def _resolved(content: Mapping[str, Any], study: Path) -> ResolvedPlan:

@@ -7,7 +7,7 @@ from statistics import mean
 
 from tqdm import tqdm
 
-from hf_ambiser.studies.attempts import FINISHED, Attempts
+from hf_ambiser.run_folder.attempts import FINISHED, Attempts
 from hf_ambiser.studies.cells import Cell
 
 

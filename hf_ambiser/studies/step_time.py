@@ -21,6 +21,14 @@ from hf_ambiser.studies.progress import duration
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
+BUDGET = 12.0
+# Fields whose values change what is learnt, and not how long a step takes or how many there are.
+_NO_TIME = frozenset(
+    """
+    learning_rate weight_decay lr_scheduler_type lr_scheduler_kwargs warmup_steps warmup_ratio max_grad_norm adam_beta1
+    adam_beta2 adam_epsilon label_smoothing_factor
+    """.split()
+)
 _WARM, _STEPS = 2, 3  # number of steps that fill caches, and of steps that are timed
 
 
@@ -32,14 +40,49 @@ class Cost:
     words: str
 
 
-def measure(cells: Mapping[str, Cell], jobs: int) -> dict[str, Cost]:
-    """Measure a cell of each system, on the share of this machine's cores that it would have."""
+def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dict[str, Cost]:
+    """Measure a cell of each system, on the share of this machine's cores that it would have.
+
+    Systems that differ only in fields that cost no time (`_NO_TIME`) are measured once. One system of each method
+    comes first. When the budget is used up, the other systems get the mean of those of their method, and say so.
+
+    Args:
+        cells: System -> one of its cells.
+        jobs: Cells at a time.
+        budget: Seconds after which no further system is measured.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    kinds = {name: _kind(cell) for name, cell in cells.items()}
+    one_each: dict[str, Cell] = {}
+    first: dict[str, str] = {}
+    for name, kind in kinds.items():
+        one_each.setdefault(kind, cells[name])
+        first.setdefault(str(cells[name].fields["method"]), kind)
+    found: dict[str, Cost] = {}
+    start = time.monotonic()
     try:
-        return {name: _cost(cell) for name, cell in tqdm(cells.items(), desc="measuring", unit="system")}
+        for kind in tqdm(dict.fromkeys([*first.values(), *one_each]), desc="measuring", unit="system"):
+            if time.monotonic() - start < budget or kind in first.values():
+                found[kind] = _cost(one_each[kind])
     finally:
         torch.set_num_threads(threads)
+    return {name: found[kind] if kind in found else _by_method(found, kind, one_each) for name, kind in kinds.items()}
+
+
+def _kind(cell: Cell) -> str:
+    """The fields of a cell that decide what it costs, as text."""
+    own = ("system", "seed", "output_dir")
+    return repr(sorted((name, repr(value)) for name, value in cell.fields.items() if name not in {*_NO_TIME, *own}))
+
+
+def _by_method(found: Mapping[str, Cost], kind: str, cells: Mapping[str, Cell]) -> Cost:
+    method = cells[kind].fields["method"]
+    known = [cost.seconds for other, cost in found.items() if cells[other].fields["method"] == method and cost.seconds]
+    if not known:
+        return Cost(0.0, "time not measured, as that of the other systems of its method")
+    seconds = sum(known) / len(known)
+    return Cost(seconds, f"{duration(seconds)} (not measured: the mean of {len(known)} systems of method {method})")
 
 
 def _cost(cell: Cell) -> Cost:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.read import read_json
 from hf_ambiser.run_folder.layout import CHECKPOINT, write_whole
 
 
@@ -93,7 +94,8 @@ def best_of(checkpoint: Path) -> str | None:
 
     Only the name, because the Trainer remembers a path, which is relative or absolute as `output_dir` once was.
     """
-    best = json.loads((checkpoint / TRAINER_STATE).read_text()).get("best_model_checkpoint")
+    state = read_json(checkpoint / TRAINER_STATE, f"Delete {checkpoint} to go on from the one before.")
+    best = state.get("best_model_checkpoint")
     return None if best is None else Path(best).name
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.training.distributed import gather_objects, rank, world_size
 
@@ -56,7 +57,7 @@ class LoopState:
     def read(cls, checkpoint: Path) -> LoopState | None:
         """Read it from a checkpoint; None if an earlier version saved that."""
         path = checkpoint / FILE
-        return cls(**json.loads(path.read_text())) if path.is_file() else None
+        return cls(**read_json(path, f"Delete {checkpoint} to go on from the one before.")) if exists(path) else None
 
     def restore(self, trainer: Any) -> None:
         """Set the sums of a trainer, so that the log and the training loss are those of the whole run."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from hf_ambiser.data.simulated.corpus import (
     SimulationOptions,
     generate,
 )
+from hf_ambiser.files.read import read_json
 from hf_ambiser.untrusted.cells import texts
 
 
@@ -168,8 +168,8 @@ class _Votes:
 
 def _classes(path: Path) -> list[str]:
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["options"]["classes"])
-    except (ValueError, KeyError, TypeError) as error:
+        return list(read_json(path, "Generate the corpus again.")["options"]["classes"])
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: not the configuration of a simulated corpus ({error!r}); generate the corpus again."
         ) from error

@@ -29,6 +29,7 @@ from hf_ambiser.data.simulated.raters import Raters
 from hf_ambiser.data.simulated.ratings import SimulatedRatings
 from hf_ambiser.data.simulated.settings import PARAMETERS, draw_speaker, mix_settings, setting_table
 from hf_ambiser.data.simulated.voice import SAMPLING_RATE, synthesize, to_pcm16
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.untrusted.cells import csv_of
 
 
@@ -200,15 +201,15 @@ def _vote_lines(options: SimulationOptions, ratings: SimulatedRatings) -> list[l
 def _check_folder(root: Path, options: SimulationOptions) -> None:
     """Raise `ValueError` for a folder whose corpus has other options, or that holds something else."""
     path = root / CONFIG
-    if not path.is_file():
+    if not exists(path):
         found = [name for name in (VOTES, TRUTH, AUDIO) if (root / name).exists()]
         if found:
             raise ValueError(f"{root}: holds {found} but no {CONFIG}, so it is not our corpus; use another folder.")
         return
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, "Use another folder.")
         before = {"simulator": known["simulator"], **known["options"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: not the configuration of a simulated corpus ({error!r}); use another folder."
         ) from error

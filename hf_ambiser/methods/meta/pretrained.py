@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hf_ambiser.files.read import check_tensors
 from hf_ambiser.run_folder.layout import RunFolder, is_name
 from hf_ambiser.run_folder.trajectory import read_last
 
@@ -37,6 +38,7 @@ def load_network(model: Any, source: str, run: Path) -> None:
             f"pretrained={source!r}: there is no {WEIGHTS} in {', '.join(map(str, places))}. Give a finished run or a"
             " model's folder, or run that system of the study first."
         )
+    check_tensors(found / WEIGHTS, "Restore it from a copy, or run that system again.")
     weights = load_file(found / WEIGHTS)
     own = model.state_dict()
     other = sorted(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 from transformers.training_args import OptimizerNames
 
+from hf_ambiser.files.read import check_tensors, exists
 from hf_ambiser.methods.slc.arguments import SLCArguments
 from hf_ambiser.run_folder.layout import whole
 from hf_ambiser.training import checkpoints
@@ -74,9 +75,10 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     """
     folder = Path(str(args.output_dir)) / FOLDER
     result = folder / RESULT
-    if result.is_file():
+    if exists(result):
         if trainer.is_world_process_zero():
             _remove_checkpoints(folder)  # a run that was killed after it wrote the result left them
+        check_tensors(result, f"Delete {folder}; the first stage is then trained again.")
         return load_file(result)
     own = copy.copy(args)
     own.output_dir, own.num_train_epochs, own.trajectory_every = str(folder), epochs, 0

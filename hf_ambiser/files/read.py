@@ -1,0 +1,272 @@
+"""The readers of text, JSON, YAML, cards, Parquet and safetensors. No other module of the package opens such files.
+
+A file may be spoilt in many ways: cut off, empty, overwritten, a folder of that name, not readable for this user, or
+written by another program. Each of these gives a `FileError`, one line that a user can act on. Each reader takes the
+cure as text, because only its caller knows how the file is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+class FileError(ValueError):
+    """A stored file cannot be used. The message names the file, what is wrong with it, and the cure."""
+
+    def __init__(self, path: Path | str, what: str, cure: str) -> None:
+        super().__init__(" ".join(f"{path} {what}. {cure}".split()))
+
+
+class Record(dict[str, Any]):
+    """Named values of a file. A name that the file lacks is a `FileError`, which says where it is missing.
+
+    `get` and `in` work as in any `dict`, for names that a file may lack.
+    """
+
+    path: Path | str = ""
+    cure: str = ""
+
+    @classmethod
+    def of(cls, values: dict[str, Any], path: Path | str, cure: str) -> Record:
+        """Return the values of a file as a record."""
+        record = cls(values)
+        record.path, record.cure = path, cure
+        return record
+
+    def __missing__(self, name: str) -> Any:
+        raise FileError(self.path, f"lacks {name!r}", self.cure)
+
+
+def exists(path: Path) -> bool:
+    """Whether something has that name: a file, a folder, or a link that leads nowhere.
+
+    Optional files are looked for with it. `is_file` would take a file that cannot be read for one that is not there.
+    """
+    return os.path.lexists(path)
+
+
+def read_bytes(path: Path, cure: str) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        FileError: If it is not there, is a folder, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(path, _why_not(error), cure) from error
+
+
+def read_text(path: Path, cure: str, as_is: bool = False) -> str:
+    """Read UTF-8 text, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        cure: What to do about a file that cannot be used.
+        as_is: Whether line ends stay as they are, as the `csv` module wants them; otherwise each becomes a line feed.
+
+    Raises:
+        FileError: If the file cannot be read, or is not UTF-8.
+    """
+    try:
+        text = read_bytes(path, cure).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(path, f"is not UTF-8 text (byte {error.start})", cure) from error
+    return text if as_is else text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_card(path: Path) -> str:
+    """Read a card that a human may have edited; "" if there is none.
+
+    Raises:
+        FileError: If it cannot be read, or is not UTF-8.
+    """
+    return read_text(path, "Save it as UTF-8, or move it away.") if exists(path) else ""
+
+
+def read_json(path: Path, cure: str) -> Record:
+    """Read a JSON file that holds an object. Inner objects are records, too, with the same path and cure.
+
+    Raises:
+        FileError: If the file cannot be read, is empty, is not JSON, or holds something else than an object.
+    """
+    content = _parsed(path, cure, "JSON", partial(json.loads, object_hook=partial(Record.of, path=path, cure=cure)))
+    if not isinstance(content, Record):
+        raise FileError(path, f'must hold an object (`{{"name": value}}`), not {_kind(content)}', cure)
+    return content
+
+
+def read_records(path: Path, cure: str) -> list[Record]:
+    """Read a JSON file that holds a list of objects.
+
+    Raises:
+        FileError: If the file cannot be read, is empty, is not JSON, or holds something else than a list of objects.
+    """
+    content = _parsed(path, cure, "JSON", partial(json.loads, object_hook=partial(Record.of, path=path, cure=cure)))
+    if not isinstance(content, list):
+        raise FileError(path, f'must hold a list of objects (`[{{"name": value}}]`), not {_kind(content)}', cure)
+    if other := [item for item in content if not isinstance(item, Record)]:
+        raise FileError(path, f"must hold a list of objects, and {_kind(other[0])} is in it", cure)
+    return content
+
+
+def read_yaml(path: Path, cure: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping. A key that is given twice is refused: YAML would keep the later one.
+
+    Raises:
+        FileError: If the file cannot be read, is empty, is not YAML, holds something else than a mapping, or gives a
+            key twice.
+    """
+    content = _parsed(path, cure, "YAML", _yaml)
+    if not isinstance(content, dict):
+        raise FileError(path, f"must hold `field: value` lines, not {_kind(content)}", cure)
+    return content
+
+
+def read_header(path: Path, cure: str) -> dict[str, Any]:
+    """Read the YAML header of a card as the Hub's client finds and reads it; empty if the card has none.
+
+    Raises:
+        FileError: If the file cannot be read, or its header is not YAML or holds something else than a mapping.
+    """
+    import yaml
+    from huggingface_hub import metadata_load
+
+    read_text(path, cure)  # the client does not name a file that cannot be read
+    try:
+        return metadata_load(path) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise FileError(path, f"has a header that cannot be used ({error})", cure) from error
+
+
+@contextmanager
+def open_parquet(path: Path, cure: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; errors that come while the block reads from it name the file, too.
+
+    Raises:
+        FileError: If the file cannot be read or is not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb"):  # pyarrow says less about a folder, or a file that is not ours to read
+            pass
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileError:
+        raise
+    except pa.ArrowException as error:
+        raise FileError(path, f"is not a whole Parquet file ({error})", cure) from error
+    except OSError as error:
+        raise FileError(path, _why_not(error), cure) from error
+
+
+def read_table(path: Path, cure: str, columns: Sequence[str] | None = None, needed: bool = True) -> pa.Table:
+    """Read a Parquet file, or some of its columns.
+
+    Args:
+        path: The file.
+        cure: What to do about a file that cannot be used.
+        columns: Their names; None: all.
+        needed: Whether the file must have all of `columns`; otherwise those that it has are read.
+
+    Raises:
+        FileError: If the file cannot be read, is not Parquet, or lacks a needed column.
+    """
+    with open_parquet(path, cure) as file:
+        there = file.schema_arrow.names
+        missing = [name for name in columns or () if name not in there]
+        if missing and needed:
+            raise FileError(path, f"lacks the column {missing[0]!r}; it has {there}", cure)
+        return file.read(None if columns is None else [name for name in there if name in columns])
+
+
+def read_tensors(path: Path, cure: str) -> dict[str, np.ndarray]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        FileError: If the file cannot be read, or is not a whole safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return Record.of(load(read_bytes(path, cure)), path, cure)
+    except SafetensorError as error:
+        raise FileError(path, f"is not a whole safetensors file ({error})", cure) from error
+
+
+def check_tensors(path: Path, cure: str) -> None:
+    """Check that a safetensors file is whole, without reading its tensors: others read weights.
+
+    Raises:
+        FileError: If the file cannot be read, or is not a whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb"):
+            pass
+        with safe_open(path, "np") as file:
+            file.keys()
+    except SafetensorError as error:
+        raise FileError(path, f"is not a whole safetensors file ({error})", cure) from error
+    except OSError as error:
+        raise FileError(path, _why_not(error), cure) from error
+
+
+def _parsed(path: Path, cure: str, kind: str, parse: Callable[[str], Any]) -> Any:
+    text = read_text(path, cure)
+    if not text.strip("\0 \t\n"):  # a power cut may leave zeros
+        raise FileError(path, "is empty", cure)
+    try:
+        return parse(text)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(path, f"is not {kind} ({error})", cure) from error
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = [loader.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in seen if seen.count(key) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is given twice in one mapping; names of systems and keys are unique")
+        return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    try:
+        return yaml.load(text, Loader=Strict)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+
+
+def _why_not(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder and must be a file"
+    if isinstance(error, PermissionError):
+        return "cannot be read: this user has no permission to (chmod u+r, or ask its owner)"
+    return f"cannot be read ({error.strerror or error})"
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

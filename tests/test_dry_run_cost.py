@@ -1,0 +1,72 @@
+"""A dry run does once for a system what is the same for all of its cells."""
+
+import time
+
+import pytest
+import yaml
+from helpers.made_run import built, fields
+
+from hf_ambiser.runs import run as run_module
+from hf_ambiser.studies import plan as plan_module
+from hf_ambiser.studies import step_time
+from hf_ambiser.studies.cells import chosen_configs, expand
+from hf_ambiser.studies.dry_run import describe
+from hf_ambiser.studies.plan import read_plan
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("data"))
+
+
+def planned(folder, dataset, systems: dict, seeds: int):
+    own = fields(
+        dataset, folder, method="hard_vote", num_train_epochs=1, warmup_epochs=..., dataset=..., output_dir=...
+    )
+    shared = {name: value for name, value in own.items() if name not in ("dataset", "output_dir", "disable_tqdm")}
+    plan = {
+        "name": "big", "datasets": [{"dataset": str(dataset), "configs": ["ipr-strict"]}],
+        "seeds": list(range(seeds)), "systems": {name: {**shared, **more} for name, more in systems.items()},
+    }  # fmt: skip
+    (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
+    return folder / "plan.yaml"
+
+
+def counted(monkeypatch, module, name: str) -> list:
+    calls, real = [], getattr(module, name)
+
+    def call(*args, **more):
+        calls.append(name)
+        return real(*args, **more)
+
+    monkeypatch.setattr(module, name, call)
+    return calls
+
+
+def test_2000_cells_build_a_model_and_check_arguments_once_for_each_system(tmp_path, dataset, monkeypatch):
+    systems = {f"s{i}": {"learning_rate": 1e-3 * (i + 1)} for i in range(19)}
+    systems["wide"] = {"per_device_train_batch_size": 2}
+    path = planned(tmp_path, dataset, systems, seeds=100)
+    models = counted(monkeypatch, run_module, "build_model")
+    checks = counted(monkeypatch, plan_module, "given_fields")
+    begun = time.monotonic()
+    said = describe(read_plan(path), tmp_path / "out", None, 1)
+    seconds = time.monotonic() - begun
+    assert said.startswith("big: 2000 cells")
+    # The nineteen differ in a field that costs no time.
+    assert len(models) == 2 and len(checks) == 20
+    assert said.count("100 x ") == 20
+    assert seconds < 20, seconds
+
+
+def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_path, dataset, monkeypatch):
+    systems = {f"b{n}": {"per_device_train_batch_size": n} for n in (2, 3, 4)}
+    path = planned(tmp_path, dataset, {**systems, "soft": {"method": "soft_vote"}}, seeds=1)
+    plan = read_plan(path)
+    cells = {cell.system: cell for cell in expand(plan, [chosen_configs(plan.datasets[0])], tmp_path / "out")}
+    cost = {"b2": 10.0, "soft": 7.0}
+    monkeypatch.setattr(step_time, "_cost", lambda cell: step_time.Cost(cost[cell.system], "measured"))
+    found = step_time.measure(cells, jobs=1, budget=0.0)
+    assert {name: one.seconds for name, one in found.items()} == {"b2": 10.0, "b3": 10.0, "b4": 10.0, "soft": 7.0}
+    assert found["b2"].words == found["soft"].words == "measured"
+    assert "not measured: the mean of 1 systems of method hard_vote" in found["b3"].words
