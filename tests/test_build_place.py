@@ -13,7 +13,8 @@ from hf_ambiser.data import place as module
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import load_split, read_dataset_info
-from hf_ambiser.data.place import BUILDING, READY, REPORT, Place, is_mount, old_of
+from hf_ambiser.data.place import BUILDING, NAMES, READY, REPORT, Place, is_mount, old_of
+from hf_ambiser.untrusted.names import NotAName
 
 
 FORK = multiprocessing.get_context("fork")
@@ -98,6 +99,19 @@ def test_a_kill_at_any_step_of_a_replacement_loses_nothing(tmp_path, kind):
         step += 1
     # There are kills of which the old data set comes out, and kills of which the new one does.
     assert step > 3 and set(ended) == {True, False} and ended == sorted(ended)
+
+
+@pytest.mark.parametrize("name", ["../victim", "/victim", "", "listed.csv/../../victim", 7])
+def test_a_name_in_the_list_of_what_was_built_is_no_path(tmp_path, name):
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("of somebody")
+    write(out, "old", OLD)
+    write(out / READY, "new", NEW)
+    (out / READY / NAMES).write_text(json.dumps({"names": ["listed.csv", name]}))
+    before = state(out)
+    with pytest.raises(NotAName, match=f"{NAMES}: the file "):
+        Place(out).check(overwrite=True)
+    assert state(out) == before and victim.read_text() == "of somebody"
 
 
 @pytest.mark.parametrize("kind", KINDS, indirect=True)

@@ -185,6 +185,7 @@ _READS = {
     "yaml": ("load", "load_all", "safe_load", "safe_load_all", "full_load", "unsafe_load"),
     "pq": ("read_table", "read_metadata", "read_schema", "ParquetFile", "ParquetDataset"),
     "pd": ("read_parquet", "read_json"),
+    "": ("metadata_load",),
 }
 _MAY_READ = {
     "hf_ambiser/benchmark/grid.py": "its own text, to copy a value as JSON has it",
@@ -204,10 +205,10 @@ def _readers(file: str, source: str) -> Found:
     if file.startswith("hf_ambiser/files/") or file in _MAY_READ:
         return
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            what, name = ast.unparse(node.func.value).split(".")[-1], node.func.attr
+        if isinstance(node, ast.Call):
+            what, name = ["", *ast.unparse(node.func).split(".")][-2:]
             if name in _READS.get({"parquet": "pq", "pandas": "pd"}.get(what, what), ()):
-                yield node.lineno, f"calls {what}.{name}; hf_ambiser.files.read has a reader that names the file"
+                yield node.lineno, f"calls {ast.unparse(node.func)}; a reader of hf_ambiser.files.read names the file"
 
 
 @dataclass(frozen=True)
@@ -336,6 +337,7 @@ RULES = {
             ("hf_ambiser/data/a.py", "x = pyarrow.parquet.read_metadata(path)"),
             ("hf_ambiser/data/a.py", "with pq.ParquetFile(path) as f:\n    pass"),
             ("hf_ambiser/data/a.py", "x = pandas.read_parquet(path)"),
+            ("hf_ambiser/data/a.py", "x = metadata_load(card)"),
         ),
         (
             ("hf_ambiser/files/a.py", "x = json.loads(text)"),

@@ -15,12 +15,17 @@ from helpers.made_report import made_cell
 from helpers.made_run import TINY, built, fields
 
 from hf_ambiser import cli
+from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.files import read as reader
 from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
+from hf_ambiser.runs.scoring import load_model
+from hf_ambiser.training.checkpoints import best_of
+from hf_ambiser.training.loop_state import LoopState
 
 
 # ---- the ways in which a file is spoilt -----------------------------------------------------------------------------
@@ -150,6 +155,48 @@ def test_a_file_of_a_run_folder(here, place, capsys, file, what, way):
     refused(capsys, path, way, [*words, *(["--split", "d3"] if what == "evaluate" else [])])
 
 
+# Files that only some runs have, with what reads each.
+_RARE: dict[str, Callable[[Path], object]] = {
+    "legs.json": lambda folder: RunFolder(folder).read_legs(),
+    "loop_state.json": LoopState.read,
+    "trainer_state.json": best_of,
+    "model.safetensors.index.json": check_shards,
+    "adapter_config.json": lambda folder: load_model(str(folder)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("file", _RARE)
+def test_a_file_that_only_some_runs_have(tmp_path, file, way):
+    path = tmp_path / file
+    path.write_text('{"key": 1}')
+    WAYS[way](path)
+    with no_permission(path) if way == "no permission" else contextlib.nullcontext():
+        with pytest.raises(reader.FileError) as error:
+            _RARE[file](tmp_path)
+    assert str(error.value).startswith(f"{path} ") and len(str(error.value)) > len(str(path)) + 20
+
+
+@pytest.mark.parametrize("way", ["random bytes", "another encoding", "a folder", "no permission"])
+def test_the_list_of_a_report_s_files(here, capsys, way):
+    path = here / "finished" / "report" / ".written"
+    path.parent.mkdir()
+    path.write_text("report.md")
+    refused(capsys, path, way, ["report", here / "finished", "--no-html"])
+
+
+@pytest.mark.parametrize(
+    "name,value",
+    [("scores", []), ("data", 3), ("environment", "x"), ("held_out_splits", {}), ("held_out_rows", []), ("code", [1])],
+)
+def test_a_value_of_another_kind_in_results(here, capsys, name, value):
+    path = RunFolder(here / "finished").results
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    for words in (["report", here / "finished"], ["card", here / "finished"], ["push", here / "finished", "me/x"]):
+        status, said = command(capsys, *words)
+        assert status == 2 and f"{path} must hold" in said and f"under {name!r}" in said, said
+
+
 @pytest.mark.parametrize("name", ["system", "seed", "method", "data", "scores", "environment", "log"])
 @pytest.mark.parametrize("what", ["report", "card"])
 def test_a_key_that_results_lack(here, capsys, name, what):
@@ -206,6 +253,18 @@ def test_a_data_set_with_a_missing_or_doubled_row(data, tmp_path, capsys):
         for words in (["train", "--config", tmp_path / "run.yaml"], ["count-labels", data]):
             status, said = command(capsys, *words)
             assert status == 2 and f"hold {len(other)} rows, but {len(table)} were built" in said, said
+
+
+@pytest.mark.parametrize("configs", ["[3]", "3", "{a: b}", "[{data_files: 3}]", "[{data_files: [{split: d1}]}]"])
+def test_a_card_or_report_of_a_data_set_that_describes_its_configs_in_another_way(data, capsys, configs):
+    report = json.loads((data / "build_report.json").read_text())
+    (data / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    with pytest.raises(reader.FileError, match=r"README.md has a header .* Restore it"):
+        load_split(data, "ipr-strict", "d1")
+    for about in (3, {"splits": 3}, {"splits": {"d1": 3}}, {"splits": {"d1": {"data_files": 3}}}):
+        (data / "build_report.json").write_text(json.dumps({**report, "configs": {"ipr-strict": about}}))
+        with pytest.raises(reader.FileError, match=r"build_report.json describes its configs .* Restore it"):
+            read_dataset_info(data)
 
 
 # Half of a YAML file is often a whole one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -267,14 +268,16 @@ def test_a_name_in_a_build_report(what, name, dataset, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("pattern", ["../victim*.parquet", "/ABSOLUTE", "x/../../y.parquet"])
-def test_a_data_file_in_the_card_of_a_data_set(pattern, dataset, tmp_path):
+@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
+def test_a_data_file_in_the_card_of_a_data_set(file, pattern, dataset, tmp_path):
     out = tmp_path / "dataset"
     shutil.copytree(dataset, out)
     text = (out / "README.md").read_text()
     header = yaml.safe_load(text.split("---\n")[1])
     header["configs"][0]["data_files"][0]["path"] = [pattern.replace("/ABSOLUTE", str(tmp_path / "v.parquet"))]
-    (out / "README.md").write_text(f"---\n{yaml.safe_dump(header)}---\n")
-    with pytest.raises(NotAName, match=r"README\.md: the data file"):
+    text = yaml.safe_dump(header)
+    (out / file).write_text(f"---\n{text}---\n" if file == "README.md" else text)
+    with pytest.raises(NotAName, match=rf"{re.escape(file)}: the data file"):
         load_split(out, "slc-strict", "clear", cache_dir=tmp_path / "cache")
 
 

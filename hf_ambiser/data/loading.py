@@ -12,7 +12,7 @@ from hf_ambiser.data.parquet_files import check_files, load_parquet, read_column
 from hf_ambiser.data.place import READY, old_of
 from hf_ambiser.data.split_source import SplitSource, note_source
 from hf_ambiser.data.splits import is_fold, tiers
-from hf_ambiser.files.read import FileError, exists, read_header, read_json
+from hf_ambiser.files.read import FileError, exists, read_header, read_json, read_yaml
 from hf_ambiser.labels.votes import entropy_bits
 from hf_ambiser.untrusted.names import path_of_name
 
@@ -73,17 +73,21 @@ def _check_names(info: dict[str, Any], report: Path, cure: str) -> None:
 
 
 def _check_card(folder: Path, cure: str) -> None:
-    """Check that the header of a data set's card, in which `datasets` finds the files, names files of the data set."""
-    card = folder / "README.md"
-    header = read_header(card, cure) if exists(card) else {}
-    try:
-        for config in header.get("configs") or ():
-            for part in config.get("data_files") or ():
-                patterns = part["path"] if isinstance(part, dict) else part
-                for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                    path_of_name(folder, pattern, "data file", card, below=True, follow=True)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise FileError(card, f"has a header that describes its configs as no build does ({error!r})", cure) from error
+    """Check that the header of a data set's card, in which `datasets` finds the files, names files of the data set.
+
+    `datasets` also reads a header that stands alone, in `.huggingface.yaml`.
+    """
+    for path, read in ((folder / "README.md", read_header), (folder / ".huggingface.yaml", read_yaml)):
+        header = read(path, cure) if exists(path) else {}
+        try:
+            for config in header.get("configs") or ():
+                for part in config.get("data_files") or ():
+                    patterns = part["path"] if isinstance(part, dict) else part
+                    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+                        path_of_name(folder, pattern, "data file", path, below=True, follow=True)
+        except (AttributeError, KeyError, TypeError) as error:
+            what = f"has a header that describes its configs as no build does ({error!r})"
+            raise FileError(path, what, cure) from error
 
 
 def dataset_config(info: dict[str, Any], dataset_dir: Path | str, config: str) -> dict[str, Any]:
