@@ -222,7 +222,7 @@ def test_an_estimate_of_a_study_counts_the_frames_for_no_cell(tmp_path, monkeypa
         write(self, batch)
 
     monkeypatch.setattr(FrameCache, "_write", slow_write)
-    monkeypatch.setattr(step_time, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(step_time, "time", SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0]))
     cost = step_time.measure({"soft_vote": cell}, jobs=1)["soft_vote"]
     assert clock[0] >= 1000 and cost.seconds == 0 and "0.0 s to open" in cost.words
 
