@@ -1,6 +1,7 @@
 """One run from arguments to run folder: what is written, going on, refusals, adapters, freezing."""
 
 import json
+import logging
 import runpy
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 from datasets import disable_progress_bars
 from helpers.made_run import TINY, built, fields, stopped_in_the_second_epoch
 
-from hf_ambiser import train
+from hf_ambiser import train, write_report
 from hf_ambiser.data.build import build
 from hf_ambiser.data.corpora import simulated
 from hf_ambiser.data.loading import load_split
@@ -96,6 +97,26 @@ def test_the_trainer_was_not_shown_the_labels_of_d2(whole, dataset):
     table = read_trajectory(whole, 3)
     mine = np.isin(table["id"], list(hidden))
     assert mine.sum() == len(hidden) and not table["observed"][mine].any() and table["observed"][~mine].any()
+
+
+def test_a_run_that_is_tested_on_what_it_has_learnt_from_says_so_everywhere(whole, dataset, tmp_path, caplog):
+    both = {"train_splits": ["d1", "test_clear"], "test_splits": ["d3", "test_clear"], "num_train_epochs": 1}
+    with caplog.at_level(logging.WARNING):
+        results = go(dataset, tmp_path / "run", method="hard_vote", warmup_epochs=..., **both)
+    n = len(load_split(dataset, "ipr-strict", "test_clear"))
+    learnt = results["learnt_from"]
+    assert learnt["test_clear"] == n and learnt.keys().isdisjoint({"d3"})
+    assert f"{n} of the {n} utterances of the test split 'test_clear' are in the training set" in caplog.text
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "**The model was trained on utterances that it is tested on here.**" in card
+    assert f"The model was trained on {n} of these utterances." in card
+    (entry,) = yaml.safe_load(card.split("---")[1])["model-index"]
+    splits = {result["dataset"]["split"] for result in entry["results"]}
+    assert "d3" in splits and not any("test_clear" in split for split in splits)
+    text = write_report(tmp_path / "run", html=False, progress=False)
+    assert f"**{n} answers are on utterances that the answering run was trained on" in text
+    assert "learnt_from" not in json.loads((whole / "results.json").read_text())
+    assert "trained on utterances" not in (whole / "model" / "README.md").read_text()
 
 
 def test_a_finished_run_is_only_read(whole, dataset, monkeypatch):

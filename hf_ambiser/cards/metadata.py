@@ -58,6 +58,8 @@ def model_index(facts: Facts) -> list[dict[str, Any]]:
             metric_value=round(scores[part][figure], 4),
         )
         for split, scores in facts.scores.items()
+        # Figures on utterances that the model has learnt from cannot be compared with those of others.
+        if not facts.scored.learnt_from(split)
         if split != SCORED  # what an old run happened to answer is no split that others could be compared on
         for part, words in PARTS.items()
         for figure, (kind, name) in METRICS.items()

@@ -49,6 +49,9 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
     }
 
 
+LEARNT_FROM = "Such figures say nothing about voices that it has not heard, so they are not in this card's header."
+
+
 def summary(facts: Facts) -> str:
     """What the model does, and one line of figures for a reader in a hurry."""
     classes = ", ".join(facts.classes)
@@ -70,6 +73,8 @@ def summary(facts: Facts) -> str:
         beside = " | ".join(f"{wa.with_unit(other['wa'])} / {ua.with_unit(other['ua'])}" for other in others)
         own = f"{wa.with_unit(s['wa'])} | {ua.with_unit(s['ua'])} | {js.text(s['js'], none='-')}"
         lines.append(f"| {split} | {s['n']} | {own} | {beside} |")
+    if any(facts.scored.learnt_from(split) for split in facts.scores):
+        lines += ["", "**The model was trained on utterances that it is tested on here.** " + LEARNT_FROM]
     return "\n".join(lines)
 
 
@@ -226,6 +231,8 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
             lines += ["", spread]
         if groups := speaker_groups(facts, split):
             lines += ["", groups]
+        if n := facts.scored.learnt_from(split):
+            lines += ["", f"The model was trained on {n} of these utterances. {LEARNT_FROM}"]
         if cut:
             lines += ["", f"{cut} of these clips were cut at `max_seconds`."]
         lines += images({name: text for name, text in figures.items() if name == f"{split}.png"})

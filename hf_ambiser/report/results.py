@@ -122,7 +122,14 @@ def counts_line(group: Group, split: str) -> str:
     without = sum(s["n_without_consensus"] for s in scores)
     rest = f"; {without} without a consensus, scored against their votes only" if without else ""
     folds = f" over {len(scores)} folds" if len(scores) > 1 else ""
-    return f"{sum(s['n'] for s in scores)} utterances{folds} ({counts}{rest})."
+    learnt = sum(run.learnt_from(split) for runs in group.systems.values() for run in runs if split in run.splits)
+    heard = (
+        f" **{learnt} answers are on utterances that the answering run was trained on; they say nothing about voices"
+        " that a model has not heard.**"
+        if learnt
+        else ""
+    )
+    return f"{sum(s['n'] for s in scores)} utterances{folds} ({counts}{rest}).{heard}"
 
 
 def baselines_table(group: Group, split: str) -> Table:

@@ -16,7 +16,7 @@ from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
 from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, check_rows, read_predictions
 
 
-_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code")
+_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code", "learnt_from")
 _KINDS: dict[str, type] = {**dict.fromkeys(_OBJECTS, dict), "held_out_splits": list}
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
@@ -112,6 +112,11 @@ class FinishedRun:
     def scores(self, split: str, part: str = "all") -> dict[str, Any]:
         """Return all figures of one split; see `metrics.evaluate_predictions`."""
         return self.results["scores"][split][part]
+
+    def learnt_from(self, split: str) -> int:
+        """Number of utterances of a test split, or of the splits that a set is made of, in the run's training set."""
+        learnt = self.results.get("learnt_from", {})
+        return sum(learnt.get(name, 0) for name in self.joined.get(split, (split,)))
 
     def figure(self, split: str, name: str, part: str = "all") -> float | None:
         """Return one figure of one split; None if it has no value."""
