@@ -95,12 +95,8 @@ def test_where_no_checkpoint_is_whole_nothing_is_deleted_and_the_error_names_the
     trainer_of(tmp_path).train(resume_from_checkpoint=True)  # the cure
 
 
-<<<<<<< HEAD
-# A validation loss that must rise does not, so the first checkpoint stays the best one. With an LSTM it rises at first.
-=======
-# A validation loss that must rise does not, so the first checkpoint stays the best one. With an LSTM it first rises.
->>>>>>> merge15
-BEST = {"load_best_model_at_end": True, "greater_is_better": True, "model_fields": {"recurrent_size": None}}
+# A validation loss that must rise does not, so the first checkpoint stays the best one.
+BEST = {"load_best_model_at_end": True, "greater_is_better": True}
 
 
 def test_a_best_checkpoint_that_was_spoilt_or_lost_is_not_published(tmp_path):

@@ -103,8 +103,8 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
             field: value
             for field in fields
             for ending, value in sizes.items()
-            # A projection is an option, and the literal transcriptions have none.
-            if field.endswith(ending) and not field.startswith("projection")
+            # A projection and an LSTM are options, and the literal transcriptions have none.
+            if field.endswith(ending) and not field.startswith(("projection", "recurrent"))
         },
         **frames,
         id2label=names,
