@@ -3,16 +3,20 @@
 A run is scored on its `test_splits`, which often leave out the utterances without a consensus label. Published figures
 of distributions are on all utterances with votes. So a run also answers the other splits of its test side. Only these
 answers are stored; cards and reports score the whole side with them (`run_scores`).
+
+The splits of the test side should be held out, and a run may learn from them all the same: `learnt_from` finds that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.splits import held_out_splits
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.training.preparation import frames_once
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from hf_ambiser.data.split_source import SplitSource
     from hf_ambiser.training.dataset import EvaluationSet
     from hf_ambiser.training.trainer import AmbiSERTrainer
+
+
+logger = logging.getLogger(__name__)
 
 
 def answer_rest(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], folder: RunFolder) -> list[str]:
@@ -50,6 +57,23 @@ def answer_rest(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], fol
         if trainer.is_world_process_zero():
             save_predictions(folder.predictions_of(split), data, logits)
     return [name or split for split, name in side.items()]
+
+
+def learnt_from(trainer: AmbiSERTrainer, folder: RunFolder, splits: Sequence[str]) -> dict[str, int]:
+    """Return how many utterances of each answered split the run has learnt from, for the splits that have any."""
+    learnt, found = set(trainer.data.ids), {}
+    for name in splits:
+        ids = read_predictions(folder.predictions_of(name), ("id",))["id"]
+        if n := sum(one in learnt for one in ids):
+            found[name] = n
+            logger.warning(
+                "%d of the %d utterances of the test split %r are in the training set: its figures say nothing about"
+                " voices that the model has not heard.",
+                n,
+                len(ids),
+                name,
+            )
+    return found
 
 
 def _side(source: SplitSource, tests: Mapping[str, EvaluationSet]) -> dict[str, str | None]:

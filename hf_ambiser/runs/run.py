@@ -7,7 +7,7 @@ trained a trainer writes the same folder with `save_run`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.run_folder.predictions import count_rows, read_predictions
+from hf_ambiser.run_folder.predictions import count_rows
 from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
@@ -32,7 +32,7 @@ from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
-from hf_ambiser.runs.held_out import answer_rest
+from hf_ambiser.runs.held_out import answer_rest, learnt_from
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
@@ -258,23 +258,6 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         write_card(folder.path)
     trainer.accelerator.wait_for_everyone()
     return results
-
-
-def learnt_from(trainer: AmbiSERTrainer, folder: RunFolder, splits: Sequence[str]) -> dict[str, int]:
-    """Return how many utterances of each answered split the run has learnt from, for the splits that have any."""
-    learnt, found = set(trainer.data.ids), {}
-    for name in splits:
-        ids = read_predictions(folder.predictions_of(name), ("id",))["id"]
-        if n := sum(one in learnt for one in ids):
-            found[name] = n
-            logger.warning(
-                "%d of the %d utterances of the test split %r are in the training set: its figures say nothing about"
-                " voices that the model has not heard.",
-                n,
-                len(ids),
-                name,
-            )
-    return found
 
 
 def _legs(trainer: AmbiSERTrainer) -> dict[str, Any]:
