@@ -193,6 +193,13 @@ def test_a_mount_point_is_built_into_and_overwritten(corpus, tmp_path, monkeypat
     assert len(load_split(out, "ipr-strict", "d1", cache_dir=tmp_path / "cache")) > 0
 
 
+def test_the_working_folder_stays_the_one_that_the_shell_is_in(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ((), ("--overwrite",)):
+        assert built(corpus, Path("."), *more) == 0
+        assert os.stat(".").st_ino == tmp_path.stat().st_ino and Path(REPORT).is_file()
+
+
 @pytest.mark.parametrize("what", ["file", "loop", "full"])
 def test_what_cannot_be_built_into_is_said_before_the_release_is_read(corpus, tmp_path, monkeypatch, capsys, what):
     no_scan(monkeypatch)

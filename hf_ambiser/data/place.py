@@ -2,8 +2,9 @@
 
 All files are first written into another folder on the same disk. A normal folder is then replaced by two renames: the
 old one to `.NAME.old`, the new one to its name. A mount point (`/out` of a container) and a folder whose parent cannot
-be written to cannot be renamed. There the new files are collected inside, in `.building`, which is renamed to `.ready`
-when it is whole; then its content is moved up, the build report last. `recover` finishes or undoes what a kill left.
+be written to cannot be renamed, and the working folder (`--out .`) must stay the one that the user's shell is in.
+There the new files are collected inside, in `.building`, which is renamed to `.ready` when it is whole; then its
+content is moved up, the build report last. `recover` finishes or undoes what a kill left.
 A link is followed: the folder that it names is replaced, and the link stays.
 """
 
@@ -45,7 +46,8 @@ class Place:
             raise FileExistsError(f"{out} is a file, and a data set is a folder. Choose another --out.")
         self.old = old_of(self.out)
         self.ready = self.out / READY
-        self.inside = self.out.is_dir() and (is_mount(self.out) or not _can_write(self._parent()))
+        fixed = is_mount(self.out) or self.out == Path.cwd()
+        self.inside = self.out.is_dir() and (fixed or not _can_write(self._parent()))
         self.partial = self.out / BUILDING if self.inside else self.out.with_name(f".{self.out.name}.partial")
 
     def check(self, overwrite: bool) -> None:
