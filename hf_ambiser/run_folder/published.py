@@ -46,6 +46,7 @@ def adapter_files(run: RunFolder) -> dict[str, Path]:
     """
     found = {name: run.model / name for name in (ADAPTER, "preprocessor_config.json")}
     refuse_links(run.path, found.values())
+    _check_code(run.model)
     return {name: path for name, path in found.items() if path.is_file()}
 
 
