@@ -223,6 +223,19 @@ def test_an_attempt_of_a_later_version_is_named_with_its_version_and_file(cell, 
         assert all(word in str(error.value) for word in [str(path), *words])
 
 
+@pytest.mark.parametrize("name,value", [("pid", "x"), ("pid", None), ("host", 5), ("started", "x"), ("number", "x")])
+def test_an_attempt_with_another_kind_of_value_is_named(cell, name, value):
+    cell.end(cell.take(), FINISHED)
+    path = cell.folder / "00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ValueError, match=f"00001.json must hold .* under '{name}'"):
+        cell.take()
+
+
+def test_a_process_number_that_no_system_has_is_of_nobody():
+    assert birth(10**30) == ""
+
+
 def test_other_files_in_the_folder_are_no_attempts(cell):
     mine = cell.take()
     (cell.folder / "notes.json").write_text("mine")

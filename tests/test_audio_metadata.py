@@ -131,7 +131,13 @@ def parquet(audio: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "behind", [b"PK\x03\x04zip", b"\x1f\x8b\x08gzip", b"xx\x80\x04\x95\x05\0\0\0\0\0\0\0\x8c\x01a\x94."]
+    "behind",
+    [
+        b"\x89PNG\r\n\x1a\n....zTXtComment\0\0packed",
+        b"PK\x03\x04zip",
+        b"\x1f\x8b\x08gzip",
+        b"xx\x80\x04\x95\x05\0\0\0\0\0\0\0\x8c\x01a\x94.",
+    ],
 )
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
 def test_archives_and_pickles_behind_the_end_are_refused(behind, form):
@@ -200,6 +206,18 @@ def test_words_hidden_in_the_description_of_the_samples_are_left_out():
     hidden = b"RIFF" + struct.pack("<I", len(body)) + body
     assert np.array_equal(samples_of(hidden), samples_of(plain))
     assert not holds_secret(samples_only(hidden)) and holds_secret(b"".join(p for _, p in beside_samples(hidden)))
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAVEX", "PCM_16"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("WAV", "G721_32")]
+)
+def test_a_longer_description_ends_where_its_kind_says(form, subtype):
+    plain = encode(tone(), form=form, subtype=subtype)
+    assert beside_samples(samples_only(plain)) == []
+    size = struct.unpack("<I", plain[16:20])[0]
+    body = b"WAVE" + chunk(b"fmt ", plain[20 : 20 + size] + b"annika @ x") + plain[20 + size :]
+    hidden = b"RIFF" + struct.pack("<I", len(body)) + body
+    assert b"annika" not in samples_only(hidden) and np.array_equal(samples_of(hidden), samples_of(plain))
 
 
 def test_the_option_is_of_the_command_line_too(corpus, tmp_path, capsys):

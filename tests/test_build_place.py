@@ -193,6 +193,28 @@ def test_a_mount_point_is_built_into_and_overwritten(corpus, tmp_path, monkeypat
     assert len(load_split(out, "ipr-strict", "d1", cache_dir=tmp_path / "cache")) > 0
 
 
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
+def test_a_second_build_into_a_folder_is_refused_while_the_first_one_writes(tmp_path, kind):
+    out = tmp_path / "data"
+    write(out, "old", OLD)
+    first, second = Place(out), Place(out)
+    write(first.begin(), "new", NEW)
+    with pytest.raises(FileExistsError, match="another build writes into"):
+        second.begin()
+    first.finish()
+    assert set(state(out)) == {*NEW, REPORT, "README.md"} and EDIT in (out / "README.md").read_text()
+    second.begin()  # the first one has let go, and one that fails does so, too
+    del second
+    Place(out).begin()
+
+
+def test_the_working_folder_stays_the_one_that_the_shell_is_in(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ((), ("--overwrite",)):
+        assert built(corpus, Path("."), *more) == 0
+        assert os.stat(".").st_ino == tmp_path.stat().st_ino and Path(REPORT).is_file()
+
+
 @pytest.mark.parametrize("what", ["file", "loop", "full"])
 def test_what_cannot_be_built_into_is_said_before_the_release_is_read(corpus, tmp_path, monkeypatch, capsys, what):
     no_scan(monkeypatch)

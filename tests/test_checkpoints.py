@@ -85,6 +85,18 @@ def damage_marker_without_sizes(c: Path) -> None:
     (c / MARKER).write_text('{"model.safetensors": "x"}')
 
 
+def damage_marker_that_names_nothing(c: Path) -> None:
+    (c / MARKER).write_text("{}")
+
+
+def damage_marker_of_many_brackets(c: Path) -> None:
+    (c / MARKER).write_text("[" * 100_000)
+
+
+def damage_marker_with_a_path(c: Path) -> None:
+    (c / MARKER).write_text('{"../checkpoint-8/model.safetensors": 100}')
+
+
 def damage_one_bit(c: Path) -> None:
     (c / "model.safetensors").write_bytes(b"m" * 99 + b"l")
 
@@ -131,6 +143,20 @@ def test_a_spoilt_checkpoint_is_named_and_the_newest_whole_one_is_chosen(tmp_pat
     with pytest.raises(ValueError, match=r"no checkpoint that is as it was saved: checkpoint-9: .*; checkpoint-8: "):
         choose(tmp_path)
     assert steps(tmp_path) == [8, 9]
+
+
+def test_a_checkpoint_on_a_bad_sector_is_spoilt(tmp_path, monkeypatch):
+    good, bad = write(tmp_path, 9), write(tmp_path, 10)
+    real = checkpoints._digest
+
+    def digest(path):
+        if path == bad / "model.safetensors":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(checkpoints, "_digest", digest)
+    wrong = ["model.safetensors cannot be read (Input/output error)"]
+    assert choose(tmp_path) == checkpoints.Choice(good, {"checkpoint-10": wrong})
 
 
 def test_a_marker_with_sizes_only_is_of_an_earlier_version_and_counts(tmp_path):

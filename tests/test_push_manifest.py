@@ -106,6 +106,16 @@ def test_code_that_is_not_the_packages_own_is_not_published(name, code, tmp_path
     assert f"  {name}\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("place", ["evil/repo--encoders.Model", "../evil.Model"])
+def test_a_configuration_that_names_code_of_somebody_else_is_not_published(place, tmp_path, capsys):
+    run = recorded_run(tmp_path)
+    change(run / "model" / "config.json", lambda config: {**config, "auto_map": {"AutoConfig": place}})
+    assert f"auto_map names the code {place!r}" in refused(run, capsys)
+    change(run / "model" / "config.json", lambda config: {**config, "auto_map": {"AutoConfig": "encoders.Model"}})
+    (run / "model" / "tests.py").mkdir()  # a folder is no file
+    assert main(["push", str(run), "me/x", "--dry-run"]) == 0
+
+
 def test_code_of_an_earlier_version_is_published_if_the_run_noted_it(tmp_path, capsys):
     run = recorded_run(tmp_path)
     (run / "model" / "encoders.py").write_text("# as an earlier version had it\n")

@@ -179,6 +179,23 @@ def test_more_epochs_in_python_train_on(tmp_path):
     assert trainer.state.global_step == 9
 
 
+@pytest.mark.parametrize("change,words", [({"later": 1}, "a later version"), ({"total_loss": "x"}, "'total_loss'")])
+def test_a_state_of_the_loop_that_cannot_be_used_is_named(tmp_path, change, words):
+    LoopState("step", None, 0.1, 4, 2.0, []).write(tmp_path)
+    path = tmp_path / FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=f"{FILE} .*{words}"):
+        LoopState.read(tmp_path)
+
+
+@pytest.mark.parametrize("leg", [{}, {"from_step": 0, "seconds": "x"}])
+def test_legs_that_cannot_be_used_are_named_before_training(tmp_path, leg):
+    stopped(tmp_path)
+    RunFolder(tmp_path).legs.write_text(json.dumps([leg]))
+    with pytest.raises(ValueError, match="legs.json "):
+        trainer_of(tmp_path).train(resume_from_checkpoint=True)
+
+
 def test_sums_of_another_number_of_ranks_are_taken_as_their_mean(tmp_path):
     ranks = [{"loss": 1.0, "figures": {"a": [1.0]}}, {"loss": 3.0, "figures": {"a": [2.0]}}]
     LoopState("step", None, 0.1, 4, 2.0, ranks).write(tmp_path)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -310,6 +311,11 @@ def rows_changed(path: Path, how: str) -> None:
         table = pa.concat_tables([table, table.slice(0, 1)])
     elif how == "doubled for missing":
         table = pa.concat_tables([table.slice(1), table.slice(1, 1)])
+    elif how == "not a number":
+        shares = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(n, -1).copy()
+        shares[0] = np.nan
+        column = pa.FixedSizeListArray.from_arrays(pa.array(shares.ravel()), shares.shape[1])
+        table = table.set_column(table.schema.get_field_index("probabilities"), "probabilities", column)
     else:
         votes = table["votes"].combine_chunks().flatten().to_numpy().reshape(n, -1).copy()
         votes[0] = votes[0][::-1] + [1, 0, 0, 0]
@@ -320,7 +326,7 @@ def rows_changed(path: Path, how: str) -> None:
     pq.write_table(table, path)
 
 
-@pytest.mark.parametrize("how", ["missing", "doubled", "doubled for missing", "foreign"])
+@pytest.mark.parametrize("how", ["missing", "doubled", "doubled for missing", "foreign", "not a number"])
 @pytest.mark.parametrize("what", ["report", "card", "a test in Python"])
 def test_predictions_with_other_rows_than_were_scored(here, capsys, what, how):
     path = RunFolder(here / "finished").predictions_of("d3")

@@ -30,6 +30,10 @@ FIELDS = [
     {"weights_only": False},
     {"pickle_module": "evil"},
     {"attn_implementation": "somebody/kernel"},
+    {"attn_implementation": {"": "eager", "text_config": "somebody/kernel"}},
+    {"use_kernels": True},
+    {"kernel_config": {"RMSNorm": "somebody/kernel:RMSNorm"}},
+    {"deeper": [[{"trust_remote_code": True}]]},
     {"deeper": {"still": [{"trust_remote_code": True}]}},
     {"sub_config": {"auto_map": {"AutoModel": "evil.Evil"}}},
 ]

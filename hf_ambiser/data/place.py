@@ -2,18 +2,21 @@
 
 All files are first written into another folder on the same disk. A normal folder is then replaced by two renames: the
 old one to `.NAME.old`, the new one to its name. A mount point (`/out` of a container) and a folder whose parent cannot
-be written to cannot be renamed. There the new files are collected inside, in `.building`, which is renamed to `.ready`
-when it is whole; then its content is moved up, the build report last. `recover` finishes or undoes what a kill left.
+be written to cannot be renamed, and the working folder (`--out .`) must stay the one that the user's shell is in.
+There the new files are collected inside, in `.building`, which is renamed to `.ready` when it is whole; then its
+content is moved up, the build report last. `recover` finishes or undoes what a kill left.
 A link is followed: the folder that it names is replaced, and the link stays.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from hf_ambiser.files.read import exists, read_json
@@ -45,7 +48,8 @@ class Place:
             raise FileExistsError(f"{out} is a file, and a data set is a folder. Choose another --out.")
         self.old = old_of(self.out)
         self.ready = self.out / READY
-        self.inside = self.out.is_dir() and (is_mount(self.out) or not _can_write(self._parent()))
+        fixed = is_mount(self.out) or self.out == Path.cwd()
+        self.inside = self.out.is_dir() and (fixed or not _can_write(self._parent()))
         self.partial = self.out / BUILDING if self.inside else self.out.with_name(f".{self.out.name}.partial")
 
     def check(self, overwrite: bool) -> None:
@@ -67,13 +71,38 @@ class Place:
         _try_to_write(self.out if self.inside else self._parent())
 
     def begin(self) -> Path:
-        """Return an empty folder to write the data set into."""
+        """Return an empty folder to write the data set into, which no other process takes before `finish`.
+
+        Raises:
+            FileExistsError: If another build writes there.
+        """
+        if self.partial.is_dir():
+            os.close(self._hold())
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
+        self._let_go = weakref.finalize(self, os.close, self._hold())  # also when the build fails
         return self.partial
+
+    def _hold(self) -> int:
+        """Lock the partial folder as long as the returned descriptor is open; a process that dies lets go of it."""
+        descriptor = os.open(self.partial, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise FileExistsError(
+                f"another build writes into {self.out}. Wait until it has ended, or choose another --out."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        return descriptor
 
     def finish(self) -> None:
         """Put what was written in its place. What was there before is deleted."""
+        self._put()
+        self._let_go()
+
+    def _put(self) -> None:
         if self.inside:
             names = sorted(path.name for path in self.partial.iterdir())
             (self.partial / NAMES).write_text(json.dumps({"names": names}), encoding="utf-8")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 
@@ -44,6 +45,17 @@ class Record(dict[str, Any]):
         record = cls(values)
         record.path, record.cure = path, cure
         return record
+
+    def check(self, kinds: Mapping[str, type | UnionType]) -> None:
+        """Check that the file has these names, each with a value of its kind.
+
+        Raises:
+            FileError: If it lacks one, or holds another kind of value.
+        """
+        for name, kind in kinds.items():
+            if not isinstance(value := self[name], kind):
+                kind_of = kind.__name__ if isinstance(kind, type) else kind
+                raise FileError(self.path, f"must hold {kind_of} under {name!r}, not {value!r:.50}", self.cure)
 
     def __missing__(self, name: str) -> Any:
         raise FileError(self.path, f"lacks {name!r}", self.cure)

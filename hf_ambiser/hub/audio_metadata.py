@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 
-# The longest description of samples in a WAV file, in bytes: that of MS ADPCM.
-_LONGEST_FMT = 50
+# Bytes of the description of samples in a WAV file, by its format: IMA ADPCM, GSM 6.10, G.721, extensible; the longest
+# is that of MS ADPCM.
+_FMT, _LONGEST_FMT = {0x11: 20, 0x31: 20, 0x40: 20, 0xFFFE: 40}, 50
 _PLAIN = (1, 3, 6, 7)  # PCM, float, A-law and mu-law need no more than 16 bytes
 # What the FLAC library writes into each file: its own name and no comment.
 _VENDOR = re.compile(rb"reference libFLAC [0-9.]{1,12} [0-9]{8}")
@@ -163,8 +164,10 @@ def _needed(name: bytes, body: bytes) -> int:
         return len(body)
     if name == b"fact":
         return 4
-    plain = int.from_bytes(body[:2], "little") in _PLAIN
-    return 18 if plain and body[16:18] == b"\0\0" else 16 if plain else _LONGEST_FMT
+    form = int.from_bytes(body[:2], "little")
+    if form in _PLAIN:
+        return 18 if body[16:18] == b"\0\0" else 16
+    return _FMT.get(form, _LONGEST_FMT)
 
 
 # ---- FLAC ----------------------------------------------------------------------------------------------------------

@@ -52,8 +52,9 @@ _PATH = re.compile(
 _NOBODY = {"root", "user", "users", "admin", "ubuntu", "debian", "nobody", "runner", "jovyan", "ec2-user", "docker"}
 _NOBODY |= {"app", "dev", "test", "tester", "work", "worker", "data", "model", "train", "default", "colab", "me"}
 _PIXELS = b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB pHYs sBIT bKGD hIST tIME".split()
-# What can hide a text in a part of an audio file: zip, gzip, 7z, xz, bzip2, zstandard; the start of a pickle.
-_ARCHIVE = re.compile(rb"PK\x03\x04|\x1f\x8b\x08|7z\xbc\xaf|\xfd7zXZ|BZh[1-9]1AY|\x28\xb5\x2f\xfd")
+# What can hide a text in a part of an audio file: zip, gzip, 7z, xz, bzip2, zstandard, packed texts in a PNG; the
+# start of a pickle.
+_ARCHIVE = re.compile(rb"PK\x03\x04|zTXt|iTXt|iCCP|\x1f\x8b\x08|7z\xbc\xaf|\xfd7zXZ|BZh[1-9]1AY|\x28\xb5\x2f\xfd")
 _PICKLE = re.compile(rb"\x80[\x01-\x05]")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f\ufffd]{4,}")
 _MAIL = re.compile(r"[\w.+-]{2,}@[\w-]+(?:\.[\w-]+)+")

@@ -42,6 +42,7 @@ STALE = 120.0  # network file systems show another machine's touch up to a minut
 # The version of the files. A later one says so in `version`; the first one has no such field.
 VERSION = 1
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
+_KINDS = {"number": int, "host": str, "pid": int, "born": str, "started": int | float}
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,7 @@ class Attempts:
                 "Go on with that version, or give another folder.",
             )
         values = {name: value for name, value in content.items() if name != "version"}
-        for name in ("number", "host", "pid", "born", "started"):
-            content[name]  # an error that names the file, if it lacks one
+        content.check(_KINDS)
         return Attempt(**values, touched=path.stat().st_mtime)
 
 

@@ -219,7 +219,10 @@ class RunFolder:
 
     def read_legs(self) -> list[dict[str, Any]]:
         """Read the legs of a run; empty if it has saved no checkpoint, or an earlier version made it."""
-        return [dict(leg) for leg in read_records(self.legs, self.cure)] if exists(self.legs) else []
+        legs = read_records(self.legs, self.cure) if exists(self.legs) else []
+        for leg in legs:
+            leg.check({"from_step": int, "seconds": int | float | None})
+        return [dict(leg) for leg in legs]
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the results; from then on the run is finished."""

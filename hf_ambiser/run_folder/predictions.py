@@ -84,6 +84,8 @@ def check_rows(path: Path, stored: Mapping[str, Any] | None, rows: int | None, c
     if (times > 1).any():
         twice = ids[times > 1]
         raise FileError(path, f"holds {len(twice)} utterances more than once, the first is {str(twice[0])!r}", cure)
+    if not np.isfinite(table["probabilities"]).all():
+        raise FileError(path, "holds probabilities that are no numbers", cure)
     answered = rows if stored is None else stored["n"]
     if answered is not None and len(ids) != answered:
         raise FileError(path, f"holds {len(ids)} utterances, but the run answered {answered}", cure)

@@ -24,7 +24,7 @@ def birth(pid: int) -> str:
     """Return when a process of this machine was born, `UNKNOWN` if the system does not tell, "" if it is not alive."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no system has so large a number
         return ""
     except PermissionError:
         pass  # it is another user's

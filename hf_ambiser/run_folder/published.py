@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hf_ambiser.files.read import FileError, exists, read_json
@@ -30,8 +31,10 @@ def model_files(run: RunFolder, model: Path) -> dict[str, Path]:
         ValueError: If one of them is a link, or if the weights' index names a file that is none of the weights.
     """
     check_shards(model)
-    found = {path.name: path for path in sorted(model.glob("*")) if _is_of_a_model(path.name)}
+    # A link that leads nowhere is no file, and is named all the same.
+    found = {path.name: path for path in sorted(model.glob("*")) if _is_of_a_model(path.name) and not _is_folder(path)}
     refuse_links(run.path, [model, *found.values()])
+    _check_code(model)
     return found
 
 
@@ -43,6 +46,7 @@ def adapter_files(run: RunFolder) -> dict[str, Path]:
     """
     found = {name: run.model / name for name in (ADAPTER, "preprocessor_config.json")}
     refuse_links(run.path, found.values())
+    _check_code(run.model)
     return {name: path for name, path in found.items() if path.is_file()}
 
 
@@ -53,6 +57,23 @@ def check_no_links(run: RunFolder) -> None:
         ValueError: For the first link.
     """
     refuse_links(run.path, [*run.parts, run.figures, run.card, *run.recorded, *run.figures.glob("*")])
+
+
+def _check_code(model: Path) -> None:
+    """Check that a model's configuration names no Python code of another repository, only files beside it.
+
+    Raises:
+        ValueError: If it does: whoever loads the model with `trust_remote_code=True` would run it.
+    """
+    for path in (model / "config.json", model / "preprocessor_config.json"):
+        named = read_json(path, "Save the model again.").get("auto_map") if exists(path) else None
+        places = named.values() if isinstance(named, Mapping) else [named] if named else []
+        for place in places:
+            if not (isinstance(place, str) and re.fullmatch(r"\w+\.\w+", place)):
+                raise ValueError(
+                    f"{path}: auto_map names the code {place!r}, no class of a Python file beside it. Save the"
+                    " model again."
+                )
 
 
 def check_shards(model: Path) -> None:
@@ -78,8 +99,12 @@ def check_shards(model: Path) -> None:
 
 def code_digests(run: RunFolder) -> dict[str, str]:
     """Return name -> SHA-256 of the Python files that a run has saved with its model."""
-    found = [path for folder in (run.base_model, run.model) for path in sorted(folder.glob("*.py"))]
+    found = [path for folder in (run.base_model, run.model) for path in sorted(folder.glob("*.py")) if path.is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_of_a_model(name: str) -> bool:

@@ -14,13 +14,18 @@ from typing import Any
 
 import torch
 
-from hf_ambiser.files.read import exists, read_json
+from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.training.distributed import gather_objects, rank, world_size
 
 
 FILE = "loop_state.json"
 STEP, EPOCH = "step", "epoch"
+_NUMBER = int | float
+_KINDS = {
+    "saved_after": str, "grad_norm": _NUMBER | None, "learning_rate": _NUMBER | None, "last_logged": int,
+    "total_loss": _NUMBER, "since_then": list,
+}  # fmt: skip
 
 
 @dataclass
@@ -57,7 +62,13 @@ class LoopState:
     def read(cls, checkpoint: Path) -> LoopState | None:
         """Read it from a checkpoint; None if an earlier version saved that."""
         path = checkpoint / FILE
-        return cls(**read_json(path, f"Delete {checkpoint} to go on from the one before.")) if exists(path) else None
+        if not exists(path):
+            return None
+        content = read_json(path, f"Delete {checkpoint} to go on from the one before.")
+        content.check(_KINDS)
+        if unknown := sorted(set(content) - set(_KINDS)):
+            raise FileError(path, f"is of a later version of hf_ambiser: it has {unknown}", "Go on with that version.")
+        return cls(**content)
 
     def restore(self, trainer: Any) -> None:
         """Set the sums of a trainer, so that the log and the training loss are those of the whole run."""

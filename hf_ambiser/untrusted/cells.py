@@ -1,7 +1,8 @@
 """Cells of CSV files that people open in a spreadsheet: a text there must not become a formula.
 
-A spreadsheet computes a cell that begins with one of `=`, `+`, `-`, `@`, tab or carriage return, and a formula can
-start a program or send the sheet away. Such a text gets an apostrophe before it, and our readers take it off again.
+A spreadsheet computes a cell that begins with one of `=`, `+`, `-`, `@` (also of full width), tab or a line break, and
+a formula can start a program or send the sheet away. Such a text gets an apostrophe before it, and our readers take it
+off again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 # A text that begins like a formula, or like one that was escaped already.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def cells(row: Iterable[Value]) -> list[Value | str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -16,6 +16,9 @@ _RUNS_CODE = {
     "auto_mapping": "names a module to import",
     "megatron_config": "names a module to import",
     "megatron_core": "names a module to import",
+    "use_kernels": "runs kernels from the Hub",
+    "allow_all_kernels": "runs kernels of anybody from the Hub",
+    "kernel_config": "names kernels of the Hub to run",
     "pickle_module": "names a module that reads a pickle, which can run code",
     "use_safetensors": "can choose a pickle, which runs code when it is read",
     "weights_only": "can choose a pickle, which runs code when it is read",
@@ -38,14 +41,29 @@ def refuse_code(fields: Mapping[str, Any] | None, where: str) -> None:
                 f"{where} has {name}={_short(value)}, which {_RUNS_CODE[name]}; no field may do that. Leave it out:"
                 " hf_ambiser loads weights from safetensors and uses only its own code and that of transformers."
             )
-        if "attn_implementation" in str(name) and isinstance(value, str) and "/" in value:
+        if "attn_implementation" in str(name) and any("/" in text for text in _texts(value)):
             raise ValueError(
                 f"{where} has {name}={_short(value)}, which runs a kernel from the Hub; no field may do that. Give one"
                 " that transformers has: eager, sdpa or flash_attention_2."
             )
-        for inner in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(inner, Mapping):
-                refuse_code(inner, f"{where}.{name}")
+        for inner in _mappings(value):
+            refuse_code(inner, f"{where}.{name}")
+
+
+def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield a mapping, or those in a list, in lists in it, and so on."""
+    if isinstance(value, Mapping):
+        yield value
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _mappings(inner)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield a text, or those of a mapping: transformers takes one implementation for each part of a model."""
+    for text in value.values() if isinstance(value, Mapping) else [value]:
+        if isinstance(text, str):
+            yield text
 
 
 def in_our_words(error: ValueError, what: str) -> ValueError:
