@@ -45,13 +45,13 @@ FORMULAS = [
     "--1",
     "-x",
     "+",
-    "=",
     "-1e",
     "+.e1",
 ]
 HARMLESS = [
     "",
     "-",
+    "=",
     "a=1",
     "1",
     "-1",
@@ -115,9 +115,17 @@ def test_speakers_and_what_is_listed_hold_no_formula_and_read_as_they_were(tmp_p
 
 
 def test_tables_of_a_report_hold_no_formula_in_csv():
-    rows = [["=cmd()", Entry("-3.0", parts={"": -3.0})], ["@a", Entry("+x")], ["-", Entry("1", parts={"": 1})]]
+    rows = [
+        ["=cmd()", Entry("-3.0", parts={"": -3.0})],
+        ["@a", Entry("+x")],
+        ["-", Entry("1", parts={"": 1})],
+        ["=", Entry("2", parts={"": 2})],
+    ]
     written = list(csv.reader(io.StringIO(Table("t", ["=head", "js"], rows).csv())))
-    assert written == [["'=head", "js"], ["'=cmd()", "-3.0"], ["'@a", ""], ["-", "1"]] or written[2][1] == "'+x"
+    assert (
+        written == [["'=head", "js"], ["'=cmd()", "-3.0"], ["'@a", ""], ["-", "1"], ["=", "2"]]
+        or written[2][1] == "'+x"
+    )
     assert written[1][1] == "-3.0"
 
 

@@ -21,7 +21,7 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def cells(row: Iterable[Value]) -> list[Value | str]:
-    """Escape the texts of a row; numbers, texts that are a number, and a lone `-` stay as they are."""
+    """Escape the texts of a row; numbers, texts that are a number, and a lone sign (`-`, `=`) stay as they are."""
     return [f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell for cell in row]
 
 
@@ -45,7 +45,7 @@ def texts(row: Iterable[str]) -> list[str]:
 
 
 def _is_formula(text: str) -> bool:
-    return _FORMULA.match(text) is not None and text != "-" and not _is_number(text)
+    return _FORMULA.match(text) is not None and text not in ("-", "=") and not _is_number(text)
 
 
 def _is_number(text: str) -> bool:
