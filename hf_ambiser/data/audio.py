@@ -101,7 +101,7 @@ def inspect_audio(
     if channels == 1 and rate == SAMPLING_RATE:
         suffix = Path(source).suffix.lower() if not isinstance(source, bytes) else f".{kind.lower()}"
         try:
-            stored = data if keep_metadata else samples_only(data)
+            stored = data if keep_metadata else samples_only(data, len(samples))
         except (RuntimeError, ValueError) as error:
             return AudioProblem("unreadable_audio", str(error))
         if stored != data and stored[:4] != data[:4]:

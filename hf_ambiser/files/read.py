@@ -30,6 +30,10 @@ class FileError(ValueError):
         super().__init__(" ".join(f"{path} {what}. {cure}".split()))
 
 
+# A kind of value, in the words of JSON.
+_IN_JSON: dict[object, str] = {dict: "an object", list: "a list"}
+
+
 class Record(dict[str, Any]):
     """Named values of a file. A name that the file lacks is a `FileError`, which says where it is missing.
 
@@ -54,8 +58,8 @@ class Record(dict[str, Any]):
         """
         for name, kind in kinds.items():
             if not isinstance(value := self[name], kind):
-                kind_of = kind.__name__ if isinstance(kind, type) else kind
-                raise FileError(self.path, f"must hold {kind_of} under {name!r}, not {value!r:.50}", self.cure)
+                what = _IN_JSON.get(kind, kind.__name__ if isinstance(kind, type) else kind)
+                raise FileError(self.path, f"must hold {what} under {name!r}, not {value!r:.50}", self.cure)
 
     def __missing__(self, name: str) -> Any:
         raise FileError(self.path, f"lacks {name!r}", self.cure)
@@ -114,7 +118,7 @@ def read_json(path: Path, cure: str) -> Record:
     Raises:
         FileError: If the file cannot be read, is empty, is not JSON, or holds something else than an object.
     """
-    content = _parsed(path, cure, "JSON", partial(json.loads, object_hook=partial(Record.of, path=path, cure=cure)))
+    content = _json(path, cure)
     if not isinstance(content, Record):
         raise FileError(path, f'must hold an object (`{{"name": value}}`), not {_kind(content)}', cure)
     return content
@@ -126,7 +130,7 @@ def read_records(path: Path, cure: str) -> list[Record]:
     Raises:
         FileError: If the file cannot be read, is empty, is not JSON, or holds something else than a list of objects.
     """
-    content = _parsed(path, cure, "JSON", partial(json.loads, object_hook=partial(Record.of, path=path, cure=cure)))
+    content = _json(path, cure)
     if not isinstance(content, list):
         raise FileError(path, f'must hold a list of objects (`[{{"name": value}}]`), not {_kind(content)}', cure)
     if other := [item for item in content if not isinstance(item, Record)]:
@@ -248,6 +252,10 @@ def _parsed(path: Path, cure: str, kind: str, parse: Callable[[str], Any]) -> An
         return parse(text)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(path, f"is not {kind} ({error})", cure) from error
+
+
+def _json(path: Path, cure: str) -> Any:
+    return _parsed(path, cure, "JSON", partial(json.loads, object_hook=partial(Record.of, path=path, cure=cure)))
 
 
 def _yaml(text: str) -> Any:

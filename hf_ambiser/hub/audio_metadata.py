@@ -30,8 +30,12 @@ class CannotSearch(ValueError):
         self.kind = kind
 
 
-def beside_samples(data: bytes) -> list[tuple[str, bytes]]:
+def beside_samples(data: bytes, frames: int | None = None) -> list[tuple[str, bytes]]:
     """List the parts of an audio file that are no samples, as (name of the part, its bytes).
+
+    Args:
+        data: The file.
+        frames: How many samples a channel has, from somebody who has decoded the file; None: it is decoded.
 
     Raises:
         CannotSearch: If it is neither WAV nor FLAC.
@@ -47,16 +51,20 @@ def beside_samples(data: bytes) -> list[tuple[str, bytes]]:
     if _is_wav(rest):
         return parts + _wav(rest)[1]
     if rest[:4] == b"fLaC":
-        return parts + list(_flac(rest))
+        return parts + list(_flac(rest, frames))
     raise CannotSearch(kind)
 
 
-def samples_only(data: bytes) -> bytes:
+def samples_only(data: bytes, frames: int | None = None) -> bytes:
     """Return audio with bit for bit the same samples and nothing beside them.
 
     Audio that has nothing beside them keeps its bytes. WAV loses its other chunks. FLAC is encoded again, which loses
     no sample. Other kinds are stored as FLAC or, where that is not exact (OGG, MP3: their samples are real numbers),
     as WAV of 32 or 64-bit floats, which is larger.
+
+    Args:
+        data: The file.
+        frames: As for `beside_samples`.
 
     Raises:
         RuntimeError: If it is no audio (soundfile's error).
@@ -65,7 +73,7 @@ def samples_only(data: bytes) -> bytes:
     rest = data[_tags_before(data) :]
     attempts = ["FLAC", "FLOAT", "DOUBLE"]
     try:
-        if not beside_samples(data):
+        if not beside_samples(data, frames):
             return data
         if _is_wav(rest):
             attempts.insert(0, "the chunks")
@@ -173,7 +181,7 @@ def _needed(name: bytes, body: bytes) -> int:
 # ---- FLAC ----------------------------------------------------------------------------------------------------------
 
 
-def _flac(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _flac(data: bytes, frames: int | None) -> Iterator[tuple[str, bytes]]:
     at, last = 4, False
     while not last and at + 4 <= len(data):
         kind, last = data[at] & 127, bool(data[at] & 128)
@@ -182,7 +190,7 @@ def _flac(data: bytes) -> Iterator[tuple[str, bytes]]:
         if not _is_plain(kind, body):
             yield f"block {kind}", body
         at += 4 + size
-    end = _end_of_frames(data, at)
+    end = _end_of_frames(data, at, len(_samples(data)[0]) if frames is None else frames)
     if end < len(data):
         yield "bytes behind the end", data[end:]
 
@@ -195,9 +203,8 @@ def _is_plain(kind: int, body: bytes) -> bool:
     return (kind == _STREAMINFO and len(body) == 34) or (kind == _PADDING and not body.strip(b"\0"))
 
 
-def _end_of_frames(data: bytes, start: int) -> int:
-    """Return where the last frame ends: up to there a reader needs every byte."""
-    n = len(_samples(data)[0])
+def _end_of_frames(data: bytes, start: int, n: int) -> int:
+    """Return where the last frame ends: up to there a reader needs every byte to decode `n` samples."""
 
     def whole(end: int) -> bool:
         try:

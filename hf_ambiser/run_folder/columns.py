@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_ambiser.files.read import Record, read_table
-from hf_ambiser.run_folder.layout import whole
+from hf_ambiser.run_folder.layout import RunFolder, whole
 
 
 def write_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[str]]) -> Path:
@@ -27,7 +27,7 @@ def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, np
     Raises:
         FileError: If the file cannot be used. So is the use of a column that it lacks.
     """
-    cure = f"Restore it from a copy, or delete {path.parent.parent} and run it again."
+    cure = RunFolder(path.parent.parent).cure
     table = read_table(path, cure, names, needed=False)
     columns = {name: _numbers(column) for name, column in zip(table.column_names, table.columns, strict=True)}
     return Record.of(columns, path, cure)

@@ -61,10 +61,7 @@ class FinishedRun:
         except FileError as error:
             raise ValueError(f"{folder} does not hold the results of a run: {error}") from error
         missing = [name for name in _IDENTITY if name not in results]
-        for name, kind in _KINDS.items():
-            if name in results and not isinstance(results[name], kind):
-                what = "a list" if kind is list else "an object"
-                raise FileError(run.results, f"must hold {what} under {name!r}, not {results[name]!r:.50}", run.cure)
+        results.check({name: kind for name, kind in _KINDS.items() if name in results})
         missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
         if missing:
             raise FileError(run.results, f"lacks {', '.join(missing)}: an older version wrote it", "Run it again.")

@@ -31,7 +31,7 @@ from typing import Any
 
 import yaml
 
-from hf_ambiser.files.read import exists, read_json, read_records, read_yaml
+from hf_ambiser.files.read import Record, exists, read_json, read_records, read_yaml
 from hf_ambiser.untrusted.names import path_of_name, why_no_name
 
 
@@ -228,7 +228,7 @@ class RunFolder:
         """Write the results; from then on the run is finished."""
         write_whole(self.results, json.dumps(results, indent=1))
 
-    def read_results(self) -> dict[str, Any]:
+    def read_results(self) -> Record:
         """Read `results.json`.
 
         Raises:

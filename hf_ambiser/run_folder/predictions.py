@@ -57,9 +57,9 @@ def read_predictions(path: Path, names: Sequence[str] | None = None) -> dict[str
     return read_columns(path, names)
 
 
-def count_rows(run: RunFolder, splits: Sequence[str]) -> dict[str, int]:
-    """Count the utterances in the predictions on each of these splits."""
-    return {split: len(read_predictions(run.predictions_of(split), ("id",))["id"]) for split in splits}
+def read_ids(run: RunFolder, splits: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the ids of the utterances that were answered on each of these splits."""
+    return {split: read_predictions(run.predictions_of(split), ("id",))["id"] for split in splits}
 
 
 def check_rows(path: Path, stored: Mapping[str, Any] | None, rows: int | None, cure: str) -> None:

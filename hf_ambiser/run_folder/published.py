@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from hf_ambiser.files.read import FileError, exists, read_json
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.untrusted.links import refuse_links
 from hf_ambiser.untrusted.names import path_of_name
@@ -85,10 +85,9 @@ def check_shards(model: Path) -> None:
     index = model / INDEX
     if not exists(index):
         return
-    weights = read_json(index, "Save the model again.")["weight_map"]
-    if not isinstance(weights, dict):
-        raise FileError(index, f"must hold an object under 'weight_map', not {weights!r:.50}", "Save the model again.")
-    for shard in weights.values():
+    content = read_json(index, "Save the model again.")
+    content.check({"weight_map": dict})
+    for shard in content["weight_map"].values():
         path = path_of_name(model, shard, "file of weights", index, follow=True)
         if not _SHARD.fullmatch(path.name):
             raise ValueError(

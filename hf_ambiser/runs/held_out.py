@@ -10,18 +10,19 @@ The splits of the test side should be held out, and a run may learn from them al
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.splits import held_out_splits
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.training.preparation import frames_once
 
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hf_ambiser.data.split_source import SplitSource
     from hf_ambiser.training.dataset import EvaluationSet
     from hf_ambiser.training.trainer import AmbiSERTrainer
@@ -59,11 +60,10 @@ def answer_rest(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], fol
     return [name or split for split, name in side.items()]
 
 
-def learnt_from(trainer: AmbiSERTrainer, folder: RunFolder, splits: Sequence[str]) -> dict[str, int]:
+def learnt_from(trainer: AmbiSERTrainer, answered: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Return how many utterances of each answered split the run has learnt from, for the splits that have any."""
     learnt, found = set(trainer.data.ids), {}
-    for name in splits:
-        ids = read_predictions(folder.predictions_of(name), ("id",))["id"]
+    for name, ids in answered.items():
         if n := sum(one in learnt for one in ids):
             found[name] = n
             logger.warning(

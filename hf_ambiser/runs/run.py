@@ -23,7 +23,7 @@ from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.run_folder.predictions import count_rows
+from hf_ambiser.run_folder.predictions import read_ids
 from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
@@ -249,8 +249,9 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         # Loading does not need this pickle, and the card that peft writes is empty.
         (folder.model / "training_args.bin").unlink(missing_ok=True)
         folder.card.unlink(missing_ok=True)
-        results["held_out_rows"] = count_rows(folder, results["held_out_splits"])
-        if learnt := learnt_from(trainer, folder, [*tests, *results["held_out_splits"]]):
+        answered = read_ids(folder, [*tests, *results["held_out_splits"]])
+        results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
+        if learnt := learnt_from(trainer, answered):
             results["learnt_from"] = learnt
         # The results are written last and whole, because they mark a finished run; the card is made from them.
         results["code"] = code_digests(folder)
