@@ -1,6 +1,7 @@
 """Put a trained model into this folder as half-precision weights, with the code that loads it without the package.
 
-python model_cards/ship.py runs/shipped model_cards/crema_d_whisper_tiny
+python model_cards/ship.py runs/shipped/model model_cards/crema_d_whisper_tiny
+python model_cards/ship.py FOLDER FOLDER    # the same folder twice: renews the code beside the weights
 
 `README.md` of the folder is written by hand and stays. The statistics and prototypes that the model keeps in float32
 stay float32. The configuration says float32, so that `from_pretrained` computes in it.
@@ -22,14 +23,15 @@ sys.path.insert(0, str(ROOT.parent))  # a fresh clone needs no install
 from hf_ambiser.models import PrototypeForAudioClassification  # noqa: E402
 
 
-def ship(run: Path, folder: Path) -> None:
-    """Write `run`'s model as float16 into `folder`, in place of the one that is there."""
-    model = PrototypeForAudioClassification.from_pretrained(run / "model").to(torch.float16)
+def ship(source: Path, folder: Path) -> None:
+    """Write the model of one folder as float16 into another, or renew the code beside it where both are the same."""
+    model = PrototypeForAudioClassification.from_pretrained(source).to(torch.float16)
+    extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
     for old in folder.glob("*"):
         if old.name != "README.md" and old.is_file():
             old.unlink()
     model.save_pretrained(folder)
-    AutoFeatureExtractor.from_pretrained(run / "model", trust_remote_code=False).save_pretrained(folder)
+    extractor.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": "float32"}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -368,6 +368,13 @@ def test_answers_on_averaged_frames_do_not_depend_on_the_batch_or_the_cache(fami
     assert frames.shape[2] < make(family, name).encoder_frames(**inputs)[0].shape[2] / 2
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_card_says_that_frames_are_averaged_also_those_of_the_last_layer(family):
+    words = "means of 3 neighbouring frames"
+    assert words in make(family, frames_averaged=3).config.describe()
+    assert words not in make(family).config.describe()
+
+
 @pytest.mark.parametrize("value", [0, 1.5, True])
 def test_a_number_of_frames_that_cannot_be_averaged_is_refused(value):
     with pytest.raises(ValueError, match="frames_averaged"):

@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoFeatureExtractor
 
+import hf_ambiser.models
 from hf_ambiser.models import PrototypeForAudioClassification
 
 
@@ -49,6 +50,14 @@ def test_it_is_small_half_precision_on_disk_and_computes_in_float32():
     model = PrototypeForAudioClassification.from_pretrained(FOLDER)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert list(model.config.id2label.values()) == CLASSES
+
+
+def test_the_code_beside_it_is_the_packages():
+    """After a change that is meant: `python model_cards/ship.py FOLDER FOLDER`, with this folder twice."""
+    code = sorted(FOLDER.glob("*.py"))
+    assert "modeling_prototype.py" in [path.name for path in code]
+    for path in code:
+        assert path.read_bytes() == (Path(hf_ambiser.models.__file__).parent / path.name).read_bytes(), path.name
 
 
 def test_it_answers_the_same_where_the_package_is_not_installed(tmp_path):

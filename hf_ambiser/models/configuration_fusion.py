@@ -167,7 +167,8 @@ class FusionConfig(WaveformClassifierConfig):
     def describe(self) -> str:
         """Describe the architecture above the encoder in a few words, for a model card."""
         spatial = "a convolutional branch on the log-mel spectrogram"
-        frames = "the encoder's frames" if self.frames_as_they_are else f"{self.describe_layers()},"
+        layers = self.describe_layers()
+        frames = f"{layers}," if layers else "the encoder's frames"
         temporal = f"{frames}, summed over time with learned weights"
         return {
             "multi_fusion": f"{temporal}, and {spatial}, fused on several levels; then a classifier",

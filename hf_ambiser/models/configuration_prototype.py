@@ -101,7 +101,7 @@ class PrototypeConfig(WaveformClassifierConfig):
             "attention": "mean over the valid frames with weights of attention",
             "attention_std": "mean and standard deviation over the valid frames with weights of attention",
         }[self.pooling]
-        parts = [] if self.frames_as_they_are else [self.describe_layers()]
+        parts = list(filter(None, [self.describe_layers()]))
         if self.projection_size is not None:
             parts.append(f"a linear layer of {self.projection_size} with GELU")
         if self.recurrent_size is not None:

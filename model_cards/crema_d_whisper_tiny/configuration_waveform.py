@@ -76,7 +76,7 @@ class WaveformClassifierConfig(PreTrainedConfig):
 
     @property
     def frames_as_they_are(self) -> bool:
-        """Whether the head gets the frames of the last layer, without a change."""
+        """Whether the head gets the frames of the last layer, or means of neighbours, neither summed nor scaled."""
         return self.layers == "last" and not self.standardize_frames
 
     def describe_layers(self) -> str:
