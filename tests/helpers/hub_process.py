@@ -23,6 +23,7 @@ import huggingface_hub._commit_api
 import huggingface_hub.hf_api
 import huggingface_hub.lfs  # noqa: F401
 
+from helpers.forking import share_no_lock
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main as hf_ambiser
 from hf_ambiser.hub.push import PushError, PushOptions, push
@@ -52,6 +53,7 @@ def run_commands(cases: list) -> None:
 
 
 def main(run: Path | None) -> None:
+    share_no_lock()
     time.sleep = lambda seconds: None  # type: ignore[assignment]
     whole = publication(read_facts(run)) if run else None
     for line in sys.stdin:

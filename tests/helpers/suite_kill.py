@@ -8,11 +8,13 @@ happened is written to FOLDER/<case>/<phase>.json. RANDOM is the number of momen
 "method:variant"; with "@scenario" it saves, evaluates and stops in another way (`SCENARIOS`).
 
 Children are forked, which saves each of them the import of torch and transformers; there is one thread, and no tensor
-is made before a fork.
+is made before a fork. A lock that processes share must not exist either: a child killed while it holds one leaves it
+locked for all that come after. A child that hangs is ended, and says where it hung.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -33,6 +35,7 @@ from transformers import TrainerCallback
 import hf_ambiser.cards as cards
 import hf_ambiser.training.trainer as base
 from helpers import made_data
+from helpers.forking import share_no_lock
 from helpers.made_run import built, fields
 from helpers.suite_checks import DROPOUT, INTERRUPTED
 from helpers.suite_methods import make_trainer, settings, trace_of, train_or_go_on
@@ -104,6 +107,7 @@ SCENARIOS = {
         second=[("model saved", 0), ("results written", 0), ("card begun", 0), ("none", 0)],
     ),
 }
+HUNG = 120  # seconds; the longest child takes 5
 SEED = 0  # of the moments at which runs are killed from outside
 BEGUN = "begun"
 
@@ -209,6 +213,7 @@ def cut(path: Path) -> None:
 
 def child(case: str, folder: Path, moment: str, step: int) -> None:
     """Train or go on, and leave the process."""
+    faulthandler.dump_traceback_later(HUNG, exit=True)
     status = 1
     method, scenario = parts_of(case)
     try:
@@ -277,6 +282,7 @@ def kill_at_random(case: str, root: Path, phase: str, kills: int, seconds: float
 
 def main(phase: str, root: Path, kills: int, cases: list[str]) -> None:
     torch.set_num_threads(1)
+    share_no_lock()
     made_data.training_set(AmbiSERTrainer), made_data.evaluation_set()  # kept, so that no child makes them again
     if phase == "first" and any(parts_of(case)[1].whole_run for case in cases):
         built(root)
