@@ -122,6 +122,7 @@ def test_two_data_sets_with_splits_of_one_name_need_names(tmp_path):
         ({"datasets": [{"dataset": "a", "configs": ["b"], "folds": 3}]}, "folds=3 must be all, or a list"),
         ({"systems": ...}, "`systems` is missing"),
         ({"systems": {"a": {"config": "bas.yaml"}}}, r"no config file .*bas.yaml; below .* are \['base.yaml'"),
+        ({"shared": {"config": "base.yaml"}}, r"shared: .config. is given for each system"),
         ({"systems": {"a": {"confg": "base.yaml"}}}, r"system 'a': unknown key 'confg' \(did you mean 'config'\?\)"),
         ({"systems": {"a": {"method": "irp"}}}, r"no method 'irp' \(did you mean 'ipr'\?\).*not_yet"),
         ({"systems": {"a": {"mu": 1.0}}}, "system 'a': a run needs a method"),

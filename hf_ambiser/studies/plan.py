@@ -265,6 +265,8 @@ def _not_set(given: Iterable[str], where: str) -> None:
     for key in given:
         if key in SET_BY_PLAN:
             raise PlanError(f"{where}: {key!r} is decided by the plan for each cell (datasets, seeds, --out).")
+        if key in ("config", "sweep"):
+            raise PlanError(f"{where}: {key!r} is given for each system. Write it under `systems`.")
         near = difflib.get_close_matches(str(key), ("config", "sweep"), n=1, cutoff=0.75)
         if near:
             raise PlanError(f"{where}: unknown key {key!r} (did you mean {near[0]!r}?).")
