@@ -28,10 +28,11 @@ class HubClient:
     def __init__(self, hub: HubEndpoint, home: Path, run: Path | None = None, **environment: str) -> None:
         self.pid = 0
         script = str(Path(__file__).with_name("hub_process.py"))
+        environment = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", **environment}
         self.process = subprocess.Popen(
             [sys.executable, script, *([str(run)] if run else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=str(ROOT), **environment),
+            env=hub.environment(home, **environment),
         )  # fmt: skip
         hub.on_kill = lambda: os.kill(self.pid, signal.SIGKILL)
 
