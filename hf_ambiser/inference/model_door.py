@@ -129,10 +129,10 @@ def _place(model: str) -> str:
         ValueError: If the text is a path, and no folder is there.
     """
     path = Path(model)
-    if path.is_dir():
+    if model and path.is_dir():
         of_run = RunFolder(model).model
         return str(of_run if of_run.is_dir() else path)
-    if exists(path):
+    if model and exists(path):
         raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if is_path or not model or ("/" in model and path.parent.is_dir()):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") -> int:
     """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
-    args = _parser(prog).parse_args(argv)
+    args = _parser(prog).parse_intermixed_args(argv)  # recordings may stand on both sides of an option
     _check(args)
 
     # Imported here: the help should not wait for torch.
