@@ -13,25 +13,16 @@ import pytest
 import soundfile
 import torch
 from helpers.made_data import CLASSES, extractor, tiny_config, tiny_model
-from transformers import (
-    AutoModelForAudioClassification,
-    BertConfig,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
-    Wav2Vec2Model,
-    pipeline,
-)
+from helpers.made_model import RATE, check_against_the_pipeline, noise, saved
 
-import hf_ambiser
 from hf_ambiser import open_model, predict
-from hf_ambiser.inference import model_door
+from hf_ambiser.inference.answers import Distribution
 from hf_ambiser.inference.decision import Decision
-from hf_ambiser.inference.parts import Part
+from hf_ambiser.inference.parts import Part, answer_parts
+from hf_ambiser.inference.windows import Window
 from hf_ambiser.models import available_families
 
 
-RATE = 16000
 MODELS = {
     **{
         f"{family} {encoder}": (family, encoder)
@@ -41,17 +32,6 @@ MODELS = {
     "prototype whisper": ("prototype", "whisper"),
     "blstm acoustic32": ("blstm", "acoustic32"),
 }
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return (random.normal(size=round(seconds * RATE)) * random.uniform(0.02, 0.2)).astype(np.float32)
-
-
-def saved(folder: Path, model, feature_extractor=None) -> Path:
-    model.save_pretrained(folder)
-    (feature_extractor or extractor(model)).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +50,6 @@ def any_model(request, tmp_path_factory):
     if encoder == "acoustic32":
         prepare.fit([noise(1.0, seed) for seed in range(3)], RATE)
     return open_model(saved(tmp_path_factory.mktemp("model"), model, prepare))
-
-
-def check_against_the_pipeline(opened, lengths) -> None:
-    """In one batch, alone, and by transformers' pipeline, the answers are the same."""
-    waves = [noise(seconds, seed) for seed, seconds in enumerate(lengths)]
-    together = predict(waves, opened, sampling_rate=RATE, progress=False, window=60)
-    classify = pipeline("audio-classification", model=opened.model, feature_extractor=opened.extractor)
-    for wave, found in zip(waves, together, strict=True):
-        (alone,) = predict(wave, opened, sampling_rate=RATE, progress=False, batch_size=1, window=60)
-        theirs = {one["label"]: one["score"] for one in classify(wave.copy(), top_k=None)}
-        assert list(found.probabilities) == list(opened.classes)
-        for name in opened.classes:
-            assert found.probabilities[name] == pytest.approx(alone.probabilities[name], abs=1e-5)
-            assert found.probabilities[name] == pytest.approx(theirs[name], abs=1e-5)
-        assert found.emotion == max(theirs, key=theirs.get) and found.status == "answered"
 
 
 def test_answers_are_those_of_one_utterance_and_of_the_pipeline(any_model):
@@ -107,8 +72,6 @@ def test_what_follows_from_a_distribution(tiny):
 
 
 def test_one_certain_class_has_no_ambiguity_and_equal_ones_have_all(tiny):
-    from hf_ambiser.inference.answers import Distribution
-
     sure = Distribution.of(np.array([0.0, 1.0]), None, ["a", "b"], Decision())
     open_ = Distribution.of(np.array([0.25] * 4), None, list("abcd"), Decision())
     assert (sure.emotion, sure.entropy, sure.ambiguity, sure.similarities) == ("b", 0.0, 0.0, None)
@@ -297,143 +260,7 @@ def test_batches_hold_windows_of_similar_length(tiny, monkeypatch):
     assert [one.duration for one in found] == lengths
 
 
-# ---- which model ----------------------------------------------------------------------------------------------------
-
-
-def test_without_a_model_the_shipped_one_answers_and_where_it_is_not_a_line_says_so(monkeypatch, tmp_path):
-    assert Path(open_model().name) == Path(hf_ambiser.__file__).parents[1] / "model_cards" / "crema_d_whisper_tiny"
-    monkeypatch.setattr(model_door, "SHIPPED", tmp_path / "model_cards" / "crema_d_whisper_tiny")
-    with pytest.raises(ValueError, match="not part of an installed package.*Give a model"):
-        open_model()
-
-
-def test_a_run_folder_means_its_model(tiny, tmp_path):
-    shutil.copytree(tiny.name, tmp_path / "run" / "model")
-    assert open_model(tmp_path / "run").name == str(tmp_path / "run" / "model")
-
-
-@pytest.mark.parametrize("name", ["./gone", "/gone", "a/b/c", "here/gone", "../gone", "~/gone", ""])
-def test_a_path_that_leads_nowhere_is_not_looked_up_on_the_hub(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.setattr(AutoModelForAudioClassification, "from_pretrained", None)
-    with pytest.raises(ValueError, match="there is no such folder, and it is no Hub name"):
-        open_model(name)
-
-
-@pytest.mark.parametrize("name", ["account/name", "name"])
-def test_a_hub_name_that_cannot_be_reached_is_one_line(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="neither a folder with a trained model .* nor a Hub model") as caught:
-        open_model(name)
-    assert "\n" not in str(caught.value)
-
-
-def tiny_wav2vec2(**fields) -> Wav2Vec2Config:
-    return Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, classifier_proj_size=8, initializer_range=0.3,
-        **fields,
-    )  # fmt: skip
-
-
-def test_a_classifier_of_transformers_answers_as_the_pipeline_does(tmp_path):
-    torch.manual_seed(0)
-    model = Wav2Vec2ForSequenceClassification(tiny_wav2vec2(id2label={0: "calm", 1: "angry", 2: "sad"}))
-    opened = open_model(saved(tmp_path, model, Wav2Vec2FeatureExtractor(return_attention_mask=False)))
-    assert not opened.ours and opened.classes == ("calm", "angry", "sad")
-    check_against_the_pipeline(opened, (0.5, 2.3, 0.9))
-    (found,) = predict(noise(1.0), opened, sampling_rate=RATE, progress=False)
-    assert found.similarities is None
-
-
-def test_what_a_foreign_model_cannot_take_is_a_row(tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    model = Wav2Vec2ForSequenceClassification(tiny_wav2vec2(num_labels=3))
-    opened = open_model(saved(tmp_path, model, Wav2Vec2FeatureExtractor()))
-    plain = opened.model.forward
-
-    def picky(input_values, **rest):
-        if input_values.shape[1] < 20000:
-            raise RuntimeError("a message of many lines\nabout kernels")
-        return plain(input_values, **rest)
-
-    monkeypatch.setattr(opened.model, "forward", picky)
-    short, long = predict([noise(1.0), noise(2.0)], opened, sampling_rate=RATE, progress=False)
-    assert (short.status, short.reason) == ("refused", "the model cannot take it (RuntimeError)")
-    assert long.status == "answered"
-
-
-def no_head(folder: Path) -> None:
-    saved(folder, Wav2Vec2Model(tiny_wav2vec2()), Wav2Vec2FeatureExtractor())
-
-
-def of_text(folder: Path) -> None:
-    BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(folder)
-
-
-def many_labels(folder: Path) -> None:
-    config = tiny_wav2vec2(num_labels=3, problem_type="multi_label_classification")
-    saved(folder, Wav2Vec2ForSequenceClassification(config), Wav2Vec2FeatureExtractor())
-
-
-def one_label(folder: Path) -> None:
-    saved(folder, Wav2Vec2ForSequenceClassification(tiny_wav2vec2(num_labels=1)), Wav2Vec2FeatureExtractor())
-
-
-def no_extractor(folder: Path) -> None:
-    tiny_model().save_pretrained(folder)
-
-
-def cut_short(folder: Path) -> None:
-    saved(folder, tiny_model())
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-
-
-def of_somebody(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}')
-    (folder / "evil.py").write_text("raise SystemExit('was run')\n")
-
-
-def adapter(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text("{}")
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda folder: None, "holds no model \\(no config.json\\)"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
-        (no_head, "has no trained audio classifier: it lacks 4 weights"),
-        (of_text, "is of a kind that has no audio classifier"),
-        (many_labels, "does not choose one of several classes"),
-        (one_label, "does not choose one of several classes \\(1 labels"),
-        (no_extractor, "cannot be loaded"),
-        (cut_short, "model.safetensors"),
-        (of_somebody, "brings Python code of its own"),
-        (adapter, "is a LoRA adapter"),
-    ],
-)
-def test_a_folder_that_is_no_such_model_is_one_line(make, words, tmp_path):
-    make(tmp_path)
-    with pytest.raises(ValueError, match=words) as caught:
-        open_model(tmp_path)
-    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
-
-
-def test_a_file_and_a_device_that_is_not_here(tiny):
-    with pytest.raises(ValueError, match="is a file; give the folder"):
-        open_model(Path(tiny.name) / "model.safetensors")
-    for device in ("tpu9", "meta:x"):
-        with pytest.raises(ValueError, match=f"device '{device}' is not here"):
-            open_model(tiny.name, device=device)
-
-
 def test_a_part_lets_go_of_its_samples(tiny):
-    from hf_ambiser.inference.parts import answer_parts
-    from hf_ambiser.inference.windows import Window
-
     parts = [Part.of(Window(0, noise(1.0)), RATE), Part.of(Window(0, np.zeros(RATE, np.float32)), RATE)]
     answer_parts(parts, tiny, Decision(), 4)
     assert [part.samples for part in parts] == [None, None]

@@ -11,27 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from helpers.made_data import CLASSES, extractor, tiny_model
+from helpers.made_data import CLASSES, tiny_model
+from helpers.made_model import RATE, noise, saved
 
 from hf_ambiser import predict
 from hf_ambiser.cli import main
 from hf_ambiser.inference.tables import text_of
 
 
-RATE = 16000
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    return (np.random.default_rng(seed).normal(size=round(seconds * RATE)) * 0.1).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_model()
-    model.save_pretrained(folder)
-    extractor(model).save_pretrained(folder)
-    return str(folder)
+    return str(saved(tmp_path_factory.mktemp("tiny"), tiny_model()))
 
 
 @pytest.fixture

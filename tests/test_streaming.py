@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.made_data import extractor, tiny_model
+from helpers.made_data import tiny_model
+from helpers.made_model import RATE, saved
 
 from hf_ambiser import StreamingClassifier, open_model, predict
 from hf_ambiser.inference import streaming
 
 
-RATE = 16000
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_model()
-    model.save_pretrained(folder)
-    extractor(model).save_pretrained(folder)
-    return open_model(folder)
+    return open_model(saved(tmp_path_factory.mktemp("tiny"), tiny_model()))
 
 
 def speech(seconds: float, seed: int) -> np.ndarray:
