@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import sys
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import soundfile
 from helpers.made_data import CLASSES, tiny_model
 from helpers.made_model import RATE, noise, saved
+from helpers.package_imports import ROOT
 
 from hf_ambiser import predict
 from hf_ambiser.cli import main
@@ -146,6 +149,17 @@ def test_a_wrong_argument_is_one_line_and_status_2(words, said, tiny, folder, ca
     out, err = capsys.readouterr()
     assert out == "" and said in err and err.count("\n") == 1
     assert sorted(path.name for path in folder.iterdir()) == ["speech"]
+
+
+@pytest.mark.skipif("CREMA_D_ROOT" not in os.environ, reason="needs the recordings of CREMA-D")
+@pytest.mark.parametrize("page", ["README.md", "docs/predict.md"])
+def test_the_answers_on_the_pages_are_those_of_the_commands_above_them(page, monkeypatch, capsys):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    block = re.search(r"(hf-ambiser predict audio/[^\n#]+)[^`]*```\n\n```text\n(.*?)```", text, re.DOTALL)
+    command, shown = block.groups()
+    monkeypatch.chdir(os.environ["CREMA_D_ROOT"])
+    assert run(*command.split()[2:]) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_a_progress_bar_is_shown_unless_told_otherwise(tiny, folder, capsys):

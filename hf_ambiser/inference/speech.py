@@ -13,9 +13,9 @@ import math
 import numpy as np
 
 
-# dB of full scale. The quietest utterance of CREMA-D has a level of -44; 16-bit dither has -96.
+# dB of full scale. The quietest of CREMA-D's 3760 utterances has a level of -46.
 FLOOR = -60.0
-# dB below the loudest window. Quiet speech lies 20 dB under loud speech, the noise of a quiet room 40 or more.
+# dB below the loudest window.
 RANGE = 30.0
 _FRAME, _LOUD_FRAMES = 0.025, 10
 _NOTHING = 1e-10

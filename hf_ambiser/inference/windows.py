@@ -10,8 +10,8 @@ from hf_ambiser.data.audio import MIN_DURATION
 
 
 SHORTEST = MIN_DURATION  # seconds: no utterance is shorter that a model has learnt from
-# Seconds of a window, where the model does not say one. The shipped model has learnt from utterances of 1.3 to 5.0 s,
-# with a mean of 2.5 s, so each of these is one window; so are most turns of a conversation.
+# Seconds of a window, where the model does not say one. The shipped model has learnt from utterances of 1.3 to 4.9 s,
+# 2.5 s on average, so each of these is one window.
 WINDOW = 6.0
 
 
