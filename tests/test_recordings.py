@@ -12,30 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.made_sound import RATE, problem, read, tone
 
-from hf_ambiser.inference import ffmpeg, inputs
+from hf_ambiser.inference import ffmpeg
 from hf_ambiser.inference.inputs import recordings_of
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
 from hf_ambiser.inference.resampling import HIGHEST, LOWEST, Resampler
 from hf_ambiser.inference.samples import as_mono, channels_last
-
-
-RATE = 16000
-
-
-def tone(seconds: float = 1.0, rate: int = RATE, pitch: float = 220.0) -> np.ndarray:
-    return (0.3 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
-
-
-def read(recording: Recording) -> np.ndarray:
-    return np.concatenate([*recording.blocks(RATE), np.zeros(0, np.float32)])
-
-
-def problem(recording: Recording) -> NoAudio:
-    with pytest.raises(NoAudio) as caught:
-        read(recording)
-    return caught.value
 
 
 def encoded(samples: np.ndarray, rate: int = RATE, **kind: str) -> bytes:
@@ -207,6 +191,27 @@ def test_a_flac_that_is_cut_short_is_said_to_be_so(tmp_path, no_ffmpeg):
     assert found.status == "unreadable" and "it cannot be decoded after" in found.reason
 
 
+@pytest.mark.parametrize("total", [0, 2**36 - 1])
+def test_a_flac_without_its_length_or_with_a_wrong_one_is_read_to_its_end(total, no_ffmpeg):
+    """0 is what a program writes into a pipe; the number of samples has 36 bits, from byte 21 on."""
+    whole = bytearray(encoded(tone(2.0), format="FLAC", subtype="PCM_16"))
+    stream = int.from_bytes(whole[18:26], "big")
+    whole[18:26] = (stream >> 36 << 36 | total).to_bytes(8, "big")
+    np.testing.assert_allclose(read(Recording("a", bytes(whole))), tone(2.0), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [("WAV", "GSM610"), ("WAV", "IMA_ADPCM"), ("AU", "G721_32"), ("WAV", "ULAW")])
+def test_codecs_of_telephones(kind, no_ffmpeg):
+    found = read(Recording("a", encoded(tone(), format=kind[0], subtype=kind[1])))
+    assert len(found) >= RATE and np.corrcoef(found[:RATE], tone())[0, 1] > 0.9
+
+
+def test_raw_samples_say_no_rate(tmp_path, no_ffmpeg):
+    path = tmp_path / "a.raw"
+    path.write_bytes(tone().tobytes())
+    assert "raw samples, which do not say their rate" in problem(Recording("a", path)).reason
+
+
 def test_without_ffmpeg_one_line_says_what_is_missing(no_ffmpeg):
     found = problem(Recording("a", b"\0\0\0\x20ftypM4A " + bytes(100)))
     assert "libsndfile cannot read it" in found.reason and "ffmpeg, which reads more (m4a, webm ...)" in found.reason
@@ -281,95 +286,6 @@ def test_a_reader_who_stops_early_leaves_no_process(stand_in):
     assert time.monotonic() - begun < 30
 
 
-# ---- what is given --------------------------------------------------------------------------------------------------
-
-
-def names(found: list[Recording]) -> list[str]:
-    return [recording.name for recording in found]
-
-
-def test_a_folder_is_searched_in_the_order_of_names_and_links_are_followed_once(tmp_path):
-    inside, elsewhere = tmp_path / "inside", tmp_path / "elsewhere"
-    for path in (inside / "b" / "2.WAV", inside / "1.flac", inside / "b" / "note.txt", inside / ".hidden" / "3.wav",
-                 inside / "._1.wav", elsewhere / "4.mp3"):  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (inside / "up").symlink_to(inside)
-    (inside / "link").symlink_to(elsewhere)
-    (inside / "again").symlink_to(elsewhere)
-    assert [Path(name).relative_to(inside).as_posix() for name in names(recordings_of(inside))] == [
-        "1.flac", "again/4.mp3", "b/2.WAV"
-    ]  # fmt: skip
-    linked = tmp_path / "linked"
-    linked.symlink_to(inside)
-    assert len(recordings_of(linked)) == 3
-
-
-def test_a_folder_without_audio_is_a_row(tmp_path):
-    (tmp_path / "note.txt").touch()
-    (row,) = recordings_of(tmp_path)
-    assert row.name == str(tmp_path) and "the folder holds no audio" in problem(row).reason
-
-
-def test_a_folder_that_cannot_be_read_is_a_row_beside_the_others(tmp_path, monkeypatch):
-    for name in ("closed", "open"):
-        (tmp_path / name).mkdir()
-        soundfile.write(tmp_path / name / "a.wav", tone(), RATE)
-    plain = os.scandir
-
-    def scandir(path):
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return plain(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)  # root may read everything
-    row, recording = recordings_of(tmp_path)
-    assert row.name == str(tmp_path / "closed")
-    assert problem(row).reason == "the folder cannot be read (Permission denied)"
-    assert recording.name == str(tmp_path / "open" / "a.wav")
-
-
-def test_inputs_of_all_kinds_in_one_list_keep_their_order(tmp_path):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, tone(), RATE)
-    given = [tone(), str(path), path.read_bytes(), path.open("rb"), {"array": tone(), "sampling_rate": 8000}, tmp_path]
-    found = recordings_of(given, sampling_rate=RATE)
-    assert names(found) == ["array 0", str(path), "bytes 2", str(path), "array 4", str(path)]
-    assert found[4].sampling_rate == 8000
-    assert names(recordings_of(iter(given), sampling_rate=RATE)) == names(found)
-
-
-def test_an_address_is_not_fetched():
-    (row,) = recordings_of("https://example.org/a.wav")
-    assert "it is an address, and nothing is fetched" in problem(row).reason
-
-
-def test_a_name_that_is_no_utf_8_can_be_shown(tmp_path):
-    name = os.fsdecode(b"\xff\xfe.wav")
-    (row,) = recordings_of(tmp_path / name)
-    row.name.encode("utf-8")
-    assert row.name.endswith("\ufffd\ufffd.wav")
-
-
-@pytest.mark.parametrize(
-    ("given", "rate", "words"),
-    [
-        (tone(), None, "input 0 is an array and has no sampling rate"),
-        (tone(), 0, "sampling_rate is 0; allowed: a whole number of Hz"),
-        (tone(), 16000.5, "sampling_rate is 16000.5"),
-        ("a.wav", 16000, "sampling_rate is 16000, and no input is an array"),
-        ([0.1, 0.2], 16000, "no input is an array"),
-        ([0.1, 0.2], None, "input 0 is of type float; allowed: a path"),
-        (3, None, "input 0 is of type int; allowed: a path"),
-        ({"path": "a.wav"}, None, "input 0 has the keys \\['path'\\]"),
-        (io.StringIO("a"), None, "open it in binary mode"),
-    ],
-)
-def test_a_wrong_kind_of_input_is_an_error_that_says_what_is_allowed(given, rate, words):
-    with pytest.raises(ValueError, match=words):
-        recordings_of(given, sampling_rate=rate)
-
-
 @pytest.mark.skipif(not ffmpeg.is_installed(), reason="needs the program ffmpeg")
 @pytest.mark.parametrize("suffix", [".m4a", ".webm", ".mka"])
 def test_the_real_ffmpeg(suffix, tmp_path):
@@ -390,4 +306,3 @@ def test_a_playlist_leads_to_no_other_file(tmp_path):
     playlist = tmp_path / "a.m4a"
     playlist.write_text(f"#EXTM3U\n#EXTINF:2,\nfile:{tmp_path / 'secret.wav'}\n#EXT-X-ENDLIST\n")
     assert "ffmpeg cannot decode it" in problem(Recording("a", playlist)).reason
-    assert "m3u8" not in inputs.SUFFIXES

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_ambiser.inference.inputs import SUFFIXES
+from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
+from hf_ambiser.run_folder.layout import write_whole
+
 
 if TYPE_CHECKING:
     from hf_ambiser.inference.answers import Answer
@@ -24,7 +28,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
 
     from hf_ambiser.inference.model_door import open_model
     from hf_ambiser.inference.predict import predict
-    from hf_ambiser.inference.tables import text_of, write_parquet
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -41,8 +44,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     if args.format == "parquet":
         write_parquet(args.out, answers, opened.classes)
     elif args.out is not None:
-        from hf_ambiser.run_folder.layout import write_whole
-
         write_whole(args.out, text_of(answers, opened.classes, args.format))
     else:
         sys.stdout.write(text_of(answers, opened.classes, args.format))
@@ -66,9 +67,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
     )
-    parser.add_argument(
-        "--format", choices=("table", "csv", "jsonl", "parquet"), default="table", help="(default: %(default)s)"
-    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, help="file to write, instead of standard output")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="folder for a figure of each recording")
     parser.add_argument(
@@ -93,8 +92,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.format == "parquet" and args.out is None:
         raise ValueError("--format parquet needs --out FILE: a Parquet file is not written to a terminal.")
     if args.out is not None:
-        if args.out.is_dir():
-            raise ValueError(f"--out {args.out} is a folder; give the name of a file.")
+        if args.out.exists() and not args.out.is_file():
+            raise ValueError(f"--out {args.out} is a folder or a device; give the name of a file.")
+        if args.out.suffix.lower() in SUFFIXES:
+            raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
         if not args.out.absolute().parent.is_dir():
             raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
     if args.plot is not None and args.plot.exists() and not args.plot.is_dir():

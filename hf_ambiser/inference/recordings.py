@@ -104,12 +104,23 @@ def _opened(content: Path | bytes | IO[bytes]) -> Iterator[Path | IO[bytes]]:
             yield copy
 
 
+class _Forward(soundfile.SoundFile):
+    """Reads a file from its beginning to its end.
+
+    soundfile seeks after each block if it can, and that fails where a header says no length, as in FLAC that was
+    written into a pipe.
+    """
+
+    def seekable(self) -> bool:
+        """No."""
+        return False
+
+
 def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
     """Yield blocks by libsndfile, or by ffmpeg what libsndfile does not know."""
     try:
-        file = soundfile.SoundFile(source)
+        file = _Forward(source)
     except (RuntimeError, TypeError, ValueError) as error:
-        # A file named .raw is a TypeError: it does not say what it holds.
         why = _words(error)
     else:
         with file:
@@ -159,4 +170,6 @@ def _on_disk(source: Path | IO[bytes]) -> Iterator[Path]:
 
 def _words(error: Exception) -> str:
     """What libsndfile says, without the path or the address of an object that its message begins with."""
+    if isinstance(error, TypeError):  # of soundfile, for a file named `.raw`
+        return "it has the ending of raw samples, which do not say their rate"
     return str(getattr(error, "error_string", "") or type(error).__name__).strip().rstrip(".")

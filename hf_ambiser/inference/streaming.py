@@ -36,8 +36,8 @@ class StreamingClassifier:
         >>> import numpy as np
         >>> stream = StreamingClassifier(window=2.0, hop=0.5)
         >>> heard = stream.feed(np.zeros(16000, dtype=np.float32)) + stream.finish()
-        >>> [answer.status for answer in heard]
-        ['silent']
+        >>> print(heard[0].status)
+        silent
     """
 
     def __init__(

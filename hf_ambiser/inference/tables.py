@@ -11,7 +11,7 @@ from hf_ambiser.run_folder.layout import whole
 from hf_ambiser.untrusted.cells import csv_of
 
 
-# How a row of each format is made; what each one holds stands in docs/predict.md.
+# What each one holds stands in docs/predict.md.
 TEXT_FORMATS = ("table", "csv", "jsonl")
 FORMATS = (*TEXT_FORMATS, "parquet")
 
