@@ -150,9 +150,29 @@ def test_a_folder_that_is_no_such_model_is_one_line(make, words, tmp_path):
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
+def test_a_model_that_is_loaded_already_answers_as_from_its_folder(tiny):
+    loaded = open_model(tiny_model().eval(), extractor=tiny.extractor)
+    ours, folders = (predict(noise(1.0), one, sampling_rate=RATE, progress=False)[0] for one in (loaded, tiny))
+    assert ours.probabilities == folders.probabilities
+    for model, extractor in ((tiny.model, None), (tiny.name, tiny.extractor), (None, tiny.extractor)):
+        with pytest.raises(ValueError, match="allowed: a loaded model with its feature extractor"):
+            open_model(model, extractor=extractor)
+
+
+def test_an_adapter_that_was_merged_is_a_loaded_model(tiny, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base = tiny_model()
+    lora = get_peft_model(base, LoraConfig(target_modules=base.lora_target_modules(), modules_to_save=["head"]))
+    merged = open_model(lora.merge_and_unload(), extractor=tiny.extractor)
+    ours, plain = (predict(noise(1.0), one, sampling_rate=RATE, progress=False)[0] for one in (merged, tiny))
+    for name, share in plain.probabilities.items():
+        assert ours.probabilities[name] == pytest.approx(share, abs=1e-6)
+
+
 def test_a_file_and_a_device_that_is_not_here(tiny):
     with pytest.raises(ValueError, match="is a file; give the folder"):
         open_model(Path(tiny.name) / "model.safetensors")
-    for device in ("tpu9", "meta:x"):
+    for device in ("tpu9", "meta", "cuda:99"):
         with pytest.raises(ValueError, match=f"device '{device}' is not here"):
             open_model(tiny.name, device=device)

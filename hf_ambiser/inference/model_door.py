@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,23 +85,31 @@ def _numbers(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy().astype(np.float64)
 
 
-def open_model(model: str | Path | None = None, device: str = "auto") -> OpenedModel:
+def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None) -> OpenedModel:
     """Open a trained model.
 
     Args:
-        model: Folder of a model, folder of a finished run, or Hub name. None: the model that the repository ships.
+        model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
+            of a trainer or with a merged adapter, which is put on the device and into evaluation mode. None: the model
+            that the repository ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
+        extractor: The feature extractor of a model that is loaded already.
 
     Raises:
-        ValueError: If there is no such model or device, or the model does not choose among classes.
+        ValueError: If there is no such model or device, the model does not choose among classes, or an extractor is
+            given without a loaded model or the reverse.
     """
-    place = str(SHIPPED) if model is None else _place(str(model))
-    if model is None and not SHIPPED.is_dir():
+    is_loaded = isinstance(model, torch.nn.Module)
+    if is_loaded != (extractor is not None):
+        found = f"{type(model).__name__} {'without' if is_loaded else 'with'} an extractor"
         raise ValueError(
-            "the model that hf_ambiser ships is not part of an installed package, only of a checkout of the repository"
-            " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
+            f"model is {found}; allowed: a loaded model with its feature extractor, or the place of a model alone."
         )
-    loaded, extractor = _loaded(place)
+    if is_loaded:
+        place, loaded = type(model).__name__, model
+    else:
+        place = _shipped() if model is None else _place(str(model))
+        loaded, extractor = _loaded(place)
     config = loaded.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     if len(classes) < 2 or config.problem_type in ("multi_label_classification", "regression"):
@@ -120,6 +129,15 @@ def open_model(model: str | Path | None = None, device: str = "auto") -> OpenedM
         window=getattr(config, "segment_seconds", None) or WINDOW,
         ours=config.model_type.startswith("ambiser_"),
     )
+
+
+def _shipped() -> str:
+    if not SHIPPED.is_dir():
+        raise ValueError(
+            "the model that hf_ambiser ships is not part of an installed package, only of a checkout of the repository"
+            " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
+        )
+    return str(SHIPPED)
 
 
 def _place(model: str) -> str:
@@ -190,8 +208,8 @@ def _check_files(folder: Path) -> None:
     """
     if exists(folder / "adapter_config.json"):
         raise ValueError(
-            f"model {folder} is a LoRA adapter, without the model that it belongs to. Merge them first:"
-            " `hf_ambiser.runs.scoring.load_model(FOLDER).save_pretrained(OTHER)`, and copy preprocessor_config.json."
+            f"model {folder} is a LoRA adapter, without the model that it belongs to. Merge them first with"
+            " `hf_ambiser.runs.scoring.load_model(FOLDER)`, and give the result to `open_model` with its extractor."
         )
     if not exists(folder / "config.json"):
         raise ValueError(
@@ -209,6 +227,8 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", name) is None:
+            raise RuntimeError("no such name")
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
