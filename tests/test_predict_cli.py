@@ -112,6 +112,15 @@ def test_a_name_cannot_write_on_the_terminal_or_into_a_spreadsheet(tiny, folder,
     assert "'=1+1" in capsys.readouterr().out
 
 
+def test_a_terminal_that_lacks_a_letter_of_a_name_costs_no_answer(tiny, folder, monkeypatch):
+    soundfile.write("\u00f6.wav", noise(1.0), RATE)
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    assert run("\u00f6.wav", "--model", tiny) == 0
+    sys.stdout.flush()
+    assert b"\n\\xf6.wav " in printed.getvalue()
+
+
 def test_if_nothing_could_be_answered_the_status_is_1(tiny, folder, capsys):
     soundfile.write("silent.wav", np.zeros(RATE), RATE)
     assert run("speech/c.wav", "silent.wav", "gone.wav", "--model", tiny) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     elif args.out is not None:
         write_whole(args.out, text_of(answers, opened.classes, args.format))
     else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not cost all answers.
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text_of(answers, opened.classes, args.format))
     if args.plot is not None:
         from hf_ambiser.inference.timeline_figure import draw_answers
