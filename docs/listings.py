@@ -29,6 +29,7 @@ from hf_ambiser import (
 )
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.schema import REASONS
+from hf_ambiser.inference.no_audio import STATUSES
 from hf_ambiser.models.encoders import ADAPTERS, REFUSED
 from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.config_files import SHIPPED, available_configs
@@ -136,6 +137,11 @@ def policies() -> str:
 def reasons() -> str:
     """Why an item of a corpus may not be in a data set."""
     return table(("reason", "meaning"), ((f"`{name}`", text) for name, text in REASONS.items()))
+
+
+def statuses() -> str:
+    """What may come of a recording."""
+    return table(("status", "meaning"), ((f"`{name}`", text) for name, text in STATUSES.items()))
 
 
 def configs() -> str:
@@ -277,6 +283,7 @@ LISTINGS = {
         corpora,
         policies,
         reasons,
+        statuses,
         configs,
         commands,
         run_folder,

@@ -142,6 +142,7 @@ def _in(module: str, name: str = "main") -> Main:
 # Name -> one line about the subcommand, and its function, in the order in which a user needs them.
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
+    "predict": ("say what people would hear in recordings", _in("inference.predict_cli")),
     "build": ("make a data set from a corpus' release", _in("data.build_cli", "main_of_any_corpus")),
     "count-labels": ("count a data set's consensus labels by speaker", _in("data.label_counts_cli")),
     "add-label-noise": ("copy a data set with a known share of wrong labels", _in("data.label_noise_cli")),

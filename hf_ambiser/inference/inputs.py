@@ -1,0 +1,126 @@
+"""What `predict` takes: paths, folders, bytes, file objects, arrays, or a list of them, as recordings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ambiser.inference.no_audio import NoAudio
+from hf_ambiser.inference.recordings import Recording
+
+
+# Which files of a folder are recordings. A file that is named itself is opened whatever its ending is.
+BY_LIBSNDFILE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
+BY_FFMPEG = (".m4a", ".mp4", ".webm", ".aac", ".wma", ".amr", ".3gp", ".mka", ".mkv", ".mov")
+SUFFIXES = BY_LIBSNDFILE + BY_FFMPEG
+_ALLOWED = (
+    "a path, encoded bytes, a binary file object, an array with its sampling_rate,"
+    ' {"array": ..., "sampling_rate": ...}, or a list of these'
+)
+
+
+def recordings_of(inputs: Any, sampling_rate: int | None = None) -> list[Recording]:
+    """Return the recordings of one input or a list of inputs, in their order; those of a folder by name.
+
+    Args:
+        inputs: See `predict`.
+        sampling_rate: Of the arrays, in Hz.
+
+    Raises:
+        ValueError: If an input is none of what is allowed, an array has no sampling rate, or `sampling_rate` is given
+            and there is no array that it belongs to.
+    """
+    many = isinstance(inputs, list | tuple) or _is_iterator(inputs)
+    items = list(inputs) if many else [inputs]
+    if sampling_rate is not None and not any(hasattr(item, "__array__") for item in items):
+        raise ValueError(
+            f"sampling_rate is {sampling_rate}, and no input is an array; all others say their rate. Leave it out."
+        )
+    return [one for i, item in enumerate(items) for one in _of(item, i, sampling_rate)]
+
+
+def _is_iterator(inputs: Any) -> bool:
+    return isinstance(inputs, Iterator) and not hasattr(inputs, "read")
+
+
+def _of(item: Any, index: int, sampling_rate: int | None) -> Iterator[Recording]:
+    if isinstance(item, str | Path):
+        yield from _of_path(item)
+    elif isinstance(item, bytes | bytearray | memoryview):
+        yield Recording(f"bytes {index}", bytes(item))
+    elif isinstance(item, Mapping):
+        array = item.get("array", item.get("raw"))
+        if array is None or not item.get("sampling_rate"):
+            raise ValueError(
+                f'input {index} has the keys {sorted(map(str, item))}; allowed: "array", "sampling_rate".'
+            )
+        yield _of_array(array, index, item["sampling_rate"])
+    elif hasattr(item, "read"):
+        if isinstance(item.read(0), str):
+            raise ValueError(f"input {index} is a file object of text; open it in binary mode (`rb`).")
+        name = getattr(item, "name", None)
+        yield Recording(_shown(name) if isinstance(name, str | Path) else f"file {index}", item)
+    elif hasattr(item, "__array__"):
+        yield _of_array(item, index, sampling_rate)
+    else:
+        raise ValueError(f"input {index} is of type {type(item).__name__}; allowed: {_ALLOWED}.")
+
+
+def _of_array(array: Any, index: int, sampling_rate: Any) -> Recording:
+    if sampling_rate is None:
+        raise ValueError(f"input {index} is an array and has no sampling rate; give sampling_rate in Hz.")
+    if int(sampling_rate) != sampling_rate or sampling_rate < 1:
+        raise ValueError(f"sampling_rate is {sampling_rate!r}; allowed: a whole number of Hz, of at least 1.")
+    return Recording(f"array {index}", np.asarray(array), int(sampling_rate))
+
+
+def _of_path(given: str | Path) -> Iterator[Recording]:
+    path, name = Path(given), _shown(given)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not path.exists():
+        yield Recording(name, NoAudio("unreadable", "it is an address, and nothing is fetched; give a file"))
+    elif path.is_dir():
+        yield from _of_folder(path)
+    else:
+        yield Recording(name, path)
+
+
+def _of_folder(folder: Path) -> Iterator[Recording]:
+    """Yield the recordings below a folder, by name, and a row for each folder that cannot be read.
+
+    Links to folders are followed. No folder is searched twice, so a link to a folder above ends nowhere. Names that
+    begin with a dot are left out, as `ls` leaves them out.
+    """
+    seen: set[str] = set()
+    closed: list[OSError] = []
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(place, name)
+            for name in sorted(files)
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    for error in closed:
+        why = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        yield Recording(_shown(error.filename or folder), NoAudio("unreadable", why))
+    if not found and not closed:
+        few, others = ", ".join(BY_LIBSNDFILE[:6]), len(SUFFIXES) - 6
+        why = f"the folder holds no audio: no file below it ends with {few} or one of {others} other endings"
+        yield Recording(_shown(folder), NoAudio("unreadable", why))
+    for path in found:
+        yield Recording(_shown(path), path)
+
+
+def _shown(name: str | Path) -> str:
+    """A file's name as text that every output can hold; bytes that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")

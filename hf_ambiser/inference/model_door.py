@@ -1,0 +1,242 @@
+"""Which model is meant, and how it is opened: a folder, a run folder, a Hub name, or the model that we ship."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+import torch
+
+import hf_ambiser.models
+from hf_ambiser.files.read import check_tensors, exists, read_json
+from hf_ambiser.inference.windows import WINDOW
+from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.published import check_shards
+from hf_ambiser.untrusted.code_fields import in_our_words
+
+
+# Beside the package in a checkout; a wheel does not have it.
+SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
+_CURE = "Restore it from a copy, or train the model again."
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that answers for waveforms. `open_model` makes it; it can be used for any number of `predict` calls.
+
+    Args:
+        name: Folder or Hub name.
+        model: In evaluation mode, on its device.
+        extractor: Its feature extractor.
+        classes: Names of the K classes.
+        rate: Sampling rate of its waveforms in Hz.
+        window: Length of the windows of long recordings in seconds, if the caller gives none.
+        ours: Whether it is a model of hf_ambiser, whose answers do not depend on padding. Others get one waveform at
+            a time.
+    """
+
+    name: str
+    model: Any
+    extractor: Any
+    classes: tuple[str, ...]
+    rate: int
+    window: float
+    ours: bool
+
+    def probabilities(
+        self, waveforms: Sequence[np.ndarray], temperature: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Answer for N waveforms `(T,)` float32 at the model's rate.
+
+        Args:
+            waveforms: The waveforms; one batch for a model of ours.
+            temperature: Divides the logits.
+
+        Returns:
+            `(N, K)` float64, the softmax of logits / temperature; and `(N, K)` cosines to the class prototypes, or
+            None if the model has none.
+        """
+        batches = [list(waveforms)] if self.ours else [[one] for one in waveforms]
+        outputs = [self._forward(batch) for batch in batches]
+        logits = np.concatenate([_numbers(output.logits) for output in outputs])
+        similarities: list[Any] = [getattr(output, "prototype_similarity", None) for output in outputs]
+        return (
+            scipy.special.softmax(logits / temperature, axis=1),
+            None if similarities[0] is None else np.concatenate([_numbers(one) for one in similarities]),
+        )
+
+    def _forward(self, waveforms: list[np.ndarray]) -> Any:
+        if self.ours:
+            options = {"padding": True, "return_attention_mask": True}
+            inputs = self.extractor(waveforms, sampling_rate=self.rate, return_tensors="pt", **options)
+        else:
+            # As transformers' pipeline does it, so that the answers are its answers.
+            inputs = self.extractor(waveforms[0], sampling_rate=self.rate, return_tensors="pt")
+        with torch.inference_mode():
+            return self.model(**inputs.to(self.model.device))
+
+
+def _numbers(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy().astype(np.float64)
+
+
+def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None) -> OpenedModel:
+    """Open a trained model.
+
+    Args:
+        model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
+            of a trainer or with a merged adapter, which is put on the device and into evaluation mode. None: the model
+            that the repository ships.
+        device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
+        extractor: The feature extractor of a model that is loaded already.
+
+    Raises:
+        ValueError: If there is no such model or device, the model does not choose among classes, or an extractor is
+            given without a loaded model or the reverse.
+    """
+    is_loaded = isinstance(model, torch.nn.Module)
+    if is_loaded != (extractor is not None):
+        found = f"{type(model).__name__} {'without' if is_loaded else 'with'} an extractor"
+        raise ValueError(
+            f"model is {found}; allowed: a loaded model with its feature extractor, or the place of a model alone."
+        )
+    if is_loaded:
+        place, loaded = type(model).__name__, model
+    else:
+        place = _shipped() if model is None else _place(str(model))
+        loaded, extractor = _loaded(place)
+    config = loaded.config
+    classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    if len(classes) < 2 or config.problem_type in ("multi_label_classification", "regression"):
+        raise ValueError(
+            f"model {place} does not choose one of several classes ({len(classes)} labels, problem_type"
+            f" {config.problem_type!r}); allowed: a classifier whose answer is a distribution over 2 or more classes."
+        )
+    rate = getattr(extractor, "sampling_rate", None)
+    if not isinstance(rate, int):
+        raise ValueError(f"model {place}: its feature extractor has no sampling rate, so it does not take audio.")
+    return OpenedModel(
+        name=place,
+        model=loaded.eval().to(_device(device)),
+        extractor=extractor,
+        classes=classes,
+        rate=rate,
+        window=getattr(config, "segment_seconds", None) or WINDOW,
+        ours=config.model_type.startswith("ambiser_"),
+    )
+
+
+def _shipped() -> str:
+    if not SHIPPED.is_dir():
+        raise ValueError(
+            "the model that hf_ambiser ships is not part of an installed package, only of a checkout of the repository"
+            " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
+        )
+    return str(SHIPPED)
+
+
+def _place(model: str) -> str:
+    """Return the folder or the Hub name that a text means; a path that leads nowhere is never looked up on the Hub.
+
+    Raises:
+        ValueError: If the text is a path, and no folder is there.
+    """
+    path = Path(model)
+    if model and path.is_dir():
+        of_run = RunFolder(model).model
+        return str(of_run if of_run.is_dir() else path)
+    if model and exists(path):
+        raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if is_path or not model or ("/" in model and path.parent.is_dir()):
+        raise ValueError(
+            f"model {model!r}: there is no such folder, and it is no Hub name (<account>/<name>). Give the folder of a"
+            " model or of a finished run, or a Hub name."
+        )
+    return model
+
+
+def _loaded(place: str) -> tuple[Any, Any]:
+    """Return model and feature extractor of a folder or Hub name.
+
+    Raises:
+        ValueError: If they cannot be loaded, need code of their own, or are no audio classifier with trained weights.
+    """
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    folder = Path(place)
+    if folder.is_dir():
+        _check_files(folder)
+    try:
+        loaded, info = AutoModelForAudioClassification.from_pretrained(
+            place, trust_remote_code=False, output_loading_info=True
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
+    except ValueError as error:
+        if "Unrecognized configuration class" in str(error):
+            raise ValueError(
+                f"model {place} is of a kind that has no audio classifier. Give a model that was trained to classify"
+                " audio."
+            ) from None
+        if "trust_remote_code" in str(error):
+            raise in_our_words(error, f"model {place!r}") from None
+        raise ValueError(f"model {place} cannot be loaded: {_line(error)}") from None
+    except (OSError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"model {place!r} cannot be loaded: it is neither a folder with a trained model and its feature extractor"
+            f" nor a Hub model that can be reached from here ({_line(error)})"
+        ) from None
+    if info["missing_keys"] or info["mismatched_keys"]:
+        missing = sorted(info["missing_keys"]) or sorted(str(one) for one in info["mismatched_keys"])
+        raise ValueError(
+            f"model {place} has no trained audio classifier: it lacks {len(missing)} weights, {missing[0]!r} the first"
+            " of them, and they would be random. Give a model that was trained to classify audio."
+        )
+    return loaded, extractor
+
+
+def _check_files(folder: Path) -> None:
+    """Check the files of a local model: transformers does not name the one that is spoilt.
+
+    Raises:
+        ValueError: If one cannot be used, or the folder holds no whole model.
+    """
+    if exists(folder / "adapter_config.json"):
+        raise ValueError(
+            f"model {folder} is a LoRA adapter, without the model that it belongs to. Merge them first with"
+            " `hf_ambiser.runs.scoring.load_model(FOLDER)`, and give the result to `open_model` with its extractor."
+        )
+    if not exists(folder / "config.json"):
+        raise ValueError(
+            f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a finished"
+            " run."
+        )
+    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.index.json")]):
+        read_json(path, _CURE)
+    check_shards(folder)
+    for path in sorted(folder.glob("*.safetensors")):
+        check_tensors(path, _CURE)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", name) is None:
+            raise RuntimeError("no such name")
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {name!r} is not here ({_line(error)}); allowed: auto, cpu, cuda, cuda:1 ..."
+        ) from None
+    return device
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,118 @@
+"""The command that answers for recordings: `hf-ambiser predict`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_ambiser.inference.inputs import SUFFIXES
+from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
+from hf_ambiser.run_folder.layout import write_whole
+
+
+if TYPE_CHECKING:
+    from hf_ambiser.inference.answers import Answer
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") -> int:
+    """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
+    args = _parser(prog).parse_intermixed_args(argv)  # recordings may stand on both sides of an option
+    _check(args)
+
+    # Imported here: the help should not wait for torch.
+    from transformers.utils import logging
+
+    from hf_ambiser.inference.model_door import open_model
+    from hf_ambiser.inference.predict import predict
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    inputs = [sys.stdin.buffer if word == "-" else word for word in args.inputs]
+    answers = predict(
+        inputs,
+        opened := open_model(args.model, args.device),
+        window=args.window,
+        hop=args.hop,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        progress=not args.no_progress,
+    )
+    if args.format == "parquet":
+        write_parquet(args.out, answers, opened.classes)
+    elif args.out is not None:
+        write_whole(args.out, text_of(answers, opened.classes, args.format))
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not cost all answers.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.write(text_of(answers, opened.classes, args.format))
+    if args.plot is not None:
+        from hf_ambiser.inference.timeline_figure import draw_answers
+
+        draw_answers(args.plot, answers, opened.classes)
+    if missing := _without(answers):
+        sys.stderr.write(f"{prog}: {missing}\n")
+    return 0 if any(answer.has_answer for answer in answers) else 1
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Say what people would hear in recordings: a distribution over emotions, how ambiguous it is, and"
+        " a timeline of long ones.",
+        epilog=f"example: {prog} some.wav interviews/ --format csv --out heard.csv",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-", help="recordings; `-` reads one from stdin")
+    parser.add_argument(
+        "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="file to write, instead of standard output")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="folder for a figure of each recording")
+    parser.add_argument(
+        "--window", type=float, help="seconds; longer recordings are divided (default: the model's segments, or 6)"
+    )
+    parser.add_argument("--hop", type=float, help="seconds from a window to the next one (default: half a window)")
+    parser.add_argument(
+        "--threshold", type=float, help="abstain below this probability of the leading emotion (default: the model's)"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check what can be checked before a model is loaded and recordings are heard.
+
+    Raises:
+        ValueError: If the answers could not be written, or standard input is named twice.
+    """
+    if args.format == "parquet" and args.out is None:
+        raise ValueError("--format parquet needs --out FILE: a Parquet file is not written to a terminal.")
+    if args.out is not None:
+        if args.out.exists() and not args.out.is_file():
+            raise ValueError(f"--out {args.out} is a folder or a device; give the name of a file.")
+        if args.out.suffix.lower() in SUFFIXES:
+            raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
+        if not args.out.absolute().parent.is_dir():
+            raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
+    if args.plot is not None and args.plot.exists() and not args.plot.is_dir():
+        raise ValueError(f"--plot {args.plot} is a file; give the name of a folder.")
+    if args.inputs.count("-") > 1:
+        raise ValueError("standard input (-) is given more than once; it holds one recording.")
+
+
+def _without(answers: Sequence[Answer]) -> str:
+    """How many recordings have no answer, and why, in one line; "" if all have one."""
+    counts = Counter(answer.status for answer in answers if not answer.has_answer)
+    if not counts:
+        return ""
+    parts = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    verb = "has" if sum(counts.values()) == 1 else "have"
+    return f"{sum(counts.values())} of {len(answers)} recordings {verb} no answer: {parts}"

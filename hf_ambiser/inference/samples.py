@@ -1,0 +1,58 @@
+"""The one rule for samples: integers become floats of full scale 1, channels are averaged, the rest is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_ambiser.inference.no_audio import NoAudio
+
+
+# A hot recording may pass full scale by some dB. What is 30 dB above it is on another scale, mostly that of integers.
+LOUDEST = 32.0
+_PCM = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+_CURE = "allowed: floating point in [-1, 1], or PCM of type int8, uint8, int16 or int32"
+
+
+def as_mono(samples: np.ndarray) -> np.ndarray:
+    """Turn samples into `(T,)` float32 of full scale 1.
+
+    Args:
+        samples: `(T,)` or `(T, channels)`, floating point or PCM integers.
+
+    Raises:
+        NoAudio: If they are of another type, NaN, infinite or far above full scale.
+    """
+    kind = samples.dtype.name
+    if kind in _PCM:
+        middle, scale = _PCM[kind]
+        samples = (samples.astype(np.float32) - middle) / scale
+    elif samples.dtype.kind != "f":
+        raise NoAudio("invalid", f"its samples are of type {kind}; {_CURE}")
+    bad = int((~np.isfinite(samples)).sum())
+    if bad:
+        raise NoAudio("invalid", f"{bad} of {samples.size} samples are NaN or infinite")
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > LOUDEST:
+        raise NoAudio(
+            "invalid", f"its samples reach {peak:.4g}, and full scale is 1. Divide 16-bit integers by 32768 first"
+        )
+    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """Turn an array `(T,)`, `(T, channels)` or `(channels, T)` into one of the first two forms.
+
+    The shorter axis is that of the channels.
+
+    Raises:
+        NoAudio: If the array has another form, or both axes are as long.
+    """
+    if array.ndim == 1:
+        return array
+    if array.ndim != 2 or array.shape[0] == array.shape[1]:
+        raise NoAudio(
+            "invalid",
+            f"its array has shape {array.shape}; allowed: (samples,), (samples, channels) or (channels, samples)",
+        )
+    return array if array.shape[0] > array.shape[1] else array.T
