@@ -20,7 +20,7 @@ from hf_ambiser.files.tables import Cell, TableFile
 
 # What every row of an utterance must say alike.
 _ABOUT_UTTERANCE = ("speaker", "session")
-# One rating of a row: the rater ("" if nobody says), the labels, and how many ratings like it there are.
+# One rating of a row: the rater ("" if nobody says), the labels (none: the cell is empty), and how many like it.
 Answer = tuple[str, tuple[str, ...], int]
 
 
@@ -129,6 +129,9 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
         rated.counts["votes_used"] += votes
         _note_people(rated, said, line)
         for rater, labels, n in answers:
+            if not labels:
+                rated.counts["empty_cells"] += 1
+                continue
             one.raters.add(rater)
             one.ratings += [known.setdefault((rater, labels), Rating(rater or None, labels))] * n
             for label in labels:
@@ -149,7 +152,7 @@ def _problem(
     for role, value in about.items():
         if one.about.get(role, value) != value:
             return "conflicting_row", f"{role} {value!r}, and {one.about[role]!r} in an earlier row"
-    again = next((rater for rater, _, _ in answers if rater and rater in one.raters), "")
+    again = next((rater for rater, labels, _ in answers if labels and rater and rater in one.raters), "")
     return ("rated_twice", f"rater {again!r}") if again else None
 
 
@@ -167,9 +170,8 @@ def _answers_of(
                 n = count_of(cells[row])
                 if n is None:
                     return f"{name} is {cells[row]!r:.50}, and a count is a whole number from 0 to {MOST_VOTES}"
-                if n:
-                    answers.append(("", labels, n))
-                rated.counts["empty_cells"] += not _text(cells[row])
+                if n or not _text(cells[row]):
+                    answers.append(("", labels, n) if n else ("", (), 1))
             return answers
 
         return counts
@@ -182,17 +184,16 @@ def _answers_of(
         by_rater = [(table.columns[raters] if raters else "", table.columns[columns.roles["label"]])]
     mark, said = find_separator((cell for _, cells in by_rater for cell in cells), separator)
     rated.notes += [said] if said else []
-    spaced = sum(isinstance(cell, str) and cell != cell.strip() != "" for _, cells in by_rater for cell in cells)
-    rated.notes += [f"white space around the labels of {spaced} cells was taken off"] if spaced else []
+    spaced = sum(
+        isinstance(cell, str) and cell != " ".join(cell.split()) != "" for _, cells in by_rater for cell in cells
+    )
+    rated.notes += [f"white space before, after or twice within labels was taken off in {spaced} cells"] * bool(spaced)
 
     def given(row: int) -> list[Answer]:
-        answers = []
-        for rater, cells in by_rater:
-            if labels := labels_of(cells[row], mark):
-                answers.append((rater if isinstance(rater, str) else _text(rater[row]), labels, 1))
-            else:
-                rated.counts["empty_cells"] += 1
-        return answers
+        return [
+            (rater if isinstance(rater, str) else _text(rater[row]), labels_of(cells[row], mark), 1)
+            for rater, cells in by_rater
+        ]
 
     return given
 
