@@ -142,7 +142,10 @@ def _in(module: str, name: str = "main") -> Main:
 # Name -> one line about the subcommand, and its function, in the order in which a user needs them.
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
-    "build": ("make a data set from a corpus' release, or from your own table of ratings", _in("data.build_cli", "main_of_any_corpus")),
+    "build": (
+        "make a data set from a corpus' release or your own ratings",
+        _in("data.build_cli", "main_of_any_corpus"),
+    ),
     "count-labels": ("count a data set's consensus labels by speaker", _in("data.label_counts_cli")),
     "add-label-noise": ("copy a data set with a known share of wrong labels", _in("data.label_noise_cli")),
     "configs": ("list the shipped configs and plans, or print one", _in("runs.config_files")),
