@@ -143,7 +143,10 @@ def _in(module: str, name: str = "main") -> Main:
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
     "predict": ("say what people would hear in recordings", _in("inference.predict_cli")),
-    "build": ("make a data set from a corpus' release", _in("data.build_cli", "main_of_any_corpus")),
+    "build": (
+        "make a data set from a corpus' release or your own ratings",
+        _in("data.build_cli", "main_of_any_corpus"),
+    ),
     "count-labels": ("count a data set's consensus labels by speaker", _in("data.label_counts_cli")),
     "add-label-noise": ("copy a data set with a known share of wrong labels", _in("data.label_noise_cli")),
     "configs": ("list the shipped configs and plans, or print one", _in("runs.config_files")),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig
 
-from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.rating_kinds import speech_of
+from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -55,7 +55,8 @@ class Facts:
         run: The finished run.
         given: The arguments as given, without places on this machine.
         method: The trainer class.
-        corpus: The corpus' module; None if this package does not know it.
+        corpus: The corpus' module, for a corpus of somebody's own made from what the run has stored; None if nothing
+            is known of it.
         config: The model's configuration (of the base model under an adapter).
     """
 
@@ -171,13 +172,12 @@ def read_facts(run: Path) -> Facts:
         raise ValueError(
             f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
         )
-    name = finished.data["corpus"]
     read_json(finished.model_config, finished.files.cure)["model_type"]  # transformers says less about a spoilt file
     return Facts(
         run=finished,
         given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},
         method=load_method(finished.results["method"]),
-        corpus=load_corpus(name) if name in available_corpora() else None,
+        corpus=known_corpus(finished.data),
         config=_config(finished.model_config),
     )
 

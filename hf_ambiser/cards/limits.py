@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.speaker_groups import speaker_group_limits
+from hf_ambiser.data.ratings.corpus_facts import without_speakers
 
 
 def limits(facts: Facts) -> str:
@@ -31,6 +32,8 @@ def limits(facts: Facts) -> str:
         "- **Probabilities** are as reliable as the calibration figures say, on clips like the test clips. Where the"
         " answer is spread out, say so to whoever sees it rather than showing the top class.",
     ]
+    if warning := without_speakers(facts.corpus):
+        parts.append(f"- **Speakers are not known.** {warning}")
     if data["protocol"] == "paper":
         parts.append(
             "- **Protocol.** Training and test follow the paper's protocol, under which speakers (or choices made on"

@@ -15,6 +15,7 @@ from hf_ambiser.cards.rater_equivalence import worth_in_raters
 from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings
+from hf_ambiser.data.ratings.corpus_facts import without_speakers
 from hf_ambiser.data.splits import chosen_by_agreement
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores, stored
 from hf_ambiser.run_folder.layout import FIGURES
@@ -162,7 +163,7 @@ def data(facts: Facts) -> str:
     if d["revealed_splits"]:
         given += f"; the hidden labels of {', '.join(d['revealed_splits'])} were revealed to it"
     protocol = {
-        "strict": "strict (no speaker, or session, on two sides)",
+        "strict": without_speakers(facts.corpus) or "strict (no speaker, or session, on two sides)",
         "paper": "paper (as the paper divides; speakers or choices may be shared between training and test)",
     }
     rows = {
@@ -251,8 +252,8 @@ def joined_splits(facts: Facts, name: str) -> str:
 
 
 def speaker_spread(facts: Facts, split: str) -> str:
-    """How much accuracy differs from speaker to speaker; "" if the predictions are gone."""
-    if not facts.scored.has_predictions(split):
+    """How much accuracy differs from speaker to speaker; "" if predictions or names of speakers are missing."""
+    if not facts.scored.has_predictions(split) or without_speakers(facts.corpus):
         return ""
     table = facts.scored.predictions(split)
     labelled = table["consensus"] >= 0

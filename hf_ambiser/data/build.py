@@ -19,7 +19,8 @@ from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.place import REPORT, Place
-from hf_ambiser.data.schema import features
+from hf_ambiser.data.ratings.corpus_facts import FACTS
+from hf_ambiser.data.schema import TableRows, features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
 from hf_ambiser.data.shared_audio import FOLDS, fold_parts
 from hf_ambiser.data.speakers import speaker_attributes, write_speakers
@@ -55,6 +56,14 @@ class BuildReport:
         ratings = f", ratings: {', '.join(asked)}" if (asked := c["policy"].get("ratings")) else ""
         lines = [f"{c['corpus']}: policy {c['policy']['name']} ({c['policy_fingerprint']}){ratings}, seed {c['seed']}"]
         lines += [f"  {note}" for note in c["notes"]]
+        if rows := c.get("rows"):
+            lines.append(f"  rows: {rows['rows_in']} in = {rows['rows_used']} used + {rows['rows_listed']} listed")
+            lines += [f"    listed, {reason}: {n}" for reason, n in rows["listed_by_reason"].items()]
+            lines.append(
+                f"  votes in the rows: {rows['votes_in']} = {rows['votes_used']} of utterances with audio +"
+                f" {rows['votes_in_listed_rows']} in listed rows + {rows['votes_of_listed_utterances']} of listed"
+                " utterances"
+            )
         votes = c["votes"]
         lines.append(f"  votes: {votes['in']:g} in = {votes['counted']:g} counted + {votes['excluded_total']:g} out")
         lines += [f"    excluded, {reason}: {n:g}" for reason, n in votes["excluded"].items()]
@@ -71,7 +80,7 @@ class BuildReport:
 
 
 def build(
-    corpus_name: str,
+    corpus_name: str | ModuleType,
     root: Path | str,
     out: Path | str,
     policy: LabelPolicy | str | None = None,
@@ -94,7 +103,8 @@ def build(
     killed build never leaves an incomplete data set. The same input gives the same files.
 
     Args:
-        corpus_name: A name from `corpora.available_corpora()`.
+        corpus_name: A name from `corpora.available_corpora()`, or a module that has what those have.
+            `build_from_ratings` makes one of a table of ratings.
         root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
             does not exist.
         out: Folder to make. A link is followed. It may be an empty mount point, as a container has.
@@ -128,9 +138,10 @@ def build(
     out = Path(out).absolute()
     place = Place(out)
     place.check(overwrite)
-    _generate(load_corpus(corpus_name), Path(root), generate_options)
+    corpus = load_corpus(corpus_name) if isinstance(corpus_name, str) else corpus_name
+    _generate(corpus, Path(root), generate_options)
     prepared = prepare(
-        corpus_name, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
+        corpus, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
         scan_options=scan_options, keep_audio_metadata=keep_audio_metadata,
     )  # fmt: skip
     data = prepared.split_input()
@@ -147,7 +158,8 @@ def build(
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
     report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    listed = sorted((x.id, x.reason, x.detail, x.source) for x in prepared.listed)
+    of_rows = prepared.table_rows.listed if prepared.table_rows else []
+    listed = sorted((x.id, x.reason, x.detail, x.source) for x in [*prepared.listed, *of_rows])
     text = csv_of([("id", "reason", "detail", "source"), *listed])
     (partial / LISTED).write_text(text, encoding="utf-8", newline="")
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
@@ -223,6 +235,7 @@ def _report(
 ) -> dict[str, Any]:
     policy, table = prepared.policy, prepared.table
     durations = np.array([utterance.duration for utterance in prepared.utterances])
+    known = getattr(prepared.corpus, "SPEAKERS_KNOWN", True)
     configs = {}
     for split in splits:
         parts = {}
@@ -232,7 +245,7 @@ def _report(
             parts[name] = {
                 "rows": len(rows),
                 "hours": round(float(durations[rows].sum()) / 3600, 4),
-                "speakers": len(np.unique(data.speaker[rows])),
+                "speakers": len(np.unique(data.speaker[rows])) if known else 0,
                 "per_class": {c: int((labels == k).sum()) for k, c in enumerate(policy.classes)},
                 "without_label": int((labels < 0).sum()),
                 "labels_hidden": name in split.masked,
@@ -250,7 +263,8 @@ def _report(
         }
     reasons = Counter(item.reason for item in prepared.listed)
     return {
-        "corpus": prepared.corpus.NAME,
+        "corpus": facts["name"] if (facts := getattr(prepared.corpus, FACTS.upper(), {})) else prepared.corpus.NAME,
+        **({FACTS: facts} if facts else {}),
         "classes": list(policy.classes),
         "policy": policy.to_dict(),
         "policy_fingerprint": policy.fingerprint(),
@@ -269,8 +283,14 @@ def _report(
             "excluded_total": float(sum(table.excluded.values())),
             "excluded": dict(sorted(table.excluded.items())),
         },
+        **({"rows": _row_counts(prepared.table_rows)} if prepared.table_rows else {}),
         "audio_conversions": dict(sorted(prepared.conversions.items())),
         "notes": prepared.notes,
         **({KEPT_METADATA: True} if prepared.keeps_audio_metadata else {}),
         "configs": configs,
     }
+
+
+def _row_counts(rows: TableRows) -> dict[str, Any]:
+    reasons = Counter(item.reason for item in rows.listed)
+    return {**rows.counts, "listed_by_reason": dict(sorted(reasons.items()))}

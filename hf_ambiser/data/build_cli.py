@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 from hf_ambiser.data.build import KEPT_METADATA, REPORT, build
 from hf_ambiser.data.corpora import available_corpora, load_corpus
@@ -40,6 +40,31 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     parser.add_argument(
         "--policy", default=corpus.POLICY, choices=available_policies(), help="label policy (default: %(default)s)"
     )
+    add_rule_arguments(parser)
+    if kinds := rating_kinds(corpus):
+        parser.add_argument(
+            "--ratings",
+            nargs="+",
+            choices=kinds,
+            metavar="KIND",
+            help=f"which ratings are counted as votes, one kind or several together: {', '.join(kinds)} (default:"
+            f" {kinds[0]})",
+        )
+    parser.add_argument("--self-reports", action="store_true", help="count the speakers' ratings of themselves")
+    add_build_arguments(parser, DEFAULT_CONFIGS)
+    parser.add_argument(
+        "--push_to_hub",
+        metavar="ACCOUNT/NAME",
+        help="push the data set; if --out holds it already, it is not built again",
+    )
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    if hasattr(corpus, "add_arguments"):
+        corpus.add_arguments(parser)
+    return parser
+
+
+def add_rule_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of a label policy that may be changed; `rules_of` reads them."""
     for name, allowed, text in (
         ("--rule", get_args(Rule), "how votes give a consensus label"),
         ("--multi-label", get_args(MultiLabel), "what several labels by one rater count"),
@@ -56,20 +81,14 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
         help="of that model: "
         + "; ".join(f"{name}: {_told(options)}" for name, options in DEFAULTS.items() if options),
     )
-    if kinds := rating_kinds(corpus):
-        parser.add_argument(
-            "--ratings",
-            nargs="+",
-            choices=kinds,
-            metavar="KIND",
-            help=f"which ratings are counted as votes, one kind or several together: {', '.join(kinds)} (default:"
-            f" {kinds[0]})",
-        )
-    parser.add_argument("--self-reports", action="store_true", help="count the speakers' ratings of themselves")
+
+
+def add_build_arguments(parser: argparse.ArgumentParser, configs: Sequence[str]) -> None:
+    """Add what every build takes; `split_options` reads those of the splits."""
     parser.add_argument(
         "--configs",
         nargs="+",
-        default=list(DEFAULT_CONFIGS),
+        default=list(configs),
         help="ipr-P, slc-P, and folds: loso-P, logo-P, kfold<k>-P, ipr-P-kfold<k>, slc-P-loso ... with P strict or"
         " paper (default: %(default)s)",
     )
@@ -95,15 +114,6 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build in --out")
     parser.add_argument("--no-progress", action="store_true")
-    parser.add_argument(
-        "--push_to_hub",
-        metavar="ACCOUNT/NAME",
-        help="push the data set; if --out holds it already, it is not built again",
-    )
-    parser.add_argument("--private", action="store_true", help="make the repository private")
-    if hasattr(corpus, "add_arguments"):
-        corpus.add_arguments(parser)
-    return parser
 
 
 def _option(text: str) -> tuple[str, int | str]:
@@ -118,12 +128,18 @@ def _told(options: dict[str, int | str]) -> str:
     return " ".join(f"{name}={value}" for name, value in options.items())
 
 
+def rules_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a label policy that were given, by name."""
+    fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
+    rules: dict[str, Any] = {name: value for name in fields if (value := getattr(args, name)) is not None}
+    if args.aggregation_options:
+        rules["aggregation_options"] = dict(args.aggregation_options)
+    return rules
+
+
 def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
     """Return the named policy with the changes that were asked for, which its fingerprint includes."""
-    fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
-    changes: dict[str, object] = {name: value for name in fields if (value := getattr(args, name)) is not None}
-    if args.aggregation_options:
-        changes["aggregation_options"] = dict(args.aggregation_options)
+    changes = rules_of(args)
     if args.self_reports:
         changes["self_reports"] = True
     if getattr(args, "ratings", None):
@@ -132,12 +148,18 @@ def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
 
 
 def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
-    """Build the corpus that the first word names. The other words are its arguments."""
+    """Build the corpus that the first word names, or a table of ratings. The other words are its arguments."""
+    if argv and argv[0] not in available_corpora() and any(word.partition("=")[0] == "--ratings" for word in argv):
+        from hf_ambiser.data.ratings.ratings_cli import main as main_of_ratings
+
+        return main_of_ratings(argv, prog)
     parser = argparse.ArgumentParser(
         prog=prog,
-        usage=f"{prog} CORPUS --root RELEASE --out FOLDER [options]",
-        description="Make a data set from a corpus' release: ratings to votes to labels, splits, Parquet, a card.",
-        epilog=f"{prog} CORPUS --help shows the options of a corpus.",
+        usage=f"{prog} CORPUS --root RELEASE --out FOLDER [options]\n"
+        f"       {prog} --ratings TABLE --audio FOLDER --out FOLDER [options]",
+        description="Make a data set from a corpus' release, or from a table of ratings and a folder of audio of your"
+        " own: ratings to votes to labels, splits, Parquet, a card.",
+        epilog=f"{prog} CORPUS --help shows the options of a corpus, {prog} --ratings --help those of a table.",
     )
     parser.add_argument("corpus", metavar="CORPUS", choices=available_corpora(), help=", ".join(available_corpora()))
     corpus_name = parser.parse_args(argv[:1]).corpus
@@ -169,7 +191,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
                 args.out,
                 policy,
                 args.configs,
-                _options(args),
+                split_options(args),
                 limit=args.limit,
                 overwrite=args.overwrite,
                 progress=not args.no_progress,
@@ -185,7 +207,8 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
     return 0
 
 
-def _options(args: argparse.Namespace) -> SplitOptions:
+def split_options(args: argparse.Namespace) -> SplitOptions:
+    """Return the options of the splits."""
     return SplitOptions(
         seed=args.seed,
         d1_quota=args.d1_quota,
@@ -203,7 +226,7 @@ def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy)
     Raises:
         ValueError: Naming what differs.
     """
-    there, options = read_dataset_info(args.out), _options(args)
+    there, options = read_dataset_info(args.out), split_options(args)
     asked = {"corpus": corpus_name, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
     differs = [name for name, value in asked.items() if there[name] != value]
     differs += ["keep_audio_metadata"] if bool(there.get(KEPT_METADATA)) != args.keep_audio_metadata else []

@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import describe_ratings, speech_of
+from hf_ambiser.data.ratings.corpus_facts import without_speakers
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.hub.edits import Card
 from hf_ambiser.untrusted.markdown import as_texts
@@ -49,7 +50,7 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "use": _use(report, address, revision),
         "policy": _policy(report, corpus),
         "counts": _counts(report),
-        "configs": _configs(report),
+        "configs": _configs(report, without_speakers(corpus)),
         "columns": _columns(),
         "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
     }
@@ -76,7 +77,7 @@ def _header(report: dict[str, Any], corpus: ModuleType) -> dict[str, Any]:
         ],
     }
     if front["license"] == "other":
-        front |= {"license_name": "see-the-corpus", "license_link": corpus.HOMEPAGE}
+        front |= {"license_name": "see-the-corpus", **({"license_link": corpus.HOMEPAGE} if corpus.HOMEPAGE else {})}
     return front
 
 
@@ -138,13 +139,22 @@ def _counts(report: dict[str, Any]) -> list[str]:
         *[f"- excluded, {reason}: {n:g}" for reason, n in votes["excluded"].items()],
         "",
     ]
+    if rows := report.get("rows"):
+        lines += [
+            f"Rows of the table of ratings: {rows['rows_in']} in = {rows['rows_used']} used + {rows['rows_listed']}"
+            f" listed. Votes in the rows: {rows['votes_in']} = {rows['votes_used']} of utterances with audio +"
+            f" {rows['votes_in_listed_rows']} in listed rows + {rows['votes_of_listed_utterances']} of listed"
+            " utterances.",
+            *[f"- rows listed, {reason} ({REASONS[reason]}): {n}" for reason, n in rows["listed_by_reason"].items()],
+            "",
+        ]
     if report["notes"]:
         lines += ["Notes:", *[f"- {note}" for note in report["notes"]], ""]
     return lines
 
 
-def _configs(report: dict[str, Any]) -> list[str]:
-    lines = ["## Configs", ""]
+def _configs(report: dict[str, Any], warning: str) -> list[str]:
+    lines = ["## Configs", "", *([f"**Speakers are not known.** {warning}", ""] if warning else [])]
     for name, config in report["configs"].items():
         options = ", ".join(f"{k} {v}" for k, v in config["options"].items()) or "none"
         lines += [

@@ -19,7 +19,7 @@ import numpy as np
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
-from hf_ambiser.data.schema import CorpusScan, Listed, Utterance, rating_arrays
+from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
 from hf_ambiser.labels.aggregation import crowd_kit_version
@@ -67,6 +67,7 @@ class Prepared:
         notes: Remarks in plain sentences.
         conversions: Kind of audio conversion -> number of utterances.
         keeps_audio_metadata: Whether audio is stored with what its files hold beside the samples.
+        table_rows: What became of the rows, if the corpus is a table of a user's own.
     """
 
     corpus: ModuleType
@@ -78,6 +79,7 @@ class Prepared:
     notes: list[str]
     conversions: dict[str, int] = field(default_factory=dict)
     keeps_audio_metadata: bool = False
+    table_rows: TableRows | None = None
 
     @property
     def kept(self) -> int:
@@ -141,7 +143,7 @@ class Prepared:
 
 
 def prepare(
-    corpus: str,
+    corpus: str | ModuleType,
     root: Path | str,
     policy: LabelPolicy | str | None = None,
     *,
@@ -155,7 +157,7 @@ def prepare(
     """Scan a corpus, check its audio and count its votes.
 
     Args:
-        corpus: Name of the corpus module.
+        corpus: Name of the corpus module, or such a module.
         root: Folder of the corpus release.
         policy: Label policy or its name; by default the corpus' own.
         limit: Use only this many utterances. A hash of seed and id chooses them, so that all speakers may occur.
@@ -170,7 +172,7 @@ def prepare(
         ValueError: If the corpus or the policy does not exist, if the policy names ratings that the corpus does not
             have, if no utterance is usable, or if the policy's model of the raters cannot be used.
     """
-    module = load_corpus(corpus)
+    module = load_corpus(corpus) if isinstance(corpus, str) else corpus
     policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
     policy = with_known_ratings(policy, module)
     scan: CorpusScan = module.scan(Path(root), **with_ratings(scan_options or {}, policy))
@@ -186,7 +188,7 @@ def prepare(
         utterances = sorted(chosen, key=lambda u: u.id)
 
     usable, conversions, stripped = [], Counter[str](), 0
-    for utterance in _bar(utterances, f"{corpus}: checking audio", progress):
+    for utterance in _bar(utterances, f"{module.NAME}: checking audio", progress):
         audio = inspect_audio(_source(utterance), min_duration, keep_audio_metadata)
         if isinstance(audio, AudioProblem):
             listed.append(Listed(utterance.id, audio.reason, audio.detail, _where(utterance, root)))
@@ -199,8 +201,8 @@ def prepare(
         usable.append(UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, made))
     if not usable:
         raise ValueError(
-            f"{corpus}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}. Check"
-            " --root."
+            f"{module.NAME}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}."
+            " Check --root."
         )
     # Notes are stored in build_report.json, so their words stay as they are.
     notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
@@ -217,10 +219,10 @@ def prepare(
     listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
     counts = count_in, notes, dict(conversions)
-    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata)
+    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata, scan.rows)
     if prepared.kept + len(listed) != count_in:
         raise RuntimeError(
-            f"{corpus}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"
+            f"{module.NAME}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"
             " hf_ambiser: please report it."
         )
     if hasattr(module, "compare") and limit is None:

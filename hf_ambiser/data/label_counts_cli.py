@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.label_counts import BY, LabelCounts, count_labels
 
 
@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> in
 
 def table(found: LabelCounts) -> str:
     """Write the counts as Markdown; if a paper counts this corpus' speakers, add its count and the difference."""
-    corpus = load_corpus(found.corpus)
-    published = corpus.labels_published(found.classes) if hasattr(corpus, "labels_published") else None
+    # No paper counts a corpus of somebody's own.
+    corpus = load_corpus(found.corpus) if found.corpus in available_corpora() else None
+    published = corpus.labels_published(found.classes) if corpus and hasattr(corpus, "labels_published") else None
     reference, theirs = published if published is not None else ("", {})
     lines = [
         f"| {found.corpus} | " + " | ".join(found.classes) + " | without consensus | all |",

@@ -28,6 +28,7 @@ from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import cure_of, dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
 from hf_ambiser.data.place import REPORT, Place
+from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import read_speakers, write_speakers
 from hf_ambiser.data.splits import is_fold
 from hf_ambiser.data.splits.common import keyed_hash
@@ -128,7 +129,7 @@ def add_label_noise(source: Path | str, out: Path | str, noise: LabelNoise, *, p
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(source / LISTED, partial / LISTED)
     write_speakers(partial, read_speakers(source))
-    card = dataset_card(report, load_corpus(report["corpus"]), "path/to/this/folder")
+    card = dataset_card(report, known_corpus(report) or load_corpus(report["corpus"]), "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     place.finish()
     return True

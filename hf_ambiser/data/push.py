@@ -8,8 +8,9 @@ from typing import Any
 
 from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT, content_digest
 from hf_ambiser.data.card import dataset_card
-from hf_ambiser.data.corpora import available_corpora, load_corpus
+from hf_ambiser.data.corpora import available_corpora
 from hf_ambiser.data.loading import read_dataset_info, split_files
+from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import SPEAKERS
 from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
@@ -40,13 +41,12 @@ def dataset_publication(folder: Path) -> Publication:
             Parquet files are not those that were built.
     """
     report = read_dataset_info(folder)
-    name = report["corpus"]
-    if name not in available_corpora():
+    name, corpus = report["corpus"], known_corpus(report)
+    if corpus is None:
         raise PushError(
             f"{folder} was built from {name!r}, whose licence this package does not know; it knows"
             f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
-    corpus = load_corpus(name)
     card = folder / CARD
     paths = [*_parquet(folder, report), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]
     refuse_links(folder, [*paths, card])

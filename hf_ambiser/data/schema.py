@@ -30,6 +30,10 @@ REASONS: dict[str, str] = {
     "no_votes": "nobody voted for any of the policy's classes",
     "no_consensus": "the votes give no consensus label under the policy's rule",
     "outside_classes": "the consensus is a class that the policy leaves out",
+    "ambiguous_audio": "several audio files have the name that the table gives",
+    "no_speaker": "the table does not say who speaks, or in which session",
+    "rated_twice": "the rater has rated the utterance in an earlier row, which counts",
+    "conflicting_row": "the row gives its utterance another speaker or session than an earlier row, which counts",
 }
 
 
@@ -96,15 +100,44 @@ class Listed:
             raise ValueError(f"{self.id}: reason {self.reason!r} is not one of {sorted(REASONS)}.")
 
 
+@dataclass(frozen=True)
+class TableRows:
+    """What became of the rows of a user's table, and of the votes in them.
+
+    Args:
+        counts: `rows_in` = `rows_used` + `rows_listed`; `votes_in` (labels in the rows that can be read) =
+            `votes_used` (of utterances with audio) + `votes_in_listed_rows` + `votes_of_listed_utterances`;
+            `empty_cells`, where a label could stand and none does.
+        listed: The rows that are not used; `source` is the table and the line.
+
+    Raises:
+        ValueError: If one of the two sums does not hold.
+    """
+
+    counts: dict[str, int]
+    listed: list[Listed]
+
+    def __post_init__(self) -> None:
+        c = self.counts
+        lost_rows = c["rows_in"] - c["rows_used"] - c["rows_listed"]
+        lost = c["votes_in"] - c["votes_used"] - c["votes_in_listed_rows"] - c["votes_of_listed_utterances"]
+        if lost_rows or lost or c["rows_listed"] != len(self.listed):
+            raise ValueError(f"rows or votes of a table do not add up: {c}. This is a bug of hf_ambiser; report it.")
+
+
 @dataclass
 class CorpusScan:
-    """What a parser found. `count_in == len(utterances) + len(listed)`; `notes` are remarks on kept utterances."""
+    """What a parser found. `count_in == len(utterances) + len(listed)`; `notes` are remarks on kept utterances.
+
+    `rows` is there if the corpus is a table of a user's own.
+    """
 
     corpus: str
     utterances: list[Utterance]
     listed: list[Listed]
     notes: list[str]
     count_in: int
+    rows: TableRows | None = None
 
     def ratings(self) -> RatingArrays:
         """Return the ratings of all utterances as the arrays that `labels.votes.tally` takes."""

@@ -343,3 +343,25 @@ def fleiss_kappa(votes: Array) -> float:
     observed = ((votes * (votes - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
     chance = float(((votes.sum(axis=0) / votes.sum()) ** 2).sum())
     return float((observed - chance) / (1 - chance)) if chance < 1 else 1.0
+
+
+def krippendorff_alpha(votes: Array) -> float:
+    """Compute Krippendorff's alpha for nominal classes from counts `(N, K)`; raters may have left utterances out.
+
+    alpha = 1 - D_o / D_e (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section C). D_o is the
+    share of unlike pairs within utterances, where an utterance with m votes weighs its pairs by 1 / (m - 1). D_e is
+    the share of unlike pairs among all votes. Utterances with fewer than two votes have no pair and are left out. If
+    all votes are for one class, nothing can disagree and the value is 1.
+
+    Raises:
+        ValueError: If no utterance has two votes.
+    """
+    votes = np.asarray(votes, dtype=np.float64)
+    raters = votes.sum(axis=1)
+    votes, raters = votes[raters >= 2], raters[raters >= 2]
+    if len(votes) == 0:
+        raise ValueError("Krippendorff's alpha needs at least one utterance with two votes; these votes have none.")
+    total, of_class = raters.sum(), votes.sum(axis=0)
+    observed = ((raters**2 - (votes**2).sum(axis=1)) / (raters - 1)).sum() / total
+    expected = (total**2 - (of_class**2).sum()) / (total * (total - 1))
+    return float(1 - observed / expected) if expected > 0 else 1.0

@@ -1,0 +1,211 @@
+"""A table of ratings and a folder of audio as a corpus: its facts, its label policy and its scan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, name_without_place
+from hf_ambiser.data.ratings.class_map import checked_class_map, own_policy, read_class_map
+from hf_ambiser.data.ratings.columns import Columns, find_columns
+from hf_ambiser.data.ratings.corpus_facts import FACTS, FILE, checked_name, corpus_module, read_corpus_file
+from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, rated_table
+from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
+from hf_ambiser.files.read import exists
+from hf_ambiser.files.tables import read_table_file
+from hf_ambiser.labels.policies import LabelPolicy
+
+
+_SEX = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
+# The speaker of an utterance of which nobody has said who speaks. A name of its own for each utterance, because a
+# figure over speakers would take one common name for one person.
+_UNKNOWN = "unknown:"
+
+
+@dataclass(frozen=True)
+class OwnCorpus:
+    """A corpus of one's own, read and ready to be built.
+
+    Args:
+        module: Its constants and its `scan`, as those of the package's corpora, and `FACTS`, which are stored.
+        policy: Its label policy.
+        scan: Its utterances, and everything that is listed.
+        columns: Which column of the table is what.
+    """
+
+    module: ModuleType
+    policy: LabelPolicy
+    scan: CorpusScan
+    columns: Columns
+
+
+def read_own_corpus(
+    ratings: Path | str,
+    audio: Path | str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    class_columns: Sequence[str] = (),
+    rater_columns: Sequence[str] = (),
+    separator: str | None = None,
+    classes: Mapping[str, str | None] | Path | str | None = None,
+    as_found: bool = False,
+    corpus: Path | str | None = None,
+    no_speakers: bool = False,
+    **rules: Any,
+) -> OwnCorpus:
+    """Read a table of ratings; `build_from_ratings` describes the arguments, and `rules` are fields of `LabelPolicy`.
+
+    Raises:
+        FileNotFoundError: If the folder of audio is missing or empty.
+        ValueError: If the table, its columns, its labels or `corpus.yaml` cannot be used. As a FileError for a file.
+    """
+    ratings, folder = Path(ratings), AudioFolder(Path(audio))
+    beside = ratings.parent / FILE
+    facts_file = Path(corpus) if corpus is not None else beside if exists(beside) else None
+    facts = read_corpus_file(facts_file) if facts_file else {}
+    table = read_table_file(ratings)
+    found = find_columns(list(table.columns), columns, class_columns, rater_columns)
+    group = facts.get("group", "speaker")
+    _check_group(found, group, no_speakers)
+    if not table.lines and not table.broken:
+        raise ValueError(f"{ratings} has column names and no row. Give a table with ratings.")
+    rated = rated_table(table, found, folder, separator)
+    policy_map = _class_map(classes, facts, facts_file)
+    name = checked_name(facts.get("name") or re.sub(r"[^\w.-]+", "_", ratings.stem))
+    policy = own_policy(name, rated.labels, policy_map, as_found, **rules)
+
+    language = facts.get("language") or _language(rated)
+    stored = {key: value for key, value in facts.items() if key != "classes"}
+    stored |= {"name": name, "group": group, **({"language": language} if language else {})}
+    stored |= {"speakers_known": not no_speakers}
+    module = corpus_module(stored)
+    notes = [f"{ratings.name}: {', '.join(table.said)}" if table.said else ratings.name, found.said()]
+    notes += [f"facts from {facts_file.name}" if facts_file else f"no {FILE}: licence, terms and speech are not given"]
+    notes += [*rated.notes, *_label_notes(rated, policy), *_language_notes(rated, module)]
+    scan = _scan(rated, folder, name, group, no_speakers, notes)
+    module.__dict__.update({FACTS.upper(): stored, "scan": lambda root: scan})
+    return OwnCorpus(module, policy, scan, found)
+
+
+def _check_group(columns: Columns, group: str, no_speakers: bool) -> None:
+    needed = {"speaker", group} - set(columns.roles)
+    if no_speakers:
+        if "speaker" in columns.roles:
+            raise ValueError(
+                f"--no-speakers came, but the table has a column of speakers, {columns.roles['speaker']!r}. Leave"
+                " --no-speakers out, so that no voice is on two sides of a split."
+            )
+        if group == "session":
+            raise ValueError(f"{FILE} says group: session, which --no-speakers contradicts. Leave one of the two out.")
+    elif needed:
+        what = min(needed)
+        raise ValueError(
+            f"no column is named as the {what}'s, so no split can keep a {what} on one side. Say which it is:"
+            f" --columns {what}=NAME"
+            + (
+                "; or divide utterances with --no-speakers: then the same voice may be on both sides, figures are too"
+                " good, and every card says so."
+                if what == "speaker"
+                else f"; or write group: speaker into {FILE}."
+            )
+        )
+
+
+def _class_map(
+    classes: Mapping[str, str | None] | Path | str | None, facts: Mapping[str, Any], facts_file: Path | None
+) -> dict[str, str | None] | None:
+    if classes is not None and "classes" in facts:
+        raise ValueError(f"--classes came, and {facts_file} has classes:, too. Leave one of the two out.")
+    if isinstance(classes, str | Path):
+        return read_class_map(Path(classes))
+    if classes is not None:
+        return checked_class_map(classes, "classes")
+    return checked_class_map(facts["classes"], facts_file or FILE) if "classes" in facts else None
+
+
+def _scan(
+    rated: RatedTable, folder: AudioFolder, name: str, group: str, no_speakers: bool, notes: list[str]
+) -> CorpusScan:
+    """Make the utterances that have audio and a speaker; all others are listed, and so is audio that no row names."""
+    people, of_people = _people(rated)
+    notes = [*notes, *of_people]
+    utterances: list[Utterance] = []
+    listed: list[Listed] = []
+    named: set[str] = set()
+    listed_votes = 0
+
+    def leave_out(one: RatedUtterance, reason: str, detail: str) -> None:
+        nonlocal listed_votes
+        listed_votes += one.votes
+        listed.append(Listed(name_without_place(one.name), reason, detail, f"{rated.source}:{one.line}"))
+
+    for one in rated.utterances:
+        if not isinstance(one.audio, AudioFile):
+            leave_out(one, one.audio.reason, one.audio.detail)
+            continue
+        named.add(one.audio.id)
+        speaker = f"{_UNKNOWN}{one.audio.id}" if no_speakers else one.about.get("speaker", "")
+        session = one.about.get("session", "")
+        if not speaker or (group == "session" and not session):
+            leave_out(one, "no_speaker", f"no {'session' if speaker else 'speaker'} in its rows")
+        else:
+            ratings, path = one.ratings, one.audio.path
+            about = people.get(speaker, {})
+            utterances.append(Utterance(one.audio.id, speaker, session, name, ratings, path, about_speaker=about))
+    for file in folder.files:
+        if file.id not in named:
+            place = file.path.relative_to(folder.root).as_posix()
+            listed.append(Listed(file.id, "audio_without_label", "no row names it", place))
+    rows = rated.rows(listed_votes)
+    if rows.counts["empty_cells"]:
+        notes.append(f"{rows.counts['empty_cells']} cells for a label are empty; they are no votes")
+    utterances.sort(key=lambda u: u.id)
+    return CorpusScan(name, utterances, listed, notes, len(utterances) + len(listed), rows)
+
+
+def _people(rated: RatedTable) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return speaker -> sex and age, and notes on what rows do not say alike or in a usable form, and is left out."""
+    people: dict[str, dict[str, Any]] = {}
+    notes = []
+    for speaker, attributes in rated.people.items():
+        for attribute, values in attributes.items():
+            said = {_SEX.get(value, value) if attribute == "sex" else value: line for value, line in values.items()}
+            lines = ", ".join(f"{value!r} in line {line}" for value, line in list(said.items())[:3])
+            if len(said) > 1:
+                notes.append(f"{attribute} of speaker {speaker!r} is not used: {lines}")
+                continue
+            (value,) = said
+            if attribute == "age" and not re.fullmatch(r"\d{1,3}", value, re.ASCII):
+                notes.append(f"age of speaker {speaker!r} is not used, for it is not in whole years: {lines}")
+                continue
+            people.setdefault(speaker, {})[attribute] = int(value) if attribute == "age" else value
+    return people, notes
+
+
+def _label_notes(rated: RatedTable, policy: LabelPolicy) -> list[str]:
+    found = ", ".join(f"{label!r} {n.total()}" for label, n in sorted(rated.labels.items()))
+    notes = [f"labels: {found}"]
+    for label, spellings in sorted(rated.labels.items()):
+        if len(spellings) > 1:
+            ways = ", ".join(f"{one!r} {n}" for one, n in spellings.most_common())
+            notes.append(f"{label!r} is written in several ways, which are one label: {ways}")
+    unseen = [label for label in policy.class_map if label not in rated.labels]
+    return notes + ([f"the class map names labels that no row has: {unseen}"] if unseen else [])
+
+
+def _language(rated: RatedTable) -> str:
+    """The language of all rows, if there is one and it is a code."""
+    only = next(iter(rated.languages), "") if len(rated.languages) == 1 else ""
+    return only if re.fullmatch(r"[A-Za-z]{2,3}(?:-\w+)*", only) else ""
+
+
+def _language_notes(rated: RatedTable, module: ModuleType) -> list[str]:
+    if not rated.languages or (set(rated.languages) == {module.LANGUAGE}):
+        return []
+    counts = ", ".join(f"{language!r} {n}" for language, n in rated.languages.most_common(10))
+    said = f"the corpus' language is {module.LANGUAGE!r}" if module.LANGUAGE else "no language is recorded"
+    return [f"language of the rows: {counts}; a data set has one language or none, and {said}"]
