@@ -40,7 +40,8 @@ ROOMS = {
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
     "report": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " studies.plan_file",
-    "runs": "labels files metrics run_folder data models training label_analysis plotting hub methods cards",
+    "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
+    " cards",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",
     "benchmark": "labels files metrics run_folder data models training plotting hub methods runs",
     # What a user starts stands on top of all rooms, and no room knows it.
