@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import disable_progress_bars
 from helpers.made_data import extractor, made_split, tiny_config, tiny_model
 from helpers.made_report import made_cell, made_whole
 from helpers.made_run import built, fields
-from helpers.recorded_run import change, digest
+from helpers.recorded_run import change, digest, recorded_run
 from transformers import AutoConfig
 
 from hf_ambiser import calibrate_model, calibrate_run, load_method, remove_decision, write_card
@@ -204,11 +205,40 @@ def test_the_decision_of_an_adapter_is_in_its_base(dataset, tmp_path, skilled):
     found = calibrate_run(out, **ASKED)
     assert read(out / "base_model" / "config.json")["decision"] == in_config(found)
     assert load_model(str(out / "model")).config.decision == in_config(found)
-    assert "## When it abstains" in (out / "model" / "README.md").read_text()
+    assert "in its base model's `config.json`" in (out / "model" / "README.md").read_text()
     assert read(base_publication(read_facts(out)).files["config.json"])["decision"] == in_config(found)
     out.rename(tmp_path / "moved")
     with pytest.raises(ValueError, match="names the base model .*the folder was moved. Set base_model_name_or_path"):
         calibrate_run(tmp_path / "moved", **ASKED)
+
+
+def test_an_adapter_finds_the_base_of_its_revision(tmp_path, monkeypatch):
+    """On the Hub, another adapter may have pushed its decision into a base of the same name."""
+    asked = {}
+
+    def load(name, **how):
+        asked.update(how, name=name)
+        raise OSError("there is no Hub here")
+
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "a/base", "revision": "v-1234"})
+    )
+    monkeypatch.setattr(transformers.AutoModelForAudioClassification, "from_pretrained", load)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_model(str(tmp_path))
+    assert (asked["name"], asked["revision"]) == ("a/base", "v-1234")
+
+
+def test_names_in_a_decision_have_no_effect_in_a_card(tmp_path):
+    run = recorded_run(tmp_path)
+    decided(run, rule="empirical", risk=0.99)
+    name = "<script>a</script>|b"
+    on = {"content": name, "dataset_config": name, "split": name, "utterances": 3}
+    stored = {**read(run / "results.json")["decision"], "chosen_on": on, "rule": name}
+    change(run / "results.json", lambda results: {**results, "decision": stored})
+    change(run / "model" / "config.json", lambda config: {**config, "decision": in_config(stored)})
+    text = write_card(run)[0].read_text()
+    assert "<script>" not in text and "\\|b" in text.split("## When it abstains")[1]
 
 
 def test_a_model_that_learns_on_drops_the_decision_of_before(tmp_path, caplog):
@@ -291,6 +321,7 @@ def test_a_stop_between_configuration_and_results_is_seen_and_mended(finished, s
     with pytest.raises(ValueError, match="do not hold the same decision .*calibrate .* again"):
         write_card(finished)
     monkeypatch.setattr(module, "write_card", lambda run: None)
+    assert remove_decision(finished) is True and remove_decision(finished) is False
     calibrate_run(finished, **ASKED)
     assert read_facts(finished).run.decision is not None
 

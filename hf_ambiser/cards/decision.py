@@ -13,13 +13,13 @@ def when_it_abstains(facts: Facts) -> str:
     decision = facts.run.decision
     if decision is None:
         return ""
-    on = decision["chosen_on"]
+    on, whose = decision["chosen_on"], "its base model's" if facts.adapter else "its"
     lines = [
         "## When it abstains",
         "",
         f"Chosen on {on['utterances']} utterances of `{on['split']}` (`{on['dataset_config']}`), which the model has"
-        " not learnt from, and stored as `decision` in its `config.json`. **Whoever calls the model applies it:** the"
-        " model itself gives the same logits as before, and all other figures of this card, and the stored"
+        f" not learnt from, and stored as `decision` in {whose} `config.json`. **Whoever calls the model applies it:**"
+        " the model itself gives the same logits as before, and all other figures of this card, and the stored"
         " predictions, are without it.",
         "",
         *(f"- {text}" for text in _choices(decision)),

@@ -11,7 +11,7 @@ import numpy as np
 from hf_ambiser.cards import write_card
 from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
-from hf_ambiser.files.read import exists
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.metrics.decision import CONFIDENCE, Decision, choose_decision, decision_figures
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -93,7 +93,7 @@ def remove_decision(run: Path | str) -> bool:
     """
     finished = FinishedRun.read(Path(run))
     check_no_links(finished.files)
-    had = finished.decision is not None
+    had = DECISION in finished.results or DECISION in read_json(finished.model_config, finished.files.cure)
     _write(finished, None)
     return had
 

@@ -69,13 +69,16 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         _check_adapter(adapter)
         from peft import PeftConfig, PeftModel
 
-        base = PeftConfig.from_pretrained(model).base_model_name_or_path
+        named = PeftConfig.from_pretrained(model)
+        base = named.base_model_name_or_path
         if not base:
             raise ValueError(
                 f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
                 " adapter_config.json."
             )
-        names = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        names: dict[str, Any] = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        if named.revision:  # other adapters may have pushed a base of that name since
+            names["revision"] = named.revision
         _check_files(Path(base))
         whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
