@@ -42,7 +42,8 @@ ROOMS = {
     " studies.plan_file",
     # Answers need no training: of data they know only how audio is checked.
     "inference": "files run_folder models plotting data.audio",
-    "runs": "labels files metrics run_folder data models training label_analysis plotting hub methods cards inference",
+    "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
+    " cards inference",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",
     "benchmark": "labels files metrics run_folder data models training plotting hub methods runs",
     # What a user starts stands on top of all rooms, and no room knows it.

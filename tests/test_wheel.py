@@ -14,8 +14,8 @@ from helpers.made_run import TINY
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "build", "count-labels", "add-label-noise", "configs", "train", "evaluate", "study", "report", "card",
-    "push", "benchmark",
+    "demo", "build", "count-labels", "add-label-noise", "configs", "train", "evaluate", "calibrate", "study",
+    "report", "card", "push", "benchmark",
 )  # fmt: skip
 # The help of every command but train's, where torch, transformers and datasets cannot be imported.
 HELP_WITHOUT_TORCH = """

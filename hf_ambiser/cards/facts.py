@@ -14,6 +14,7 @@ from hf_ambiser.data.rating_kinds import speech_of
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.methods import load_method
+from hf_ambiser.run_folder.decision import DECISION, in_config
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_scores.complete import complete_runs
@@ -172,7 +173,13 @@ def read_facts(run: Path) -> Facts:
         raise ValueError(
             f"{run} has no trained model any more: its config.json is gone, so there is nothing to share."
         )
-    read_json(finished.model_config, finished.files.cure)["model_type"]  # transformers says less about a spoilt file
+    stored = read_json(finished.model_config, finished.files.cure)
+    stored["model_type"]  # transformers says less about a spoilt file
+    if stored.get(DECISION) != in_config(finished.decision):
+        raise ValueError(
+            f"{finished.model_config} and {finished.files.results} do not hold the same decision (temperature,"
+            f" threshold, sets). Give `hf-ambiser calibrate {run}` again with what you want, or with --none."
+        )
     return Facts(
         run=finished,
         given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hf_ambiser.cards.decision import when_it_abstains
 from hf_ambiser.cards.facts import Facts
+from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.cards.limits import limits
 from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.cards.rater_equivalence import worth_in_raters
@@ -44,6 +46,7 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
         "method": method(facts, figures),
         "data": data(facts),
         "results": results(facts, figures),
+        **decision(facts, figures),
         "training": training(facts, figures),
         "limits": limits(facts),
         "citation": citation(facts),
@@ -240,6 +243,13 @@ def results(facts: Facts, figures: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def decision(facts: Facts, figures: dict[str, str]) -> dict[str, str]:
+    """When the model abstains, with the risk-coverage figure; nothing for a run without a decision."""
+    text = when_it_abstains(facts)
+    drawn = {name: caption for name, caption in figures.items() if name == f"{RISK_COVERAGE}.png"}
+    return {"decision": "\n".join([text, *images(drawn)])} if text else {}
+
+
 def joined_splits(facts: Facts, name: str) -> str:
     """Say what a set of several splits is made of, and whether something may be missing."""
     splits = ", ".join(f"`{as_text(split)}`" for split in facts.scored.joined[name])
@@ -349,4 +359,8 @@ def images(captions: dict[str, str]) -> list[str]:
 
 
 def _method_figures(facts: Facts, figures: dict[str, str]) -> set[str]:
-    return set(figures) - {"training_curve.png", *(f"{split}.png" for split in facts.results["scores"])}
+    return set(figures) - {
+        "training_curve.png",
+        f"{RISK_COVERAGE}.png",
+        *(f"{split}.png" for split in facts.results["scores"]),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,21 @@ RECOVERY: dict[str, Shown] = {
     "auroc_within_class": Shown("AUROC within a class"),
     "precision_at_k": Shown("precision at k", "%", 1, 100),
 }
+# What a decision gives: figures of `metrics.decision.decision_figures`.
+DECIDED: dict[str, Shown] = {
+    "risk_of_all": Shown("wrong if all are answered", "%", 1, 100),
+    "coverage": Shown("answered", "%", 1, 100),
+    "risk": Shown("wrong among the answered", "%", 1, 100),
+    "aurc": Shown("AURC, without consensus is wrong"),
+    "set_coverage_votes": Shown("votes in the set", "%", 1, 100),
+    "set_coverage_consensus": Shown("consensus label in the set", "%", 1, 100),
+    "set_size": Shown("classes in a set", digits=2),
+    "cross_entropy_before": Shown("cross-entropy without temperature", "nat"),
+    "cross_entropy": Shown("cross-entropy", "nat"),
+    "ece_before": Shown("ECE without temperature"),
+    "ece": Shown("ECE"),
+}
+_BEFORE = "_before"
 # Agreement with the raters' consensus: fields of `label_analysis.corrected.EpochAgreement`.
 AGREEMENT: dict[str, Shown] = {
     "prototype": Shown("prototypes agree", "%", 1, 100),
@@ -213,6 +228,29 @@ def describe_scores(scores: dict[str, Any], chosen: bool = False) -> str:
     why = [f"{PARTS[part]} (-): there is no such clip." for part in empty]
     why += [f"{', '.join(names)} (-): {reason}." for reason, names in reasons.items()]
     return "\n".join([*lines, *(["", *why] if why else [])])
+
+
+def describe_decision(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown table of what a decision gives: a column for each name in `figures`, a row for each figure.
+
+    A figure that has no value anywhere was not asked for, and is left out; see `shown_figures`.
+    """
+    lines = ["| | " + " | ".join(figures) + " |", "|" + "---|" * (len(figures) + 1)]
+    lines.append(_row("utterances with votes", (one["n"] for one in figures.values())))
+    for name in shown_figures(list(figures.values())):
+        values = (DECIDED[name].text(one.get(name), none="-") for one in figures.values())
+        lines.append(f"| {DECIDED[name].title} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def shown_figures(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of `DECIDED` with a value in one of these; a figure without the temperature only if there is one."""
+    return [
+        name
+        for name in DECIDED
+        if any(one.get(name) is not None for one in figures)
+        and not all(name.endswith(_BEFORE) and one.get(name) == one.get(name.removesuffix(_BEFORE)) for one in figures)
+    ]
 
 
 def _row(title: str, values: Iterable[float | int | None]) -> str:

@@ -23,6 +23,7 @@ from hf_ambiser.plotting.confusion import draw_confusion
 from hf_ambiser.plotting.figure import save
 from hf_ambiser.plotting.panels import grid, legend, literal, panels
 from hf_ambiser.plotting.reliability import ReliabilityCurve, draw_reliability
+from hf_ambiser.plotting.risk_coverage import RiskCoverageLine, draw_risk_coverage
 from hf_ambiser.report.convergence import Curve, read_curve
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.rater_equivalence import SystemWorth, on_the_same_utterances
@@ -157,7 +158,7 @@ def risk_coverage_curves(group: Group, split: str, out: Path, reference: str | N
     """
     coverage = np.arange(1, 101) / 100
     figure, axes = panels(1, width=5.4, height=3.6)
-    axis = axes[0]
+    axis, lines = axes[0], []
     for system in drawn(group, reference, MOST_LINES):
         runs, ink = group.systems[system], colour(list(group.systems).index(system))
         curves = [risk for seed in by_seed(runs) if (risk := _risk(seed, split, coverage)) is not None]
@@ -165,13 +166,10 @@ def risk_coverage_curves(group: Group, split: str, out: Path, reference: str | N
             area = spread(runs, partial(figure_of, split, "aurc")).t
             shown = DISTRIBUTION_AND_SELECTION["aurc"]
             label = f"{literal(system)}: {shown.name} {shown.text(None if area is None else area.mean)}"
-            axis.plot(100 * coverage, 100 * np.mean(curves, axis=0), color=ink, linewidth=1.6, label=label)
-    if not axis.get_lines():
+            lines.append(RiskCoverageLine(label, ink, coverage, np.mean(curves, axis=0)))
+    if not lines:
         return None
-    axis.set_xlabel("utterances that are answered (%)")
-    axis.set_ylabel("wrong answers among them (%)")
-    axis.set_xlim(0, 100)
-    axis.set_ylim(bottom=0)
+    draw_risk_coverage(axis, lines)
     grid(axis)
     legend(figure, axis)
     return save(figure, out)

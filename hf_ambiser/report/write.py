@@ -14,6 +14,7 @@ from hf_ambiser.label_analysis.history import History, label_history
 from hf_ambiser.metrics.display import COMPARED
 from hf_ambiser.report import figures
 from hf_ambiser.report.convergence import TITLE, convergence, convergence_line, convergence_table
+from hf_ambiser.report.decisions import decisions_table
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.groups import Group, find, group
@@ -236,7 +237,7 @@ class _Report:
         blocks += self.table(figures_table(group, split))
         if split == group.whole:
             blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
-        blocks += self.table(selection_table(group, split))
+        blocks += self.table(selection_table(group, split)) + self.table(decisions_table(group, split))
         if reference is not None and len(group.systems) > 1:
             for figure in COMPARED:
                 blocks += self.table(comparison_table(group, split, figure, reference, self.bar.update))

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.files.read import FileError, exists, read_json
+from hf_ambiser.run_folder.decision import DECISION, check_decision
 from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
 from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, check_rows, read_predictions
 
 
-_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code", "learnt_from")
+_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code", "learnt_from", DECISION)
 _KINDS: dict[str, type] = {**dict.fromkeys(_OBJECTS, dict), "held_out_splits": list}
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
@@ -65,6 +66,8 @@ class FinishedRun:
         missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
         if missing:
             raise FileError(run.results, f"lacks {', '.join(missing)}: an older version wrote it", "Run it again.")
+        if DECISION in results:
+            check_decision(results[DECISION])
         for split in (*results["scores"], *(results.get("held_out_splits", ()))):
             run.predictions_of(split)
             run.figure_of(split)
@@ -109,6 +112,11 @@ class FinishedRun:
     def scores(self, split: str, part: str = "all") -> dict[str, Any]:
         """Return all figures of one split; see `metrics.evaluate_predictions`."""
         return self.results["scores"][split][part]
+
+    @property
+    def decision(self) -> dict[str, Any] | None:
+        """When it answers, with what it gives; see `run_folder.decision`. None: it was never calibrated."""
+        return self.results.get(DECISION)
 
     def learnt_from(self, split: str) -> int:
         """Number of utterances of a test split, or of the splits that a set is made of, in the run's training set."""

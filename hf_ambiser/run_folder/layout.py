@@ -16,6 +16,9 @@ A run folder holds these files, in the order in which a run writes them:
     results.json        every figure; it is written last, so a folder that has it is a finished run
     train.log           the output of the process, in a study
     .attempts/          which process worked in this folder, when, and how it ended
+
+`hf-ambiser calibrate` later writes `decision` into `model/config.json` (LoRA: `base_model/config.json`) and
+`results.json`.
 """
 
 from __future__ import annotations

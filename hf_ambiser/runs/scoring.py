@@ -26,18 +26,27 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     Raises:
         ValueError: If the split is unknown, or the model's classes are not those of the data set in the same order.
     """
+    loaded, extractor, info = load_with_classes(model, dataset)
+    return loaded, extractor, EvaluationSet(load_split(dataset, config, split)), info
+
+
+def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
+    """Return model in evaluation mode, feature extractor and `read_dataset_info` of a data set with its classes.
+
+    Raises:
+        ValueError: If the model's classes are not those of the data set in the same order.
+    """
     from transformers import AutoFeatureExtractor
 
     info = read_dataset_info(dataset)
     loaded = load_model(model, info["classes"])
-    data = EvaluationSet(load_split(dataset, config, split))
     classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if classes != info["classes"]:
         raise ValueError(
             f"{model} has the classes {classes}, but {dataset} has {info['classes']}; they must be the same, in the"
             " same order. Build the data set with the policy that the model was trained with."
         )
-    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False), data, info
+    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False), info
 
 
 def load_model(model: str, classes: list[str] | None = None) -> Any:
@@ -60,13 +69,16 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         _check_adapter(adapter)
         from peft import PeftConfig, PeftModel
 
-        base = PeftConfig.from_pretrained(model).base_model_name_or_path
+        named = PeftConfig.from_pretrained(model)
+        base = named.base_model_name_or_path
         if not base:
             raise ValueError(
                 f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
                 " adapter_config.json."
             )
-        names = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        names: dict[str, Any] = {} if classes is None else {"id2label": dict(enumerate(classes))}
+        if named.revision:  # other adapters may have pushed a base of that name since
+            names["revision"] = named.revision
         _check_files(Path(base))
         whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()

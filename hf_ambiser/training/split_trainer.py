@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from hf_ambiser.run_folder.decision import DECISION
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
@@ -29,6 +31,8 @@ from hf_ambiser.training.validation import ValidationMetrics
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 
 class SplitTrainer(Trainer):
@@ -108,8 +112,14 @@ class SplitTrainer(Trainer):
         return sets
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as the Trainer does."""
+        """Train as the Trainer does. A decision of the model that it begins with is dropped: it was of that model."""
         self._check_frames()
+        config = self.bare_model().config
+        if getattr(config, DECISION, None) is not None:
+            logger.warning(
+                "The model has a decision (temperature, threshold, sets), which is dropped: calibrate again."
+            )
+            delattr(config, DECISION)
         output = super().train(*args, **kwargs)
         self.training_metrics = dict(output.metrics)
         self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training

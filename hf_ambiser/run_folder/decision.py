@@ -1,0 +1,59 @@
+"""A run's decision: in its model's `config.json` for whoever loads the model, and with its figures in `results.json`.
+
+`decision` in `config.json` has `FIELDS`. In `results.json` it also has `rule` and `confidence` (how the threshold was
+chosen; None without one), `validation` (what it gives where it was chosen) and `test` (the same of each test split).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_ambiser.files.read import Record, read_json
+from hf_ambiser.run_folder.layout import write_whole
+
+
+DECISION = "decision"
+_NUMBER = int | float | None
+FIELDS: dict[str, Any] = {
+    "temperature": int | float,
+    **dict.fromkeys(("threshold", "risk", "set_threshold", "set_coverage"), _NUMBER),
+    "chosen_on": dict,
+}
+_CHOSEN_ON: dict[str, Any] = {"content": str, "dataset_config": str, "split": str, "utterances": int}
+_IN_RESULTS: dict[str, Any] = {"rule": str | None, "confidence": _NUMBER, "validation": dict, "test": dict}
+
+
+def check_decision(decision: Record) -> None:
+    """Check the decision in `results.json`, with its figures.
+
+    Raises:
+        FileError: If it lacks something, or something is of another kind.
+    """
+    decision.check({**FIELDS, **_IN_RESULTS})
+    decision["chosen_on"].check(_CHOSEN_ON)
+    decision["test"].check(dict.fromkeys(decision["test"], dict))
+    for figures in (decision["validation"], *decision["test"].values()):
+        figures.check({"n": int, **dict.fromkeys(figures, _NUMBER)})
+
+
+def in_config(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of the decision in `results.json` stands in `config.json`; None for None."""
+    return None if decision is None else {name: decision[name] for name in FIELDS}
+
+
+def write_decision(config: Path, decision: Mapping[str, Any] | None, cure: str) -> None:
+    """Write the decision into a model's `config.json`, or take it out (None); the file is written whole.
+
+    All else in the file stays, in the form in which transformers writes it, so that a decision that is written and
+    taken out again leaves the same bytes.
+
+    Raises:
+        FileError: If the file cannot be used; `cure` says what to do then.
+    """
+    fields = {name: value for name, value in read_json(config, cure).items() if name != DECISION}
+    if decision is not None:
+        fields[DECISION] = dict(decision)
+    write_whole(config, json.dumps(fields, indent=2, sort_keys=True) + "\n")
