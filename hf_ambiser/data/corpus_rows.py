@@ -18,6 +18,8 @@ import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
 from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
+from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
@@ -42,6 +44,7 @@ class UsableUtterance:
     nbytes: int
     suffix: str
     converted: bool
+    sound: AudioPrint
 
     def read(self) -> bytes:
         """Return the bytes to store; audio that is not stored as it is is made again, with the same result."""
@@ -102,6 +105,7 @@ class Prepared:
             votes=self.table.votes,
             kept=self.table.kept,
             classes=self.policy.classes,
+            columns=known_columns(utterances, [usable.sound for usable in self.utterances], self.corpus),
         )
 
     def rows(self, indices: Iterable[int], masked: bool = False) -> Iterator[dict[str, Any]]:
@@ -198,7 +202,9 @@ def prepare(
         if audio.conversions:
             logger.info("%s: %s", utterance.id, audio.detail)
         made = audio.stripped or bool(audio.conversions)
-        usable.append(UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, made))
+        assert audio.samples is not None, "inspect_audio gives the samples of usable audio"
+        about = audio.duration, len(audio.data), audio.suffix, made, audio_print(audio.samples)
+        usable.append(UsableUtterance(utterance, *about))
     if not usable:
         raise ValueError(
             f"{module.NAME}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}."
