@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.overlap.audit import audit_splits
 from hf_ambiser.data.overlap.record import OVERLAP, summary_lines
+from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.place import REPORT, Place
 from hf_ambiser.data.ratings.corpus_facts import FACTS
 from hf_ambiser.data.schema import Listed, TableRows, features
@@ -182,16 +182,6 @@ def _generate(corpus: ModuleType, root: Path, options: Mapping[str, Any] | None)
             raise ValueError(f"corpus {corpus.NAME!r} is not generated: leave generate_options={options} out.")
     elif options or not root.exists():
         corpus.generate(root, **(options or {}))
-
-
-def content_digest(folder: Path) -> str:
-    """Twelve hex digits over all Parquet files: they identify the content of a data set, wherever it lies."""
-    digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(folder.rglob("*.parquet")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def merged_card(card: Card, out: Path) -> str:

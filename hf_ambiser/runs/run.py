@@ -16,6 +16,7 @@ from transformers import set_seed
 
 from hf_ambiser.cards import write_card
 from hf_ambiser.cards.facts import argument_defaults
+from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.overlap.record import OVERLAP, overlap_of
@@ -220,7 +221,7 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
         folder.write_arguments(_said(trainer, given))
         folder.write_data(data)
         folder.write_environment(environment)
-        if speakers := read_speakers(trainer.data.labelled_sources[0].dataset):
+        if speakers := read_speakers(dataset_folder(trainer.data.labelled_sources[0].dataset)):
             folder.write_speakers(speakers)
         write_reference(folder.path, _reference(trainer))
     trainer.accelerator.wait_for_everyone()
