@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -23,6 +23,20 @@ from hf_ambiser.untrusted.code_fields import in_our_words
 # Beside the package in a checkout; a wheel does not have it.
 SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
 _CURE = "Restore it from a copy, or train the model again."
+
+
+class Outputs(NamedTuple):
+    """What a model says about N waveforms.
+
+    Args:
+        probabilities: `(N, K)` float64, the softmax of logits / temperature.
+        similarities: `(N, K)` float64, cosines to the class prototypes; None if the model has none.
+        embeddings: `(N, D)` float64, what the model's last layer classifies; None if the model does not say it.
+    """
+
+    probabilities: np.ndarray
+    similarities: np.ndarray | None
+    embeddings: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -48,26 +62,20 @@ class OpenedModel:
     window: float
     ours: bool
 
-    def probabilities(
-        self, waveforms: Sequence[np.ndarray], temperature: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.
 
         Args:
             waveforms: The waveforms; one batch for a model of ours.
             temperature: Divides the logits.
-
-        Returns:
-            `(N, K)` float64, the softmax of logits / temperature; and `(N, K)` cosines to the class prototypes, or
-            None if the model has none.
         """
         batches = [list(waveforms)] if self.ours else [[one] for one in waveforms]
         outputs = [self._forward(batch) for batch in batches]
         logits = np.concatenate([_numbers(output.logits) for output in outputs])
-        similarities: list[Any] = [getattr(output, "prototype_similarity", None) for output in outputs]
-        return (
+        return Outputs(
             scipy.special.softmax(logits / temperature, axis=1),
-            None if similarities[0] is None else np.concatenate([_numbers(one) for one in similarities]),
+            _rows(outputs, "prototype_similarity"),
+            _rows(outputs, "embedding"),
         )
 
     def _forward(self, waveforms: list[np.ndarray]) -> Any:
@@ -79,6 +87,12 @@ class OpenedModel:
             inputs = self.extractor(waveforms[0], sampling_rate=self.rate, return_tensors="pt")
         with torch.inference_mode():
             return self.model(**inputs.to(self.model.device))
+
+
+def _rows(outputs: list[Any], name: str) -> np.ndarray | None:
+    """Return a field `(N, ...)` of outputs; None if they do not have it."""
+    values = [getattr(output, name, None) for output in outputs]
+    return None if values[0] is None else np.concatenate([_numbers(value) for value in values])
 
 
 def _numbers(values: torch.Tensor) -> np.ndarray:
