@@ -30,6 +30,7 @@ _PLACES = {
     "StreamingClassifier": "inference.streaming",
     "TrainingSet": "training.dataset",
     "VoteTable": "labels.votes",
+    "annotate": "inference.annotate",
     "available_corpora": "data.corpora",
     "available_families": "models",
     "available_methods": "methods",

@@ -91,7 +91,7 @@ class OpenedModel:
 
 def _rows(outputs: list[Any], name: str) -> np.ndarray | None:
     """Return a field `(N, ...)` of outputs; None if they do not have it."""
-    values = [getattr(output, name, None) for output in outputs]
+    values: list[Any] = [getattr(output, name, None) for output in outputs]
     return None if values[0] is None else np.concatenate([_numbers(value) for value in values])
 
 
