@@ -103,8 +103,10 @@ def annotate(
     folder = AnnotationFolder(out, len(shards))
     # The first process stands for all of them.
     with held(out) if processes.is_main_process else nullcontext():
-        out.mkdir(parents=True, exist_ok=True)
-        folder.begin(head)
+        if processes.is_main_process:
+            folder.begin(head)
+        processes.wait_for_everyone()
+        folder.begin(head)  # the other processes compare: another machine may hold another model or list
         is_done = folder.is_finished and not folder.missing()
         mine = range(processes.process_index, len(shards), processes.num_processes)
         missing = set(folder.missing())
@@ -136,7 +138,7 @@ def _device(device: str, processes: PartialState) -> str:
         return device
     if device != "auto":
         raise ValueError(f"device is {device!r} for {processes.num_processes} processes; allowed: auto, cpu.")
-    return str(processes.device)
+    return "cpu" if processes.device.type == "cpu" else str(processes.device)  # accelerate may say cpu:0
 
 
 def _about_model(opened: OpenedModel, name: str) -> dict[str, Any]:

@@ -88,17 +88,16 @@ class AnnotationFolder:
         Raises:
             ValueError: If something differs, which the message names, or the folder holds something else.
         """
-        # Listed before the manifest is looked for: another process of this job may be writing both just now.
         there = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         if exists(self.manifest):
             self._compare(self.read(), json.loads(json.dumps(head)))
-        elif there:
+        elif set(there) - {f"{MANIFEST}.part"}:
             raise ValueError(
                 f"--out {self.path} holds {there[0]!r} and no {MANIFEST}, so it is no annotated corpus; choose another"
                 " --out."
             )
         else:
-            write_whole(self.manifest, json.dumps(head, indent=1), shared=True, sync=True)
+            write_whole(self.manifest, json.dumps(head, indent=1), sync=True)
 
     def _compare(self, was: Record, now: Mapping[str, Any]) -> None:
         for (group, name), called in _SAME.items():
@@ -256,5 +255,5 @@ def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with whole(path, shared=True) as part:
+    with whole(path) as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
