@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +18,6 @@ from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.predict import predict
 from hf_ambiser.inference.sources import Source, digest_of, open_source
 from hf_ambiser.inference.windows import WindowSizes
-from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.run_folder.run_lock import held
 
 
@@ -107,7 +105,7 @@ def annotate(
             folder.begin(head)
         processes.wait_for_everyone()
         folder.begin(head)  # the other processes compare: another machine may hold another model or list
-        is_done = folder.is_finished and not folder.missing()
+        is_done = folder.is_finished
         mine = range(processes.process_index, len(shards), processes.num_processes)
         missing = set(folder.missing())
         options: dict[str, Any] = {"window": window, "hop": hop, "threshold": threshold, "embeddings": embeddings}
@@ -118,8 +116,7 @@ def annotate(
                     folder.write_shard(number, rows, opened.classes, embeddings)
         processes.wait_for_everyone()
         if processes.is_main_process and not is_done:
-            manifest = {**head, **folder.finish([len(shard) for shard in shards])}
-            write_whole(folder.manifest, json.dumps(manifest, indent=1), sync=True)
+            folder.write({**head, **folder.finish([len(shard) for shard in shards])})
         processes.wait_for_everyone()
     return folder.read()
 

@@ -85,19 +85,27 @@ class AnnotationFolder:
     def begin(self, head: Mapping[str, Any]) -> None:
         """Write what is annotated, by what and how; or check that it is what the folder was begun with.
 
+        A finished corpus that lacks a shard is no longer finished.
+
         Raises:
             ValueError: If something differs, which the message names, or the folder holds something else.
         """
         there = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         if exists(self.manifest):
             self._compare(self.read(), json.loads(json.dumps(head)))
+            if self.is_finished and self.missing():
+                self.write(head)
         elif set(there) - {f"{MANIFEST}.part"}:
             raise ValueError(
                 f"--out {self.path} holds {there[0]!r} and no {MANIFEST}, so it is no annotated corpus; choose another"
                 " --out."
             )
         else:
-            write_whole(self.manifest, json.dumps(head, indent=1), sync=True)
+            self.write(head)
+
+    def write(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest."""
+        write_whole(self.manifest, json.dumps(manifest, indent=1), sync=True)
 
     def _compare(self, was: Record, now: Mapping[str, Any]) -> None:
         for (group, name), called in _SAME.items():
