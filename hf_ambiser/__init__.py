@@ -47,6 +47,7 @@ _PLACES = {
     "open_model": "inference.model_door",
     "predict": "inference.predict",
     "preview_ratings": "data.ratings.from_ratings",
+    "push_annotation": "inference.annotation_push",
     "push_dataset": "data.push",
     "push_run": "runs.push",
     "rater_equivalence": "metrics",

@@ -116,7 +116,8 @@ def annotate(
                     folder.write_shard(number, rows, opened.classes, embeddings)
         processes.wait_for_everyone()
         if processes.is_main_process and not is_done:
-            folder.write({**head, **folder.finish([len(shard) for shard in shards])})
+            found = folder.finish([len(shard) for shard in shards], opened.classes)
+            folder.write_finished({**head, **found})
         processes.wait_for_everyone()
     return folder.read()
 

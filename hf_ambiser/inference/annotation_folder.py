@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ambiser.files.read import FileError, Record, exists, open_parquet, read_json, read_table
+from hf_ambiser.files.read import FileError, Record, exists, open_parquet, read_card, read_json, read_table
+from hf_ambiser.hub.edits import merge
+from hf_ambiser.inference.annotation_card import annotation_card
 from hf_ambiser.inference.answers import Answer
 from hf_ambiser.run_folder.layout import CARD, whole, write_whole
 
@@ -92,7 +94,7 @@ class AnnotationFolder:
         """
         there = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         if exists(self.manifest):
-            self._compare(self.read(), json.loads(json.dumps(head)))
+            self._compare(self.read(), head)
             if self.is_finished and self.missing():
                 self.write(head)
         elif set(there) - {f"{MANIFEST}.part"}:
@@ -131,11 +133,12 @@ class AnnotationFolder:
         answered = [row for row in rows if "status" not in row]
         _write(self.shard(number), answered, answered_schema(classes, embeddings))
 
-    def finish(self, sizes: Sequence[int]) -> dict[str, Any]:
+    def finish(self, sizes: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
         """Join what has no answer into one table; return the shards and counts, of which none is lost.
 
         Args:
             sizes: Number of inputs of each shard.
+            classes: The K classes.
 
         Returns:
             `shards` (file, rows, not_answered, digest) and `counts` for the manifest.
@@ -143,11 +146,13 @@ class AnnotationFolder:
         Raises:
             FileError: If a shard cannot be used, or lacks an input.
         """
-        shards, counts = [], Counter[str]()
+        shards, counts, leading = [], Counter[str](), Counter[str]()
         for number, size in enumerate(sizes):
             path = self.shard(number)
             cure = f"Delete {path}, and give the same command again."
-            abstains = read_table(path, cure, ["abstains"])["abstains"].to_pylist()
+            table = read_table(path, cure, ["abstains", "leading_emotion"])
+            abstains = table["abstains"].to_pylist()
+            leading.update(table["leading_emotion"].to_pylist())
             without = self._statuses(number)
             if len(abstains) + len(without) != size:
                 lost = f"has {len(abstains)} answers, and there are {len(without)} inputs without one; it had {size}"
@@ -165,8 +170,9 @@ class AnnotationFolder:
         self._join()
         answered, abstaining = counts.pop("answered", 0), counts.pop("abstains", 0)
         told = {"in": sum(sizes), "answered": answered, "abstains": abstaining, "not_answered": counts.total()}
+        reasons = {"reasons": dict(sorted(counts.items())), "leading": {name: leading[name] for name in classes}}
         about = {"file": NOT_ANSWERED, "rows": counts.total(), "digest": file_digest(self.not_answered)}
-        return {"shards": shards, "not_answered": about, "counts": {**told, "reasons": dict(sorted(counts.items()))}}
+        return {"shards": shards, "not_answered": about, "counts": {**told, **reasons}}
 
     def _statuses(self, number: int) -> list[str]:
         path = self.part(number)
@@ -180,6 +186,12 @@ class AnnotationFolder:
             for number in range(self.shards):
                 if exists(path := self.part(number)):
                     writer.write_table(read_table(path, f"Delete {self.shard(number)}, and annotate again."))
+
+    def write_finished(self, manifest: Mapping[str, Any]) -> None:
+        """Write the card, in which a human's edits stay, and then the manifest, with which the job is finished."""
+        card = annotation_card(manifest, "path/to/this/folder")
+        write_whole(self.card, merge(card, read_card(self.card), str(self.card))[0])
+        self.write(manifest)
 
     def files(self) -> Iterator[Path]:
         """Yield the files of a finished corpus, without its card, after a check of their digests.
