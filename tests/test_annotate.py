@@ -16,12 +16,14 @@ from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset
 from helpers.made_corpus import encoded, made_tar, write_tar
 from helpers.made_data import CLASSES, tiny_model
 from helpers.made_model import RATE, noise, saved
+from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
 from hf_ambiser import annotate, open_model, predict
 from hf_ambiser.cli import main
 from hf_ambiser.files.read import FileError
 from hf_ambiser.inference.annotation_folder import AnnotationFolder
 from hf_ambiser.inference.sources import open_source
+from hf_ambiser.run_folder.run_lock import held
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +130,7 @@ def test_the_command_writes_what_the_function_writes_and_says_what_came_out(fold
 
 def test_memory_does_not_grow_with_the_number_of_inputs(tmp_path, tiny):
     peaks = []
-    for n in (200, 2000):
+    for n in (100, 1000):
         data = encoded(0.15)
         corpus = write_tar(tmp_path / f"{n}.tar", {f"{i}.wav": data for i in range(n)})
         tracemalloc.start()
@@ -136,7 +138,7 @@ def test_memory_does_not_grow_with_the_number_of_inputs(tmp_path, tiny):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert manifest["counts"]["answered"] == n
-    # The names and places of 1,800 more inputs. Their audio has 9 MB.
+    # The names and places of 900 more inputs. Their audio has 4.5 MB.
     assert peaks[1] - peaks[0] < 1e6, peaks
 
 
@@ -275,6 +277,26 @@ def test_sources_that_cannot_be_used_are_refused(folder, tmp_path, tiny):
     ):
         with pytest.raises(ValueError, match=words):
             annotate(source, tmp_path.parent / "out", tiny)
+
+
+def test_a_second_process_is_refused_while_the_first_one_works(folder, tmp_path, tiny):
+    with held(tmp_path / "out"), pytest.raises(ValueError, match=f"process {os.getpid()} on .* works in"):
+        annotate(folder, tmp_path / "out", tiny, progress=False)
+
+
+def test_a_model_that_says_no_embedding_is_refused_if_embeddings_are_wanted(folder, tmp_path):
+    foreign = HubertForSequenceClassification(
+        HubertConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3,
+            conv_dim=(8, 8), conv_stride=(5, 64), conv_kernel=(10, 64), num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2, classifier_proj_size=8,
+        )
+    )  # fmt: skip
+    opened = open_model(foreign, "cpu", extractor=Wav2Vec2FeatureExtractor())
+    with pytest.raises(ValueError, match="is not one of hf_ambiser and says no embedding; leave embeddings out"):
+        annotate(folder, tmp_path / "out", opened, embeddings=True, progress=False)
+    _, rows, _ = done(folder, tmp_path / "out", opened)
+    assert len(rows) == 3 and "embedding" not in rows[0]
 
 
 def test_arguments_that_cannot_be_used_are_refused(folder, tmp_path, tiny):

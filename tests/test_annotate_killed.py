@@ -19,7 +19,7 @@ from helpers.made_model import saved
 
 
 ROOT = Path(__file__).parents[1]
-INPUTS = 30
+INPUTS = 20
 
 
 def killed_jobs(folder: Path, kills: int) -> Path:
@@ -73,7 +73,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 def test_shards_do_not_depend_on_how_many_processes_there_are(jobs):
     one, two = jobs / "whole1", jobs / "whole2"
     assert_same(two, one)
-    assert len(rows_of(one)) == INPUTS and sum("status" in row for row in rows_of(one).values()) == 6
+    assert len(rows_of(one)) == INPUTS and sum("status" in row for row in rows_of(one).values()) == 4
     for path in one.glob("data/*.parquet"):
         assert pq.read_table(path).equals(pq.read_table(two / "data" / path.name))
 
@@ -81,8 +81,8 @@ def test_shards_do_not_depend_on_how_many_processes_there_are(jobs):
 @pytest.mark.parametrize("world", [1, 2])
 def test_killed_at_planted_moments_it_goes_on(world, jobs):
     ended = [one for one in attempts_of(jobs) if one["folder"] == f"planted{world}"]
-    assert [one["moment"] for one in ended] == [moment for moment, _ in MOMENTS]
-    assert [one["killed"] for one in ended] == [True] * (len(MOMENTS) - 1) + [False], ended
+    assert [one["moment"] for one in ended] == [moment for moment, _ in MOMENTS[world]]
+    assert [one["killed"] for one in ended] == [True] * (len(ended) - 1) + [False], ended
     assert ended[-1]["statuses"] == [0] * world
     assert_same(jobs / f"planted{world}", jobs / "whole1")
 
@@ -113,7 +113,7 @@ def check_no_shard_twice(jobs: Path) -> int:
 
 
 def test_no_shard_is_done_twice(jobs):
-    assert check_no_shard_twice(jobs) > 20
+    assert check_no_shard_twice(jobs) >= 10
 
 
 @pytest.mark.slow

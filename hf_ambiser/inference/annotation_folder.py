@@ -26,6 +26,7 @@ from hf_ambiser.hub.edits import merge
 from hf_ambiser.inference.annotation_card import annotation_card
 from hf_ambiser.inference.answers import Answer
 from hf_ambiser.run_folder.layout import CARD, whole, write_whole
+from hf_ambiser.untrusted.names import path_of_name
 
 
 if TYPE_CHECKING:
@@ -198,12 +199,13 @@ class AnnotationFolder:
 
         Raises:
             FileError: If the manifest is not complete, or a file is not the one that was written.
+            NotAName: If the manifest names a file outside the folder.
         """
         cure = f"Restore it from a copy, or delete {self.path} and annotate again."
         manifest = self.read()
         yield self.manifest
         for entry in [*manifest["shards"], manifest["not_answered"]]:
-            path = self.path / DATA / Path(entry["file"]).name if DATA in entry["file"] else self.not_answered
+            path = path_of_name(self.path, entry["file"], "file", self.manifest, below=True)
             with open_parquet(path, cure):  # names what is not there or no Parquet
                 pass
             if file_digest(path) != entry["digest"]:

@@ -42,19 +42,30 @@ from hf_ambiser.run_folder import layout
 
 
 SHARD, HUNG = 4, 60
-# Moment, and how many times it comes before this process dies. The last process dies in a shard, the first at the end.
-MOMENTS = [
-    ("manifest half written", 0),
-    ("nothing written", 0),
-    ("without an answer written", 0),
-    ("shard half written", 1),
-    ("shard written", 0),
-    ("nothing written", 1),
-    ("all shards there", 0),
-    ("joined", 0),
-    ("manifest half completed", 0),
-    ("none", 0),
-]
+# Number of processes -> moments, and how many times each one comes before a process dies. The last process dies in a
+# shard, the first at the end. What only the first process does is the same however many there are.
+MOMENTS = {
+    1: [
+        ("manifest half written", 0),
+        ("nothing written", 0),
+        ("without an answer written", 0),
+        ("shard half written", 1),
+        ("shard written", 0),
+        ("nothing written", 1),
+        ("all shards there", 0),
+        ("joined", 0),
+        ("manifest half completed", 0),
+        ("none", 0),
+    ],
+    2: [
+        ("shard half written", 0),
+        ("without an answer written", 0),
+        ("shard written", 0),
+        ("nothing written", 0),
+        ("all shards there", 0),
+        ("none", 0),
+    ],
+}
 OF_THE_FIRST = ("manifest half written", "all shards there", "joined", "manifest half completed")
 
 
@@ -166,7 +177,7 @@ def main(root: Path, kills: int) -> None:
     for world in (1, 2):
         whole = attempt(root, root / f"whole{world}", world)
         attempts.append(whole)
-        attempts += [attempt(root, root / f"planted{world}", world, *moment) for moment in MOMENTS]
+        attempts += [attempt(root, root / f"planted{world}", world, *moment) for moment in MOMENTS[world]]
         number = killed = 0
         while killed < kills:
             delay = random.uniform(0.1, 0.9) * whole["seconds"]
