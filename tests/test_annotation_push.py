@@ -6,9 +6,9 @@ import json
 
 import pytest
 import soundfile
+from datasets import load_dataset
 from helpers.made_data import tiny_model
 from helpers.made_model import RATE, noise, saved
-from huggingface_hub import metadata_load
 
 from hf_ambiser import annotate, open_model, push_annotation
 from hf_ambiser.cli import main
@@ -65,7 +65,9 @@ def test_what_is_published_is_named_and_says_which_model_said_it(folder, tmp_pat
     ):
         assert words in card, words
     assert str(tmp_path) not in card
-    assert metadata_load(folder / "README.md")["configs"][0]["data_files"][0]["path"] == "data/*.parquet"
+    for config, rows in (("annotated", 2), ("not_answered", 1)):
+        loaded = load_dataset(str(folder), config, split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(loaded) == rows and "recording" in loaded.column_names
 
 
 def test_what_a_human_wrote_into_the_card_stays(folder, tmp_path, tiny):
