@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_encoders import ENCODERS
 from transformers import pipeline
 
 from hf_ambiser.data.audio import MIN_DURATION, SILENCE_PEAK
 from hf_ambiser.models import available_families, load_family, waveform_check
 from hf_ambiser.training.collator import Example, UtteranceCollator
-from tests.helpers.tiny_encoders import ENCODERS
 
 
 SPEECH = (np.random.default_rng(0).normal(size=8000) * 0.1).astype(np.float32)

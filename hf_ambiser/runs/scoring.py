@@ -11,6 +11,7 @@ from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.files.read import check_tensors, exists, read_json
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.run_folder.published import check_shards
+from hf_ambiser.runs.base_model import base_of
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
@@ -48,7 +49,7 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         classes: Class names of an adapter's model; None: those of its base model.
 
     Raises:
-        ValueError: If there is no such model, a file of it cannot be used, or an adapter does not name its base.
+        ValueError: If there is no such model, a file of it cannot be used, or the base of an adapter is another.
     """
     from transformers import AutoModelForAudioClassification
 
@@ -58,17 +59,12 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         if not exists(adapter):
             return AutoModelForAudioClassification.from_pretrained(model, trust_remote_code=False)
         _check_adapter(adapter)
-        from peft import PeftConfig, PeftModel
+        from peft import PeftModel
 
-        base = PeftConfig.from_pretrained(model).base_model_name_or_path
-        if not base:
-            raise ValueError(
-                f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
-                " adapter_config.json."
-            )
         names = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        _check_files(Path(base))
-        whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
+        with base_of(Path(model)) as base:
+            _check_files(Path(base))
+            whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except ValueError as error:
         raise in_our_words(error, f"model {model!r}") from None
