@@ -59,9 +59,12 @@ def answers(door: str, family: str, samples: Any, folder: Path) -> Any:
 DOORS = ("pipeline", "extractor and model", "collator and model", "model")
 
 
-@pytest.mark.parametrize("door", DOORS)
+# The pipeline is an extractor and a model; it gets one wrong input of each kind.
+CASES = [(what, door) for what in WRONG for door in DOORS if door != "pipeline" or what in ("int16", "NaN")]
+
+
 @pytest.mark.parametrize("family", available_families())
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what,door", CASES)
 def test_samples_without_a_known_scale_are_refused_at_every_door(what, family, door, tmp_path):
     samples, words = WRONG[what]
     with pytest.raises(ValueError, match=words):
