@@ -29,7 +29,7 @@ from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.base_model import keep_base_of
+from hf_ambiser.runs.base_model import keep_base_of, put_beside
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
@@ -249,6 +249,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
     if trainer.is_world_process_zero():
         # Loading does not need this pickle, and the card that peft writes is empty.
         (folder.model / "training_args.bin").unlink(missing_ok=True)
+        put_beside(folder.model, folder.base_model)
         folder.card.unlink(missing_ok=True)
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}

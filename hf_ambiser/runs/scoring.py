@@ -11,6 +11,7 @@ from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.files.read import check_tensors, exists, read_json
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.run_folder.published import check_shards
+from hf_ambiser.runs.base_model import base_of
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
@@ -57,7 +58,7 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         classes: Class names of an adapter's model; None: those of its base model.
 
     Raises:
-        ValueError: If there is no such model, a file of it cannot be used, or an adapter does not name its base.
+        ValueError: If there is no such model, a file of it cannot be used, or the base of an adapter is another.
     """
     from transformers import AutoModelForAudioClassification
 
@@ -69,18 +70,12 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         _check_adapter(adapter)
         from peft import PeftConfig, PeftModel
 
-        named = PeftConfig.from_pretrained(model)
-        base = named.base_model_name_or_path
-        if not base:
-            raise ValueError(
-                f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
-                " adapter_config.json."
-            )
         names: dict[str, Any] = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        if named.revision:  # other adapters may have pushed a base of that name since
-            names["revision"] = named.revision
-        _check_files(Path(base))
-        whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
+        with base_of(Path(model)) as base:
+            _check_files(Path(base))
+            if not Path(base).is_dir() and (revision := PeftConfig.from_pretrained(model).revision):
+                names["revision"] = revision  # other adapters may have pushed a base of that name since
+            whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except ValueError as error:
         raise in_our_words(error, f"model {model!r}") from None
