@@ -208,8 +208,13 @@ def test_the_decision_of_an_adapter_is_in_its_base(dataset, tmp_path, skilled):
     assert "in its base model's `config.json`" in (out / "model" / "README.md").read_text()
     assert read(base_publication(read_facts(out)).files["config.json"])["decision"] == in_config(found)
     out.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match="names the base model .*the folder was moved. Set base_model_name_or_path"):
-        calibrate_run(tmp_path / "moved", **ASKED)
+    calibrate_run(tmp_path / "moved", **{**ASKED, "temperature": not ASKED.get("temperature", False)})
+    again = load_model(str(tmp_path / "moved" / "model")).config.decision
+    assert again["temperature"] != found["temperature"]
+    assert (
+        transformers.AutoModelForAudioClassification.from_pretrained(tmp_path / "moved" / "model").config.decision
+        == again
+    )
 
 
 def test_an_adapter_finds_the_base_of_its_revision(tmp_path, monkeypatch):
