@@ -35,6 +35,7 @@ from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
 from hf_ambiser.runs.held_out import answer_rest, learnt_from
 from hf_ambiser.runs.scoring import save_predictions
+from hf_ambiser.runs.train_splits import EARLIER, choose_train_splits
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
@@ -152,6 +153,7 @@ def _keep_earlier_defaults(arguments: RunArguments, folder: RunFolder) -> None:
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
     """Return the trainer and the test sets of a run."""
+    choose_train_splits(arguments)
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)
     classes = read_dataset_info(data.dataset)["classes"]
@@ -382,7 +384,8 @@ def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
     if not folder.is_begun:
         return
-    earlier = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}
+    own = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}
+    earlier: dict[str, Any] = {**EARLIER, **own}
     before = {**earlier, **folder.read_arguments()}
     given = {**{name: before[name] for name in earlier}, **given}
     # The places of folder and data set are not compared, so that both may be moved; the data itself was checked.
