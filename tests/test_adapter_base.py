@@ -16,11 +16,12 @@ from peft import AutoPeftModel
 from transformers import AutoModelForAudioClassification, pipeline
 
 from hf_ambiser.cards import Address, read_facts, write_card
+from hf_ambiser.inference.load_model import load_model
+from hf_ambiser.inference.model_door import open_model
+from hf_ambiser.run_folder.adapter_base import CONFIG, DIGESTS, LOADED_BY
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.base_model import CONFIG, DIGESTS, LOADED_BY
 from hf_ambiser.runs.push import publication
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)
@@ -28,6 +29,7 @@ disable_progress_bars()
 SPEECH = torch.from_numpy((np.random.default_rng(0).normal(size=(1, 16000)) * 0.1).astype(np.float32))
 LOADERS: dict[str, Any] = {
     "evaluate and benchmark": lambda folder: load_model(str(folder)),
+    "predict": lambda folder: open_model(folder).model,
     "an Auto class": AutoModelForAudioClassification.from_pretrained,
     "pipeline": lambda folder: pipeline("audio-classification", str(folder)).model,
 }

@@ -22,6 +22,7 @@ from transformers import AutoConfig
 from hf_ambiser import calibrate_model, calibrate_run, load_method, remove_decision, write_card
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.metrics.decision import Decision, choose_decision, decision_figures
 from hf_ambiser.metrics.display import DECIDED, describe_decision
 from hf_ambiser.models import available_families
@@ -37,7 +38,6 @@ from hf_ambiser.runs import calibrate as module
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.push import base_publication, publication
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)

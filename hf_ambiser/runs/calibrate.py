@@ -13,6 +13,7 @@ from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.metrics.decision import CONFIDENCE, Decision, choose_decision, decision_figures
+from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
@@ -21,7 +22,6 @@ from hf_ambiser.run_folder.published import check_no_links
 from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.run_scores.complete import complete_runs
-from hf_ambiser.runs.base_model import put_beside
 from hf_ambiser.runs.scoring import load_with_classes, predict_logits
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax

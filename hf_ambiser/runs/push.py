@@ -21,9 +21,9 @@ from hf_ambiser.cards.base import base_card
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
+from hf_ambiser.run_folder.adapter_base import LOADED_BY
 from hf_ambiser.run_folder.layout import ARGUMENTS, FIGURES, RESULTS
 from hf_ambiser.run_folder.published import adapter_files, check_no_links, model_files
-from hf_ambiser.runs.base_model import LOADED_BY
 
 
 # Files that an earlier push may have written. All other files of a repository belong to others and stay.

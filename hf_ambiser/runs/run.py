@@ -23,13 +23,14 @@ from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
+from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.predictions import read_ids
 from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.base_model import keep_base_of, put_beside
+from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
