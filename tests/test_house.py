@@ -45,7 +45,7 @@ ROOMS = {
     "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " cards inference",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",
-    "benchmark": "labels files metrics run_folder data models training plotting hub methods runs",
+    "benchmark": "labels files metrics run_folder data models training plotting hub methods inference runs",
     # What a user starts stands on top of all rooms, and no room knows it.
     "train": "*",
     "demo": "*",

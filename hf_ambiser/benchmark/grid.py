@@ -98,8 +98,8 @@ def load(case: Case) -> tuple[Any, Any]:
     """
     from transformers import AutoFeatureExtractor
 
+    from hf_ambiser.inference.load_model import load_model
     from hf_ambiser.runs.build_model import build_model
-    from hf_ambiser.runs.scoring import load_model
 
     if case.model:
         of_run = RunFolder(case.model).model

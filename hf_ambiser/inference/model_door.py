@@ -13,16 +13,15 @@ import scipy.special
 import torch
 
 import hf_ambiser.models
-from hf_ambiser.files.read import check_tensors, exists, read_json
+from hf_ambiser.files.read import exists
+from hf_ambiser.inference.load_model import check_files, load_model
 from hf_ambiser.inference.windows import WINDOW
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.untrusted.code_fields import in_our_words
 
 
 # Beside the package in a checkout; a wheel does not have it.
 SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
-_CURE = "Restore it from a copy, or train the model again."
 
 
 class Outputs(NamedTuple):
@@ -104,7 +103,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 
     Args:
         model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
-            of a trainer or with a merged adapter, which is put on the device and into evaluation mode. None: the model
+            of a trainer, which is put on the device and into evaluation mode. None: the model
             that the repository ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
         extractor: The feature extractor of a model that is loaded already.
@@ -184,8 +183,15 @@ def _loaded(place: str) -> tuple[Any, Any]:
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
     folder = Path(place)
+    if exists(folder / "adapter_config.json"):
+        return load_model(place), AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
     if folder.is_dir():
-        _check_files(folder)
+        if not exists(folder / "config.json"):
+            raise ValueError(
+                f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a"
+                " finished run."
+            )
+        check_files(folder)  # transformers does not name the one that is spoilt
     try:
         loaded, info = AutoModelForAudioClassification.from_pretrained(
             place, trust_remote_code=False, output_loading_info=True
@@ -212,29 +218,6 @@ def _loaded(place: str) -> tuple[Any, Any]:
             " of them, and they would be random. Give a model that was trained to classify audio."
         )
     return loaded, extractor
-
-
-def _check_files(folder: Path) -> None:
-    """Check the files of a local model: transformers does not name the one that is spoilt.
-
-    Raises:
-        ValueError: If one cannot be used, or the folder holds no whole model.
-    """
-    if exists(folder / "adapter_config.json"):
-        raise ValueError(
-            f"model {folder} is a LoRA adapter, without the model that it belongs to. Merge them first with"
-            " `hf_ambiser.runs.scoring.load_model(FOLDER)`, and give the result to `open_model` with its extractor."
-        )
-    if not exists(folder / "config.json"):
-        raise ValueError(
-            f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a finished"
-            " run."
-        )
-    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.index.json")]):
-        read_json(path, _CURE)
-    check_shards(folder)
-    for path in sorted(folder.glob("*.safetensors")):
-        check_tensors(path, _CURE)
 
 
 def _device(name: str) -> torch.device:
