@@ -277,5 +277,6 @@ def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with whole(path) as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
+    with whole(path) as part, pq.ParquetWriter(part, schema) as writer:
+        if rows:  # `datasets` cannot load a file that has a row group without rows
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))

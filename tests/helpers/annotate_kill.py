@@ -30,7 +30,6 @@ from typing import Any
 from unittest import mock
 
 import accelerate  # noqa: F401
-import pyarrow.parquet as pq
 import torch
 
 from helpers.forking import share_no_lock
@@ -84,11 +83,11 @@ def plant(moment: str, after: int) -> None:
             due = only in str(args)
             left[0] -= due
             if due and left[0] < 0 and before:
+                if spoil:
+                    os.truncate(args[0], os.path.getsize(args[0]) // 2)
                 die()
             result = original(*args, **kwargs)
             if due and left[0] < 0:
-                if spoil:
-                    os.truncate(args[1], os.path.getsize(args[1]) // 2)
                 die()
             return result
 
@@ -98,7 +97,7 @@ def plant(moment: str, after: int) -> None:
         "manifest half written": lambda: around(layout.os, "fsync", before=True),
         "nothing written": lambda: around(AnnotationFolder, "write_shard", before=True),
         "without an answer written": lambda: around(annotation_folder, "_write", only=".not_answered"),
-        "shard half written": lambda: around(pq, "write_table", spoil=True, only="annotated-"),
+        "shard half written": lambda: around(layout.os, "replace", before=True, spoil=True, only="annotated-"),
         "shard written": lambda: around(AnnotationFolder, "write_shard"),
         "all shards there": lambda: around(AnnotationFolder, "finish", before=True),
         "joined": lambda: around(AnnotationFolder, "finish"),
