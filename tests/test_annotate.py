@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +17,13 @@ from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset
 from helpers.made_corpus import encoded, made_tar, write_tar
 from helpers.made_data import CLASSES, tiny_model
 from helpers.made_model import RATE, noise, saved
+from tqdm import tqdm
 from transformers import HubertConfig, HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
 from hf_ambiser import annotate, open_model, predict
 from hf_ambiser.cli import main
 from hf_ambiser.files.read import FileError
+from hf_ambiser.inference.annotate import _bar
 from hf_ambiser.inference.annotation_folder import AnnotationFolder
 from hf_ambiser.inference.sources import open_source
 from hf_ambiser.run_folder.run_lock import held
@@ -140,6 +143,17 @@ def test_memory_does_not_grow_with_the_number_of_inputs(tmp_path, tiny):
         assert manifest["counts"]["answered"] == n
     # The names and places of 900 more inputs. Their audio has 4.5 MB.
     assert peaks[1] - peaks[0] < 1e6, peaks
+
+
+def test_the_time_left_is_that_of_the_mean_speed_of_this_attempt():
+    """Of 40 inputs, 10 belong to the other process and 10 were done before; 5 took 10 s, so 15 more take 30 s."""
+    shards = [range(first, first + 10) for first in (0, 10, 20, 30)]
+    processes = SimpleNamespace(num_processes=2, is_main_process=True)
+    with _bar(shards, range(3), {1, 2}, processes, True) as bar:
+        bar.start_t -= 10
+        bar.update(5)
+        said = tqdm.format_meter(**bar.format_dict)
+    assert said.startswith("process 1 of 2:  50%") and " 15/30 [00:10<00:30," in said, said
 
 
 # ---- sources --------------------------------------------------------------------------------------------------------
