@@ -7,6 +7,8 @@ import json
 import pytest
 import soundfile
 from datasets import load_dataset
+from helpers.hub_client import HubClient
+from helpers.hub_endpoint import HubEndpoint
 from helpers.made_data import tiny_model
 from helpers.made_model import RATE, noise, saved
 
@@ -116,3 +118,15 @@ def test_names_that_are_paths_of_this_machine_are_refused(folder, tmp_path, tiny
     annotate(tmp_path / "list.txt", tmp_path / "listed", tiny, progress=False, device="cpu")
     with pytest.raises(LeakError, match="column recording: the local path"):
         push_annotation(tmp_path / "listed", "me/annotated", DRY)
+
+
+@pytest.mark.slow
+def test_it_is_published_in_one_commit_and_pushed_again_nothing_changes(folder, tmp_path):
+    push = ["hf-ambiser", "push", str(folder), "me/annotated"]
+    with HubEndpoint() as hub, HubClient(hub, tmp_path / "home") as client:
+        assert [status for status, _, _ in client.commands(push, push)] == [0, 0]
+        assert len(hub.history("me/annotated", "dataset")) == 2  # the first one is empty
+        files = hub.files("me/annotated", "dataset")
+    for name, path in annotation_publication(folder).files.items():
+        assert files[name] == path.read_bytes()
+    assert b"me/annotated" in files["README.md"] and b"revision=" in files["README.md"]
