@@ -14,9 +14,8 @@ import torch
 
 import hf_ambiser.models
 from hf_ambiser.files.read import exists
-from hf_ambiser.inference.load_model import check_files, load_model
+from hf_ambiser.inference.load_model import check_files, load_model, place_of
 from hf_ambiser.inference.windows import WINDOW
-from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.untrusted.code_fields import in_our_words
 
 
@@ -121,7 +120,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
     if is_loaded:
         place, loaded = type(model).__name__, model
     else:
-        place = _shipped() if model is None else _place(str(model))
+        place = _shipped() if model is None else place_of(str(model))
         loaded, extractor = _loaded(place)
     config = loaded.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
@@ -151,27 +150,6 @@ def _shipped() -> str:
             " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
         )
     return str(SHIPPED)
-
-
-def _place(model: str) -> str:
-    """Return the folder or the Hub name that a text means; a path that leads nowhere is never looked up on the Hub.
-
-    Raises:
-        ValueError: If the text is a path, and no folder is there.
-    """
-    path = Path(model)
-    if model and path.is_dir():
-        of_run = RunFolder(model).model
-        return str(of_run if of_run.is_dir() else path)
-    if model and exists(path):
-        raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
-    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if is_path or not model or ("/" in model and path.parent.is_dir()):
-        raise ValueError(
-            f"model {model!r}: there is no such folder, and it is no Hub name (<account>/<name>). Give the folder of a"
-            " model or of a finished run, or a Hub name."
-        )
-    return model
 
 
 def _loaded(place: str) -> tuple[Any, Any]:

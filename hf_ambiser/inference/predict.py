@@ -70,6 +70,7 @@ def predict(
     sizes = WindowSizes.of(opened.window if window is None else window, hop, opened.rate)
     heard = [_Heard(recording) for recording in recordings]
     held: list[Part] = []
+    before = 0  # samples of the recordings before this one
     with tqdm(total=len(heard), unit="recording", disable=not progress, dynamic_ncols=True) as bar:
         for one in heard:
             for part in one.parts_of(sizes, opened.rate):
@@ -77,9 +78,8 @@ def predict(
                 if len(held) == batch_size * _BATCHES_HELD:
                     answer_parts(held, opened, decision, batch_size, embeddings)
                     held = []
-                    bar.set_postfix_str(
-                        f"{sum(other.received for other in heard) / opened.rate / 60:.1f} min of audio"
-                    )
+                    bar.set_postfix_str(f"{(before + one.received) / opened.rate / 60:.1f} min of audio")
+            before += one.received
             bar.update()
         answer_parts(held, opened, decision, batch_size, embeddings)
     return [one.answer(opened, decision) for one in heard]
