@@ -35,6 +35,7 @@ from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.config_files import SHIPPED, available_configs
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.data_arguments import DataArguments
+from hf_ambiser.training.inherited_arguments import verdicts
 from hf_ambiser.training.model_arguments import ModelArguments
 
 
@@ -234,6 +235,11 @@ def _fields(title: str, kind: type, base: type, words: str) -> str:
     return f"## {title}\n\n{words}\n\n" + table(("field", "default", "what it is"), rows)
 
 
+def inherited_arguments() -> str:
+    """What each field of the Trainer's own arguments does in a run."""
+    return table(("field of `TrainingArguments`", "what it does here"), ((f"`{n}`", said) for n, said in verdicts()))
+
+
 def public_names() -> str:
     """Everything that `from hf_ambiser import ...` gives, with a link to its entry."""
     rows = []
@@ -260,7 +266,11 @@ def api_pages() -> dict[str, str]:
         "index.md": "# API reference\n\nThese names are imported with `from hf_ambiser import NAME`. The other pages"
         " hold everything that is public, folder by folder.\n\n<!-- from the code: public_names -->\n"
     }
-    pages["arguments.md"] = "# Arguments of a run\n\n<!-- from the code: arguments -->\n"
+    pages["arguments.md"] = (
+        "# Arguments of a run\n\n<!-- from the code: arguments -->\n\n## The Trainer's own\n\nEach field of"
+        " transformers' `TrainingArguments` acts, or is refused before the first step. A run that was begun with a"
+        " refused one goes on.\n\n<!-- from the code: inherited_arguments -->\n"
+    )
     for folder in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
         modules = [path for path in sorted(folder.rglob("*.py")) if _is_public(path)]
         names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in modules]
@@ -289,6 +299,7 @@ LISTINGS = {
         run_folder,
         tree,
         arguments,
+        inherited_arguments,
         public_names,
     )
 }

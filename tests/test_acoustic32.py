@@ -23,7 +23,10 @@ from hf_ambiser.models.feature_extraction_acoustic32 import (
 )
 
 
-COPIED = {"acoustic32_pitch.py", "acoustic32_spectrum.py", "feature_extraction_acoustic32.py"}
+COPIED = {
+    *("acoustic32_pitch.py", "acoustic32_spectrum.py", "feature_extraction_acoustic32.py"),
+    *("valid_frames.py", "waveform_check.py"),
+}
 
 
 @pytest.fixture(scope="module")

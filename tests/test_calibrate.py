@@ -22,6 +22,7 @@ from transformers import AutoConfig
 from hf_ambiser import calibrate_model, calibrate_run, load_method, remove_decision, write_card
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.metrics.decision import Decision, choose_decision, decision_figures
 from hf_ambiser.metrics.display import DECIDED, describe_decision
 from hf_ambiser.models import available_families
@@ -37,7 +38,6 @@ from hf_ambiser.runs import calibrate as module
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.push import base_publication, publication
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)
@@ -208,8 +208,13 @@ def test_the_decision_of_an_adapter_is_in_its_base(dataset, tmp_path, skilled):
     assert "in its base model's `config.json`" in (out / "model" / "README.md").read_text()
     assert read(base_publication(read_facts(out)).files["config.json"])["decision"] == in_config(found)
     out.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match="names the base model .*the folder was moved. Set base_model_name_or_path"):
-        calibrate_run(tmp_path / "moved", **ASKED)
+    calibrate_run(tmp_path / "moved", **{**ASKED, "temperature": not ASKED.get("temperature", False)})
+    again = load_model(str(tmp_path / "moved" / "model")).config.decision
+    assert again["temperature"] != found["temperature"]
+    assert (
+        transformers.AutoModelForAudioClassification.from_pretrained(tmp_path / "moved" / "model").config.decision
+        == again
+    )
 
 
 def test_an_adapter_finds_the_base_of_its_revision(tmp_path, monkeypatch):

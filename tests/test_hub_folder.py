@@ -48,6 +48,7 @@ COPIED = {
     "modeling_logmel.py",
     "modeling_prototype.py",
     "valid_frames.py",
+    "waveform_check.py",
     "waveform_classifier.py",
     "whisper_log_mel.py",
 }

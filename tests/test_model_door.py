@@ -140,7 +140,7 @@ def adapter(folder: Path) -> None:
         (no_extractor, "cannot be loaded"),
         (cut_short, "model.safetensors"),
         (of_somebody, "brings Python code of its own"),
-        (adapter, "is a LoRA adapter"),
+        (adapter, "is an adapter that does not name its base model"),
     ],
 )
 def test_a_folder_that_is_no_such_model_is_one_line(make, words, tmp_path):

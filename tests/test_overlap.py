@@ -11,11 +11,12 @@ from helpers.babble import babble
 from helpers.crema_d_tree import csv_row, encode, write_tree
 from helpers.made_run import fields
 
-from hf_ambiser import build_from_ratings
+from hf_ambiser import build_from_ratings, preview_ratings
 from hf_ambiser.data import read_dataset_info
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.overlap.record import describe_sides, overlap_of
+from hf_ambiser.data.splits import SplitOptions
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
@@ -131,6 +132,15 @@ def test_columns_of_a_table_of_ones_own_are_compared(tmp_path):
     counts = out.content["overlap"]["configs"]["slc-strict"]
     assert {"dialogue", "sentence", "session", "speaker"} < set(counts)
     assert counts["sentence"]["test"]["shared"] == 1 and counts["dialogue"]["test"]["shared"] > 1
+    shown = preview_ratings(
+        tmp_path / "t.csv", tmp_path / "audio", options=SplitOptions(disjoint=("audio", "sentence"))
+    )
+    apart = build_from_ratings(
+        tmp_path / "t.csv", tmp_path / "audio", tmp_path / "apart", progress=False, disjoint=("sentence",)
+    )
+    sizes = ", ".join(f"{n} {part['rows']}" for n, part in apart.content["configs"]["slc-strict"]["splits"].items())
+    assert f"splits (before `audio` is held apart, which a build does):\n  slc-strict: {sizes}" in shown
+    assert apart.content["configs"]["slc-strict"]["held_apart"]["sentence"] > 0
     assert any("20 utterances have more than one sentence in their rows" in note for note in out.content["notes"])
 
 

@@ -17,6 +17,7 @@ from hf_ambiser import build_from_ratings, load_split, preview_ratings, push_dat
 from hf_ambiser.cli import main
 from hf_ambiser.data.ratings.corpus_facts import FACTS, corpus_module, known_corpus
 from hf_ambiser.data.ratings.own_corpus import read_own_corpus
+from hf_ambiser.data.splits import SplitOptions
 from hf_ambiser.files.read import FileError
 from hf_ambiser.hub.push import PushError, PushOptions
 from hf_ambiser.labels.policies import LabelPolicy
@@ -418,6 +419,18 @@ def test_a_preview_says_what_would_be_built_and_writes_nothing(table, mine, caps
     assert sum(tiers) == sum(bits) == 59
 
 
+def test_a_preview_says_which_splits_there_would_be_and_why_not(table, tmp_path):
+    path, audio = table()
+    splits = build_from_ratings(path, audio, tmp_path / "out", seed=4, progress=False).content["configs"]["slc-strict"]
+    shown = ", ".join(f"{name} {part['rows']}" for name, part in splits["splits"].items())
+    options = SplitOptions(seed=4)
+    assert f"  slc-strict: {shown}\n" in preview_ratings(path, audio, options=options)
+    two = [(u, r, x, f"s{int(s[1]) % 2}") for u, r, x, s in sixty_rows()]
+    text = preview_ratings(*table(two), configs=["slc-strict", "kfold2-paper"])
+    assert "cannot be made: slc-strict: a strict split needs at least 3 speakers" in text
+    assert "kfold2-paper-0: " in preview_ratings(*table(two), configs=["kfold2-paper"])
+
+
 def test_a_preview_of_one_vote_each_says_that_nobody_can_agree(table):
     text = preview_ratings(*table(sixty_rows(60, 1)))
     assert "no utterance has two votes" in text and "nothing is wrong with any row" in text
@@ -452,6 +465,7 @@ def test_help_and_mistakes_of_the_command(mine, tmp_path, capsys):
     for more, text in (
         ([], "one of --out FOLDER and --preview"),
         (["--preview", "--out", "x"], "one of --out FOLDER and --preview"),
+        (["--preview", "--limit", "3"], "--preview writes nothing and looks at all rows"),
         (["--preview", "--columns", "label"], "not WHAT=NAME"),
         (["--preview", "--columns", "label=a", "label=b"], "names one thing twice"),
     ):
@@ -467,6 +481,26 @@ def test_help_and_mistakes_of_the_command(mine, tmp_path, capsys):
         assert main(["build", "--ratings", str(table), "--audio", str(audio), "--preview"]) == 2
         said = capsys.readouterr().err
         assert text in said and said.count("\n") == 1
+
+
+def test_a_table_without_votes_or_without_audio_says_what_to_look_at(table, tmp_path):
+    path, audio = table([(f"clip_{i:02d}", "0", "0", "s1") for i in range(9)] + [("clip_10", "x", "1", "s1")],
+                        ["clip", "anger", "joy", "spk"])  # fmt: skip
+    why = "no vote that can be used: 10 rows, 1 of them listed.*ratings.csv:11, malformed_line, anger is 'x'"
+    with pytest.raises(ValueError, match=why):
+        preview_ratings(path, audio)
+    path, audio = table([(f"klip{row[0]}", *row[1:]) for row in sixty_rows()])
+    assert "60 x label_without_audio" in preview_ratings(path, audio)
+    with pytest.raises(ValueError, match="no utterance of ratings.csv can be used; 120 are listed.*check --audio"):
+        build_from_ratings(path, audio, tmp_path / "out", progress=False)
+
+
+def test_cells_that_hold_objects_are_refused(mine, tmp_path):
+    (tmp_path / "t.jsonl").write_text(
+        '{"clip": "clip_00", "speaker": "s", "label": [{"rater": "a", "label": "joy"}]}\n'
+    )
+    with pytest.raises(ValueError, match="t.jsonl: the cells of labels hold objects, and a table has one rating in a"):
+        read_own_corpus(tmp_path / "t.jsonl", mine[1])
 
 
 def test_one_class_only_and_a_folder_that_is_taken_are_refused(table, tmp_path):

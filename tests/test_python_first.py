@@ -17,6 +17,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model, set_seed
 
 from hf_ambiser import load_split, push_run, save_run, write_card
 from hf_ambiser.hub.push import PushOptions
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import LogMelConfig, available_families, load_family
 from hf_ambiser.report.write import write_report
@@ -26,7 +27,6 @@ from hf_ambiser.runs import run as module
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.given import given_by
-from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)

@@ -249,7 +249,7 @@ def test_a_class_map_that_cannot_be_used_is_refused(content, why):
 @pytest.mark.parametrize(
     ("labels", "classes", "why"),
     [
-        ({}, None, "no row has a label"),
+        ({}, None, "there is no vote"),
         ({"joy": 3}, None, "for 1 class only .'joy' 3.; a classifier needs two"),
         ({"joy": 3, "fear": 1}, {"joy": "a", "fear": "a"}, "for 1 class only"),
         ({"joy": 3, "fear": 1}, {"joy": None, "fear": None}, "for 0 classes only"),

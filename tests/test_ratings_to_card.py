@@ -11,6 +11,7 @@ import pytest
 from hf_ambiser.cards import write_card
 from hf_ambiser.cli import main
 from hf_ambiser.files.read import read_json
+from hf_ambiser.report.groups import Group
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
@@ -80,6 +81,8 @@ def test_a_card_of_speech_without_speakers_says_so(stranger):
         write_card(files.path)
         card = files.card.read_text()
         assert "**Speakers are not known.**" in card and "over its" not in card
+        group = Group("g", {"s": [FinishedRun.read(files.path)]})
+        assert "the same voice may be on both sides" in group.describe() and "one of its own" in group.describe()
         assert "the splits divide utterances and not speakers" in card[card.index("| protocol |") :]
     finally:
         files.results.write_text(before)

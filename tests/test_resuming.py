@@ -5,7 +5,6 @@ import logging
 import shutil
 
 import pytest
-import torch
 from helpers.suite_checks import (
     DROPOUT,
     INTERRUPTED,
@@ -18,7 +17,7 @@ from helpers.suite_checks import (
 from helpers.suite_methods import make_trainer, settings, state_of, trace_of
 
 from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.training import checkpoints
+from hf_ambiser.training import checkpoints, loop_state
 from hf_ambiser.training.loop_state import FILE, LoopState
 
 
@@ -196,10 +195,38 @@ def test_legs_that_cannot_be_used_are_named_before_training(tmp_path, leg):
         trainer_of(tmp_path).train(resume_from_checkpoint=True)
 
 
-def test_sums_of_another_number_of_ranks_are_taken_as_their_mean(tmp_path):
-    ranks = [{"loss": 1.0, "figures": {"a": [1.0]}}, {"loss": 3.0, "figures": {"a": [2.0]}}]
-    LoopState("step", None, 0.1, 4, 2.0, ranks).write(tmp_path)
-    trainer = trainer_of(tmp_path / "run")
-    trainer._tr_loss = torch.tensor(0.0)
-    LoopState.read(tmp_path).restore(trainer)
-    assert float(trainer._tr_loss) == 2.0 and trainer._total_loss_scalar == 2.0
+def of_an_earlier_version(folder):
+    """Let checkpoints say nothing of how their steps were divided."""
+    for path in folder.glob(f"checkpoint-*/{FILE}"):
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in state.items() if name != "divided"}))
+        checkpoints.mark_complete(path.parent)
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        ({"per_device_train_batch_size": 4}, r"per_device_train_batch_size 8 \(now 4\)"),
+        (
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+            r"gradient_accumulation_steps 1 \(now 2\), per_device_train_batch_size 8 \(now 4\)",
+        ),
+    ],
+)
+def test_steps_that_are_divided_in_another_way_are_refused(tmp_path, change, words):
+    stopped(tmp_path)
+    with pytest.raises(ValueError, match=rf"checkpoint-6 was trained with {words}.* as another training"):
+        trainer_of(tmp_path, **change).train(resume_from_checkpoint=True)
+    trainer_of(tmp_path).train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_another_number_of_processes_is_refused(tmp_path, earlier, monkeypatch):
+    stopped(tmp_path)
+    if earlier:
+        of_an_earlier_version(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_state, "world_size", lambda: 2)
+        with pytest.raises(ValueError, match=r"processes 1 \(now 2\).*torchrun --nproc_per_node 1"):
+            trainer_of(tmp_path).train(resume_from_checkpoint=True)
+    trainer_of(tmp_path).train(resume_from_checkpoint=True)

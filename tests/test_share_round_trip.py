@@ -19,9 +19,9 @@ from helpers.made_run import built, fields
 from transformers import Wav2Vec2Model
 
 from hf_ambiser.hub.leaks import check_leaks
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_model
 
 
 torch.set_num_threads(1)

@@ -18,13 +18,13 @@ from helpers.made_run import TINY, built, fields
 from hf_ambiser import cli
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.files import read as reader
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.run_folder.attempts import Attempts
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
-from hf_ambiser.runs.scoring import load_model
 from hf_ambiser.training.checkpoints import best_of
 from hf_ambiser.training.loop_state import LoopState
 

@@ -72,6 +72,11 @@ def test_rows_of_another_length_are_no_rows_but_empty_cells_at_the_end_are_nothi
     ]
 
 
+def test_a_stray_zero_byte_does_not_make_a_file_utf_16(read):
+    table = read("clip,label\na\0b,joy\n")
+    assert rows_of(table) == [("a\0b", "joy")] and "UTF-8" in table.said[0]
+
+
 def test_columns_without_a_name_are_called_by_their_place(read):
     assert list(read(",clip,label\n0,a,joy\n").columns) == ["column 1", "clip", "label"]
 

@@ -14,8 +14,8 @@ from helpers.package_imports import SOURCES
 from helpers.recorded_run import change, recorded_run
 
 from hf_ambiser.cli import main
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.models import PrototypeForAudioClassification
-from hf_ambiser.runs.scoring import load_model
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.untrusted.code_fields import refuse_code
 

@@ -17,8 +17,8 @@ from helpers.recorded_run import change, digest, recorded_run
 from hf_ambiser.cli import main
 from hf_ambiser.data.label_noise import LabelNoise, add_label_noise
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.run_folder.layout import RunFolder, is_name, whole
-from hf_ambiser.runs.scoring import load_model
 from hf_ambiser.untrusted.names import NotAName, path_of_name
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -95,18 +95,8 @@ class Prepared:
         They come from the votes under any aggregation, so data sets that differ only in it have the same splits.
         """
         utterances = [usable.utterance for usable in self.utterances]
-        return SplitInput(
-            id=np.array([u.id for u in utterances], dtype=str),
-            speaker=np.array([u.speaker for u in utterances], dtype=str),
-            group=np.array([getattr(u, self.corpus.GROUP) for u in utterances], dtype=str),
-            label=self.table.vote_label,
-            agreement=self.table.agreement,
-            entropy=entropy_bits(self.table.vote_shares),
-            votes=self.table.votes,
-            kept=self.table.kept,
-            classes=self.policy.classes,
-            columns=known_columns(utterances, [usable.sound for usable in self.utterances], self.corpus),
-        )
+        data = split_input(utterances, self.table, self.corpus.GROUP, self.policy.classes)
+        return replace(data, columns=known_columns(utterances, [one.sound for one in self.utterances], self.corpus))
 
     def rows(self, indices: Iterable[int], masked: bool = False) -> Iterator[dict[str, Any]]:
         """Read the rows (`schema.features`) of the utterances with these numbers, one at a time, in order of id.
@@ -144,6 +134,28 @@ class Prepared:
                 "reference_label": int(table.vote_label[i]),
                 "true_distribution": _true_distribution(u, self.policy.classes),
             }
+
+
+def split_input(utterances: Sequence[Utterance], table: VoteTable, group: str, classes: tuple[str, ...]) -> SplitInput:
+    """Return the arrays that a split is made from, of N utterances and their votes.
+
+    Args:
+        utterances: The utterances.
+        table: Their votes, in the same order.
+        group: `speaker` or `session`.
+        classes: The class names.
+    """
+    return SplitInput(
+        id=np.array([u.id for u in utterances], dtype=str),
+        speaker=np.array([u.speaker for u in utterances], dtype=str),
+        group=np.array([getattr(u, group) for u in utterances], dtype=str),
+        label=table.vote_label,
+        agreement=table.agreement,
+        entropy=entropy_bits(table.vote_shares),
+        votes=table.votes,
+        kept=table.kept,
+        classes=classes,
+    )
 
 
 def prepare(

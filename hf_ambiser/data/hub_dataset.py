@@ -12,15 +12,14 @@ from pathlib import Path
 
 from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.place import REPORT
-from hf_ambiser.data.speakers import SPEAKERS
 from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.hub.download import DownloadError, download_dataset
 
 
 _ON_THE_HUB = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w-][\w.-]*))?", re.ASCII)
 _OURS = "data"
-# What a push of a data set publishes and a run reads.
-_FILES = ("*.parquet", REPORT, SPEAKERS, "README.md")
+# What a push of a data set publishes.
+_FILES = ("*.parquet", REPORT, "*.csv", "README.md")
 
 
 def on_the_hub(dataset: Path | str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,13 +67,75 @@ def load_parquet(what: str, files: Sequence[Path], cure: str, *args: str, **opti
     from datasets.exceptions import DatasetsError
 
     try:
-        return load_dataset(what, *args, **options)
+        if any(_is_pattern(str(path.absolute())) for path in files):
+            # A whole folder is no way out: `datasets` follows links to it. The files alone have all that it needs.
+            names = [str(plain(path.parent) / path.name) for path in files]
+            options["data_files"] = {options.get("split", "train"): names}
+            loaded = load_dataset("parquet", **options)
+        else:
+            loaded = load_dataset(what, *args, **options)
     except (DatasetsError, ValueError, TypeError, AttributeError) as error:
         for path in files:
             read_table(path, cure)  # reads every page, and names the file that has a spoilt one
         card = Path(what) / "README.md"
         where = card if card.is_file() else Path(what)
         raise FileError(where, f"cannot be loaded by `datasets` ({_reason(error)})", cure) from error
+    _check_loaded(loaded, files, cure)
+    return loaded
+
+
+def plain(folder: Path) -> Path:
+    """Return a path to a folder whose name `datasets` reads neither as a pattern nor as a chain of addresses.
+
+    To `datasets`, `set[1]` means `set1`, and there is no way to write the name of every folder. So a folder with such
+    a name gets a link in the cache of `datasets`, the same one at every call; other folders are returned as they are.
+
+    Raises:
+        ValueError: If the cache itself has such a name.
+    """
+    if not _is_pattern(str(folder.absolute())):
+        return folder
+    import datasets
+
+    links = Path(datasets.config.HF_DATASETS_CACHE).absolute() / "hf_ambiser_folders"
+    if _is_pattern(str(links)):
+        raise ValueError(
+            f"neither {folder} nor the cache of `datasets` ({links.parent}) may be in a folder whose name holds"
+            f" {', '.join(_SPECIAL)}, which `datasets` reads as a pattern. Rename one of them."
+        )
+    links.mkdir(parents=True, exist_ok=True)
+    place = str(folder.absolute())
+    link = links / hashlib.sha256(place.encode()).hexdigest()[:16]
+    if not link.is_symlink():  # its name says where it leads
+        part = link.with_name(f"{link.name}.{os.getpid()}")
+        part.symlink_to(place)
+        os.replace(part, link)  # other processes may do the same now
+    return link
+
+
+_SPECIAL = ("*", "?", "[", "::")
+
+
+def _is_pattern(path: str) -> bool:
+    return any(special in path for special in _SPECIAL)
+
+
+# What tells the rows of two builds from each other, without reading the audio.
+_COMPARED = ("id", "votes", "label", "duration", "reference_votes")
+
+
+def _check_loaded(loaded: Dataset, files: Sequence[Path], cure: str) -> None:
+    """Check that `datasets` has loaded the rows of these files and of no others, from its cache or anew."""
+    if not files:
+        return
+    columns = [name for name in _COMPARED if name in loaded.column_names]
+    found = loaded.select_columns(columns).with_format("arrow")[:].to_pydict()
+    if found != read_columns(files, columns, cure).to_pydict():
+        raise FileError(
+            files[0].parent,
+            f"holds other rows than `datasets` has loaded from there ({len(loaded)} rows)",
+            "Delete the copy in the cache of `datasets` (HF_DATASETS_CACHE), or give the folder another name.",
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -23,9 +23,16 @@ _FORMATS = (
 )
 
 
-def is_installed() -> bool:
-    """Whether there is a program ffmpeg."""
-    return shutil.which("ffmpeg") is not None
+def program() -> str | None:
+    """The program ffmpeg: that of the machine, else that of the package imageio-ffmpeg; None if there is neither."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # a package without a program for this kind of machine
+        return None
 
 
 def ffmpeg_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
@@ -40,11 +47,11 @@ def ffmpeg_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
     Raises:
         NoAudio: If ffmpeg cannot decode the file, or gives no sample for `PATIENCE` seconds.
     """
-    program = shutil.which("ffmpeg")
-    if program is None:
+    found = program()
+    if found is None:
         raise NoAudio("unreadable", "ffmpeg is not installed")
     command = [
-        *(program, "-nostdin", "-hide_banner", "-loglevel", "error", "-protocol_whitelist", "file,pipe"),
+        *(found, "-nostdin", "-hide_banner", "-loglevel", "error", "-protocol_whitelist", "file,pipe"),
         *("-format_whitelist", _FORMATS, "-i", f"file:{path}", "-map", "0:a:0", "-vn", "-sn", "-dn"),
         *("-ac", "1", "-ar", str(rate), "-f", "f32le", "pipe:1"),
     ]

@@ -6,23 +6,35 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
 import torch
 
 import hf_ambiser.models
-from hf_ambiser.files.read import check_tensors, exists, read_json
+from hf_ambiser.files.read import exists
+from hf_ambiser.inference.load_model import check_files, load_model, place_of
 from hf_ambiser.inference.windows import WINDOW
-from hf_ambiser.run_folder.layout import RunFolder
-from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.untrusted.code_fields import in_our_words
 
 
 # Beside the package in a checkout; a wheel does not have it.
 SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
-_CURE = "Restore it from a copy, or train the model again."
+
+
+class Outputs(NamedTuple):
+    """What a model says about N waveforms.
+
+    Args:
+        probabilities: `(N, K)` float64, the softmax of logits / temperature.
+        similarities: `(N, K)` float64, cosines to the class prototypes; None if the model has none.
+        embeddings: `(N, D)` float64, what the model's last layer classifies; None if the model does not say it.
+    """
+
+    probabilities: np.ndarray
+    similarities: np.ndarray | None
+    embeddings: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -48,26 +60,20 @@ class OpenedModel:
     window: float
     ours: bool
 
-    def probabilities(
-        self, waveforms: Sequence[np.ndarray], temperature: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.
 
         Args:
             waveforms: The waveforms; one batch for a model of ours.
             temperature: Divides the logits.
-
-        Returns:
-            `(N, K)` float64, the softmax of logits / temperature; and `(N, K)` cosines to the class prototypes, or
-            None if the model has none.
         """
         batches = [list(waveforms)] if self.ours else [[one] for one in waveforms]
         outputs = [self._forward(batch) for batch in batches]
         logits = np.concatenate([_numbers(output.logits) for output in outputs])
-        similarities: list[Any] = [getattr(output, "prototype_similarity", None) for output in outputs]
-        return (
+        return Outputs(
             scipy.special.softmax(logits / temperature, axis=1),
-            None if similarities[0] is None else np.concatenate([_numbers(one) for one in similarities]),
+            _rows(outputs, "prototype_similarity"),
+            _rows(outputs, "embedding"),
         )
 
     def _forward(self, waveforms: list[np.ndarray]) -> Any:
@@ -81,6 +87,12 @@ class OpenedModel:
             return self.model(**inputs.to(self.model.device))
 
 
+def _rows(outputs: list[Any], name: str) -> np.ndarray | None:
+    """Return a field `(N, ...)` of outputs; None if they do not have it."""
+    values: list[Any] = [getattr(output, name, None) for output in outputs]
+    return None if values[0] is None else np.concatenate([_numbers(value) for value in values])
+
+
 def _numbers(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy().astype(np.float64)
 
@@ -90,7 +102,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 
     Args:
         model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
-            of a trainer or with a merged adapter, which is put on the device and into evaluation mode. None: the model
+            of a trainer, which is put on the device and into evaluation mode. None: the model
             that the repository ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
         extractor: The feature extractor of a model that is loaded already.
@@ -108,7 +120,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
     if is_loaded:
         place, loaded = type(model).__name__, model
     else:
-        place = _shipped() if model is None else _place(str(model))
+        place = _shipped() if model is None else place_of(str(model))
         loaded, extractor = _loaded(place)
     config = loaded.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
@@ -140,27 +152,6 @@ def _shipped() -> str:
     return str(SHIPPED)
 
 
-def _place(model: str) -> str:
-    """Return the folder or the Hub name that a text means; a path that leads nowhere is never looked up on the Hub.
-
-    Raises:
-        ValueError: If the text is a path, and no folder is there.
-    """
-    path = Path(model)
-    if model and path.is_dir():
-        of_run = RunFolder(model).model
-        return str(of_run if of_run.is_dir() else path)
-    if model and exists(path):
-        raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
-    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if is_path or not model or ("/" in model and path.parent.is_dir()):
-        raise ValueError(
-            f"model {model!r}: there is no such folder, and it is no Hub name (<account>/<name>). Give the folder of a"
-            " model or of a finished run, or a Hub name."
-        )
-    return model
-
-
 def _loaded(place: str) -> tuple[Any, Any]:
     """Return model and feature extractor of a folder or Hub name.
 
@@ -170,8 +161,15 @@ def _loaded(place: str) -> tuple[Any, Any]:
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
     folder = Path(place)
+    if exists(folder / "adapter_config.json"):
+        return load_model(place), AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
     if folder.is_dir():
-        _check_files(folder)
+        if not exists(folder / "config.json"):
+            raise ValueError(
+                f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a"
+                " finished run."
+            )
+        check_files(folder)  # transformers does not name the one that is spoilt
     try:
         loaded, info = AutoModelForAudioClassification.from_pretrained(
             place, trust_remote_code=False, output_loading_info=True
@@ -198,29 +196,6 @@ def _loaded(place: str) -> tuple[Any, Any]:
             " of them, and they would be random. Give a model that was trained to classify audio."
         )
     return loaded, extractor
-
-
-def _check_files(folder: Path) -> None:
-    """Check the files of a local model: transformers does not name the one that is spoilt.
-
-    Raises:
-        ValueError: If one cannot be used, or the folder holds no whole model.
-    """
-    if exists(folder / "adapter_config.json"):
-        raise ValueError(
-            f"model {folder} is a LoRA adapter, without the model that it belongs to. Merge them first with"
-            " `hf_ambiser.runs.scoring.load_model(FOLDER)`, and give the result to `open_model` with its extractor."
-        )
-    if not exists(folder / "config.json"):
-        raise ValueError(
-            f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a finished"
-            " run."
-        )
-    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.index.json")]):
-        read_json(path, _CURE)
-    check_shards(folder)
-    for path in sorted(folder.glob("*.safetensors")):
-        check_tensors(path, _CURE)
 
 
 def _device(name: str) -> torch.device:

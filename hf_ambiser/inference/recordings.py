@@ -126,10 +126,11 @@ def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
         with file:
             yield from _resampled(_of_libsndfile(file), file.samplerate, rate)
         return
-    if not ffmpeg.is_installed():
+    if ffmpeg.program() is None:
         raise NoAudio(
             "unreadable",
-            f"libsndfile cannot read it ({why}), and ffmpeg, which reads more (m4a, webm ...), is not installed",
+            f"libsndfile cannot read it ({why}), and ffmpeg, which reads more (m4a, webm ...), is not installed"
+            " (`pip install imageio-ffmpeg` brings one)",
         )
     try:
         with _on_disk(source) as path:

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from .acoustic32_pitch import PitchSettings, track_pitch
 from .acoustic32_spectrum import cut_frames, derivatives, loudness, mfcc, zero_crossing_rate
+from .waveform_check import checked_lengths
 
 
 logger = logging.get_logger(__name__)
@@ -139,8 +140,8 @@ class Acoustic32FeatureExtractor(SequenceFeatureExtractor):
             sampling_rate: Its rate in Hz, which is checked.
 
         Raises:
-            ValueError: If the rate is another, or the waveform is empty, not `(samples,)`, not floating point or not
-                finite.
+            ValueError: If the rate is another, or the waveform is empty, not `(samples,)`, not floating point, not
+                finite or far beyond [-1, 1].
         """
         self._check_rate(sampling_rate)
         samples = _as_samples(waveform)
@@ -270,14 +271,8 @@ def _as_samples(waveform: Any) -> Tensor:
     samples = waveform.detach().cpu() if isinstance(waveform, Tensor) else torch.tensor(waveform)
     if samples.ndim != 1 or not len(samples):
         raise ValueError(f"waveform has shape {tuple(samples.shape)}; allowed: (samples,), mono, at least one sample.")
-    if not samples.is_floating_point():
-        raise ValueError(
-            f"waveform has type {samples.dtype}; allowed: floating point in [-1, 1]. Divide 16-bit integers by 32768."
-        )
-    samples = samples.float()
-    if not samples.isfinite().all():
-        raise ValueError("waveform has samples that are NaN or infinite; allowed: finite ones in [-1, 1].")
-    return samples
+    checked_lengths(samples[None], None, full_scale=True, warn=True, what="waveform")
+    return samples.float()
 
 
 # hf_ambiser.models.register() registers this class with AutoFeatureExtractor for the model's configuration.

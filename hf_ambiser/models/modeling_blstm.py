@@ -17,6 +17,7 @@ from .feature_extraction_acoustic32 import Acoustic32FeatureExtractor
 from .layer_mix import LayerMix
 from .modeling_logmel import LogMelFrontend
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
+from .waveform_check import check_type, checked_lengths
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 
@@ -172,16 +173,19 @@ class BLSTMForAudioClassification(WaveformClassifier):
             )
         if self.config.input == "log_mel":
             front = cast(LogMelConfig, self.config.encoder_config)
-            waveform, lengths = pad_to_minimum(values, sample_lengths(values, attention_mask), front.frame_length)
+            given = checked_lengths(values, attention_mask, full_scale=True, warn=not self.training)
+            waveform, lengths = pad_to_minimum(values, given, front.frame_length)
             return self.frontend(waveform), (lengths - front.frame_length) // front.hop_length + 1
         if values.ndim != 3 or values.shape[-1] != ACOUSTIC_FEATURES:
             raise ValueError(
                 f"input_features has shape {tuple(values.shape)}; allowed: (B, frames, {ACOUSTIC_FEATURES}), as the"
                 " feature extractor returns them."
             )
+        check_type(values, "input_features")
         if torch.compiler.is_compiling():  # a check of values cannot be exported
             mask = values.new_ones(values.shape[:2]) if attention_mask is None else attention_mask
             return values, mask.long().sum(-1)
+        checked_lengths(values.flatten(1), None, full_scale=False, warn=False, what="input_features")
         return values, sample_lengths(values[..., 0], attention_mask)
 
     def make_feature_extractor(self, encoder: str | None = None) -> Any:

@@ -17,7 +17,8 @@ from .configuration_fusion import SPATIAL_SIZE, FusionConfig
 from .feature_extractor import pretrained_feature_extractor
 from .kaldi_log_mel import KaldiLogMel
 from .layer_mix import LayerMix
-from .valid_frames import length_mask, pad_to_minimum, sample_lengths
+from .valid_frames import length_mask, pad_to_minimum
+from .waveform_check import checked_lengths
 from .waveform_classifier import WaveformClassifier, soft_cross_entropy
 
 
@@ -335,7 +336,7 @@ class FusionForAudioClassification(WaveformClassifier):
     def _encode_segments(self, padded: Tensor, lengths: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
         """Segments (S, samples) of `lengths`, unpadded `spoken` -> frames (S, L, T, H) and their number (S,)."""
         scaled = _normalized(padded, spoken) if self.config.normalize_waveform else padded
-        return self._layers_of(scaled, length_mask(lengths, padded.shape[1]))
+        return self._layers_of(scaled, lengths)
 
     def _cut(self, frames: Tensor, lengths: Tensor, utterance: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the joining of `encoder_frames`: frames (B, L, T, H) -> (S, L, T', H) and their number (S,)."""
@@ -353,7 +354,8 @@ class FusionForAudioClassification(WaveformClassifier):
         Returns:
             The segments, their lengths, their lengths without that padding, and their utterances, (S,) each.
         """
-        waveform, spoken, utterance = self._divide(input_values, sample_lengths(input_values, attention_mask))
+        given = checked_lengths(input_values, attention_mask, full_scale=True, warn=not self.training)
+        waveform, spoken, utterance = self._divide(input_values, given)
         minimum = self._samples(self.config.minimum_seconds)
         padded, lengths = pad_to_minimum(waveform, spoken, minimum)
         return padded, lengths, spoken, utterance

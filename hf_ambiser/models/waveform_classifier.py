@@ -17,7 +17,8 @@ from .encoder_adapter import EncoderAdapter
 from .encoders import adapter_class
 from .feature_extractor import encoder_feature_extractor
 from .layer_mix import LayerMix
-from .valid_frames import average_neighbours, length_mask, pad_to_minimum, sample_lengths
+from .valid_frames import average_neighbours, length_mask, pad_to_minimum
+from .waveform_check import checked_lengths
 
 
 # Arguments of `from_pretrained` that say where an encoder is stored, not what it is.
@@ -207,7 +208,8 @@ class WaveformClassifier(PreTrainedModel):
             shape (B, T).
 
         Raises:
-            ValueError: If neither waveforms nor frames are given, or a shape is wrong.
+            ValueError: If neither waveforms nor frames are given, a shape is wrong, or `checked_lengths` refuses the
+                waveforms.
         """
         if encoder_frames is None or encoder_lengths is None:
             if input_values is None:
@@ -215,7 +217,7 @@ class WaveformClassifier(PreTrainedModel):
                     f"{type(self).__name__} got neither input_values nor encoder_frames with encoder_lengths; allowed:"
                     " the output of its feature extractor, by name (`model(**extractor(...))`)."
                 )
-            encoder_frames, encoder_lengths = self._layers_of(input_values, attention_mask)
+            encoder_frames, encoder_lengths = self.encoder_frames(input_values, attention_mask)
         mix = getattr(self.head, "layer_mix", None)
         layers, size = self.frame_shape
         if encoder_frames.ndim != 4 or encoder_frames.shape[1::2] != (layers, size):
@@ -238,10 +240,12 @@ class WaveformClassifier(PreTrainedModel):
             frames of each utterance, shape (B,).
 
         Raises:
-            ValueError: If there is no encoder.
+            ValueError: If there is no encoder, or `checked_lengths` refuses the waveforms.
         """
         self._need_encoder("encoder_frames")
-        return self._layers_of(input_values, attention_mask)
+        unscaled = not self.encoder_adapter.scales_waveforms
+        lengths = checked_lengths(input_values, attention_mask, full_scale=unscaled, warn=not self.training)
+        return self._layers_of(input_values, lengths)
 
     @property
     def frame_shape(self) -> tuple[int, int]:
@@ -265,8 +269,7 @@ class WaveformClassifier(PreTrainedModel):
             "encoder": {name: value for name, value in encoder.items() if name not in unrelated},
         }
 
-    def _layers_of(self, input_values: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        lengths = sample_lengths(input_values, attention_mask)
+    def _layers_of(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waveform, lengths = pad_to_minimum(input_values, lengths, self.minimum_samples)
         if self.config.layers != "last":
             frames, counts = self.encoder_adapter.encode_layers(waveform, lengths)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
 from hf_ambiser.data.rating_kinds import counted_ratings
+from hf_ambiser.data.ratings.corpus_facts import known_corpus, without_speakers
 from hf_ambiser.run_folder.finished import FinishedRun, find_runs
 from hf_ambiser.run_folder.layout import RESULTS
 from hf_ambiser.run_scores.complete import complete_runs
@@ -91,15 +92,20 @@ class Group:
         return Group(self.name, systems, whole)
 
     def describe(self) -> str:
-        """A sentence in Markdown about corpus, family, protocol, policy and fingerprints, and about label noise."""
+        """Sentences in Markdown: corpus, family, protocol, policy and fingerprints; label noise, unknown speakers."""
         data, marks = self.first.data, [str(run.data["split_fingerprint"]) for run in self.one_a_fold()]
         splits = f"splits `{marks[0]}`" if len(marks) == 1 else f"{len(marks)} folds (splits `{marks[0]}` ...)"
         ratings = f", ratings `{'`, `'.join(kinds)}`" if (kinds := counted_ratings(data)) else ""
         policy = f"{data['policy']} (`{data['policy_fingerprint']}`){ratings}"
-        return (
+        sentences = [
             f"Corpus {data['corpus']} (content `{data['content']}`), {self.family}, protocol **{data['protocol']}**,"
             f" policy {policy}, {splits}."
-        ) + (f" {describe_label_noise(data[LABEL_NOISE])}" if LABEL_NOISE in data else "")
+        ]
+        if LABEL_NOISE in data:
+            sentences.append(describe_label_noise(data[LABEL_NOISE]))
+        if warning := without_speakers(known_corpus(data)):
+            sentences.append(f"{warning} Where a table counts speakers, each utterance is one of its own.")
+        return " ".join(sentences)
 
 
 def _key(run: FinishedRun) -> tuple[str, ...]:

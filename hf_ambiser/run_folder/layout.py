@@ -12,7 +12,7 @@ A run folder holds these files, in the order in which a run writes them:
     legs.json           the seconds of training up to each stop, and which checkpoints were spoilt
     trajectory/         the label of every training utterance after each epoch
     predictions/        the answer to every utterance of the held-out speakers, one file per split
-    model/              the trained model with its code, feature extractor, card and figures
+    model/              the trained model with its code, extractor, card, figures; an adapter with its base
     results.json        every figure; it is written last, so a folder that has it is a finished run
     train.log           the output of the process, in a study
     .attempts/          which process worked in this folder, when, and how it ended

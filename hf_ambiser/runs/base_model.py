@@ -49,4 +49,4 @@ def keep_base_of(trainer: AmbiSERTrainer, base: Path) -> None:
         model.load_state_dict(state)
         save_base(model, trainer.processing_class, base)
     for adapter in wrapped.peft_config.values():
-        adapter.base_model_name_or_path = str(base)
+        adapter.base_model_name_or_path = str(base.absolute())

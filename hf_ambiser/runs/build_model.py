@@ -99,5 +99,5 @@ def _with_lora(model: Any, fields: dict[str, Any], base: Path) -> nn.Module:
 
     # Save the head in full (`modules_to_save`): LoRA would drop its buffers, such as the prototypes.
     fields = {"target_modules": model.lora_target_modules(), "modules_to_save": model.lora_modules_to_save, **fields}
-    model.name_or_path = str(base)  # peft records this as the adapter's base
+    model.name_or_path = str(base.absolute())  # peft records this as the adapter's base
     return get_peft_model(model, LoraConfig(**fields))

@@ -13,6 +13,7 @@ from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.metrics.decision import CONFIDENCE, Decision, choose_decision, decision_figures
+from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
@@ -67,7 +68,6 @@ def calibrate_run(
     """
     finished = FinishedRun.read(Path(run))
     check_no_links(finished.files)
-    _check_base(finished)
     place = Path(dataset or finished.dataset)
     config = str(finished.data.get("dataset_config", finished.data["split_family"]))
     _check_data(finished, place, config)
@@ -207,28 +207,13 @@ def _write(run: FinishedRun, stored: Mapping[str, Any] | None) -> None:
     """
     with held(run.folder):
         write_decision(run.model_config, in_config(stored), run.files.cure)
+        if run.base_model is not None:
+            put_beside(run.files.model, run.base_model)
         rest = {name: value for name, value in run.files.read_results().items() if name != DECISION}
         run.files.write_results(rest if stored is None else {**rest, DECISION: stored})
         if stored is None:
             run.files.figure_of(RISK_COVERAGE).unlink(missing_ok=True)
         write_card(run.folder)
-
-
-def _check_base(run: FinishedRun) -> None:
-    """Check that an adapter's base model is the one in its run folder, whose configuration gets the decision.
-
-    Raises:
-        ValueError: If the adapter names another folder, as after the run folder was moved.
-    """
-    if run.base_model is None or run.adapter is None:
-        return
-    named = run.adapter.get("base_model_name_or_path") or ""
-    if Path(named).absolute() != run.base_model.absolute():
-        raise ValueError(
-            f"{run.files.model}/adapter_config.json names the base model {named!r}, and this run's is"
-            f" {run.base_model}: the folder was moved. Set base_model_name_or_path to"
-            f" {str(run.base_model.absolute())!r}."
-        )
 
 
 def _check_data(run: FinishedRun, dataset: Path, config: str) -> None:

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         " baselines, rater ceiling, worth in raters. A LoRA adapter folder is a model, too.",
         epilog=f"example: {prog} --model runs/crema_d/ipr/0/model --dataset data/crema_d --split d3",
     )
-    parser.add_argument("--model", required=True, help="folder (or Hub name) of a trained model or adapter")
+    parser.add_argument("--model", required=True, help="a trained model, adapter or run: folder or Hub name")
     parser.add_argument(
         "--dataset",
         type=Path,

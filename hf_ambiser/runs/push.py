@@ -21,6 +21,7 @@ from hf_ambiser.cards.base import base_card
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.files.read import read_card
 from hf_ambiser.hub.push import Publication, Pushed, PushOptions, push
+from hf_ambiser.run_folder.adapter_base import LOADED_BY
 from hf_ambiser.run_folder.layout import ARGUMENTS, FIGURES, RESULTS
 from hf_ambiser.run_folder.published import adapter_files, check_no_links, model_files
 
@@ -74,7 +75,8 @@ def publication(facts: Facts, base: Address | None = None, allow: Collection[str
     else:
         files |= adapter_files(facts.files)
         # Replace the base, because the adapter in the run folder names a folder of this machine.
-        adapter = {**(facts.adapter or {}), "base_model_name_or_path": base.name, "revision": base.revision}
+        place = {"base_model_name_or_path": base.name, "revision": base.revision, "auto_mapping": LOADED_BY}
+        adapter = {**(facts.adapter or {}), **place}
         files["adapter_config.json"] = _json(adapter)
     files |= {**drawn, RESULTS: _json(_results(facts)), ARGUMENTS: _arguments(facts)}
     path = facts.files.card

@@ -16,7 +16,6 @@ from transformers import set_seed
 
 from hf_ambiser.cards import write_card
 from hf_ambiser.cards.facts import argument_defaults
-from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.overlap.record import OVERLAP, overlap_of
@@ -25,6 +24,7 @@ from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
 from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
+from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.predictions import read_ids
 from hf_ambiser.run_folder.published import code_digests
@@ -37,6 +37,7 @@ from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
 from hf_ambiser.runs.held_out import answer_rest, learnt_from
 from hf_ambiser.runs.scoring import save_predictions
+from hf_ambiser.runs.train_splits import EARLIER, choose_train_splits
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
@@ -154,6 +155,7 @@ def _keep_earlier_defaults(arguments: RunArguments, folder: RunFolder) -> None:
 
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
     """Return the trainer and the test sets of a run."""
+    choose_train_splits(arguments)
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)
     classes = read_dataset_info(data.dataset)["classes"]
@@ -221,7 +223,7 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
         folder.write_arguments(_said(trainer, given))
         folder.write_data(data)
         folder.write_environment(environment)
-        if speakers := read_speakers(dataset_folder(trainer.data.labelled_sources[0].dataset)):
+        if speakers := read_speakers(trainer.data.labelled_sources[0].dataset):
             folder.write_speakers(speakers)
         write_reference(folder.path, _reference(trainer))
     trainer.accelerator.wait_for_everyone()
@@ -251,6 +253,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
     if trainer.is_world_process_zero():
         # Loading does not need this pickle, and the card that peft writes is empty.
         (folder.model / "training_args.bin").unlink(missing_ok=True)
+        put_beside(folder.model, folder.base_model)
         folder.card.unlink(missing_ok=True)
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
@@ -384,7 +387,8 @@ def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
     if not folder.is_begun:
         return
-    earlier = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}
+    own = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}
+    earlier: dict[str, Any] = {**EARLIER, **own}
     before = {**earlier, **folder.read_arguments()}
     given = {**{name: before[name] for name in earlier}, **given}
     # The places of folder and data set are not compared, so that both may be moved; the data itself was checked.

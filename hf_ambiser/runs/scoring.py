@@ -8,16 +8,11 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
-from hf_ambiser.files.read import check_tensors, exists, read_json
+from hf_ambiser.inference.load_model import load_model, place_of
 from hf_ambiser.run_folder.predictions import write_predictions
-from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
-from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
-
-
-_CURE = "Restore it from a copy, or train the model again."
 
 
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
@@ -39,6 +34,7 @@ def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
     from transformers import AutoFeatureExtractor
 
     info = read_dataset_info(dataset)
+    model = place_of(model)
     loaded = load_model(model, info["classes"])
     classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
     if classes != info["classes"]:
@@ -47,73 +43,6 @@ def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
             " same order. Build the data set with the policy that the model was trained with."
         )
     return loaded.eval(), AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False), info
-
-
-def load_model(model: str, classes: list[str] | None = None) -> Any:
-    """Load a trained model from its folder or Hub name; an adapter is merged into the model that it belongs to.
-
-    Args:
-        model: Folder or name.
-        classes: Class names of an adapter's model; None: those of its base model.
-
-    Raises:
-        ValueError: If there is no such model, a file of it cannot be used, or an adapter does not name its base.
-    """
-    from transformers import AutoModelForAudioClassification
-
-    adapter = Path(model) / "adapter_config.json"
-    try:
-        _check_files(Path(model))
-        if not exists(adapter):
-            return AutoModelForAudioClassification.from_pretrained(model, trust_remote_code=False)
-        _check_adapter(adapter)
-        from peft import PeftConfig, PeftModel
-
-        named = PeftConfig.from_pretrained(model)
-        base = named.base_model_name_or_path
-        if not base:
-            raise ValueError(
-                f"{model} is an adapter that does not name its base model; set base_model_name_or_path in its"
-                " adapter_config.json."
-            )
-        names: dict[str, Any] = {} if classes is None else {"id2label": dict(enumerate(classes))}
-        if named.revision:  # other adapters may have pushed a base of that name since
-            names["revision"] = named.revision
-        _check_files(Path(base))
-        whole = AutoModelForAudioClassification.from_pretrained(base, trust_remote_code=False, **names)
-        return PeftModel.from_pretrained(whole, model).merge_and_unload()
-    except ValueError as error:
-        raise in_our_words(error, f"model {model!r}") from None
-    except OSError as error:
-        raise ValueError(
-            f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"
-            " be reached from here. Give one of them; a finished run writes <output_dir>/model."
-        ) from error
-
-
-def _check_files(model: Path) -> None:
-    """Check the files of a local model: transformers and peft do not name the one that is spoilt.
-
-    Raises:
-        ValueError: If one cannot be used, or if the index of the weights names a file that is none of them.
-    """
-    for path in sorted([*model.glob("*config.json"), *model.glob("*.index.json")]):
-        read_json(path, _CURE)
-    check_shards(model)
-    for path in sorted(model.glob("*.safetensors")):
-        check_tensors(path, _CURE)
-
-
-def _check_adapter(path: Path) -> None:
-    """Refuse an adapter whose configuration would import a module.
-
-    Raises:
-        ValueError: If it would, or if it cannot be read.
-    """
-    # peft always writes these two; without `megatron_config` it imports nothing by them when an adapter is loaded.
-    unused = ("auto_mapping", "megatron_core")
-    fields = read_json(path, _CURE)
-    refuse_code({name: value for name, value in fields.items() if value and name not in unused}, str(path))
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:

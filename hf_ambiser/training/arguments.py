@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from hf_ambiser.training.class_weights import FORMS
 from hf_ambiser.training.frame_cache import DTYPES
+from hf_ambiser.training.inherited_arguments import check_inherited
 
 
 @dataclass
@@ -135,6 +136,7 @@ class AmbiSERTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_inherited(self)
         if isinstance(self.augmentation, str):
             try:
                 self.augmentation = json.loads(self.augmentation)
@@ -143,8 +145,6 @@ class AmbiSERTrainingArguments(TrainingArguments):
                     f"augmentation={self.augmentation!r} is not JSON ({error}); give a mapping of AugmentConfig's"
                     ' fields, for example {"kind": "noise"}.'
                 ) from error
-        if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns=True would remove the utterance's index; leave it False.")
         if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
             raise ValueError(
                 f"encoder_learning_rate={self.encoder_learning_rate} must be above 0, or None for learning_rate. To"

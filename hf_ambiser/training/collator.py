@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_ambiser.models.waveform_check import check_type
+
 
 # The role of a row of a training batch. Ambiguous rows and their augmented copies have the same order.
 LABELLED, AMBIGUOUS, AUGMENTED = 0, 1, 2
@@ -63,6 +65,8 @@ class UtteranceCollator:
         """Return what the feature extractor makes of waveforms, or of frames that it has already made."""
         if not waveforms:
             return {}
+        for waveform in waveforms:
+            check_type(torch.from_numpy(waveform), "waveform")  # below, integers would become floats
         options = {"padding": True, "return_attention_mask": True, "return_tensors": "np"}
         if waveforms[0].ndim == 2:
             padded = self.feature_extractor.collate(waveforms, **options)

@@ -14,7 +14,18 @@ class DataArguments:
     )
     dataset_config: str = field(default="ipr-strict", metadata={"help": "Its configuration, for example ipr-strict."})
     train_splits: list[str] = field(
-        default_factory=lambda: ["d1"], metadata={"help": "Splits to learn from with labels."}
+        default_factory=lambda: ["d1"],
+        metadata={
+            "help": "Splits to learn from with labels. Default: d1, for methods that learn from soft labels with"
+            " no_consensus."
+        },
+    )
+    train_on: str = field(
+        default="splits",
+        metadata={
+            "help": "`splits`, or `all`: every utterance of the configuration, for a model and not a study. Its test"
+            " figures are on voices that it knows."
+        },
     )
     ambiguous_splits: list[str] = field(
         default_factory=lambda: ["d2"], metadata={"help": "Splits to learn from without labels, for methods that can."}
@@ -29,3 +40,7 @@ class DataArguments:
     test_splits: list[str] = field(
         default_factory=lambda: ["d3", "test_clear"], metadata={"help": "Scored once, at the end."}
     )
+
+    def __post_init__(self) -> None:
+        if self.train_on not in ("splits", "all"):
+            raise ValueError(f"train_on={self.train_on!r} is not one of ['splits', 'all'].")

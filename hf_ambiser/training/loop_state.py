@@ -26,6 +26,20 @@ _KINDS = {
     "saved_after": str, "grad_norm": _NUMBER | None, "learning_rate": _NUMBER | None, "last_logged": int,
     "total_loss": _NUMBER, "since_then": list,
 }  # fmt: skip
+_LATER = {"divided": dict | None}
+
+
+def division(args: Any) -> dict[str, int]:
+    """Return how an optimiser step is divided: its random numbers, and the sums of its losses, depend on it.
+
+    Args:
+        args: A trainer's arguments. With several GPUs in a process, their utterances are counted together.
+    """
+    return {
+        "processes": world_size(),
+        "per_device_train_batch_size": args.train_batch_size,
+        "gradient_accumulation_steps": args.gradient_accumulation_steps,
+    }
 
 
 @dataclass
@@ -38,6 +52,7 @@ class LoopState:
     last_logged: int  # optimiser step of the last entry of the log that has a loss
     total_loss: float  # sum of the losses of all steps up to then
     since_then: list[dict[str, Any]]  # by rank: `loss`, the sum of its losses, and `figures`, what `record` was given
+    divided: dict[str, int] | None = None  # how a step is divided, see `division`; None: an earlier version saved this
 
     @classmethod
     def of(cls, trainer: Any) -> LoopState:
@@ -52,6 +67,7 @@ class LoopState:
             last_logged=trainer._globalstep_last_logged,
             total_loss=trainer._total_loss_scalar,
             since_then=gather_objects(own),
+            divided=division(trainer.args),
         )
 
     def write(self, checkpoint: Path) -> None:
@@ -65,10 +81,27 @@ class LoopState:
         if not exists(path):
             return None
         content = read_json(path, f"Delete {checkpoint} to go on from the one before.")
-        content.check(_KINDS)
-        if unknown := sorted(set(content) - set(_KINDS)):
+        content.check({**_KINDS, **(_LATER if "divided" in content else {})})
+        if unknown := sorted(set(content) - set(_KINDS) - set(_LATER)):
             raise FileError(path, f"is of a later version of hf_ambiser: it has {unknown}", "Go on with that version.")
         return cls(**content)
+
+    def check_division(self, args: Any, checkpoint: Path) -> None:
+        """Refuse to go on with steps that are divided in another way: that would be another training.
+
+        Raises:
+            ValueError: If they are; the message says how they were divided.
+        """
+        saved = self.divided or {"processes": len(self.since_then)}
+        now = division(args)
+        changed = sorted(name for name in saved if saved[name] != now[name])
+        if changed:
+            was = ", ".join(f"{name} {saved[name]} (now {now[name]})" for name in changed)
+            raise ValueError(
+                f"{checkpoint} was trained with {was}, and with another division of its steps the run would go on as"
+                f" another training. Start it with {', '.join(f'{name} {saved[name]}' for name in changed)}"
+                f" (processes: `torchrun --nproc_per_node {saved['processes']}`), or give another output_dir."
+            )
 
     def restore(self, trainer: Any) -> None:
         """Set the sums of a trainer, so that the log and the training loss are those of the whole run."""
@@ -80,8 +113,4 @@ class LoopState:
         trainer.unlogged = {name: list(values) for name, values in own["figures"].items()}
 
     def _of_rank(self) -> Mapping[str, Any]:
-        if len(self.since_then) == world_size():
-            return self.since_then[rank()]
-        # Resumed on another number of ranks: the log takes means over ranks, so all of them get the mean.
-        loss = sum(one["loss"] for one in self.since_then) / len(self.since_then)
-        return {"loss": loss, "figures": self.since_then[0]["figures"]}
+        return self.since_then[rank()]

@@ -53,11 +53,14 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Train as the Trainer does; `resume_from_checkpoint=True` goes on from the newest whole checkpoint, if any.
 
         Raises:
-            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost, or if
-                no checkpoint is as it was saved.
+            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost, if no
+                checkpoint is as it was saved, or if its steps were divided in another way.
         """
         self.check_not_finished()
         self._checkpoint = self._find(resume_from_checkpoint)
+        self.check_arguments(begins=self._checkpoint is None)
+        if self._checkpoint is not None and (saved := LoopState.read(self._checkpoint)) is not None:
+            saved.check_division(self.args, self._checkpoint)
         self.before_training(self._checkpoint)
         # The Trainer would evaluate again at each resume, and patience would count that.
         at_start, self.args.eval_on_start = self.args.eval_on_start, self.args.eval_on_start and not self._checkpoint

@@ -17,6 +17,7 @@ from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.frame_cache import FrameCache
+from hf_ambiser.training.inherited_arguments import METRICS, check_at_start, check_inherited
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
     evaluation_set,
@@ -53,6 +54,7 @@ class SplitTrainer(Trainer):
         ambiguous_dataset: Dataset | None,
         **kwargs: Any,
     ) -> None:
+        check_inherited(args)  # again: they may have been changed since they were made
         if is_split(train_dataset) or is_split(eval_dataset):
             feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
             kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
@@ -125,6 +127,11 @@ class SplitTrainer(Trainer):
         self.training_log = list(self.state.log_history)  # what is evaluated from now on is no part of the training
         return output
 
+    def check_arguments(self, begins: bool) -> None:
+        """Refuse arguments that cannot act, see `check_at_start`; `begins`: the training begins, or it goes on."""
+        ours = {type(None): ("loss",), ValidationMetrics: METRICS}
+        check_at_start(self.args, ours.get(type(self.compute_metrics)), begins)
+
     def check_not_finished(self) -> None:
         """Refuse to train in the folder of a finished run.
 
@@ -150,6 +157,15 @@ class SplitTrainer(Trainer):
         frames: FrameCache | None = getattr(self.train_dataset, "frames", None)
         if frames is not None:
             frames.check_encoder(self.bare_model())
+
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        # `dataloader_drop_last` is for training steps. Every utterance of an evaluation is answered.
+        drop = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop and kwargs.get("is_training", False)
+        try:
+            return super()._get_dataloader(*args, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as the Trainer does; `eval_dataset` may also be a split from `load_split`."""

@@ -67,11 +67,11 @@ def own_policy(
         **rules: Other fields of `LabelPolicy`.
 
     Raises:
-        ValueError: If the table has no label, a label that the map does not name, labels that look like spellings of
-            one another or that are numbers, or fewer than two classes.
+        ValueError: If there is no label, a label that the map does not name, labels that look like spellings of one
+            another or that are numbers, or fewer than two classes.
     """
     if not labels:
-        raise ValueError("no row has a label that can be used; --preview says what is wrong with which row.")
+        raise ValueError("there is no vote.")
     if classes is None:
         classes = _as_found(labels, as_found)
     elif missing := [label for label in labels if label not in classes]:

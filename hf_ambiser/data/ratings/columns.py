@@ -124,7 +124,7 @@ def find_columns(
     roles = {role: roles[role] for role in USUAL_NAMES if role in roles}
     if "utterance" not in roles:
         raise ValueError(
-            f"no column is named as the utterance's; there are {list(names)}. Say which one names the audio file:"
+            f"no column is named as the utterance's; there are {_shown(names)}. Say which one names the audio file:"
             " --columns utterance=NAME"
         )
     rest = [name for name in names if name not in taken and name not in roles.values()]
@@ -134,7 +134,7 @@ def find_columns(
         classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS] if not raters else []
         if len(raters) < 2 and len(classes) < 2:
             raise ValueError(
-                f"no column is named as the raters' label; there are {list(names)}. Say where the labels are:"
+                f"no column is named as the raters' label; there are {_shown(names)}. Say where the labels are:"
                 " --columns label=NAME (one rating a row), --rater-columns NAME ... (one rater a column) or"
                 " --class-columns NAME ... (counts, one class a column)"
             )
@@ -177,7 +177,7 @@ def _check_asked(
         )
     given = [*asked.values(), *class_columns, *rater_columns]
     if missing := [name for name in given if name not in names]:
-        raise ValueError(f"the table has no column {missing[0]!r}; its columns are {list(names)}.")
+        raise ValueError(f"the table has no column {missing[0]!r}; its columns are {_shown(names)}.")
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise ValueError(f"column {twice[0]!r} was named for two things; name it once.")
 
@@ -188,6 +188,12 @@ def _named(names: Sequence[str], usual: Sequence[str], taken: set[str]) -> list[
 
 def _key(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Name columns in one line that a reader can take in; a file that is no table may have any."""
+    shown = [name if len(name) <= 40 else f"{name[:40]}..." for name in names[:20]]
+    return f"{shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _word(name: str) -> str:

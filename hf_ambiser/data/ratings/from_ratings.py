@@ -86,6 +86,13 @@ def build_from_ratings(
         ratings, audio, columns=columns, class_columns=class_columns, rater_columns=rater_columns, separator=separator,
         classes=classes, as_found=as_found, corpus=corpus, no_speakers=no_speakers, **(rules or {}),
     )  # fmt: skip
+    if not own.scan.utterances:
+        first = own.scan.listed[0]
+        raise ValueError(
+            f"no utterance of {Path(ratings).name} can be used; {len(own.scan.listed)} are listed, the first:"
+            f" {first.id!r}, {first.reason}, {first.detail}. Look at --preview, and check --audio and"
+            " --columns utterance=NAME."
+        )
     return build(
         own.module, audio, out, own.policy, configs, options, limit=limit, min_duration=min_duration,
         shard_bytes=shard_bytes, progress=progress, overwrite=overwrite, keep_audio_metadata=keep_audio_metadata,
@@ -93,13 +100,22 @@ def build_from_ratings(
     )  # fmt: skip
 
 
-def preview_ratings(ratings: Path | str, audio: Path | str, **arguments: Any) -> str:
+def preview_ratings(
+    ratings: Path | str,
+    audio: Path | str,
+    *,
+    configs: Sequence[str] = DEFAULT_CONFIGS,
+    options: SplitOptions | None = None,
+    **arguments: Any,
+) -> str:
     """Describe what `build_from_ratings` would build, in lines of text, and write nothing.
 
     Args:
         ratings: As for `build_from_ratings`.
         audio: As for `build_from_ratings`.
+        configs: As for `build_from_ratings`.
+        options: As for `build_from_ratings`.
         **arguments: Its arguments about the table: `columns`, `classes`, `corpus` ... Fields of the label policy stand
             among them by their names.
     """
-    return preview(read_own_corpus(ratings, audio, **arguments))
+    return preview(read_own_corpus(ratings, audio, **arguments), configs, options or SplitOptions())

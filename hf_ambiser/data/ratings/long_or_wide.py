@@ -101,7 +101,7 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
         separator: What stands between several labels in a cell; "none", or None to find it out.
 
     Raises:
-        ValueError: If `separator` is none of those that are known.
+        ValueError: If `separator` is none of those that are known, or a cell holds objects.
     """
     rated = RatedTable(table.path.name)
     answers_of = _answers_of(table, columns, separator, rated)
@@ -194,6 +194,11 @@ def _answers_of(
     else:
         raters = columns.roles.get("rater")
         by_rater = [(table.columns[raters] if raters else "", table.columns[columns.roles["label"]])]
+    if any(isinstance(cell, tuple) and "{" in [part[:1] for part in cell] for _, cells in by_rater for cell in cells):
+        raise ValueError(
+            f"{table.path.name}: the cells of labels hold objects, and a table has one rating in a row. Write rater"
+            " and label of each object into columns of their own."
+        )
     mark, said = find_separator((cell for _, cells in by_rater for cell in cells), separator)
     rated.notes += [said] if said else []
     spaced = sum(

@@ -75,6 +75,8 @@ def read_own_corpus(
     if not table.lines and not table.broken:
         raise ValueError(f"{ratings} has column names and no row. Give a table with ratings.")
     rated = rated_table(table, found, folder, separator)
+    if not rated.labels:
+        raise ValueError(_no_vote(rated))
     policy_map = _class_map(classes, facts, facts_file)
     name = checked_name(facts.get("name") or re.sub(r"[^\w.-]+", "_", ratings.stem))
     policy = own_policy(name, rated.labels, policy_map, as_found, **rules)
@@ -90,6 +92,16 @@ def read_own_corpus(
     scan = _scan(rated, folder, name, group, no_speakers, notes)
     module.__dict__.update({FACTS.upper(): stored, "scan": lambda root: scan})
     return OwnCorpus(module, policy, scan, found)
+
+
+def _no_vote(rated: RatedTable) -> str:
+    c, first = rated.counts, rated.listed[0] if rated.listed else None
+    listed = f" The first listed row: {first.source}, {first.reason}, {first.detail}." if first else ""
+    return (
+        f"{rated.source} has no vote that can be used: {c['rows_in']} rows, {c['rows_listed']} of them listed,"
+        f" {c['empty_cells']} empty cells.{listed} Say where the labels are: --columns label=NAME, --rater-columns or"
+        " --class-columns"
+    )
 
 
 def _check_group(columns: Columns, group: str, no_speakers: bool) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from hf_ambiser.data.corpus_rows import split_input
+from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.ratings.own_corpus import OwnCorpus
 from hf_ambiser.data.schema import REASONS
-from hf_ambiser.data.splits import tiers
+from hf_ambiser.data.splits import SplitError, SplitOptions, expand_configs, make_split, tiers
+from hf_ambiser.data.splits.common import apart_of
 from hf_ambiser.labels.votes import VoteTable, entropy_bits, fleiss_kappa, krippendorff_alpha, tally
 
 
@@ -18,7 +22,7 @@ SHOWN = 20  # faults that are shown; a build lists all of them
 _STEP = 0.25  # bits of entropy in one bar
 
 
-def preview(own: OwnCorpus) -> str:
+def preview(own: OwnCorpus, configs: Sequence[str], options: SplitOptions) -> str:
     """Describe the data set that would be built. The audio is not opened, so a build may list more of it."""
     scan, policy = own.scan, own.policy
     table = tally(policy.with_(aggregation="shares"), scan.ratings())
@@ -32,6 +36,7 @@ def preview(own: OwnCorpus) -> str:
         *_agreement(table),
         *_classes(policy.classes, table),
         *_ambiguity(table),
+        *_splits(own, table, configs, options),
         *_faults(own),
         "Nothing was written. A build also opens every audio file, and lists those that cannot be used.",
     ]
@@ -86,6 +91,23 @@ def _ambiguity(table: VoteTable) -> list[str]:
         f"ambiguity: entropy of the votes in bits, from the number to {_STEP} above it:",
         *_bars(histogram),
     ]
+
+
+def _splits(own: OwnCorpus, table: VoteTable, configs: Sequence[str], options: SplitOptions) -> list[str]:
+    """Say how each config would divide the utterances, or why it cannot."""
+    data = split_input(own.scan.utterances, table, own.module.GROUP, own.policy.classes)
+    # A preview opens no audio, so it cannot hold recordings apart.
+    data = replace(data, columns=known_columns(own.scan.utterances, [], own.module))
+    apart = tuple(what for what in options.disjoint if apart_of(what)[0] != "audio")
+    lines = ["splits:" if apart == options.disjoint else "splits (before `audio` is held apart, which a build does):"]
+    options = replace(options, disjoint=apart)
+    try:
+        for name in expand_configs(configs, data):
+            split = make_split(data, name, options)
+            lines.append(f"  {name}: {', '.join(f'{part} {len(split.rows(part))}' for part in split.names)}")
+    except SplitError as error:
+        lines.append(f"  cannot be made: {error}")
+    return lines
 
 
 def _faults(own: OwnCorpus) -> list[str]:

@@ -62,6 +62,10 @@ def main(argv: Sequence[str], prog: str) -> int:
     args = parser.parse_args(argv)
     if bool(args.out) == args.preview:
         parser.error("one of --out FOLDER and --preview is needed, and not both")
+    if args.preview and (args.limit or args.overwrite or args.keep_audio_metadata):
+        parser.error(
+            "--preview writes nothing and looks at all rows: leave --limit, --overwrite and --keep-audio-metadata out"
+        )
     columns = dict(args.columns)
     if len(columns) < len(args.columns):
         parser.error(f"--columns names one thing twice: {[name for name, _ in args.columns]}")
@@ -77,7 +81,17 @@ def main(argv: Sequence[str], prog: str) -> int:
     }
     try:
         if args.preview:
-            sys.stdout.write(preview_ratings(args.ratings, args.audio, **about, **rules_of(args)) + "\n")
+            sys.stdout.write(
+                preview_ratings(
+                    args.ratings,
+                    args.audio,
+                    configs=args.configs,
+                    options=split_options(args),
+                    **about,
+                    **rules_of(args),
+                )
+                + "\n"
+            )
             return 0
         report = build_from_ratings(
             args.ratings,
