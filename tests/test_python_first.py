@@ -29,6 +29,7 @@ from hf_ambiser.runs.given import given_by
 from hf_ambiser.runs.scoring import load_model
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 disable_progress_bars()
 CLASSES = ["anger", "happiness", "sadness", "neutral"]
