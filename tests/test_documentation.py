@@ -79,6 +79,7 @@ def test_the_readmes_code_makes_a_whole_run_folder(readers_folder):
     assert finished.splits == ["d3"] and finished.files.card.is_file() and len(finished.files.epochs()) == 3
 
 
+@pytest.mark.usefixtures("blank_figures")  # the README's run renders a card, and `test_report_page.py` a report
 @pytest.mark.parametrize("page", PAGES[1:])
 def test_the_code_of_a_page_runs(page, readers_folder, monkeypatch, capsys):
     monkeypatch.chdir(readers_folder)
