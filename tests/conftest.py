@@ -86,6 +86,12 @@ def blank_figures():
         yield
 
 
+@pytest.fixture
+def few_resamples(monkeypatch) -> None:
+    """A report's bootstraps draw 100 times, for tests that look at no interval; `test_report_tables.py` does."""
+    monkeypatch.setattr("hf_ambiser.report.statistics.RESAMPLES", 100)
+
+
 def pytest_collection_finish() -> None:
     """All modules are imported now, and never garbage: the collection that ends every training looks past them."""
     gc.collect()

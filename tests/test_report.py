@@ -11,7 +11,7 @@ from hf_ambiser import cli
 from hf_ambiser.report.write import write_report
 
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from hf_ambiser.report.write import write_report
 from hf_ambiser.run_scores.held_out import SCORED, WHOLE
 
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
 
 
 def only_group(folder: Path) -> Group:
