@@ -214,6 +214,17 @@ def _readers(file: str, source: str) -> Found:
                 yield node.lineno, f"calls {ast.unparse(node.func)}; a reader of hf_ambiser.files.read names the file"
 
 
+def _writers(file: str, source: str) -> Found:
+    if file == "hf_ambiser/training/trainer.py":  # into a checkpoint, which counts only if it is whole
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "save_file":
+            yield (
+                node.lineno,
+                "calls save_file, which leaves .tmp... if it is killed; write what `save` returns",
+            )
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule, and examples (file, source) that break it and that keep it."""
@@ -347,6 +358,11 @@ RULES = {
             ("hf_ambiser/hub/leaks.py", "x = json.loads(text)"),
             ("hf_ambiser/report/a.py", "x = json.dumps(y)\nz = yaml.safe_dump(y)\npq.write_table(t, path)"),
         ),
+    ),
+    "a killed writer leaves no file of another name": Rule(
+        _writers,
+        (("hf_ambiser/methods/ipr/a.py", "from safetensors.torch import save_file\nsave_file({}, part)"),),
+        (("hf_ambiser/methods/ipr/a.py", "part.write_bytes(save({}))"),),
     ),
     "only run_folder/ spells the names of a run's files": Rule(
         _run_folder,

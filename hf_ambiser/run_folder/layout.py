@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +58,8 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{writer}.part" if shared else f"{path.name}.part")
     if part.is_symlink():  # to write there would write into the file that it leads to
         part.unlink()
+    elif part.is_dir():  # of a writer that was killed; a file is written over
+        shutil.rmtree(part)
     yield part
     os.replace(part, path)
 
@@ -146,6 +149,14 @@ class RunFolder:
             ValueError: If the split's name, which `results.json` or a data set gave, is not a name.
         """
         return path_of_name(self.predictions, split, "split", self.results, suffix=".parquet")
+
+    def tidy_model(self) -> None:
+        """Delete from `model/` what nobody needs: a pickle, and what writers that were killed have left there.
+
+        safetensors writes through a file `.tmp...` beside its target, which a killed process leaves behind.
+        """
+        for path in (self.model / "training_args.bin", *self.model.glob(".tmp*")):
+            path.unlink(missing_ok=True)
 
     def figure_of(self, name: str, figures: Path | None = None) -> Path:
         """Return the file of a figure beside the card, without its ending; `figures` is drawn into another folder.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hf_ambiser.files.read import exists
 from hf_ambiser.files.read import read_tensors as read_tensors_of
@@ -29,7 +29,7 @@ def write_trajectory(
     folder = RunFolder(run)
     if tensors:
         with whole(folder.tensors_after(epoch)) as part:
-            save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, part)
+            part.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
     return write_columns(folder.labels_after(epoch), columns)
 
 

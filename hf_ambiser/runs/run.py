@@ -251,10 +251,9 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
     }
     trainer.save_model(str(folder.model))
     if trainer.is_world_process_zero():
-        # Loading does not need this pickle, and the card that peft writes is empty.
-        (folder.model / "training_args.bin").unlink(missing_ok=True)
+        folder.tidy_model()
         put_beside(folder.model, folder.base_model)
-        folder.card.unlink(missing_ok=True)
+        folder.card.unlink(missing_ok=True)  # the one that peft writes is empty
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
         if learnt := learnt_from(trainer, answered):

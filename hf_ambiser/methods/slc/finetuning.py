@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import set_seed
 from transformers.training_args import OptimizerNames
@@ -103,7 +103,7 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     branch = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.items()}
     if stage.is_world_process_zero():
         with whole(result) as part:  # written last, because it marks the stage as finished
-            save_file(branch, part)
+            part.write_bytes(save(branch))
             stage.state.save_to_json(str(folder / "trainer_state.json"))
         _remove_checkpoints(folder)
     stage.accelerator.wait_for_everyone()
