@@ -59,6 +59,19 @@ def test_a_folder_that_cannot_be_read_is_a_row_beside_the_others(tmp_path, monke
     assert recording.name == str(tmp_path / "open" / "a.wav")
 
 
+def test_a_file_below_a_closed_folder_and_a_name_that_is_too_long_are_rows(monkeypatch):
+    plain = os.stat
+
+    def stat(path, **options):
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    closed, long, void = recordings_of(["closed/a.wav", "a" * 300 + ".wav", "a\0.wav"])
+    assert problem(closed).status == problem(long).status == problem(void).status == "unreadable"
+
+
 def test_inputs_of_all_kinds_in_one_list_keep_their_order(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), RATE)

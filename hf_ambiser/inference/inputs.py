@@ -85,9 +85,9 @@ def _of_array(array: Any, index: int, sampling_rate: Any) -> Recording:
 
 def _of_path(given: str | Path) -> Iterator[Recording]:
     path, name = Path(given), _shown(given)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not path.exists():
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not os.path.exists(path):
         yield Recording(name, NoAudio("unreadable", "it is an address, and nothing is fetched; give a file"))
-    elif path.is_dir():
+    elif os.path.isdir(path):  # Path.is_dir raises below a folder that may not be entered
         yield from _of_folder(path)
     else:
         yield Recording(name, path)
