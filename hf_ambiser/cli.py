@@ -90,8 +90,10 @@ def _card(argv: Sequence[str], prog: str) -> int:
 
 
 def _push(argv: Sequence[str], prog: str) -> int:
-    push = argparse.ArgumentParser(prog=prog, description="Publish a finished run, or a built data set, on the Hub.")
-    push.add_argument("run", type=Path, help="run folder, or folder of a built data set")
+    push = argparse.ArgumentParser(
+        prog=prog, description="Publish a finished run, a built data set, or an annotated corpus on the Hub."
+    )
+    push.add_argument("run", type=Path, help="run folder, or folder of a built data set or an annotated corpus")
     push.add_argument("repo", help="<account>/<name>")
     push.add_argument("--private", action="store_true", help="make the repository private")
     push.add_argument("--dry-run", action="store_true", help="check, and list what would be published; sends nothing")
@@ -113,6 +115,8 @@ def _push(argv: Sequence[str], prog: str) -> int:
     from hf_ambiser.data.build import REPORT
     from hf_ambiser.data.push import push_dataset
     from hf_ambiser.hub.push import PushOptions, describe
+    from hf_ambiser.inference.annotation_folder import MANIFEST
+    from hf_ambiser.inference.annotation_push import push_annotation
     from hf_ambiser.runs.push import push_run
 
     options = PushOptions(
@@ -125,6 +129,8 @@ def _push(argv: Sequence[str], prog: str) -> int:
     )
     if (args.run / REPORT).is_file():
         print(describe(push_dataset(args.run, args.repo, options)))
+    elif (args.run / MANIFEST).is_file():
+        print(describe(push_annotation(args.run, args.repo, options)))
     else:
         print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))
     return 0
@@ -143,6 +149,7 @@ def _in(module: str, name: str = "main") -> Main:
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
     "predict": ("say what people would hear in recordings", _in("inference.predict_cli")),
+    "annotate": ("write what a model hears in a whole corpus, in shards", _in("inference.annotate_cli")),
     "build": (
         "make a data set from a corpus' release or your own ratings",
         _in("data.build_cli", "main_of_any_corpus"),
@@ -156,7 +163,7 @@ COMMANDS: dict[str, tuple[str, Main]] = {
     "study": ("run a study, systems x folds x seeds, as a plan says", _in("studies.study_cli")),
     "report": ("tables, tests, figures and a page of the finished runs below a folder", _report),
     "card": ("write a finished run's model card again; a human's edits are kept", _card),
-    "push": ("publish a finished run, or a built data set, on the Hub", _push),
+    "push": ("publish a run, a data set or an annotated corpus on the Hub", _push),
     "benchmark": ("measure what a model costs at inference", _in("benchmark.benchmark_cli")),
 }
 

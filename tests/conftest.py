@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import gc
 import os
 import shutil
@@ -62,6 +63,35 @@ def _block_network() -> None:
 _block_network()
 
 
+# What stands in a file of a figure that nobody rendered.
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def blank_figures():
+    """Figures are made, and written as one pixel: rendering takes half of a report's time and most of a card's.
+
+    For tests that look at what stands beside figures. `test_plotting.py`, `test_cards.py` and `test_report_page.py`
+    render every figure.
+    """
+
+    def write_pixel(figure, path, **options) -> None:
+        with open(path, "wb") as file:
+            file.write(_PIXEL)
+
+    with pytest.MonkeyPatch.context() as patch:  # its own, which a test does not undo
+        patch.setattr("matplotlib.figure.Figure.savefig", write_pixel)
+        yield
+
+
+@pytest.fixture
+def few_resamples(monkeypatch) -> None:
+    """A report's bootstraps draw 100 times, for tests that look at no interval; `test_report_tables.py` does."""
+    monkeypatch.setattr("hf_ambiser.report.statistics.RESAMPLES", 100)
+
+
 def pytest_collection_finish() -> None:
     """All modules are imported now, and never garbage: the collection that ends every training looks past them."""
     gc.collect()
@@ -73,11 +103,24 @@ _LONGEST = (
     "two_ranks",
     "every_method",
     "killed_runs",
-    "push",
-    "planted_faults",
+    "dropped_raters",
+    "documentation",
+    "whisper_runs",
     "python_first",
+    "spoilt_files",
     "parameter_groups",
+    "frame_cache",
+    "planted_faults",
+    "wheel",
+    "push",
+    "report",
+    "report_whole_set",
+    "held_out",
+    "build_place",
+    "untrusted_names",
     "slc",
+    "resuming",
+    "push_manifest",
     "meta",
     "run",
 )

@@ -258,7 +258,7 @@ def test_a_model_that_cannot_be_is_named(arguments, words):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ValueError, match="cannot be loaded: it is neither a folder with a trained model"):
+    with pytest.raises(ValueError, match="there is no such folder, and it is no Hub name"):
         load(Case(1, model=str(tmp_path / "none")))
 
 

@@ -25,6 +25,7 @@ from hf_ambiser.studies import dispatch, dry_run, study_cli
 from hf_ambiser.studies.plan import SET_BY_PLAN, read_plan
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
 PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.scripts import start_script
 
 from hf_ambiser import available_corpora, available_families, available_methods, available_policies, load_method
 from hf_ambiser.cli import COMMANDS
@@ -80,6 +79,7 @@ def test_the_readmes_code_makes_a_whole_run_folder(readers_folder):
     assert finished.splits == ["d3"] and finished.files.card.is_file() and len(finished.files.epochs()) == 3
 
 
+@pytest.mark.usefixtures("blank_figures")  # the README's run renders a card, and `test_report_page.py` a report
 @pytest.mark.parametrize("page", PAGES[1:])
 def test_the_code_of_a_page_runs(page, readers_folder, monkeypatch, capsys):
     monkeypatch.chdir(readers_folder)
@@ -92,6 +92,7 @@ def test_the_code_of_a_page_runs(page, readers_folder, monkeypatch, capsys):
 def test_what_is_not_run_says_why():
     skipped = [(block.page, block.reason) for page in PAGES for block in blocks(page) if block.reason]
     assert skipped == [
+        ("docs/annotate.md", "it takes some minutes"),
         ("docs/model_families.md", "loads an encoder from the Hub"),
         ("docs/predict.md", "needs a microphone"),
         ("docs/quick_start.md", "loads an encoder from the Hub"),
@@ -198,7 +199,7 @@ def test_the_tree_and_the_api_pages_hold_every_module(listings):
 
 def test_figures_are_drawn_by_their_commands_and_stand_on_the_page(tmp_path):
     folder, text = ROOT / "docs" / "figures", (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    subprocess.run([sys.executable, folder / "concepts.py", "--out", tmp_path], check=True)
+    assert start_script(folder / "concepts.py", "--out", tmp_path) == 0
     drawn = sorted(path.name for path in tmp_path.iterdir())
     assert len(drawn) == 6
     for name in drawn:
@@ -206,12 +207,11 @@ def test_figures_are_drawn_by_their_commands_and_stand_on_the_page(tmp_path):
         assert f"python docs/figures/concepts.py {name.removesuffix('.svg')}\n" in text
 
 
-def test_every_script_that_draws_a_figure_starts():
+def test_every_script_that_draws_a_figure_starts(capfd):
     """What a script imports from the package is there; drawing from a run of one's own takes the run's time."""
     for script in sorted((ROOT / "docs" / "figures").glob("*.py")):
         if "argparse" in script.read_text(encoding="utf-8"):
-            done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-            assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+            assert start_script(script, "--help") == 0 and capfd.readouterr().out.startswith("usage: "), script
 
 
 def test_badges_say_what_pyproject_says(monkeypatch):

@@ -11,7 +11,8 @@ import pytest
 import torch
 from helpers import made_data
 from helpers.suite_checks import assert_same_run_folder, check_accumulation, check_ranks, check_resume
-from helpers.suite_methods import make_trainer, run, settings, two_rank_runs
+from helpers.suite_methods import make_trainer, run, settings
+from helpers.suite_ranks import forked_ranks
 
 from hf_ambiser.label_analysis.changed_labels import changed_labels
 from hf_ambiser.methods import available_methods, load_method
@@ -204,7 +205,7 @@ def test_accumulation_changes_nothing(case, tmp_path):
 
 def test_two_ranks_equal_one_process_also_with_a_warm_up_of_the_head(tmp_path: Path):
     given = {**DROP, "encoder_learning_rate": 1e-3, "layer_decay": 0.5, "head_warmup_epochs": 0.6}
-    two_rank_runs(tmp_path, "soft_vote", "slc", json.dumps(given))
+    forked_ranks(tmp_path, "soft_vote", "slc", json.dumps(given))
     for case in ("soft_vote", "slc"):
         check_ranks(case, tmp_path / "one" / case, tmp_path, **given)
         assert_same_run_folder(tmp_path / "resumed" / case / "stopped", tmp_path / "resumed" / case / "whole")

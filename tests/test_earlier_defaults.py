@@ -17,6 +17,7 @@ from hf_ambiser.runs.run import run
 from hf_ambiser.training import checkpoints
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 disable_progress_bars()
 

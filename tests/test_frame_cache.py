@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -17,8 +15,8 @@ import pytest
 import torch
 import yaml
 from helpers import made_data
+from helpers.forking import fork, wait_for
 from helpers.made_run import built, fields
-from helpers.suite_methods import environment
 from helpers.tiny_encoders import ENCODERS
 from safetensors.torch import load_file, save_file
 
@@ -352,35 +350,30 @@ def test_a_value_that_half_precision_cannot_hold_is_refused(tmp_path):
     assert cache_of(tmp_path, model).fill(wanted()) == 5
 
 
-_FILL = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-from test_frame_cache import cache_of, wanted
-cache = cache_of({folder!r}, batch_size=1)
-print("begins", flush=True)
-print(cache.fill(wanted({n})), flush=True)
-"""
+def filling(folder: Path, n: int) -> int:
+    """A process that fills a cache and writes how many files it has made, beside the cache."""
 
+    def fill() -> None:
+        made = cache_of(folder, batch_size=1).fill(wanted(n))
+        (folder / f"made-{os.getpid()}").write_text(str(made))
 
-def start(folder: Path, n: int) -> subprocess.Popen:
-    code = _FILL.format(tests=str(Path(__file__).parent), folder=str(folder), n=n)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment())
+    return fork(fill)
 
 
 def test_a_killed_fill_goes_on_where_it_stopped_and_two_at_once_agree(tmp_path):
     n, cache = 60, cache_of(tmp_path, batch_size=1)
-    process = start(tmp_path, n)
-    assert process.stdout is not None and process.stdout.readline() == "begins\n"
+    wanted(n)  # kept, so that no child makes them again
+    process = filling(tmp_path, n)
     until = time.monotonic() + 60
     while len(list(tmp_path.rglob("*.npy"))) < 3 and time.monotonic() < until:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    assert wait_for(process) == [-signal.SIGKILL]
     done = len(list(cache.folder.rglob("*.npy")))
     assert 3 <= done < n
-    both = [start(tmp_path, n) for _ in range(2)]
-    counts = [int(process.communicate()[0].split()[-1]) for process in both]
+    both = [filling(tmp_path, n) for _ in range(2)]
+    assert wait_for(*both) == [0, 0]
+    counts = [int((tmp_path / f"made-{process}").read_text()) for process in both]
     assert all(count <= n - done for count in counts), "what was there is not made again"
     assert cache.fill(wanted(n)) == 0 and len(list(cache.folder.rglob("[!.]*.npy"))) == n
     alone = cache_of(tmp_path / "alone", batch_size=1)

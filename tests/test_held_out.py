@@ -25,6 +25,7 @@ from hf_ambiser.runs.scoring import load_for_scoring, predict_logits
 from hf_ambiser.training.validation import softmax
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 disable_progress_bars()
 BASELINE = {"method": "hard_vote", "warmup_epochs": ..., "num_train_epochs": 1}

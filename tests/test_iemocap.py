@@ -74,7 +74,7 @@ def test_a_dialogue_as_released(tmp_path: Path) -> None:
     assert first.audio_path.read_bytes()[:4] == b"RIFF"
     assert first.extra == {
         "release_label": "neu",
-        "dialog": "Ses01F_impro01",
+        "dialogue": "Ses01F_impro01",
         "dialog_type": "impro",
         "start": 6.2901,
         "end": 8.2357,
@@ -108,7 +108,7 @@ def test_speaker_session_and_type_come_from_the_id(tmp_path: Path, name: str, sp
     found, _ = scan_one(tmp_path, name=name)
     utterance = found.utterances[0]
     assert (utterance.speaker, utterance.session) == (speaker, speaker[:5])
-    assert (utterance.extra["dialog_type"], utterance.extra["dialog"]) == (kind, name.rpartition("_")[0])
+    assert (utterance.extra["dialog_type"], utterance.extra["dialogue"]) == (kind, name.rpartition("_")[0])
 
 
 @pytest.mark.parametrize(

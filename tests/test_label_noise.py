@@ -27,6 +27,7 @@ from hf_ambiser.studies import dispatch
 from hf_ambiser.studies.plan import PlanError, read_plan
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
 PLANS = [SHIPPED / "label_noise" / f"{name}.yaml" for name in ("crema_d", "simulated")]

@@ -10,6 +10,9 @@ from helpers.suite_methods import make_trainer, settings
 from hf_ambiser.training.validation import best_epochs
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
 def label_step(tmp_path, **changes):
     """Label logits before and after one step of a label epoch, w, targets and the prediction, of all utterances."""
     trainer = make_trainer("meta", tmp_path, **settings("meta", "learns", label_learning_rate=0.5, **changes))

@@ -16,7 +16,8 @@ from helpers.suite_checks import (
     check_ranks,
     check_resume,
 )
-from helpers.suite_methods import METHODS, make_trainer, run, settings, two_rank_runs
+from helpers.suite_methods import METHODS, make_trainer, run, settings
+from helpers.suite_ranks import forked_ranks
 from transformers import Trainer, TrainerCallback
 from transformers.optimization import get_scheduler
 
@@ -283,7 +284,7 @@ def test_accumulation_changes_nothing_at_different_rates(case, tmp_path):
 
 def test_two_ranks_equal_one_process_at_different_rates(tmp_path):
     """The second network of co_teaching has a step of its own; `test_dropped_raters.py` runs others on two ranks."""
-    two_rank_runs(tmp_path, "co_teaching", json.dumps(WARMUP))
+    forked_ranks(tmp_path, "co_teaching", json.dumps(WARMUP))
     check_ranks("co_teaching", tmp_path / "one", tmp_path, **WARMUP)
     assert_same_run_folder(*(tmp_path / "resumed" / "co_teaching" / name for name in ("stopped", "whole")))
 

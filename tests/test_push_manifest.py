@@ -19,6 +19,7 @@ from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.runs.push import publication
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 PASSWORDS = "annika:correct-horse-battery"
 
 

@@ -29,6 +29,7 @@ from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.given import given_by
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 disable_progress_bars()
 CLASSES = ["anger", "happiness", "sadness", "neutral"]

@@ -23,6 +23,7 @@ from hf_ambiser.labels.votes import tally
 from hf_ambiser.report.write import write_report
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
 OPTIONS = {"configs": ["ipr-strict"], "d1_quota": "per_class", "min_per_class": 1, "progress": False}
 WAV = encode(tone())
 # Fingerprints that data sets have which were built before a policy could name ratings.

@@ -11,6 +11,9 @@ from hf_ambiser import cli
 from hf_ambiser.report.write import write_report
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return made_study(tmp_path_factory.mktemp("study"), {"ipr": 1.0, "base": 0.3})

@@ -250,6 +250,7 @@ def test_curves_are_drawn_and_a_group_without_any_has_no_figure(study, tmp_path)
     assert validation_curves(one_group(tmp_path / "alone"), tmp_path / "none.png") is None
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_report_shows_it_before_any_comparison(study, tmp_path):
     text = write_report(tmp_path, splits=["d3"], progress=False)
     assert text.index("### Had the systems converged?") < text.index("### d3")
@@ -258,6 +259,7 @@ def test_a_report_shows_it_before_any_comparison(study, tmp_path):
     assert "Had the systems converged?" in (tmp_path / "report" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_runs_made_before_get_a_report(tmp_path):
     text = write_report(made_study(tmp_path, {"ipr": 1.0, "base": 0.3}), splits=["d3"], html=False, progress=False)
     assert "Not known whether they had converged: base, ipr." in text and "| not known: ipr and base |" in text

@@ -21,6 +21,7 @@ from hf_ambiser.report.published import PUBLISHED, published_table
 from hf_ambiser.report.write import write_report
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
 SIX = list(get_policy("crema-d-6").classes)
 # The made runs have four classes, so the published systems are given these four here.
 FOUR = ["anger", "happiness", "sadness", "neutral"]

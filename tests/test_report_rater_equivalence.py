@@ -136,6 +136,7 @@ def test_the_figure_draws_the_raters_and_each_system_over_the_same_utterances(st
         assert lines["n raters"] == ([1, 2, 3, 4], [point.raters for point in curve])
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_system_on_other_utterances_is_not_drawn_and_the_caption_says_so(study, tmp_path, monkeypatch):
     shutil.copytree(study, tmp_path / "study")
     for folder in (tmp_path / "study").glob("cells/soft_vote/*-2"):
@@ -160,6 +161,7 @@ def one_vote(clips: dict) -> dict:
     return {**clips, "votes": np.eye(len(CLASSES))[np.maximum(clips["consensus"], 0)]}
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_an_undefined_worth_is_a_dash_with_its_reason(tmp_path):
     made_cell(tmp_path / "run", clips={"d3": one_vote(made_clips())})
     one = only_group(tmp_path)

@@ -20,6 +20,9 @@ from hf_ambiser.report.write import write_report
 from hf_ambiser.run_scores.held_out import SCORED, WHOLE
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures", "few_resamples")
+
+
 def only_group(folder: Path) -> Group:
     (one,) = group(find(folder)[0])
     return one.with_all_figures()

@@ -21,6 +21,9 @@ from hf_ambiser.training import checkpoints, loop_state
 from hf_ambiser.training.loop_state import FILE, LoopState
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
 def trainer_of(folder, **changes):
     chosen = settings("hard_vote", "resume", **INTERRUPTED) | {"save_total_limit": None} | changes
     return make_trainer("hard_vote", folder, dropout=DROPOUT, **chosen)

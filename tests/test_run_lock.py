@@ -17,6 +17,7 @@ from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs import run as module
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 FORK = multiprocessing.get_context("fork")
 
 

@@ -28,6 +28,7 @@ from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 OPTIONS = {"d1_quota": "per_class", "min_per_class": 1, "progress": False}
 PEOPLE = {"a": {"sex": "female", "age": 29}, "b": {"sex": "female", "age": 30}, "c": {"sex": "male"}, "d": {"age": 74}}

@@ -29,6 +29,9 @@ from hf_ambiser.training.checkpoints import best_of
 from hf_ambiser.training.loop_state import LoopState
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
 # ---- the ways in which a file is spoilt -----------------------------------------------------------------------------
 
 

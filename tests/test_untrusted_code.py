@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.untrusted.code_fields import refuse_code
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+FORK = multiprocessing.get_context("fork")
 FIELDS = [
     {"trust_remote_code": True},
     {"trust_remote_code": False},
@@ -141,11 +144,13 @@ def test_code_beside_a_configuration_of_ours_is_not_run(mark, tmp_path):
     assert main(["card", str(run)]) == 0
 
 
-def test_evaluate_and_benchmark_on_a_model_that_brings_code(dataset, mark, tmp_path, capsys):
+def test_evaluate_and_benchmark_on_a_model_that_brings_code(dataset, mark, tmp_path, capsys, monkeypatch):
     model = str(evil(tmp_path / "model", mark))
     evaluate = ["--dataset", str(dataset), "--config", "slc-strict", "--split", "test"]
     assert main(["evaluate", "--model", model, *evaluate]) == 2
     assert "brings Python code of its own" in one_line(capsys)
+    # A benchmark starts processes; forked ones have everything imported.
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: FORK)
     assert main(["benchmark", model, "--lengths", "1", "--batch_sizes", "1", "--runs", "1"]) == 2
     assert "brings Python code of its own" in one_line(capsys)
     with pytest.raises(ValueError, match="brings Python code of its own"):

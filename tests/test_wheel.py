@@ -29,6 +29,18 @@ for words in [[], *([name] for name in COMMANDS if name != "train")]:
     except SystemExit as end:
         assert end.code == 0, words
 """
+# Commands one after the other, for each process imports torch and transformers anew: what each of them printed.
+COMMANDS_OF_ONE_PROCESS = """
+import contextlib, io, json, sys
+from hf_ambiser.cli import main
+said = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main(words)
+    assert not status, (words, status)
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
 
 
 class Installed:
@@ -116,33 +128,42 @@ def test_help_waits_for_no_torch_and_names_every_command(installed):
     assert shown == (ROOT / "hf_ambiser" / "configs" / "crema_d" / "ipr.yaml").read_text()
 
 
-def test_from_a_corpus_to_a_report_outside_the_checkout(installed):
-    built = installed.hf_ambiser(
+@pytest.fixture(scope="module")
+def said(installed) -> dict[str, str]:
+    """What each command prints, by its name."""
+    build = [
         "build", "simulated", "--root", "corpus", "--out", "data", "--n-utterances", "80", "--n-speakers", "10",
         "--configs", "slc-strict", "--no-progress",
-    )  # fmt: skip
-    assert built.stdout.splitlines()[-1].startswith("80 in = ")
-    trained = installed.hf_ambiser(
+    ]  # fmt: skip
+    train = [
         "train", "--config", "simulated/slc", "--dataset", "data", "--output_dir", "runs/slc/0",
         "--num_train_epochs", "1", "--finetune_epochs", "1", "--encoder_fields", json.dumps(TINY),
         "--disable_tqdm", "true",
-    )  # fmt: skip
-    assert trained.stdout.splitlines()[-1] == "run folder: runs/slc/0"
-    results = json.loads((installed.folder / "runs/slc/0/results.json").read_text())
-    assert results["method"] == "slc" and results["environment"]["commit"] is None
-    evaluated = installed.hf_ambiser(
+    ]  # fmt: skip
+    evaluate = [
         "evaluate", "--model", "runs/slc/0/model", "--dataset", "data", "--config", "slc-strict", "--split", "test",
         "--out", "scores.json",
-    )  # fmt: skip
-    assert "protocol strict" in evaluated.stdout
+    ]  # fmt: skip
+    study = ["study", "--plan", "papers/ipr_table_3", "--dry-run"]
+    commands = [build, train, evaluate, ["report", "runs"], study]
+    done = installed.python("-c", COMMANDS_OF_ONE_PROCESS, json.dumps(commands))
+    return dict(zip([words[0] for words in commands], json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def test_from_a_corpus_to_a_report_outside_the_checkout(installed, said):
+    assert said["build"].splitlines()[-1].startswith("80 in = ")
+    assert said["train"].splitlines()[-1] == "run folder: runs/slc/0"
+    results = json.loads((installed.folder / "runs/slc/0/results.json").read_text())
+    assert results["method"] == "slc" and results["environment"]["commit"] is None
+    assert "protocol strict" in said["evaluate"]
     scores = json.loads((installed.folder / "scores.json").read_text())
     assert scores["all"]["class_counts"] == results["scores"]["test"]["all"]["class_counts"]
-    reported = installed.hf_ambiser("report", "runs")
-    assert "| slc | 1 |" in reported.stdout
+    assert "| slc | 1 |" in said["report"]
     for name in ("runs/slc/0/model/README.md", "runs/report/report.md", "runs/report/report.html"):
         assert (installed.folder / name).is_file(), name
 
 
-def test_a_shipped_plan_is_read_by_its_name(installed):
-    said = installed.hf_ambiser("study", "--plan", "papers/ipr_table_3", "--dry-run").stdout
-    assert said.startswith("ipr_table_3: 20 cells") and "d1 1539" in said and "d3 400" in said
+def test_a_shipped_plan_is_read_by_its_name(said):
+    assert (
+        said["study"].startswith("ipr_table_3: 20 cells") and "d1 1539" in said["study"] and "d3 400" in said["study"]
+    )

@@ -21,6 +21,7 @@ from hf_ambiser.runs.run import run
 from hf_ambiser.training.model_arguments import ModelArguments
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 disable_progress_bars()
 TRAINED = {"frozen": {"freeze": "encoder"}, "LoRA": {"lora": {"r": 4}}, "whole": {}}
 

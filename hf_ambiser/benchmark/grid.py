@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from hf_ambiser.benchmark.inference_cost import measure, noise
 from hf_ambiser.files.read import FileError, exists, read_json
-from hf_ambiser.run_folder.layout import RunFolder, write_whole
+from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.training.model_arguments import ModelArguments
 
@@ -98,12 +98,11 @@ def load(case: Case) -> tuple[Any, Any]:
     """
     from transformers import AutoFeatureExtractor
 
-    from hf_ambiser.inference.load_model import load_model
+    from hf_ambiser.inference.load_model import load_model, place_of
     from hf_ambiser.runs.build_model import build_model
 
     if case.model:
-        of_run = RunFolder(case.model).model
-        folder = str(of_run if of_run.is_dir() else case.model)
+        folder = place_of(case.model)
         return load_model(folder), AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
 

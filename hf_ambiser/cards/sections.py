@@ -16,6 +16,7 @@ from hf_ambiser.cards.metadata import model_name
 from hf_ambiser.cards.rater_equivalence import worth_in_raters
 from hf_ambiser.cards.speaker_groups import speaker_groups
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.overlap.record import OVERLAP, describe_sides
 from hf_ambiser.data.rating_kinds import describe_ratings
 from hf_ambiser.data.ratings.corpus_facts import without_speakers
 from hf_ambiser.data.splits import chosen_by_agreement
@@ -178,6 +179,7 @@ def data(facts: Facts) -> str:
         **({"label noise": describe_label_noise(d[LABEL_NOISE])} if LABEL_NOISE in d else {}),
         "split": f"`{d['dataset_config']}`, fingerprint `{d['split_fingerprint']}`",
         "protocol": protocol.get(d["protocol"], d["protocol"]),
+        **({"two sides": describe_sides(d[OVERLAP])} if OVERLAP in d else {}),
         "content": f"`{d['content']}`",
         "learnt from": given,
         "clips": f"{d['labelled']} labelled, {d['ambiguous']} ambiguous; left out, without a label to learn from:"

@@ -9,7 +9,7 @@ repaired.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class CheckedAudio:
         conversions: Which of `RESAMPLED` and `DOWNMIXED` were done; empty if the samples are the original ones.
         detail: The same in words, e.g. `44100 Hz to 16000 Hz`; empty if nothing was done.
         stripped: Whether the file held something beside its samples, which `data` does not hold.
+        samples: `(T,)` float32 at 16 kHz, before they are stored with 16 bits if they were converted.
     """
 
     data: bytes
@@ -55,6 +56,7 @@ class CheckedAudio:
     conversions: tuple[str, ...] = ()
     detail: str = ""
     stripped: bool = False
+    samples: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def inspect_audio(
@@ -112,7 +114,7 @@ def inspect_audio(
             return AudioProblem("unreadable_audio", str(error))
         if stored != data and stored[:4] != data[:4]:
             suffix = ".flac" if stored[:4] == b"fLaC" else ".wav"
-        return CheckedAudio(stored, suffix, duration, stripped=stored != data)
+        return CheckedAudio(stored, suffix, duration, stripped=stored != data, samples=samples[:, 0])
     conversions, details = [], []
     mono = samples.mean(axis=1)
     if channels > 1:
@@ -124,7 +126,8 @@ def inspect_audio(
         conversions.append(RESAMPLED)
         details.append(f"{rate} Hz to {SAMPLING_RATE} Hz")
         mono = resample(mono, rate)
-    return CheckedAudio(encode_flac(mono), ".flac", len(mono) / SAMPLING_RATE, tuple(conversions), ", ".join(details))
+    data, duration = encode_flac(mono), len(mono) / SAMPLING_RATE
+    return CheckedAudio(data, ".flac", duration, tuple(conversions), ", ".join(details), samples=mono)
 
 
 def decode(data: bytes) -> np.ndarray:

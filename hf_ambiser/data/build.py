@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -18,9 +17,12 @@ from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
+from hf_ambiser.data.overlap.audit import audit_splits
+from hf_ambiser.data.overlap.record import OVERLAP, summary_lines
+from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.place import REPORT, Place
 from hf_ambiser.data.ratings.corpus_facts import FACTS
-from hf_ambiser.data.schema import TableRows, features
+from hf_ambiser.data.schema import Listed, TableRows, features
 from hf_ambiser.data.shards import SHARD_BYTES, write_shards
 from hf_ambiser.data.shared_audio import FOLDS, fold_parts
 from hf_ambiser.data.speakers import speaker_attributes, write_speakers
@@ -70,10 +72,13 @@ class BuildReport:
         for name, config in c["configs"].items():
             parts = ", ".join(f"{split} {s['rows']}" for split, s in config["splits"].items())
             lines.append(f"  {name} ({config['fingerprint']}): {parts}; in no split {config['unused']}")
+            apart = config.get("held_apart", {})
+            lines += [f"    of these left out to hold {column} apart: {n}" for column, n in apart.items()]
             if "d1" in config["splits"]:
                 # A prototype is a mean over these utterances, so the user should see if they are few.
                 classes = ", ".join(f"{name} {n}" for name, n in config["splits"]["d1"]["per_class"].items())
                 lines.append(f"    d1 by class: {classes}")
+        lines += summary_lines(c[OVERLAP]) if OVERLAP in c else []
         lines += [f"  listed, {reason}: {n}" for reason, n in c["counts"]["listed_by_reason"].items()]
         lines.append(f"{c['counts']['in']} in = {c['counts']['kept']} kept + {c['counts']['listed']} listed")
         return "\n".join(lines)
@@ -159,7 +164,8 @@ def build(
     report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     of_rows = prepared.table_rows.listed if prepared.table_rows else []
-    listed = sorted((x.id, x.reason, x.detail, x.source) for x in [*prepared.listed, *of_rows])
+    left_out = [item for split in splits for item in _held_apart(prepared, split)]
+    listed = sorted((x.id, x.reason, x.detail, x.source) for x in [*prepared.listed, *of_rows, *left_out])
     text = csv_of([("id", "reason", "detail", "source"), *listed])
     (partial / LISTED).write_text(text, encoding="utf-8", newline="")
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
@@ -176,16 +182,6 @@ def _generate(corpus: ModuleType, root: Path, options: Mapping[str, Any] | None)
             raise ValueError(f"corpus {corpus.NAME!r} is not generated: leave generate_options={options} out.")
     elif options or not root.exists():
         corpus.generate(root, **(options or {}))
-
-
-def content_digest(folder: Path) -> str:
-    """Twelve hex digits over all Parquet files: they identify the content of a data set, wherever it lies."""
-    digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(folder.rglob("*.parquet")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def merged_card(card: Card, out: Path) -> str:
@@ -238,7 +234,7 @@ def _report(
     known = getattr(prepared.corpus, "SPEAKERS_KNOWN", True)
     configs = {}
     for split in splits:
-        parts = {}
+        parts, disjoint = {}, "disjoint" in split.options
         for name in split.names:
             rows = split.rows(name)
             labels = table.label[rows]
@@ -259,6 +255,7 @@ def _report(
             "description": split.description,
             "repeats": {name: list(parts) for name, parts in split.aliases.items()},
             "unused": int((split.assignment == "").sum()),
+            **({"held_apart": dict(Counter(column for _, column in split.left_out.values()))} if disjoint else {}),
             "splits": parts,
         }
     reasons = Counter(item.reason for item in prepared.listed)
@@ -287,8 +284,17 @@ def _report(
         "audio_conversions": dict(sorted(prepared.conversions.items())),
         "notes": prepared.notes,
         **({KEPT_METADATA: True} if prepared.keeps_audio_metadata else {}),
+        OVERLAP: audit_splits(data.id.tolist(), data.columns, [one.sound for one in prepared.utterances], splits),
         "configs": configs,
     }
+
+
+def _held_apart(prepared: Prepared, split: Split) -> list[Listed]:
+    """List what a split leaves out to hold its sides apart; in other splits, the same utterances may stand."""
+    return [
+        Listed(prepared.utterances[row].utterance.id, "held_apart", f"{split.config}, {name}: its {column}")
+        for row, (name, column) in split.left_out.items()
+    ]
 
 
 def _row_counts(rows: TableRows) -> dict[str, Any]:

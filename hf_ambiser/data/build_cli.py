@@ -15,7 +15,7 @@ from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.place import Place, recover
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
-from hf_ambiser.data.splits import CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
+from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.labels.aggregation import DEFAULTS, Aggregation
 from hf_ambiser.labels.policies import (
@@ -105,6 +105,14 @@ def add_build_arguments(parser: argparse.ArgumentParser, configs: Sequence[str])
         type=lambda text: text if text == "unanimous" else float(text),
         default=CLEAR_AGREEMENT,
         help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
+    )
+    parser.add_argument(
+        "--disjoint",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        help=f"hold sides apart in one or more of {', '.join(APART)}: utterances that share it with validation or test"
+        " are left out of the training side; WHAT=SHARE holds a share of its values out (sentence=0.25)",
     )
     parser.add_argument("--limit", type=int, help="use only this many utterances")
     parser.add_argument(
@@ -217,6 +225,7 @@ def split_options(args: argparse.Namespace) -> SplitOptions:
         validation_share=args.validation_share,
         min_per_class=args.min_per_class,
         clear_threshold=args.clear_threshold,
+        disjoint=tuple(args.disjoint),
     )
 
 
@@ -231,6 +240,7 @@ def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy)
     differs = [name for name, value in asked.items() if there[name] != value]
     differs += ["keep_audio_metadata"] if bool(there.get(KEPT_METADATA)) != args.keep_audio_metadata else []
     for config in there["configs"].values():
+        differs += ["disjoint"] if config["options"].get("disjoint", []) != list(options.disjoint) else []
         differs += [
             name for name, value in options.only(*config["options"]).items() if config["options"][name] != value
         ]

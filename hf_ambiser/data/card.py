@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.data.overlap.record import OVERLAP, card_lines
 from hf_ambiser.data.rating_kinds import describe_ratings, speech_of
 from hf_ambiser.data.ratings.corpus_facts import without_speakers
 from hf_ambiser.data.schema import REASONS
@@ -51,6 +52,7 @@ def dataset_card(report: dict[str, Any], corpus: ModuleType, address: str, revis
         "policy": _policy(report, corpus),
         "counts": _counts(report),
         "configs": _configs(report, without_speakers(corpus)),
+        **({"overlap": card_lines(report[OVERLAP])} if OVERLAP in report else {}),
         "columns": _columns(),
         "licence": ["## Licence and citation", "", f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS}", *citation],
     }
@@ -175,7 +177,8 @@ def _configs(report: dict[str, Any], warning: str) -> list[str]:
                 f"| {split}{hidden} | {part['rows']} | {part['hours']:.2f} | {part['speakers']} | {classes} |"
                 f" {part['without_label']} |"
             )
-        lines += ["", f"In no split: {config['unused']} usable utterances.", ""]
+        apart = ", ".join(f"{n} to hold {column} apart" for column, n in config.get("held_apart", {}).items())
+        lines += ["", f"In no split: {config['unused']} usable utterances{f' ({apart})' if apart else ''}.", ""]
     return lines
 
 

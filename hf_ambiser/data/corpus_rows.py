@@ -18,6 +18,8 @@ import numpy as np
 
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
 from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
+from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
@@ -42,6 +44,7 @@ class UsableUtterance:
     nbytes: int
     suffix: str
     converted: bool
+    sound: AudioPrint
 
     def read(self) -> bytes:
         """Return the bytes to store; audio that is not stored as it is is made again, with the same result."""
@@ -92,7 +95,8 @@ class Prepared:
         They come from the votes under any aggregation, so data sets that differ only in it have the same splits.
         """
         utterances = [usable.utterance for usable in self.utterances]
-        return split_input(utterances, self.table, self.corpus.GROUP, self.policy.classes)
+        data = split_input(utterances, self.table, self.corpus.GROUP, self.policy.classes)
+        return replace(data, columns=known_columns(utterances, [one.sound for one in self.utterances], self.corpus))
 
     def rows(self, indices: Iterable[int], masked: bool = False) -> Iterator[dict[str, Any]]:
         """Read the rows (`schema.features`) of the utterances with these numbers, one at a time, in order of id.
@@ -211,7 +215,9 @@ def prepare(
         if audio.conversions:
             logger.info("%s: %s", utterance.id, audio.detail)
         made = audio.stripped or bool(audio.conversions)
-        usable.append(UsableUtterance(utterance, audio.duration, len(audio.data), audio.suffix, made))
+        assert audio.samples is not None, "inspect_audio gives the samples of usable audio"
+        about = audio.duration, len(audio.data), audio.suffix, made, audio_print(audio.samples)
+        usable.append(UsableUtterance(utterance, *about))
     if not usable:
         raise ValueError(
             f"{module.NAME}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}."

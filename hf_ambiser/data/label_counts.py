@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns
 
 
@@ -54,7 +55,9 @@ def count_labels(dataset_dir: Path | str, config: str | None = None, by: str = "
     chosen = dataset_config(info, dataset_dir, config or next(iter(info["configs"])))
     k, seen, counts = len(info["classes"]), set[str](), dict[str, np.ndarray]()
     for split in chosen["splits"]:
-        columns = read_split_columns(Path(dataset_dir), chosen, split, ["id", by, "reference_label"]).to_pydict()
+        columns = read_split_columns(
+            dataset_folder(dataset_dir), chosen, split, ["id", by, "reference_label"]
+        ).to_pydict()
         for name, group, label in zip(*columns.values(), strict=True):
             if name not in seen:  # several splits may hold the same utterance
                 seen.add(name)

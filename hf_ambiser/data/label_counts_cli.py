@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> in
         description="Count a built data set's consensus labels by speaker: Table 1 of Fujioka et al. for any corpus."
         " Where a paper counts this corpus, its counts and the differences stand beside ours.",
     )
-    parser.add_argument("dataset", type=Path, help="folder that `hf-ambiser build` made")
+    parser.add_argument("dataset", type=Path, help="folder that `hf-ambiser build` made, or ACCOUNT/NAME")
     parser.add_argument("--config", help="its configuration (default: its first)")
     parser.add_argument("--by", choices=BY, default="speaker", help="(default: %(default)s)")
     args = parser.parse_args(argv)

@@ -22,11 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_ambiser.data.build import CARD, LISTED, content_digest, merged_card
+from hf_ambiser.data.build import CARD, LISTED, merged_card
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.loading import cure_of, dataset_config, read_dataset_info, read_split_columns, split_files
 from hf_ambiser.data.noise_record import LABEL_NOISE, N_NOISY, describe_label_noise
+from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.place import REPORT, Place
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import read_speakers, write_speakers

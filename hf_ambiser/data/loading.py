@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_ambiser.data.hub_dataset import dataset_folder, why_not_on_the_hub
 from hf_ambiser.data.parquet_files import check_files, load_parquet, read_columns
 from hf_ambiser.data.place import READY, old_of
 from hf_ambiser.data.split_source import SplitSource, note_source
@@ -22,17 +23,23 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
+def read_dataset_info(dataset_dir: Path | str, *, cached: bool = False) -> dict[str, Any]:
     """Read `build_report.json`: `corpus`, `classes`, `policy`, `policy_fingerprint`, `seed`, `counts`, `configs` ...
 
     `configs[name]` holds `protocol`, `fingerprint`, `options`, `description` and `splits[split]`; the latter holds
     `rows`, `per_class`, `labels_hidden` ...
 
+    Args:
+        dataset_dir: Folder of a built data set; or `ACCOUNT/NAME` or `ACCOUNT/NAME@REVISION` of one that was pushed,
+            which is downloaded (`hub_dataset`).
+        cached: Take one of the Hub from the cache alone, without any request.
+
     Raises:
-        FileNotFoundError: If the folder is not a built data set.
+        FileNotFoundError: If the folder is not a built data set, or there is none of that name on the Hub.
         ValueError: If the report names a config, a split or a file by a path. As a FileError, if it cannot be used.
     """
-    path = Path(dataset_dir) / "build_report.json"
+    dataset_dir = dataset_folder(dataset_dir, cached=cached)
+    path = dataset_dir / "build_report.json"
     if not exists(path):
         what = "does not exist" if not Path(dataset_dir).exists() else f"holds no {path.name}"
         if old_of(Path(dataset_dir).resolve()).is_dir() or (Path(dataset_dir) / READY).is_dir():
@@ -42,7 +49,7 @@ def read_dataset_info(dataset_dir: Path | str) -> dict[str, Any]:
             )
         raise FileNotFoundError(
             f"{dataset_dir} {what}, so it is not a built data set. Build one: hf-ambiser build <corpus>"
-            f" --root RELEASE --out {dataset_dir}"
+            f" --root RELEASE --out {dataset_dir}{why_not_on_the_hub(dataset_dir)}"
         )
     cure = cure_of(dataset_dir)
     info = read_json(path, cure)
@@ -136,7 +143,7 @@ def load_split(
     """Load one split as a `datasets.Dataset` with the columns of `schema.features`.
 
     Args:
-        dataset_dir: Folder that `build()` made.
+        dataset_dir: Folder that `build()` made, or the name of a data set on the Hub, as for `read_dataset_info`.
         config: For example `ipr-strict`.
         split: For example `d1`.
         reveal: Show the labels of a split that hides them (IPR's d2), for a supervised baseline. The label columns are
@@ -166,7 +173,8 @@ def load_split(
             f" labels are by {aggregation}. Use reveal=False, or build the data set with --aggregation shares."
         )
     changes = [*([add] if add else []), *([_revealed] if reveal else [])]
-    source, cure = SplitSource(str(dataset_dir), config, split, asked), cure_of(dataset_dir)
+    source, dataset_dir = SplitSource(str(dataset_dir), config, split, asked), dataset_folder(dataset_dir)
+    cure = cure_of(dataset_dir)
     files = split_files(Path(dataset_dir), about, split)
     _check_rows(dataset_dir, about, split, check_files(files, cure))
     if is_fold(config):

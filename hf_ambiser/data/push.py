@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT, content_digest
+from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora
 from hf_ambiser.data.loading import read_dataset_info, split_files
+from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import SPEAKERS
 from hf_ambiser.files.read import read_card

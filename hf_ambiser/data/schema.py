@@ -34,6 +34,8 @@ REASONS: dict[str, str] = {
     "no_speaker": "the table does not say who speaks, or in which session",
     "rated_twice": "the rater has rated the utterance in an earlier row, which counts",
     "conflicting_row": "the row gives its utterance another speaker or session than an earlier row, which counts",
+    "held_apart": "the config leaves the utterance out of this split, because its speaker, sentence ... stands on"
+    " another side (`--disjoint`); other configs may have it",
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.schema import Utterance
 from hf_ambiser.files.read import FileError, exists, read_text
 from hf_ambiser.untrusted.cells import csv_of, texts
@@ -56,7 +57,7 @@ def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: If an age is not a whole number, or the file cannot be used.
     """
-    path = Path(dataset_dir) / SPEAKERS
+    path = dataset_folder(dataset_dir) / SPEAKERS
     if not exists(path):
         return {}
     speakers: dict[str, dict[str, Any]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,8 @@ class Answer(_Reader):
         distribution: What the model says about the whole recording: the mean over its windows with speech, each
             weighted with its duration. None if there is none.
         windows: Its windows in their order; one if the recording is not longer than a window.
+        embedding: `(D,)` float64, the mean over the same windows with the same weights; None if there is no
+            distribution, it was not asked for, or the model does not say it. No file that `predict` writes has it.
     """
 
     recording: str
@@ -134,6 +136,7 @@ class Answer(_Reader):
     duration: float | None
     distribution: Distribution | None
     windows: tuple[WindowAnswer, ...]
+    embedding: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def has_answer(self) -> bool:

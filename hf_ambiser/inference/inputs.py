@@ -50,7 +50,9 @@ def _is_iterator(inputs: Any) -> bool:
 
 
 def _of(item: Any, index: int, sampling_rate: int | None) -> Iterator[Recording]:
-    if isinstance(item, str | Path):
+    if isinstance(item, Recording):
+        yield item
+    elif isinstance(item, str | Path):
         yield from _of_path(item)
     elif isinstance(item, bytes | bytearray | memoryview):
         yield Recording(f"bytes {index}", bytes(item))
@@ -65,7 +67,7 @@ def _of(item: Any, index: int, sampling_rate: int | None) -> Iterator[Recording]
         if isinstance(item.read(0), str):
             raise ValueError(f"input {index} is a file object of text; open it in binary mode (`rb`).")
         name = getattr(item, "name", None)
-        yield Recording(_shown(name) if isinstance(name, str | Path) else f"file {index}", item)
+        yield Recording(shown(name) if isinstance(name, str | Path) else f"file {index}", item)
     elif getattr(item, "shape", None) == ():
         raise ValueError(f"input {index} is one number; give samples as an array, not as a list of numbers.")
     elif hasattr(item, "__array__"):
@@ -84,7 +86,7 @@ def _of_array(array: Any, index: int, sampling_rate: Any) -> Recording:
 
 
 def _of_path(given: str | Path) -> Iterator[Recording]:
-    path, name = Path(given), _shown(given)
+    path, name = Path(given), shown(given)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not os.path.exists(path):
         yield Recording(name, NoAudio("unreadable", "it is an address, and nothing is fetched; give a file"))
     elif os.path.isdir(path):  # Path.is_dir raises below a folder that may not be entered
@@ -93,15 +95,19 @@ def _of_path(given: str | Path) -> Iterator[Recording]:
         yield Recording(name, path)
 
 
-def _of_folder(folder: Path) -> Iterator[Recording]:
-    """Yield the recordings below a folder, by name, and a row for each folder that cannot be read.
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[str], list[Recording]]:
+    """List the files below a folder that have one of some endings, by name, and the folders that cannot be read.
 
     Links to folders are followed. No folder is searched twice, so a link to a folder above ends nowhere. Names that
     begin with a dot are left out, as `ls` leaves them out.
+
+    Returns:
+        The files' paths as texts, which take less memory than objects; and a recording without audio for each folder
+        that cannot be read.
     """
     seen: set[str] = set()
     closed: list[OSError] = []
-    found: list[Path] = []
+    found: list[str] = []
     for place, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
         real = os.path.realpath(place)
         if real in seen:
@@ -110,21 +116,30 @@ def _of_folder(folder: Path) -> Iterator[Recording]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            Path(place, name)
+            os.path.join(place, name)
             for name in sorted(files)
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
         ]
-    for error in closed:
-        why = f"the folder cannot be read ({error.strerror or type(error).__name__})"
-        yield Recording(_shown(error.filename or folder), NoAudio("unreadable", why))
+    return found, [_closed(error, folder) for error in closed]
+
+
+def _closed(error: OSError, folder: Path) -> Recording:
+    why = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+    return Recording(shown(error.filename or folder), NoAudio("unreadable", why))
+
+
+def _of_folder(folder: Path) -> Iterator[Recording]:
+    """Yield a row for each folder that cannot be read, and the recordings below a folder by name."""
+    found, closed = files_below(folder, SUFFIXES)
+    yield from closed
     if not found and not closed:
         few, others = ", ".join(BY_LIBSNDFILE[:6]), len(SUFFIXES) - 6
         why = f"the folder holds no audio: no file below it ends with {few} or one of {others} other endings"
-        yield Recording(_shown(folder), NoAudio("unreadable", why))
+        yield Recording(shown(folder), NoAudio("unreadable", why))
     for path in found:
-        yield Recording(_shown(path), path)
+        yield Recording(shown(path), Path(path))
 
 
-def _shown(name: str | Path) -> str:
+def shown(name: str | Path) -> str:
     """A file's name as text that every output can hold; bytes that are no UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")

@@ -7,11 +7,33 @@ from typing import Any
 
 from hf_ambiser.files.read import check_tensors, exists, read_json
 from hf_ambiser.run_folder.adapter_base import base_of
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
 
 
 _CURE = "Restore it from a copy, or train the model again."
+
+
+def place_of(model: str) -> str:
+    """Return the folder or the Hub name that a text means; a path that leads nowhere is never looked up on the Hub.
+
+    Raises:
+        ValueError: If the text is a path, and no folder is there.
+    """
+    path = Path(model)
+    if model and path.is_dir():
+        of_run = RunFolder(model).model
+        return str(of_run if of_run.is_dir() else path)
+    if model and exists(path):
+        raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if is_path or not model or ("/" in model and path.parent.is_dir()):
+        raise ValueError(
+            f"model {model!r}: there is no such folder, and it is no Hub name (<account>/<name>). Give the folder of a"
+            " model or of a finished run, or a Hub name."
+        )
+    return model
 
 
 def load_model(model: str, classes: list[str] | None = None) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -14,14 +14,27 @@ import torch
 
 import hf_ambiser.models
 from hf_ambiser.files.read import exists
-from hf_ambiser.inference.load_model import check_files, load_model
+from hf_ambiser.inference.load_model import check_files, load_model, place_of
 from hf_ambiser.inference.windows import WINDOW
-from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.untrusted.code_fields import in_our_words
 
 
 # Beside the package in a checkout; a wheel does not have it.
 SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
+
+
+class Outputs(NamedTuple):
+    """What a model says about N waveforms.
+
+    Args:
+        probabilities: `(N, K)` float64, the softmax of logits / temperature.
+        similarities: `(N, K)` float64, cosines to the class prototypes; None if the model has none.
+        embeddings: `(N, D)` float64, what the model's last layer classifies; None if the model does not say it.
+    """
+
+    probabilities: np.ndarray
+    similarities: np.ndarray | None
+    embeddings: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -47,26 +60,20 @@ class OpenedModel:
     window: float
     ours: bool
 
-    def probabilities(
-        self, waveforms: Sequence[np.ndarray], temperature: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.
 
         Args:
             waveforms: The waveforms; one batch for a model of ours.
             temperature: Divides the logits.
-
-        Returns:
-            `(N, K)` float64, the softmax of logits / temperature; and `(N, K)` cosines to the class prototypes, or
-            None if the model has none.
         """
         batches = [list(waveforms)] if self.ours else [[one] for one in waveforms]
         outputs = [self._forward(batch) for batch in batches]
         logits = np.concatenate([_numbers(output.logits) for output in outputs])
-        similarities: list[Any] = [getattr(output, "prototype_similarity", None) for output in outputs]
-        return (
+        return Outputs(
             scipy.special.softmax(logits / temperature, axis=1),
-            None if similarities[0] is None else np.concatenate([_numbers(one) for one in similarities]),
+            _rows(outputs, "prototype_similarity"),
+            _rows(outputs, "embedding"),
         )
 
     def _forward(self, waveforms: list[np.ndarray]) -> Any:
@@ -78,6 +85,12 @@ class OpenedModel:
             inputs = self.extractor(waveforms[0], sampling_rate=self.rate, return_tensors="pt")
         with torch.inference_mode():
             return self.model(**inputs.to(self.model.device))
+
+
+def _rows(outputs: list[Any], name: str) -> np.ndarray | None:
+    """Return a field `(N, ...)` of outputs; None if they do not have it."""
+    values: list[Any] = [getattr(output, name, None) for output in outputs]
+    return None if values[0] is None else np.concatenate([_numbers(value) for value in values])
 
 
 def _numbers(values: torch.Tensor) -> np.ndarray:
@@ -107,7 +120,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
     if is_loaded:
         place, loaded = type(model).__name__, model
     else:
-        place = _shipped() if model is None else _place(str(model))
+        place = _shipped() if model is None else place_of(str(model))
         loaded, extractor = _loaded(place)
     config = loaded.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
@@ -137,27 +150,6 @@ def _shipped() -> str:
             " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
         )
     return str(SHIPPED)
-
-
-def _place(model: str) -> str:
-    """Return the folder or the Hub name that a text means; a path that leads nowhere is never looked up on the Hub.
-
-    Raises:
-        ValueError: If the text is a path, and no folder is there.
-    """
-    path = Path(model)
-    if model and path.is_dir():
-        of_run = RunFolder(model).model
-        return str(of_run if of_run.is_dir() else path)
-    if model and exists(path):
-        raise ValueError(f"model {model!r} is a file; give the folder that it lies in.")
-    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if is_path or not model or ("/" in model and path.parent.is_dir()):
-        raise ValueError(
-            f"model {model!r}: there is no such folder, and it is no Hub name (<account>/<name>). Give the folder of a"
-            " model or of a finished run, or a Hub name."
-        )
-    return model
 
 
 def _loaded(place: str) -> tuple[Any, Any]:

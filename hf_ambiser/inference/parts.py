@@ -25,6 +25,7 @@ class Part:
         samples: `(length,)` float32, or None.
         probabilities: `(K,)`, or None if the model was not asked or has refused.
         similarities: `(K,)` cosines to the class prototypes, or None.
+        embedding: `(D,)`, or None.
         reason: Why the model has refused.
     """
 
@@ -34,6 +35,7 @@ class Part:
     samples: np.ndarray | None
     probabilities: np.ndarray | None = None
     similarities: np.ndarray | None = None
+    embedding: np.ndarray | None = None
     reason: str = ""
 
     @classmethod
@@ -58,10 +60,13 @@ class Part:
         return WindowAnswer(start, end, found.status, self.level, found)
 
 
-def answer_parts(parts: Sequence[Part], opened: OpenedModel, decision: Decision, batch_size: int) -> None:
+def answer_parts(
+    parts: Sequence[Part], opened: OpenedModel, decision: Decision, batch_size: int, embeddings: bool = False
+) -> None:
     """Let the model answer for windows, in batches of similar length, and let go of their samples.
 
-    The model is not asked about a window that is too short, or silent however loud the others are.
+    The model is not asked about a window that is too short, or silent however loud the others are. Embeddings are kept
+    only if they are wanted, for those of many windows are large.
     """
     asked = [part for part in parts if part.length >= SHORTEST * opened.rate and part.level >= FLOOR]
     asked.sort(key=lambda part: part.length)
@@ -69,15 +74,16 @@ def answer_parts(parts: Sequence[Part], opened: OpenedModel, decision: Decision,
     for start in range(0, len(asked), size):
         batch = asked[start : start + size]
         try:
-            found, similarities = opened.probabilities([_samples(part) for part in batch], decision.temperature)
+            found = opened.probabilities([_samples(part) for part in batch], decision.temperature)
         except (RuntimeError, ValueError, IndexError) as error:
             if opened.ours:
                 raise
             batch[0].reason = f"the model cannot take it ({type(error).__name__})"
             continue
         for i, part in enumerate(batch):
-            part.probabilities = found[i]
-            part.similarities = None if similarities is None else similarities[i]
+            part.probabilities = found.probabilities[i]
+            part.similarities = None if found.similarities is None else found.similarities[i]
+            part.embedding = found.embeddings[i] if embeddings and found.embeddings is not None else None
     for part in parts:
         part.samples = None
 

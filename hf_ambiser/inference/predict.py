@@ -33,6 +33,7 @@ def predict(
     threshold: float | None = None,
     batch_size: int = 16,
     progress: bool = True,
+    embeddings: bool = False,
 ) -> list[Answer]:
     """Say what people would hear in recordings: a distribution over emotions for each, and a timeline of long ones.
 
@@ -42,7 +43,7 @@ def predict(
     Args:
         inputs: A path; a folder, which is searched; encoded bytes; a binary file object; an array of floats in [-1, 1]
             or PCM integers, `(T,)`, `(T, channels)` or `(channels, T)`; `{"array": ..., "sampling_rate": ...}`; or a
-            list of any of these.
+            list of any of these, or of `Recording`s.
         model: Folder of a model or of a finished run, Hub name, or what `open_model` has returned. None: the model
             that the repository ships.
         sampling_rate: Of arrays, in Hz.
@@ -53,6 +54,7 @@ def predict(
             stored in the model's configuration, if there is one.
         batch_size: Windows that are answered together. It changes no answer.
         progress: Whether a progress bar is shown on standard error.
+        embeddings: Whether answers have the `embedding` of a model of hf_ambiser.
 
     Returns:
         One answer for each recording, in the order of the inputs; recordings of a folder in the order of their names.
@@ -68,18 +70,18 @@ def predict(
     sizes = WindowSizes.of(opened.window if window is None else window, hop, opened.rate)
     heard = [_Heard(recording) for recording in recordings]
     held: list[Part] = []
+    before = 0  # samples of the recordings before this one
     with tqdm(total=len(heard), unit="recording", disable=not progress, dynamic_ncols=True) as bar:
         for one in heard:
             for part in one.parts_of(sizes, opened.rate):
                 held.append(part)
                 if len(held) == batch_size * _BATCHES_HELD:
-                    answer_parts(held, opened, decision, batch_size)
+                    answer_parts(held, opened, decision, batch_size, embeddings)
                     held = []
-                    bar.set_postfix_str(
-                        f"{sum(other.received for other in heard) / opened.rate / 60:.1f} min of audio"
-                    )
+                    bar.set_postfix_str(f"{(before + one.received) / opened.rate / 60:.1f} min of audio")
+            before += one.received
             bar.update()
-        answer_parts(held, opened, decision, batch_size)
+        answer_parts(held, opened, decision, batch_size, embeddings)
     return [one.answer(opened, decision) for one in heard]
 
 
@@ -124,16 +126,18 @@ class _Heard:
             reasons = {window.status: window.reason for window in windows}
             status = next(status for status in ("refused", "silent", "too short") if status in reasons)
             return Answer(name, status, reasons[status], duration, None, windows)
-        whole = Distribution.of(
-            _mean([part.probabilities for part in spoken], spoken),
-            None if spoken[0].similarities is None else _mean([part.similarities for part in spoken], spoken),
-            opened.classes,
-            decision,
-        )
-        return Answer(name, whole.status, "", duration, whole, windows)
+        probabilities = _mean([part.probabilities for part in spoken], spoken)
+        assert probabilities is not None
+        similarities = _mean([part.similarities for part in spoken], spoken)
+        whole = Distribution.of(probabilities, similarities, opened.classes, decision)
+        embedding = _mean([part.embedding for part in spoken], spoken)
+        return Answer(name, whole.status, "", duration, whole, windows, embedding)
 
 
-def _mean(values: list[np.ndarray | None], parts: list[Part]) -> np.ndarray:
-    """Return the mean of values `(K,)` of windows, each weighted with the window's duration."""
+def _mean(values: list[np.ndarray | None], parts: list[Part]) -> np.ndarray | None:
+    """Return the mean of values `(K,)` of windows, each weighted with its duration; None if they have none."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return None
     lengths = np.array([part.length for part in parts], dtype=np.float64)
-    return lengths / lengths.sum() @ np.stack([value for value in values if value is not None])
+    return lengths / lengths.sum() @ np.stack(there)

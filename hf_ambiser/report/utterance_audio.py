@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hf_ambiser.data.audio import decode, encode_flac
+from hf_ambiser.data.hub_dataset import dataset_folder, on_the_hub
 from hf_ambiser.data.loading import cure_of, read_dataset_info
 from hf_ambiser.files.read import open_parquet
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -46,6 +48,9 @@ def audio_of(run: FinishedRun, ids: Iterable[str], near: Path, most_bytes: int =
         return Audio({}, "the run does not say where its data set was")
     places = (root / run.dataset for base in (near, run.folder) for root in (Path(), *base.absolute().parents))
     folder = next((place for place in places if (place / "build_report.json").is_file()), None)
+    if folder is None and on_the_hub(run.dataset):
+        with contextlib.suppress(FileNotFoundError):
+            folder = dataset_folder(run.dataset, cached=True)
     if folder is None:
         return Audio({}, f"the data set {run.dataset} is not here any more")
     if read_dataset_info(folder)["content"] != run.data["content"]:

@@ -17,8 +17,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         " baselines, rater ceiling, worth in raters. A LoRA adapter folder is a model, too.",
         epilog=f"example: {prog} --model runs/crema_d/ipr/0/model --dataset data/crema_d --split d3",
     )
-    parser.add_argument("--model", required=True, help="folder (or Hub name) of a trained model or adapter")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder that `hf-ambiser build` made")
+    parser.add_argument("--model", required=True, help="a trained model, adapter or run: folder or Hub name")
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        required=True,
+        help="folder that `hf-ambiser build` made, or a data set that was pushed: ACCOUNT/NAME[@REVISION]",
+    )
     parser.add_argument("--config", default="ipr-strict", help="configuration of the data set (default: %(default)s)")
     parser.add_argument("--split", required=True, help="its split, for example d3")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")

@@ -18,6 +18,7 @@ from hf_ambiser.cards import write_card
 from hf_ambiser.cards.facts import argument_defaults
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
+from hf_ambiser.data.overlap.record import OVERLAP, overlap_of
 from hf_ambiser.data.ratings.corpus_facts import FACTS
 from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
@@ -346,14 +347,15 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "aggregation": info["policy"].get("aggregation", "shares"),
         **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
         **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
+        **({OVERLAP: counts} if (counts := overlap_of(info, name)) else {}),
     }
 
 
 def _check_data(folder: RunFolder, data: dict[str, Any]) -> None:
     """Check that a run resumes with the same data, because the rows of its label table are its utterances."""
     before = folder.read_data() or data
-    # A corrected licence or citation changes nothing that a run learns.
-    changed = sorted(name for name in data if name != FACTS and before.get(name) != data[name])
+    # A corrected licence or a count of what stands on two sides changes nothing that a run learns.
+    changed = sorted(name for name in data if name not in (FACTS, OVERLAP) and before.get(name) != data[name])
     if changed:
         raise ValueError(
             f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built again. Give"

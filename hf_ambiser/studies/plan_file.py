@@ -131,7 +131,7 @@ class ResolvedPlan:
             return list(planned.folds)
         for root in (Path(), self.study, self.study.parent):
             try:
-                configs = read_dataset_info(root / planned.dataset)["configs"]
+                configs = read_dataset_info(root / planned.dataset, cached=True)["configs"]
             except FileNotFoundError:
                 continue
             found = [fold for family, fold in map(split_family, configs) if family == planned.config]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 class DataArguments:
     """The built data set of a run, and which of its splits are for what."""
 
-    dataset: str = field(default="", metadata={"help": "Folder that a dataset script made."})
+    dataset: str = field(
+        default="", metadata={"help": "Folder that `build` made, or a pushed data set: ACCOUNT/NAME[@REVISION]."}
+    )
     dataset_config: str = field(default="ipr-strict", metadata={"help": "Its configuration, for example ipr-strict."})
     train_splits: list[str] = field(
         default_factory=lambda: ["d1"],

@@ -97,6 +97,8 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     sizes = {"_size": 16, "dropout": dropout}
     fields = inspect.signature(config_class).parameters
     frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
+    # Padding every utterance of half a second to the paper's 1.5 s would be most of the work.
+    frames |= {"minimum_seconds": 0.4} if "minimum_seconds" in fields else {}
     return config_class(
         encoder_config={"log-mel": _log_mel, "wav2vec2": _wav2vec2, "whisper": _whisper}[encoder](dropout),
         **{

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
+
+from helpers.forking import fork, wait_for
 
 
 ROOT = Path(__file__).parents[2]
@@ -22,3 +25,14 @@ def load_script(name: str) -> ModuleType:
         sys.path.append(str((ROOT / name).parent))
     spec.loader.exec_module(module)
     return module
+
+
+def start_script(script: Path, *words: object) -> int:
+    """The exit status of `python SCRIPT WORD ...`, in a child that is forked."""
+
+    def body() -> None:
+        sys.argv[:] = map(str, (script, *words))
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
+
+    return wait_for(fork(body))[0]

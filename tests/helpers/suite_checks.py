@@ -167,7 +167,7 @@ def _published(folder: Path) -> list[Path]:
 
 def check_learns(case: str, folder: Path) -> AmbiSERTrainer:
     """Loss on the labelled clips falls, every parameter that asks for a gradient moves; the trained trainer."""
-    chosen = settings(case, "learns", optim="adamw_torch", learning_rate=5e-3, num_train_epochs=14)
+    chosen = settings(case, "learns", optim="adamw_torch", learning_rate=5e-3, num_train_epochs=11)
     trainer = make_trainer(case, folder, **chosen)
     if trainer.needs_ambiguous:
         drawn = {epoch: trainer.ambiguous_per_step(epoch) for epoch in range(3)}

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import gc
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch.distributed as dist
+from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 from transformers import TrainingArguments
 
 import hf_ambiser.methods.ipr.trainer as ipr
 import hf_ambiser.training.trainer as base
+from helpers.forking import fork, wait_for
 from helpers.suite_checks import interrupted_runs, local_mean
 from helpers.suite_methods import cannot, run, settings
 from hf_ambiser.training.distributed import gather_with_gradient, rank
@@ -49,7 +52,10 @@ def train(folder: Path, case: str, **arguments: Any) -> None:
     run(case, folder / "run", **settings(case, "ranks", **HALF, **arguments)).save(folder / f"rank{rank()}")
 
 
-def main(folder: Path, cases: list[str], faults: bool, arguments: dict[str, Any]) -> None:
+def main(folder: Path, *words: str) -> None:
+    """What one rank does; `words` as on the command line."""
+    arguments = {name: value for word in words if word.startswith("{") for name, value in json.loads(word).items()}
+    cases = [word for word in words if word != "faults" and not word.startswith("{")]
     assert TrainingArguments(output_dir=str(folder), use_cpu=True).device.type == "cpu"  # starts the process group
     gc.freeze()  # what is imported is never garbage, and every training ends with a collection
     for case in cases:
@@ -57,7 +63,7 @@ def main(folder: Path, cases: list[str], faults: bool, arguments: dict[str, Any]
             train(folder / "as_is" / case, case, **arguments)
         if not cannot(case, "resume"):
             interrupted_runs(case, folder / "resumed" / case, stops=(3, 6), arguments=HALF | arguments)
-    for name, fault in FAULTS.items() if faults else ():
+    for name, fault in FAULTS.items() if "faults" in words else ():
         with fault:
             train(folder / name / "ipr", "ipr")
     # Without this a rank may abort at exit, after all work is done.
@@ -65,8 +71,21 @@ def main(folder: Path, cases: list[str], faults: bool, arguments: dict[str, Any]
     dist.destroy_process_group()
 
 
+def forked_ranks(folder: Path, *words: str) -> Path:
+    """As `two_rank_runs`, by forks of this process and without `torchrun`, which `test_two_ranks.py` is for."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+
+    def child() -> None:
+        # What accelerate knows of trainings in this process is that they had one rank.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        main(folder, *words)
+
+    ranks = [fork(child, **place, RANK=str(i), LOCAL_RANK=str(i), LOCAL_WORLD_SIZE="2") for i in range(2)]
+    assert wait_for(*ranks) == [0, 0]
+    return folder
+
+
 if __name__ == "__main__":
-    words = sys.argv[2:]
-    given = {name: value for word in words if word.startswith("{") for name, value in json.loads(word).items()}
-    cases = [word for word in words if word != "faults" and not word.startswith("{")]
-    main(Path(sys.argv[1]), cases, faults="faults" in words, arguments=given)
+    main(Path(sys.argv[1]), *sys.argv[2:])

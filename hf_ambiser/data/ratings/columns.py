@@ -33,7 +33,13 @@ USUAL_NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("participant", "participant_id", "user", "user_id"),
     ),
     "speaker": (("speaker", "speaker_id", "spk", "spk_id", "actor", "actor_id", "talker", "talker_id"), ()),
-    "session": (("session", "session_id", "dialogue", "dialogue_id", "dialog", "dialog_id", "conversation"), ()),
+    # Without a column of sessions, the dialogues are the sessions, too.
+    "session": (
+        ("session", "session_id"),
+        ("dialogue", "dialogue_id", "dialog", "dialog_id", "conversation"),
+    ),
+    "dialogue": (("dialogue", "dialogue_id", "dialog", "dialog_id", "conversation"), ()),
+    "sentence": (("sentence", "sentence_id", "prompt", "prompt_id"), ("text", "transcript", "transcription")),
     "language": (("language", "lang"), ()),
     "sex": (("sex", "gender", "speaker_sex", "speaker_gender"), ()),
     "age": (("age", "speaker_age"), ()),

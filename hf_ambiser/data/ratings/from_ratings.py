@@ -52,8 +52,9 @@ def build_from_ratings(
             rater (labels) or a class (counts).
         audio: Folder of the audio files. The table names them with or without endings and folders.
         out: Folder to make.
-        columns: What a column is (`utterance`, `label`, `rater`, `speaker`, `session`, `language`, `sex`, `age`) ->
-            its name; what is not given is found by usual names (`ratings.columns.USUAL_NAMES`).
+        columns: What a column is (`utterance`, `label`, `rater`, `speaker`, `session`, `dialogue`, `sentence`,
+            `language`, `sex`, `age`) -> its name; what is not given is found by usual names
+            (`ratings.columns.USUAL_NAMES`).
         class_columns: Wide table: the columns of counts.
         rater_columns: Wide table: the columns of raters.
         separator: What stands between several labels in a cell (`;`, `|`, `,`), or "none"; None: it is found out.

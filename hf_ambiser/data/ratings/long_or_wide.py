@@ -20,6 +20,8 @@ from hf_ambiser.files.tables import Cell, TableFile
 
 # What every row of an utterance must say alike.
 _ABOUT_UTTERANCE = ("speaker", "session")
+# What rows may say in several ways (raters may have written a transcript each): the first counts, others are noted.
+_FIRST_COUNTS = ("dialogue", "sentence")
 # One rating of a row: the rater ("" if nobody says), the labels (none: the cell is empty), and how many like it.
 Answer = tuple[str, tuple[str, ...], int]
 
@@ -33,7 +35,7 @@ class RatedUtterance:
         line: The line where it was named first.
         audio: Its file, or why there is none.
         ratings: Ratings in the order of the rows.
-        about: `speaker` and `session`, as far as the table has them.
+        about: `speaker`, `session`, `dialogue` and `sentence`, as far as the table has them.
         raters: The names of its raters so far.
     """
 
@@ -105,6 +107,7 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
     answers_of = _answers_of(table, columns, separator, rated)
     roles = {role: table.columns[name] for role, name in columns.roles.items() if role not in ("label", "rater")}
     found: dict[str, RatedUtterance] = {}
+    several: dict[str, set[str]] = {role: set() for role in _FIRST_COUNTS}
     known: dict[tuple[str, tuple[str, ...]], Rating] = {}  # a million ratings are few different ones
     for line, problem in table.broken:
         rated.list_row(line, "", "malformed_line", problem)
@@ -125,6 +128,10 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
             continue
         found[key] = one
         one.about.update(about)
+        for role in _FIRST_COUNTS:
+            value = " ".join(said.get(role, "").lower().split())
+            if value and one.about.setdefault(role, value) != value:
+                several[role].add(key)
         rated.counts["rows_used"] += 1
         rated.counts["votes_used"] += votes
         _note_people(rated, said, line)
@@ -136,6 +143,11 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
             one.ratings += [known.setdefault((rater, labels), Rating(rater or None, labels))] * n
             for label in labels:
                 rated.labels.setdefault(label.lower(), Counter())[label] += n
+    rated.notes += [
+        f"{len(keys)} utterances have more than one {role} in their rows; the first one counts"
+        for role, keys in several.items()
+        if keys
+    ]
     rated.counts["rows_in"] = len(table.lines) + len(table.broken)
     rated.utterances = list(found.values())
     return rated

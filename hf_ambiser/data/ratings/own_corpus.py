@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hf_ambiser.data.overlap.columns import IN_EXTRA
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, name_without_place
 from hf_ambiser.data.ratings.class_map import checked_class_map, is_no_answer, own_policy, read_class_map
 from hf_ambiser.data.ratings.columns import Columns, find_columns
@@ -172,7 +173,10 @@ def _scan(
         else:
             ratings, path = one.ratings, one.audio.path
             about = people.get(speaker, {})
-            utterances.append(Utterance(one.audio.id, speaker, session, name, ratings, path, about_speaker=about))
+            extra = {what: one.about[what] for what in IN_EXTRA if what in one.about}
+            utterances.append(
+                Utterance(one.audio.id, speaker, session, name, ratings, path, extra=extra, about_speaker=about)
+            )
     for file in folder.files:
         if file.id not in named:
             place = file.path.relative_to(folder.root).as_posix()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from hf_ambiser.data.corpus_rows import split_input
+from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.ratings.own_corpus import OwnCorpus
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.data.splits import SplitError, SplitOptions, expand_configs, make_split, tiers
+from hf_ambiser.data.splits.common import apart_of
 from hf_ambiser.labels.votes import VoteTable, entropy_bits, fleiss_kappa, krippendorff_alpha, tally
 
 
@@ -93,7 +96,11 @@ def _ambiguity(table: VoteTable) -> list[str]:
 def _splits(own: OwnCorpus, table: VoteTable, configs: Sequence[str], options: SplitOptions) -> list[str]:
     """Say how each config would divide the utterances, or why it cannot."""
     data = split_input(own.scan.utterances, table, own.module.GROUP, own.policy.classes)
-    lines = ["splits:"]
+    # A preview opens no audio, so it cannot hold recordings apart.
+    data = replace(data, columns=known_columns(own.scan.utterances, [], own.module))
+    apart = tuple(what for what in options.disjoint if apart_of(what)[0] != "audio")
+    lines = ["splits:" if apart == options.disjoint else "splits (before `audio` is held apart, which a build does):"]
+    options = replace(options, disjoint=apart)
     try:
         for name in expand_configs(configs, data):
             split = make_split(data, name, options)

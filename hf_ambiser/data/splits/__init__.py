@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hf_ambiser.data.splits.apart import hold_apart
 from hf_ambiser.data.splits.common import (
+    APART,
     CLEAR_AGREEMENT,
     MODERATE_AGREEMENT,
     PROTOCOLS,
@@ -26,6 +28,7 @@ from hf_ambiser.data.splits.slc import is_clear, slc_split
 
 
 __all__ = [
+    "APART",
     "CLEAR_AGREEMENT",
     "DEFAULT_CONFIGS",
     "MODERATE_AGREEMENT",
@@ -171,12 +174,21 @@ def expand_configs(configs: Iterable[str], data: SplitInput) -> list[str]:
 
 
 def make_split(data: SplitInput, config: str, options: SplitOptions | None = None) -> Split:
-    """Make the split of that name.
+    """Make the split of that name, and hold apart what the options ask for.
 
     Raises:
         SplitError: If the name has none of the known forms, or if the split cannot be made.
     """
     options = options or SplitOptions()
+    split = _of_family(data, config, options)
+    if options.disjoint:
+        split = hold_apart(split, data, options)
+        if split_base(config)[0] == "ipr":
+            check_prototypes(data, split.rows("d1"), options.min_per_class, config)
+    return split
+
+
+def _of_family(data: SplitInput, config: str, options: SplitOptions) -> Split:
     name = _parse(config)
     if name.family == "ipr" and name.protocol == "paper" and not name.folds:
         return ipr_split(data, name.protocol, options, None, config)

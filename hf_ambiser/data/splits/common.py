@@ -19,6 +19,9 @@ CLEAR_AGREEMENT = 2 / 3
 # It is moderate from this agreement on: at least half of the votes.
 MODERATE_AGREEMENT = 1 / 2
 PROTOCOLS = ("strict", "paper")
+# What may be held apart beside the groups, if a corpus says it: columns of `SplitInput.columns`. `audio` numbers the
+# recordings so that identical and near-identical ones have one number.
+APART = ("speaker", "session", "dialogue", "script", "sentence", "audio")
 
 
 class SplitError(ValueError):
@@ -39,6 +42,7 @@ class SplitInput:
         votes: `(N, K)` float.
         kept: `(N,)` bool, as in `labels.votes.VoteTable`.
         classes: The K class names.
+        columns: Of `APART`, those that are known: name -> `(N,)` str, "" where an utterance has no value.
 
     Raises:
         ValueError: If the arrays differ in length, or if an id occurs twice.
@@ -53,12 +57,14 @@ class SplitInput:
     votes: Array
     kept: Array
     classes: tuple[str, ...]
+    columns: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.id)
-        for name in ("speaker", "group", "label", "agreement", "entropy", "votes", "kept"):
-            if len(getattr(self, name)) != n:
-                raise ValueError(f"{name} has {len(getattr(self, name))} rows, id has {n}; they must be equal.")
+        fields = ("speaker", "group", "label", "agreement", "entropy", "votes", "kept")
+        for name, values in {**{name: getattr(self, name) for name in fields}, **self.columns}.items():
+            if len(values) != n:
+                raise ValueError(f"{name} has {len(values)} rows, id has {n}; they must be equal.")
         names, counts = np.unique(self.id, return_counts=True)
         if (counts > 1).any():
             raise ValueError(f"utterance ids must be unique; {names[counts > 1][:5].tolist()} occur more than once.")
@@ -104,6 +110,7 @@ class SplitOptions:
         clear_threshold: SLC. Agreement from which an utterance is clear: a share, or `unanimous`.
         group_shares: `strict` IPR and SLC. Shares of the groups for training, validation and test. Each side gets at
             least one group; for example, five sessions are divided 3 / 1 / 1.
+        disjoint: What is held apart, too (`splits.apart`): `WHAT` or `WHAT=SHARE`, with one of `APART`.
 
     Raises:
         ValueError: If a value is not allowed, or if `sizes` and a share are both given.
@@ -118,6 +125,7 @@ class SplitOptions:
     min_per_class: int = 10
     clear_threshold: float | str = CLEAR_AGREEMENT
     group_shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    disjoint: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.d1_quota not in ("agreement", "per_class"):
@@ -139,6 +147,12 @@ class SplitOptions:
             raise ValueError(
                 f"group_shares={self.group_shares} must be three positive shares: training, validation, test."
             )
+        if isinstance(self.disjoint, str):
+            raise ValueError(f"disjoint={self.disjoint!r} must be a list of names, for example ({self.disjoint!r},).")
+        object.__setattr__(self, "disjoint", tuple(self.disjoint))
+        named = [apart_of(what)[0] for what in self.disjoint]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"disjoint names {twice[0]!r} more than once; name it once.")
 
     def only(self, *names: str) -> dict[str, Any]:
         """Return the named options as a JSON-ready dict."""
@@ -160,6 +174,7 @@ class Split:
         options: The options that the split was made with.
         fingerprint: Twelve hex digits, see `split_fingerprint`.
         description: A sentence or two that describe the split in the card.
+        left_out: Row -> the split that it would be in, and the column for which it was left out (`splits.apart`).
     """
 
     config: str
@@ -170,6 +185,7 @@ class Split:
     description: str = ""
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     masked: frozenset[str] = frozenset()
+    left_out: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -180,6 +196,24 @@ class Split:
     def rows(self, name: str) -> Array:
         """Return the row numbers of one split (or alias)."""
         return np.flatnonzero(np.isin(self.assignment, self.aliases.get(name, (name,))))
+
+
+def apart_of(what: str) -> tuple[str, float | None]:
+    """Read one word of `SplitOptions.disjoint`: `sentence` -> (sentence, None), `sentence=0.25` -> (sentence, 0.25).
+
+    Raises:
+        ValueError: If there is no such column, or the share is none between 0 and 1.
+    """
+    column, equals, text = what.partition("=")
+    if column not in APART:
+        raise ValueError(f"disjoint={what!r}: what can be held apart is one of {list(APART)}.")
+    try:
+        share = float(text) if equals else None
+    except ValueError:
+        share = -1.0
+    if share is not None and not 0 < share < 1:
+        raise ValueError(f"disjoint={what!r}: the share of held-out values is a number between 0 and 1.")
+    return column, share
 
 
 def finish(

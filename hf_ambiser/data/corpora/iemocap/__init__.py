@@ -80,6 +80,8 @@ CITATION = """@article{busso2008iemocap,
   pages   = {335--359},
   year    = {2008}
 }"""
+# The scripted dialogues: each script is played in every session.
+_SCRIPT = re.compile(r"script\d+(?:_\d)?")
 
 
 def scan(root: Path | str, *, require_audio: bool = True) -> CorpusScan:
@@ -179,8 +181,9 @@ class _Scan:
         self.counts["no value"] += sum(None in values.values() for values in block.attributes.values())
         extra: dict[str, Any] = {
             "release_label": header.code,
-            "dialog": match["dialog"],
+            "dialogue": match["dialog"],
             "dialog_type": match["type"],
+            **({"script": script.group()} if (script := _SCRIPT.search(match["dialog"])) else {}),
             "start": header.start,
             "end": header.end,
             "valence": header.valence,

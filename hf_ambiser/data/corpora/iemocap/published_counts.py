@@ -112,7 +112,7 @@ def _codes(utterances: Iterable[Utterance]) -> Counter[str]:
 
 
 def _completeness(scan: CorpusScan) -> list[str]:
-    dialogs = {u.extra["dialog"] for u in scan.utterances}
+    dialogs = {u.extra["dialogue"] for u in scan.utterances}
     missing = [s for s in SLC_TABLE_2 if s not in {u.session for u in scan.utterances}]
     lines = []
     if len(scan.utterances) < UTTERANCES or len(dialogs) < LABEL_FILES:

@@ -1,0 +1,33 @@
+"""What identifies a model, wherever it was loaded from: its weights, classes and settings in a few hex digits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+
+if TYPE_CHECKING:
+    from hf_ambiser.inference.model_door import OpenedModel
+
+# Fields of a configuration that say where a model lies, who wrote it, or when it abstains, which is a setting.
+_UNRELATED = ("_name_or_path", "transformers_version", "decision", "dtype", "torch_dtype")
+
+
+def model_digest(opened: OpenedModel) -> str:
+    """Return 16 hex digits over weights, buffers, configuration and feature extractor; no path is in them."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(opened.model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    about = [_related(opened.model.config.to_dict()), _related(opened.extractor.to_dict())]
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _related(values: object) -> object:
+    if not isinstance(values, dict):
+        return values
+    return {str(name): _related(value) for name, value in values.items() if name not in _UNRELATED}
