@@ -285,6 +285,13 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(trained, words, message,
     assert re.search(message, last) and last.startswith("hf-ambiser calibrate: ") and digest(trained) == before
 
 
+def test_a_wrong_value_is_said_before_a_model_answers(trained, monkeypatch, capsys):
+    monkeypatch.setattr("hf_ambiser.runs.calibrate.predict_logits", None)
+    for words, message in ((["--risk", "20"], "risk is 20"), ([], "nothing is asked for")):
+        assert main(["calibrate", str(trained), *words]) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words,message",
     [

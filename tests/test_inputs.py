@@ -59,6 +59,19 @@ def test_a_folder_that_cannot_be_read_is_a_row_beside_the_others(tmp_path, monke
     assert recording.name == str(tmp_path / "open" / "a.wav")
 
 
+def test_a_file_below_a_closed_folder_and_a_name_that_is_too_long_are_rows(monkeypatch):
+    plain = os.stat
+
+    def stat(path, **options):
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    closed, long, void = recordings_of(["closed/a.wav", "a" * 300 + ".wav", "a\0.wav"])
+    assert problem(closed).status == problem(long).status == problem(void).status == "unreadable"
+
+
 def test_inputs_of_all_kinds_in_one_list_keep_their_order(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), RATE)
@@ -87,6 +100,9 @@ def test_a_name_that_is_no_utf_8_can_be_shown(tmp_path):
         (tone(), None, "input 0 is an array and has no sampling rate"),
         (tone(), 0, "sampling_rate is 0; allowed: a whole number of Hz"),
         (tone(), 16000.5, "sampling_rate is 16000.5"),
+        (tone(), float("nan"), "sampling_rate is nan; allowed: a whole number of Hz"),
+        (tone(), "16000", "sampling_rate is '16000'"),
+        (list(tone()), 16000, "input 0 is one number; give samples as an array"),
         ("a.wav", 16000, "sampling_rate is 16000, and no input is an array"),
         ([0.1, 0.2], 16000, "no input is an array"),
         ([0.1, 0.2], None, "input 0 is of type float; allowed: a path"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,13 @@ def cut_short(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
+def other_labels(folder: Path) -> None:
+    saved(folder, tiny_model())
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "a", "1": "b"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def of_somebody(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}')
     (folder / "evil.py").write_text("raise SystemExit('was run')\n")
@@ -139,6 +147,7 @@ def adapter(folder: Path) -> None:
         (one_label, "does not choose one of several classes \\(1 labels"),
         (no_extractor, "cannot be loaded"),
         (cut_short, "model.safetensors"),
+        (other_labels, "weights of another shape than its config.json says, '.*bias' the first"),
         (of_somebody, "brings Python code of its own"),
         (adapter, "is an adapter that does not name its base model"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -225,11 +226,38 @@ def test_two_languages_are_said_and_not_recorded(table):
     assert own.module.LANGUAGE == "" and "language of the rows: 'fr' 150, 'de' 150" in "\n".join(own.scan.notes)
 
 
+def test_votes_of_audio_that_cannot_be_used_are_those_of_a_listed_utterance(table, tmp_path):
+    path, audio = table()
+    shutil.copytree(audio, tmp_path / "clips")
+    (tmp_path / "clips" / "clip_00.wav").write_text("no audio")
+    report = build_from_ratings(path, tmp_path / "clips", tmp_path / "out", progress=False)
+    said = "votes in the rows: 300 = 295 of utterances with audio + 0 in listed rows + 5 of listed utterances"
+    assert said in report.summary() and "votes: 295 in = 295 counted + 0 out" in report.summary()
+    assert listed_of(tmp_path / "out")[0]["detail"] == "libsndfile cannot read it (Format not recognised)"
+
+
 def test_rows_without_a_speaker_are_listed(table, tmp_path):
     rows = [row if row[0] != "clip_07" else (*row[:3], "") for row in sixty_rows()]
     own = read_own_corpus(*table(rows))
     assert [(x.id, x.reason) for x in own.scan.listed] == [("clip_07", "no_speaker")]
     assert own.scan.rows.counts["votes_of_listed_utterances"] == 5
+
+
+@pytest.mark.parametrize("said", ["NA", "nan", "-"])
+def test_a_name_for_no_speaker_is_no_common_speaker_of_many_utterances(said, table):
+    rows = [row if row[0] not in ("clip_07", "clip_30") else (*row[:3], said) for row in sixty_rows()]
+    own = read_own_corpus(*table(rows))
+    detail = f"no speaker in its rows, but {said!r}"
+    assert [(x.id, x.reason, x.detail) for x in own.scan.listed] == [
+        ("clip_07", "no_speaker", detail), ("clip_30", "no_speaker", detail)
+    ]  # fmt: skip
+    assert said not in {one.speaker for one in own.scan.utterances}
+
+
+def test_speakers_that_differ_in_case_are_said(table):
+    rows = [row if row[0] != "clip_00" else (*row[:3], "S0") for row in sixty_rows()]
+    notes = read_own_corpus(*table(rows)).scan.notes
+    assert "these names of speakers differ in case and count as different ones: [['S0', 's0']]" in notes
 
 
 def test_without_speakers_utterances_are_divided_only_if_asked_and_cards_say_so(table, tmp_path, capsys):

@@ -97,6 +97,15 @@ def test_standard_input_is_one_recording(tiny, folder, capsys, monkeypatch):
     assert found["probabilities"] == expected.probabilities
 
 
+def test_names_after_two_dashes_may_begin_with_a_dash(tiny, folder, capsys):
+    for name in ("-a.wav", "--model"):
+        soundfile.write(folder / name, noise(1.0), RATE, format="WAV")
+    assert main(["predict", "speech/a.wav", "--model", tiny, "--no-progress", "--", "-a.wav", "--model"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "speech/a.wav", "./-a.wav", "./--model"
+    ]  # fmt: skip
+
+
 def test_figures_of_what_was_answered(tiny, folder, capsys):
     assert run("speech", "--model", tiny, "--plot", "figures/here") == 0
     assert sorted(path.name for path in (folder / "figures" / "here").iterdir()) == ["1.png", "2.png"]

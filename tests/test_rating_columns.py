@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 
@@ -219,6 +220,22 @@ def test_alike_labels_end_with_a_line_that_shows_them_and_the_yaml_to_write():
     assert written == {"anger": "angry", "angry": "angry", "joy": "joy"}
     assert own_policy("p", labels, written).classes == ("angry", "joy")
     assert own_policy("p", labels, None, as_found=True).classes == ("anger", "angry", "joy")
+
+
+@pytest.mark.parametrize("label", ["NA", "n/a", "NaN", "null", "None", "-", "---", "?", "<NA>", "#N/A"])
+def test_a_label_that_looks_like_no_answer_is_no_class_unless_somebody_says_so(label):
+    labels = counts(**{"anger": 5, "joy": 4, label: 3})
+    with pytest.raises(ValueError, match=f"these labels look like no answer: '{re.escape(label)}' 3. Give") as caught:
+        own_policy("p", labels, None)
+    lines = str(caught.value).split("its own:  ")[1].split("  -- ")[0].split(", ")
+    written = checked_class_map(yaml.safe_load("\n".join(lines)), "x")
+    assert own_policy("p", labels, written).classes == ("anger", "joy")
+    assert label.lower() in own_policy("p", labels, None, as_found=True).classes
+
+
+def test_spellings_and_no_answers_are_said_together():
+    with pytest.raises(ValueError, match="'angry' 5, 'anger' 2, and these look like no answer: 'na' 1. Give"):
+        own_policy("p", counts(anger=2, angry=5, joy=4, na=1), None)
 
 
 def test_a_class_map_from_a_file(tmp_path):

@@ -227,6 +227,8 @@ with open({log!r}, "w") as log:
     json.dump([sys.argv[1:], sys.stdin.read() if not os.isatty(0) else "terminal"], log)
 source = sys.argv[sys.argv.index("-i") + 1].removeprefix("file:")
 how = open(source, "rb").read().split()[1]
+if how == b"silent":
+    sys.exit("Stream map '' matches no streams.\\nError opening output files: Invalid argument\\n")
 if how == b"fails":
     sys.exit(f"file:{{source}}: Invalid data found when processing input\\n")
 os.write(1, open({sound!r}, "rb").read())
@@ -268,6 +270,10 @@ def test_what_ffmpeg_cannot_read_either(stand_in):
         "libsndfile cannot read it (Format not recognised); ffmpeg cannot decode it"
         " (Invalid data found when processing input)"
     )
+
+
+def test_a_film_without_sound_is_said_to_be_one(stand_in):
+    assert problem(Recording("a", b"made silent")).reason.endswith("ffmpeg finds no sound in it")
 
 
 def test_ffmpeg_that_hangs_is_stopped(stand_in, monkeypatch):

@@ -358,8 +358,10 @@ def test_a_bad_config_name_says_what_is_allowed(config, match):
 
 
 def test_too_few_groups_and_a_speaker_in_two_sessions_are_errors():
-    with pytest.raises(SplitError, match="at least 3 speakers or sessions.*'paper'"):
-        make_split(made(speakers=2), "slc-strict")
+    for config in ("slc-strict", "slc-paper"):
+        with pytest.raises(SplitError, match="at least 3 speakers or sessions.*kfold2-paper.* 2, or ipr-paper"):
+            make_split(made(speakers=2), config)
+    make_split(made(speakers=2), "kfold2-paper-0")
     data = made()
     torn = dataclasses.replace(data, speaker=np.full(len(data.id), "the same"))
     with pytest.raises(SplitError, match="'the same' is on two sides"):

@@ -107,6 +107,7 @@ def test_the_threshold_makes_it_abstain(tiny):
         (np.zeros((2, 2, 2)), "a chunk has shape \\(2, 2, 2\\)"),
         (np.float32(0.5), "a chunk has shape \\(\\)"),
         (np.zeros((5, 0)), "a chunk has shape \\(5, 0\\)"),
+        (np.zeros((2, 160)), "a chunk has shape \\(2, 160\\); channels come last"),
     ],
 )
 def test_a_chunk_that_is_no_audio_is_refused_and_the_stream_goes_on(chunk, words, tiny):

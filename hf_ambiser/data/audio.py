@@ -20,6 +20,8 @@ from hf_ambiser.hub.audio_metadata import samples_only
 
 # Audio whose peak is lower (-80 dB of full scale, about three steps of 16-bit audio) holds only dither, no speech.
 SILENCE_PEAK = 1e-4
+# A hot recording may pass full scale by some dB. What is 30 dB above it is on another scale, mostly that of integers.
+LOUDEST = 32.0
 MIN_DURATION = 0.1  # seconds
 
 RESAMPLED = "resampled"
@@ -84,7 +86,9 @@ def inspect_audio(
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, kind = file.samplerate, file.format
             samples = file.read(dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
+    except soundfile.LibsndfileError as error:  # its text holds an address in memory, another one in each build
+        return AudioProblem("unreadable_audio", f"libsndfile cannot read it ({error.error_string.strip(' .')})")
+    except (OSError, RuntimeError) as error:
         return AudioProblem("unreadable_audio", str(error))
 
     if len(samples) == 0:
@@ -93,6 +97,8 @@ def inspect_audio(
     if bad:
         return AudioProblem("invalid_audio", f"{bad} of {samples.size} samples are NaN or infinite")
     peak = float(np.abs(samples).max())
+    if peak > LOUDEST:
+        return AudioProblem("invalid_audio", f"its samples reach {peak:.4g}, and full scale is 1")
     if peak < SILENCE_PEAK:
         return AudioProblem("silent_audio", f"peak {peak:.1e} is below {SILENCE_PEAK:.0e} of full scale")
     duration = len(samples) / rate

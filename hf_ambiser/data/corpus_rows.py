@@ -203,11 +203,12 @@ def prepare(
         chosen = sorted(utterances, key=lambda u: (keyed_hash(seed, "limit", u.id), u.id))[:limit]
         utterances = sorted(chosen, key=lambda u: u.id)
 
-    usable, conversions, stripped = [], Counter[str](), 0
+    usable, conversions, stripped, rows = [], Counter[str](), 0, scan.rows
     for utterance in _bar(utterances, f"{module.NAME}: checking audio", progress):
         audio = inspect_audio(_source(utterance), min_duration, keep_audio_metadata)
         if isinstance(audio, AudioProblem):
             listed.append(Listed(utterance.id, audio.reason, audio.detail, _where(utterance, root)))
+            rows = rows and rows.without(utterance)
             continue
         conversions.update(audio.conversions)
         stripped += audio.stripped
@@ -237,7 +238,7 @@ def prepare(
     listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
     counts = count_in, notes, dict(conversions)
-    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata, scan.rows)
+    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata, rows)
     if prepared.kept + len(listed) != count_in:
         raise RuntimeError(
             f"{module.NAME}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"

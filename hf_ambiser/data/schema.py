@@ -21,7 +21,7 @@ REASONS: dict[str, str] = {
     "empty_audio": "the audio file holds no sample",
     "silent_audio": "the audio is digital silence",
     "too_short_audio": "the audio is shorter than the minimum duration",
-    "invalid_audio": "the audio holds samples that are not finite numbers",
+    "invalid_audio": "the audio holds samples that are not finite numbers, or far above full scale",
     "label_without_audio": "there are ratings but no audio file of that name",
     "audio_without_label": "there is an audio file but no ratings for it",
     "malformed_line": "a line of a label file is not in the release's form",
@@ -125,6 +125,13 @@ class TableRows:
         lost = c["votes_in"] - c["votes_used"] - c["votes_in_listed_rows"] - c["votes_of_listed_utterances"]
         if lost_rows or lost or c["rows_listed"] != len(self.listed):
             raise ValueError(f"rows or votes of a table do not add up: {c}. This is a bug of hf_ambiser; report it.")
+
+    def without(self, utterance: Utterance) -> TableRows:
+        """Count the votes of an utterance that was used until now as those of a listed one."""
+        c, votes = self.counts, sum(len(rating.labels) for rating in utterance.ratings)
+        moved = {"votes_used": c["votes_used"] - votes}
+        moved["votes_of_listed_utterances"] = c["votes_of_listed_utterances"] + votes
+        return TableRows({**c, **moved}, self.listed)
 
 
 @dataclass

@@ -69,6 +69,8 @@ def ffmpeg_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
         if status:
             said.seek(0)
             words = said.read(2000).decode("utf-8", "replace").replace(f"file:{path}: ", "").split("\n")
+            if any("matches no streams" in line for line in words):  # a film without sound
+                raise NoAudio("unreadable", "ffmpeg finds no sound in it")
             why = next((line.strip() for line in reversed(words) if line.strip()), f"exit status {status}")
             raise NoAudio("unreadable", f"ffmpeg cannot decode it ({why})")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def _of(item: Any, index: int, sampling_rate: int | None) -> Iterator[Recording]
             raise ValueError(f"input {index} is a file object of text; open it in binary mode (`rb`).")
         name = getattr(item, "name", None)
         yield Recording(shown(name) if isinstance(name, str | Path) else f"file {index}", item)
+    elif getattr(item, "shape", None) == ():
+        raise ValueError(f"input {index} is one number; give samples as an array, not as a list of numbers.")
     elif hasattr(item, "__array__"):
         yield _of_array(item, index, sampling_rate)
     else:
@@ -76,16 +79,17 @@ def _of(item: Any, index: int, sampling_rate: int | None) -> Iterator[Recording]
 def _of_array(array: Any, index: int, sampling_rate: Any) -> Recording:
     if sampling_rate is None:
         raise ValueError(f"input {index} is an array and has no sampling rate; give sampling_rate in Hz.")
-    if int(sampling_rate) != sampling_rate or sampling_rate < 1:
+    rate = float(sampling_rate) if isinstance(sampling_rate, Real) else 0.0
+    if rate < 1 or not rate.is_integer():
         raise ValueError(f"sampling_rate is {sampling_rate!r}; allowed: a whole number of Hz, of at least 1.")
-    return Recording(f"array {index}", np.asarray(array), int(sampling_rate))
+    return Recording(f"array {index}", np.asarray(array), int(rate))
 
 
 def _of_path(given: str | Path) -> Iterator[Recording]:
     path, name = Path(given), shown(given)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not path.exists():
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(given)) and not os.path.exists(path):
         yield Recording(name, NoAudio("unreadable", "it is an address, and nothing is fetched; give a file"))
-    elif path.is_dir():
+    elif os.path.isdir(path):  # Path.is_dir raises below a folder that may not be entered
         yield from _of_folder(path)
     else:
         yield Recording(name, path)

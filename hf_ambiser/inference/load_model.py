@@ -65,6 +65,11 @@ def load_model(model: str, classes: list[str] | None = None) -> Any:
         return PeftModel.from_pretrained(whole, model).merge_and_unload()
     except ValueError as error:
         raise in_our_words(error, f"model {model!r}") from None
+    except RuntimeError as error:  # transformers and peft, for weights of another shape
+        raise ValueError(
+            f"model {model!r} cannot be loaded: its weights do not fit its config.json. Give it the one that was saved"
+            " with them."
+        ) from error
     except OSError as error:
         raise ValueError(
             f"model {model!r} cannot be loaded: it is neither a folder with a trained model nor a Hub model that can"

@@ -172,7 +172,7 @@ def _loaded(place: str) -> tuple[Any, Any]:
         check_files(folder)  # transformers does not name the one that is spoilt
     try:
         loaded, info = AutoModelForAudioClassification.from_pretrained(
-            place, trust_remote_code=False, output_loading_info=True
+            place, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
         )
         extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
     except ValueError as error:
@@ -189,8 +189,14 @@ def _loaded(place: str) -> tuple[Any, Any]:
             f"model {place!r} cannot be loaded: it is neither a folder with a trained model and its feature extractor"
             f" nor a Hub model that can be reached from here ({_line(error)})"
         ) from None
-    if info["missing_keys"] or info["mismatched_keys"]:
-        missing = sorted(info["missing_keys"]) or sorted(str(one) for one in info["mismatched_keys"])
+    if info["mismatched_keys"]:
+        others = sorted(str(name) for name, *_ in info["mismatched_keys"])
+        raise ValueError(
+            f"model {place} has {len(others)} weights of another shape than its config.json says, {others[0]!r} the"
+            " first of them. Give it the config.json that was saved with these weights."
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
         raise ValueError(
             f"model {place} has no trained audio classifier: it lacks {len(missing)} weights, {missing[0]!r} the first"
             " of them, and they would be random. Give a model that was trained to classify audio."

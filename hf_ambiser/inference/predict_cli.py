@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") -> int:
     """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
-    args = _parser(prog).parse_intermixed_args(argv)  # recordings may stand on both sides of an option
+    # Recordings may stand on both sides of an option.
+    args = _parser(prog).parse_intermixed_args(_without_dashes(sys.argv[1:] if argv is None else argv))
     _check(args)
 
     # Imported here: the help should not wait for torch.
@@ -58,6 +59,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     if missing := _without(answers):
         sys.stderr.write(f"{prog}: {missing}\n")
     return 0 if any(answer.has_answer for answer in answers) else 1
+
+
+def _without_dashes(argv: Sequence[str]) -> list[str]:
+    """Turn each name after `--` that begins with a dash into `./-name`, for argparse loses the `--` of mixed words."""
+    words = list(argv)
+    if "--" not in words:
+        return words
+    at = words.index("--")
+    names = (f"./{word}" if word.startswith("-") and word != "-" else word for word in words[at + 1 :])
+    return [*words[:at], *names]
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

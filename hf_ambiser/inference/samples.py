@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_ambiser.data.audio import LOUDEST
 from hf_ambiser.inference.no_audio import NoAudio
 
 
-# A hot recording may pass full scale by some dB. What is 30 dB above it is on another scale, mostly that of integers.
-LOUDEST = 32.0
 _PCM = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
 _CURE = "allowed: floating point in [-1, 1], or PCM of type int8, uint8, int16 or int32"
 

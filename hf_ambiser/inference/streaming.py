@@ -16,6 +16,10 @@ from hf_ambiser.inference.samples import as_mono
 from hf_ambiser.inference.windows import Window, WindowCutter, WindowSizes
 
 
+# A wider chunk is taken for one of (channels, samples), whose average over its samples would be no sound.
+MOST_CHANNELS = 32
+
+
 class StreamingClassifier:
     """Answers for the windows of audio that comes in chunks, as `predict` answers for those of a recording.
 
@@ -71,6 +75,8 @@ class StreamingClassifier:
         chunk = np.asarray(chunk)
         if chunk.ndim not in (1, 2) or (chunk.ndim == 2 and chunk.shape[1] == 0):
             raise ValueError(f"a chunk has shape {chunk.shape}; allowed: (samples,) or (samples, channels).")
+        if chunk.ndim == 2 and chunk.shape[1] > max(MOST_CHANNELS, chunk.shape[0]):
+            raise ValueError(f"a chunk has shape {chunk.shape}; channels come last. Transpose it.")
         try:
             mono = as_mono(chunk)
         except NoAudio as problem:

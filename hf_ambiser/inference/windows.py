@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -47,10 +48,10 @@ class WindowSizes:
         Raises:
             ValueError: If a window is shorter than `SHORTEST`, or the hop is not above 0 and at most a window.
         """
-        if not SHORTEST <= window < float("inf"):
+        if not (isinstance(window, Real) and SHORTEST <= window < float("inf")):
             raise ValueError(f"window is {window!r} s; allowed: {SHORTEST} or more, in seconds.")
         hop = window / 2 if hop is None else hop
-        if not 0 < hop <= window or round(hop * rate) < 1:
+        if not (isinstance(hop, Real) and 0 < hop <= window) or round(hop * rate) < 1:
             raise ValueError(
                 f"hop is {hop!r} s; allowed: above 0 and at most the window ({window:g} s), or what lies between"
                 " windows would not be heard."

@@ -82,8 +82,7 @@ def choose_decision(
     Raises:
         ValueError: If nothing is asked for, shapes do not fit, or what is asked for cannot be reached.
     """
-    if risk is None and set_coverage is None and not temperature:
-        raise ValueError("nothing is asked for: give a risk, a set_coverage, or temperature=True.")
+    check_asked(risk, set_coverage, temperature, rule, confidence)
     logits = np.asarray(logits, dtype=np.float64)
     shares, label, voted = _with_votes(votes, consensus)
     t = fit_temperature(logits[voted], shares) if temperature else 1.0
@@ -334,6 +333,23 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
             expected_calibration_error(answers[labelled], label[labelled])[0] if labelled.any() else None
         )
     return figures
+
+
+def check_asked(
+    risk: float | None, set_coverage: float | None, temperature: bool, rule: str, confidence: float
+) -> None:
+    """Check what is asked of `choose_decision`, before a model answers anything.
+
+    Raises:
+        ValueError: If nothing is asked for, or a value is not allowed.
+    """
+    if risk is None and set_coverage is None and not temperature:
+        raise ValueError("nothing is asked for: give a risk, a set_coverage, or temperature=True.")
+    for name, value in (("risk", risk), ("set_coverage", set_coverage), ("confidence", confidence)):
+        if value is not None:
+            check_share(name, value)
+    if rule not in RULES:
+        raise ValueError(f"rule is {rule!r}; allowed are {', '.join(RULES)}.")
 
 
 def check_share(name: str, value: float) -> None:

@@ -12,7 +12,7 @@ from hf_ambiser.cards import write_card
 from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.files.read import exists, read_json
-from hf_ambiser.metrics.decision import CONFIDENCE, Decision, choose_decision, decision_figures
+from hf_ambiser.metrics.decision import CONFIDENCE, Decision, check_asked, choose_decision, decision_figures
 from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -66,6 +66,7 @@ def calibrate_run(
         ValueError: If the run is not finished, the data is not the run's, the run has learnt from an utterance or is
             tested on it, or what is asked for cannot be reached. Then nothing is written.
     """
+    check_asked(risk, set_coverage, temperature, rule, confidence)
     finished = FinishedRun.read(Path(run))
     check_no_links(finished.files)
     place = Path(dataset or finished.dataset)
@@ -128,6 +129,7 @@ def calibrate_model(
     Raises:
         ValueError: If it is no folder of a whole model, if it belongs to a run, or as `calibrate_run`.
     """
+    check_asked(risk, set_coverage, temperature, rule, confidence)
     folder = Path(model)
     run = RunFolder(folder.absolute().parent)
     if run.is_finished and run.model.samefile(folder):

@@ -7,7 +7,7 @@ spellings of one word ("anger", "angry") are asked about, because nobody can tel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hf_ambiser.labels.policies import LabelPolicy
 
 CURE = "Write one line for each label, `label: class`, or `label: null` for one that is left out."
 _MOST_CLASSES = 50
+_NO_ANSWER = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "missing")
 
 
 def read_class_map(path: Path) -> dict[str, str | None]:
@@ -63,12 +64,12 @@ def own_policy(
         name: Name of the policy.
         labels: Label in lower case -> how it is written in the table -> votes.
         classes: The class map, in lower case; None: each label is a class.
-        as_found: Keep labels apart that look like spellings of one another.
+        as_found: Take each label for a class, also those that look like spellings of one another or like no answer.
         **rules: Other fields of `LabelPolicy`.
 
     Raises:
         ValueError: If there is no label, a label that the map does not name, labels that look like spellings of one
-            another or that are numbers, or fewer than two classes.
+            another or like no answer, or that are numbers, or fewer than two classes.
     """
     if not labels:
         raise ValueError("there is no vote.")
@@ -101,18 +102,28 @@ def _as_found(labels: Mapping[str, Counter[str]], as_found: bool) -> dict[str, s
             " may be classes without a map. Is it the column of labels (--columns label=NAME)? Or give --classes"
             " map.yaml"
         )
-    if not as_found and (alike := alike_labels(labels)):
+    missing = [label for label in labels if is_no_answer(label)]
+    alike = alike_labels(labels.keys() - set(missing))
+    if not as_found and (alike or missing):
         first = {label: max(group, key=lambda one: (labels[one].total(), one)) for group in alike for label in group}
-        lines = ", ".join(f"{_yaml(label)}: {_yaml(first.get(label, label))}" for label in sorted(labels))
+        targets = {label: _yaml(first.get(label, label)) for label in labels} | dict.fromkeys(missing, "null")
+        lines = ", ".join(f"{_yaml(label)}: {targets[label]}" for label in sorted(labels))
         groups = "; ".join(_counts(labels, group) for group in alike)
+        found = [f"look like spellings of one another: {groups}"] * bool(alike)
+        found += [f"look like no answer: {_counts(labels, missing)}"] * bool(missing)
         raise ValueError(
-            f"these labels look like spellings of one another: {groups}. Give --classes map.yaml with, each on a line"
-            f" of its own:  {lines}  -- or --as-found, if they are different classes."
+            f"these labels {', and these '.join(found)}. Give --classes map.yaml with, each on a line of its own:"
+            f"  {lines}  -- or --as-found, if all of them are classes."
         )
     return dict(sorted((label, label) for label in labels))
 
 
-def alike_labels(labels: Mapping[str, Counter[str]]) -> list[list[str]]:
+def is_no_answer(label: str) -> bool:
+    """Whether a text in lower case is empty, or what R, pandas, Excel and people write where there is no answer."""
+    return label in _NO_ANSWER or (label.isascii() and not any(char.isalnum() for char in label))
+
+
+def alike_labels(labels: Iterable[str]) -> list[list[str]]:
     """Return groups of labels that look like spellings of one word."""
     groups: list[list[str]] = []
     for label in sorted(labels):

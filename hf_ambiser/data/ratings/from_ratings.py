@@ -60,7 +60,8 @@ def build_from_ratings(
         separator: What stands between several labels in a cell (`;`, `|`, `,`), or "none"; None: it is found out.
         classes: Label -> class, or None for a label that is left out; or a YAML file with such lines. By default
             every label that is found is a class.
-        as_found: Keep labels apart that look like spellings of one another, which are otherwise refused.
+        as_found: Take each label for a class. Otherwise labels that look like spellings of one another, or like no
+            answer ("NA", "-"), are refused.
         corpus: `corpus.yaml` with the facts of the corpus; by default the one beside the table, if there is one.
         no_speakers: Divide utterances and not speakers, if the table does not say who speaks.
         rules: Fields of `LabelPolicy` by name, for example `{"rule": "majority", "multi_label": "each"}`.

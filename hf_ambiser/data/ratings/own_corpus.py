@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_ambiser.data.overlap.columns import IN_EXTRA
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, name_without_place
-from hf_ambiser.data.ratings.class_map import checked_class_map, own_policy, read_class_map
+from hf_ambiser.data.ratings.class_map import checked_class_map, is_no_answer, own_policy, read_class_map
 from hf_ambiser.data.ratings.columns import Columns, find_columns
 from hf_ambiser.data.ratings.corpus_facts import FACTS, FILE, checked_name, corpus_module, read_corpus_file
 from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, rated_table
@@ -163,8 +163,13 @@ def _scan(
         named.add(one.audio.id)
         speaker = f"{_UNKNOWN}{one.audio.id}" if no_speakers else one.about.get("speaker", "")
         session = one.about.get("session", "")
-        if not speaker or (group == "session" and not session):
-            leave_out(one, "no_speaker", f"no {'session' if speaker else 'speaker'} in its rows")
+        missing = "speaker" if is_no_answer(speaker.lower()) else ""
+        if group == "session" and is_no_answer(session.lower()):
+            missing = missing or "session"
+        if missing:
+            # A common name of unknown speakers would put voices of the known ones on two sides of a split.
+            said = one.about.get(missing, "")
+            leave_out(one, "no_speaker", f"no {missing} in its rows" + (f", but {said!r}" if said else ""))
         else:
             ratings, path = one.ratings, one.audio.path
             about = people.get(speaker, {})
@@ -179,6 +184,12 @@ def _scan(
     rows = rated.rows(listed_votes)
     if rows.counts["empty_cells"]:
         notes.append(f"{rows.counts['empty_cells']} cells for a label are empty; they are no votes")
+    for what in ("speaker", "session"):
+        spellings: dict[str, set[str]] = {}
+        for name_ in {getattr(one, what) for one in utterances}:
+            spellings.setdefault(name_.lower(), set()).add(name_)
+        if alike := [sorted(names) for names in spellings.values() if len(names) > 1]:
+            notes.append(f"these names of {what}s differ in case and count as different ones: {sorted(alike)[:10]}")
     utterances.sort(key=lambda u: u.id)
     return CorpusScan(name, utterances, listed, notes, len(utterances) + len(listed), rows)
 

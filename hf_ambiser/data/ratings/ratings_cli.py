@@ -41,7 +41,7 @@ def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="what stands between several labels in a cell (default: it is found out)",
     )
     parser.add_argument("--classes", type=Path, metavar="YAML", help="label -> class, or null to leave a label out")
-    parser.add_argument("--as-found", action="store_true", help="keep labels apart that look like spellings of one")
+    parser.add_argument("--as-found", action="store_true", help="each label is a class, whatever it looks like")
     parser.add_argument("--corpus", type=Path, metavar="YAML", help="facts (default: corpus.yaml beside the table)")
     parser.add_argument(
         "--no-speakers", action="store_true", help="divide utterances, if the table does not say who speaks"

@@ -45,8 +45,8 @@ def by_shares(data: SplitInput, protocol: str, options: SplitOptions, config: st
     groups = shuffled(data.group, options.seed, "sides")
     if len(groups) < 3:
         raise SplitError(
-            f"{config}: a strict split needs at least 3 speakers or sessions (training, validation, test), there are"
-            f" {len(groups)}: {groups}. Use the 'paper' protocol, or more data."
+            f"{config}: a {protocol} split needs at least 3 speakers or sessions (training, validation, test), there"
+            f" are {len(groups)}: {groups}. Use more data, or --configs kfold2-paper, which needs 2, or ipr-paper, 1."
         )
     total = sum(options.group_shares)
     n_validation = max(1, round(len(groups) * options.group_shares[1] / total))
