@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from datasets import disable_progress_bars
+from helpers.made_ratings import LABELS, tone, write_csv
 from helpers.made_run import built, fields
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.data.ratings.from_ratings import build_from_ratings
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import prepare, run
 
@@ -101,3 +103,21 @@ def test_what_contradicts_train_on_all_is_refused(changes, words, dataset, tmp_p
 def test_train_on_is_one_of_two_words(dataset, tmp_path):
     with pytest.raises(ValueError, match=r"train_on='everything' is not one of \['splits', 'all'\]"):
         given(dataset, tmp_path, train_on="everything")
+
+
+def test_raters_who_agree_everywhere_leave_a_split_without_utterances(tmp_path, caplog):
+    rows = [(f"clip_{i:02d}", f"r{r}", LABELS[i % 4], f"s{i // 4}") for i in range(24) for r in range(2)]
+    for i in range(24):
+        tone(tmp_path / "clips" / f"clip_{i:02d}.wav", i % 4, seed=i)
+    table = write_csv(tmp_path / "ratings.csv", rows)
+    build_from_ratings(table, tmp_path / "clips", tmp_path / "own", progress=False)
+    named = {"train_splits": ["clear", "ambiguous"], "test_splits": ["test", "test_clear", "test_ambiguous"]}
+    chosen = {"dataset_config": "slc-strict", "validation_split": "validation", **named}
+    trainer, tests = prepare(given(tmp_path / "own", tmp_path / "run", **chosen))
+    assert trainer.data.ids == ids(tmp_path / "own", "slc-strict", "clear") and list(tests) == ["test", "test_clear"]
+    for part in ("ambiguous", "test_ambiguous"):
+        assert f"has no utterance in {part}, so " in caplog.text
+    with pytest.raises(ValueError, match="has no split 'ambiguous'; it has"):
+        prepare(given(tmp_path / "own", tmp_path / "run", **{**chosen, "train_splits": ["ambiguous"]}))
+    with pytest.raises(ValueError, match="has no split 'claer'; it has"):
+        prepare(given(tmp_path / "own", tmp_path / "run", **{**chosen, "train_splits": ["clear", "claer"]}))

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from hf_ambiser.data.loading import dataset_config, read_dataset_info, read_split_columns
+from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import RunArguments
 
 
+logger = logging.getLogger(__name__)
 # What runs of earlier versions learnt from where no splits were named.
 EARLIER = {"train_splits": ["d1"]}
 # The utterances of the training side on which raters agree so little that there is no consensus label.
 NO_CONSENSUS = "no_consensus"
+
+# By how far raters agree, a side of these configurations is divided in two; one part may have no utterance.
+_PARTS = {
+    "slc": ("clear", "ambiguous", "test_clear", "test_ambiguous"),
+    "ipr": ("d3", "test_clear"),
+}
+
+
+def leave_out_empty(arguments: RunArguments) -> None:
+    """Take the splits to train and to test on out of the data arguments that have no utterance, with a warning.
+
+    Where raters agree everywhere there is no ambiguous utterance, and a data set has no split without utterances. If
+    nothing would be left to train or to test on, all stays as it is, and loading says what is missing.
+    """
+    data = arguments.data
+    splits = dataset_config(read_dataset_info(data.dataset), data.dataset, data.dataset_config)["splits"]
+    may_be_empty = _PARTS.get(split_family(data.dataset_config)[0].partition("-")[0], ())
+    for field in ("train_splits", "test_splits"):
+        named = getattr(data, field)
+        kept = [name for name in named if name in splits or name not in may_be_empty]
+        if kept and kept != named:
+            logger.warning(
+                "%s, config %r, has no utterance in %s, so %s=%s is used.",
+                *(data.dataset, data.dataset_config, ", ".join(name for name in named if name not in kept)),
+                *(field, kept),
+            )
+            setattr(data, field, kept)
 
 
 def choose_train_splits(arguments: RunArguments) -> None:
