@@ -86,7 +86,7 @@ def test_options_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="label=label came with columns of classes"):
         find_columns(names, {"label": "label"}, ["a", "b"])
     with pytest.raises(ValueError, match="rater=rater belongs to a table of one rating a row"):
-        find_columns(names, {"rater": "rater"}, ["a", "b"])
+        find_columns(names, {"rater": "rater"}, [], ["a", "b"])
 
 
 # ---- cells ---------------------------------------------------------------------------------------------------------

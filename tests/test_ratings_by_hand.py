@@ -152,3 +152,31 @@ def test_alpha_at_its_ends():
     assert krippendorff_alpha(np.array([[3, 0], [0, 2]])) == 1.0 and krippendorff_alpha(np.array([[2, 0]])) == 1.0
     with pytest.raises(ValueError, match="at least one utterance with two votes"):
         krippendorff_alpha(np.array([[1, 0], [0, 0]]))
+
+
+def test_marks_beside_a_rater_are_that_raters_rating(place):
+    """One row a rating, one column a class: the same ratings as with the labels in one cell."""
+    folder, audio = place
+    marks = [
+        ["clip", "annotator", *WIDE],
+        ["a", "r1", "1", "0", ""],
+        ["a", "r2", "1", "0", "1"],
+        ["b", "r1", "", "0", ""],
+    ]
+    long = [["clip", "annotator", "label"], ["a", "r1", "anger"], ["a", "r2", "anger;fear"], ["b", "r1", ""]]
+    found = []
+    for rows in (marks, long):
+        path = folder / "marks.csv"
+        path.write_text(csv_text(rows), encoding="utf-8")
+        table = read_table_file(path)
+        columns = find_columns(list(table.columns))
+        assert not columns.wide
+        rated = rated_table(table, columns, audio)
+        found.append(([(one.name, one.ratings) for one in rated.utterances], dict(rated.counts), rated.listed))
+    assert found[0] == found[1] and found[0][1]["votes_used"] == 3 and found[0][1]["empty_cells"] == 1
+
+    marks[2][4] = "2"
+    path.write_text(csv_text(marks), encoding="utf-8")
+    table = read_table_file(path)
+    (listed,) = rated_table(table, find_columns(list(table.columns)), audio).listed
+    assert "fear is '2', and beside the raters in 'annotator' a class is marked by 1 or 0" in listed.detail

@@ -64,7 +64,8 @@ class Columns:
 
     Args:
         roles: Role (`utterance`, `label`, `rater`, `speaker` ...) -> name of its column.
-        class_columns: Wide table: the columns of counts, each named for a label.
+        class_columns: The columns named for a label: counts in a wide table; with a column of raters, the marks (0 or
+            1) of one rating.
         rater_columns: Wide table: the columns of labels, each named for a rater.
         unused: The columns that nothing reads.
     """
@@ -77,12 +78,13 @@ class Columns:
     @property
     def wide(self) -> bool:
         """Whether a row is an utterance, and not a rating."""
-        return bool(self.class_columns or self.rater_columns)
+        return bool(self.rater_columns or (self.class_columns and "rater" not in self.roles))
 
     def said(self) -> str:
         """Say in one line which column is what."""
         parts = [f"{role} = {name!r}" for role, name in self.roles.items()]
-        for what, names in (("counts of a class", self.class_columns), ("labels of a rater", self.rater_columns)):
+        of_class = "counts of a class" if self.wide else "marks of a class"
+        for what, names in ((of_class, self.class_columns), ("labels of a rater", self.rater_columns)):
             if names:
                 shown = ", ".join(map(repr, names[:8])) + (f" ... ({len(names)})" if len(names) > 8 else "")
                 parts.append(f"{what}: {shown}")
@@ -138,11 +140,11 @@ def find_columns(
                 " --columns label=NAME (one rating a row), --rater-columns NAME ... (one rater a column) or"
                 " --class-columns NAME ... (counts, one class a column)"
             )
-    if (classes or raters) and "rater" in roles:
+    if raters and "rater" in roles:
         if "rater" in asked:
             raise ValueError(
                 f"--columns rater={asked['rater']} belongs to a table of one rating a row, and in this one"
-                f" {(classes or raters)[:5]} are the votes. Leave one of the two out."
+                f" {raters[:5]} are the votes. Leave one of the two out."
             )
         del roles["rater"]
     used = {*roles.values(), *classes, *raters}

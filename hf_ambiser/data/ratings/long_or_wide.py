@@ -175,6 +175,8 @@ def _answers_of(
     if columns.class_columns:
         counted: list[tuple[str, tuple[str, ...], list[Cell]]]
         counted = [(name, (label_of_column(name),), table.columns[name]) for name in columns.class_columns]
+        if rater := columns.roles.get("rater"):
+            return _marks_of(counted, rater, table.columns[rater])
 
         def counts(row: int) -> list[Answer] | str:
             answers: list[Answer] = []
@@ -213,6 +215,23 @@ def _answers_of(
         ]
 
     return given
+
+
+def _marks_of(
+    marked: list[tuple[str, tuple[str, ...], list[Cell]]], column: str, raters: list[Cell]
+) -> Callable[[int], list[Answer] | str]:
+    """Return a function from a row, which marks the classes that one rater heard, to the rating."""
+
+    def marks(row: int) -> list[Answer] | str:
+        heard: tuple[str, ...] = ()
+        for name, labels, cells in marked:
+            n = count_of(cells[row])
+            if n is None or n > 1:
+                return f"{name} is {cells[row]!r:.50}, and beside the raters in {column!r} a class is marked by 1 or 0"
+            heard += labels * n
+        return [(_text(raters[row]), heard, 1)]
+
+    return marks
 
 
 def _note_people(rated: RatedTable, said: dict[str, str], line: int) -> None:
