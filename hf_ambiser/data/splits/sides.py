@@ -104,7 +104,7 @@ def one_of_k(data: SplitInput, k: int, protocol: str, fold: int, options: SplitO
     least = 3 if protocol == "strict" else 2
     if not least <= k <= len(groups):
         if len(groups) < least:
-            raise SplitError(f"{config}: folds of a {protocol} protocol need {least} groups, and there are {len(groups)}.")
+            raise SplitError(f"{config}: {protocol} folds need {least} groups, and there are {len(groups)}.")
         raise SplitError(f"{config}: k={k} must be from {least} to {len(groups)}, the number of groups.")
     if not 0 <= fold < k:
         raise SplitError(f"{config}: fold {fold} must be from 0 to {k - 1}.")
