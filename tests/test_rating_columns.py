@@ -103,8 +103,8 @@ def test_several_labels_in_a_cell(mark):
 
 def test_lists_are_several_labels_and_spaces_are_taken_off():
     assert labels_of(("anger", " very  sad ", ""), ";") == ("anger", "very sad") and labels_of((), "") == ()
-    with pytest.raises(ValueError, match="--separator '/' is not one of"):
-        find_separator([], "/")
+    with pytest.raises(ValueError, match="--separator '-' is not one of"):
+        find_separator([], "-")
 
 
 @pytest.mark.parametrize(
@@ -279,3 +279,11 @@ def test_labels_that_make_no_classes_are_refused_with_what_to_do(labels, classes
     with pytest.raises(ValueError, match=why) as caught:
         own_policy("p", counts(**labels), classes)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_made_of_other_labels_are_asked_about():
+    labels = {"angry": Counter(angry=3), "sad": Counter(sad=2), "angry/sad": Counter({"angry/sad": 1})}
+    with pytest.raises(ValueError, match="made of others of the table: 'angry/sad' 1. .*--separator '/'"):
+        own_policy("own", labels, None)
+    assert own_policy("own", labels, None, as_found=True).classes == ("angry", "angry/sad", "sad")
+    assert find_separator(["angry/sad"], "/")[0] == "/" and find_separator(["angry/sad"], None)[0] == ""

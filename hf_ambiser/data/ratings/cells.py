@@ -10,6 +10,8 @@ from hf_ambiser.files.tables import Cell
 
 
 SEPARATORS = (";", "|", ",")
+# They also stand within one label ("neutral/calm"), so they separate only if the user says so.
+RARE_SEPARATORS = ("/", "+", "&")
 # More votes than this in one cell are a number of something else.
 MOST_VOTES = 100_000
 
@@ -19,14 +21,15 @@ def find_separator(cells: Iterable[Cell], asked: str | None) -> tuple[str, str]:
 
     Args:
         cells: Cells of labels.
-        asked: One of `SEPARATORS`, "none", or None to find it out.
+        asked: One of `SEPARATORS` or `RARE_SEPARATORS`, "none", or None to find it out.
 
     Raises:
         ValueError: If `asked` is something else.
     """
     if asked is not None:
-        if asked not in (*SEPARATORS, "none"):
-            raise ValueError(f"--separator {asked!r} is not one of {[*SEPARATORS, 'none']}.")
+        allowed = (*SEPARATORS, *RARE_SEPARATORS, "none")
+        if asked not in allowed:
+            raise ValueError(f"--separator {asked!r} is not one of {list(allowed)}.")
         return ("" if asked == "none" else asked), ""
     counts = Counter(mark for cell in cells if isinstance(cell, str) for mark in SEPARATORS if mark in cell)
     for mark in SEPARATORS:

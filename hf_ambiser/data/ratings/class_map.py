@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.data.ratings.cells import RARE_SEPARATORS
 from hf_ambiser.files.read import FileError, read_yaml
 from hf_ambiser.labels.policies import LabelPolicy
 
@@ -102,6 +103,13 @@ def _as_found(labels: Mapping[str, Counter[str]], as_found: bool) -> dict[str, s
             " may be classes without a map. Is it the column of labels (--columns label=NAME)? Or give --classes"
             " map.yaml"
         )
+    joined = [(label, mark) for label in labels for mark in RARE_SEPARATORS if _is_joined(label, mark, labels)]
+    if joined and not as_found:
+        raise ValueError(
+            f"these labels are made of others of the table: {_counts(labels, [label for label, _ in joined])}. If a"
+            f" rater gave several labels there, say what stands between them: --separator '{joined[0][1]}'. If each is"
+            " a label of its own, give --as-found or --classes map.yaml."
+        )
     missing = [label for label in labels if is_no_answer(label)]
     alike = alike_labels(labels.keys() - set(missing))
     if not as_found and (alike or missing):
@@ -116,6 +124,11 @@ def _as_found(labels: Mapping[str, Counter[str]], as_found: bool) -> dict[str, s
             f"  {lines}  -- or --as-found, if all of them are classes."
         )
     return dict(sorted((label, label) for label in labels))
+
+
+def _is_joined(label: str, mark: str, labels: Iterable[str]) -> bool:
+    parts = [part.strip() for part in label.split(mark)]
+    return len(parts) > 1 and set(parts) <= set(labels)
 
 
 def is_no_answer(label: str) -> bool:

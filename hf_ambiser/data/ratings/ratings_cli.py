@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.data.build_cli import add_build_arguments, add_rule_arguments, rules_of, split_options
-from hf_ambiser.data.ratings.cells import SEPARATORS
+from hf_ambiser.data.ratings.cells import RARE_SEPARATORS, SEPARATORS
 from hf_ambiser.data.ratings.columns import USUAL_NAMES
 from hf_ambiser.data.ratings.from_ratings import DEFAULT_CONFIGS, build_from_ratings, preview_ratings
 
@@ -37,7 +37,7 @@ def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--rater-columns", nargs="+", default=[], metavar="NAME", help="wide: columns of labels")
     parser.add_argument(
         "--separator",
-        choices=(*SEPARATORS, "none"),
+        choices=(*SEPARATORS, *RARE_SEPARATORS, "none"),
         help="what stands between several labels in a cell (default: it is found out)",
     )
     parser.add_argument("--classes", type=Path, metavar="YAML", help="label -> class, or null to leave a label out")
