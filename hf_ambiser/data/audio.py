@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.data.cut_short import missing_samples
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.hub.audio_metadata import samples_only
 
@@ -64,10 +65,10 @@ def inspect_audio(
 ) -> CheckedAudio | AudioProblem:
     """Decode and check the audio of one utterance, and convert it to 16 kHz mono if it has another form.
 
-    These problems are found: `unreadable_audio` (no such file, or soundfile cannot decode it), `empty_audio` (no
-    sample), `invalid_audio` (NaN or infinity), `silent_audio` (peak under `SILENCE_PEAK` in every channel, or in their
-    mean), `too_short_audio` (under `min_duration` seconds). Several channels are averaged; another sampling rate is
-    changed by `torchaudio.functional.resample`.
+    These problems are found: `unreadable_audio` (no such file, soundfile cannot decode it, or a WAV or AIFF file was
+    cut short), `empty_audio` (no sample), `invalid_audio` (NaN or infinity), `silent_audio` (peak under `SILENCE_PEAK`
+    in every channel, or in their mean), `too_short_audio` (under `min_duration` seconds). Several channels are
+    averaged; another sampling rate is changed by `torchaudio.functional.resample`.
 
     Args:
         source: The encoded bytes, or the path of the file.
@@ -83,6 +84,8 @@ def inspect_audio(
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         if not data:
             return AudioProblem("unreadable_audio", "the file is empty (0 bytes)")
+        if cut := missing_samples(io.BytesIO(data)):
+            return AudioProblem("unreadable_audio", cut)
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, kind = file.samplerate, file.format
             samples = file.read(dtype="float32", always_2d=True)

@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
+from hf_ambiser.data.cut_short import missing_samples
 from hf_ambiser.inference import ffmpeg
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.resampling import Resampler
@@ -124,6 +125,8 @@ def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
         why = _words(error)
     else:
         with file:
+            if cut := _cut_short(source):
+                raise NoAudio("unreadable", cut)
             yield from _resampled(_of_libsndfile(file), file.samplerate, rate)
         return
     if ffmpeg.program() is None:
@@ -138,6 +141,13 @@ def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
                 yield as_mono(block)
     except NoAudio as error:
         raise NoAudio(error.status, f"libsndfile cannot read it ({why}); {error.reason}") from None
+
+
+def _cut_short(source: Path | IO[bytes]) -> str:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return missing_samples(file)
+    return missing_samples(source)
 
 
 def _of_libsndfile(file: Any) -> Iterator[np.ndarray]:
