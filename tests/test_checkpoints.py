@@ -147,14 +147,14 @@ def test_a_spoilt_checkpoint_is_named_and_the_newest_whole_one_is_chosen(tmp_pat
 
 def test_a_checkpoint_on_a_bad_sector_is_spoilt(tmp_path, monkeypatch):
     good, bad = write(tmp_path, 9), write(tmp_path, 10)
-    real = checkpoints._digest
+    real = checkpoints.file_digest
 
     def digest(path):
         if path == bad / "model.safetensors":
             raise OSError(5, "Input/output error")
         return real(path)
 
-    monkeypatch.setattr(checkpoints, "_digest", digest)
+    monkeypatch.setattr(checkpoints, "file_digest", digest)
     wrong = ["model.safetensors cannot be read (Input/output error)"]
     assert choose(tmp_path) == checkpoints.Choice(good, {"checkpoint-10": wrong})
 

@@ -12,7 +12,6 @@ A shard that is there is done. So a job that is killed anywhere goes on with the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import FileError, Record, exists, open_parquet, read_card, read_json, read_table
 from hf_ambiser.hub.edits import merge
 from hf_ambiser.inference.annotation_card import annotation_card
@@ -265,12 +265,6 @@ def without_schema() -> pa.Schema:
     text, number = pa.string(), pa.float64()
     columns = {"index": pa.int64(), "recording": text, "status": text, "reason": text, "duration": number}
     return pa.schema(list(columns.items()))
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:

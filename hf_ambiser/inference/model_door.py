@@ -102,8 +102,8 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 
     Args:
         model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
-            of a trainer, which is put on the device and into evaluation mode. None: the model
-            that the repository ships.
+            of a trainer, which is put on the device and into evaluation mode. None: the model that the repository
+            ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
         extractor: The feature extractor of a model that is loaded already.
 

@@ -7,7 +7,6 @@ file system has them). transformers looks there first. `base_model.json` has the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.run_folder.layout import RunFolder, write_whole
 from hf_ambiser.run_folder.published import INDEX
@@ -44,7 +44,7 @@ def put_beside(adapter: Path, base: Path) -> None:
     for path in sorted(base.iterdir()):
         if path.suffix in (".py", ".safetensors") or path.name in ("config.json", INDEX):
             _link(path, adapter / path.name)
-            digests[path.name] = _digest(path)
+            digests[path.name] = file_digest(path)
     write_whole(adapter / DIGESTS, json.dumps(digests, indent=1))
 
 
@@ -64,7 +64,7 @@ def base_of(adapter: Path) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as alone:  # in its own folder, the adapter would be loaded with it
             for name, digest in digests.items():
                 path = path_of_name(adapter, name, "file of the base model", adapter / DIGESTS)
-                if not path.is_file() or _digest(path) != digest:
+                if not path.is_file() or file_digest(path) != digest:
                     raise ValueError(
                         f"{path} is missing, or is not the file of the model that this adapter was trained on. {_CURE}"
                     )
@@ -88,8 +88,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

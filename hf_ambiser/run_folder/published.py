@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.untrusted.links import refuse_links
@@ -99,7 +99,7 @@ def check_shards(model: Path) -> None:
 def code_digests(run: RunFolder) -> dict[str, str]:
     """Return name -> SHA-256 of the Python files that a run has saved with its model."""
     found = [path for folder in (run.base_model, run.model) for path in sorted(folder.glob("*.py")) if path.is_file()]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    return {path.name: file_digest(path) for path in found}
 
 
 def _is_folder(path: Path) -> bool:
