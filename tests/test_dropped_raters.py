@@ -25,6 +25,8 @@ DROP = {"drop_raters": 0.4}
 SOFT = {
     "soft_vote": ({}, True, False),
     "label_distribution": ({}, True, False),
+    "emotion_existence": ({}, True, False),
+    "inter_class": ({}, True, False),
     "meta": (dict(load_method("meta").variants["soft_target"]), True, False),
     "slc": ({}, False, True),
 }

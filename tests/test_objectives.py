@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from helpers import slc_by_the_paper
 from helpers.suite_methods import make_trainer, settings
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from hf_ambiser.methods.label_distribution.divergences import (
 )
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.collator import LABELLED
+from hf_ambiser.training.heard import heard
 from hf_ambiser.training.objective_trainer import ObjectiveTrainer
 
 
@@ -174,6 +176,46 @@ def test_dirichlet_reads_the_numbers_of_votes(tmp_path):
     torch.testing.assert_close(trainer.objective(logits, targets, batch), expected)
 
 
+def test_what_was_heard_is_a_vote_or_the_lead():
+    shares = torch.tensor([[0.6, 0.3, 0.1, 0.0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert heard(shares, 0.0).tolist() == [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]
+    assert heard(shares, 0.3).tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("label", ["any_vote", "share"])
+def test_existence_comes_first_and_then_the_shares(label, tmp_path):
+    given = settings("emotion_existence", "learns", existence_label=label, existence_share=0.34)
+    trainer = make_trainer("emotion_existence", tmp_path, **given)
+    logits, shares = drawn(4)
+    batch = BatchRows(torch.arange(len(VOTES)), torch.full((len(VOTES),), LABELLED))
+    steps = []
+    for epoch in range(3):
+        trainer.state.epoch = epoch + 0.5
+        steps.append(trainer.objective(logits, shares, batch).tolist())
+    for i, (z, t) in enumerate(zip(logits.tolist(), shares.tolist(), strict=True)):
+        existence = [float(v > 0) if label == "any_vote" else v / max(t) for v in t]
+        each = [-e * math.log(1 / (1 + math.exp(-v))) - (1 - e) * math.log(1 / (1 + math.exp(v)))
+                for e, v in zip(existence, z, strict=True)]  # fmt: skip
+        assert steps[0][i] == pytest.approx(sum(each) / 4, rel=1e-4)
+        expected = -sum(v * math.log(p) for v, p in zip(t, softmax(z), strict=True))
+        assert steps[1][i] == steps[2][i] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("given", [{}, {"cross_entropy": True}, {"heard_share": 0.5, "margin": 0.3}])
+def test_inter_class_is_the_triple_loop_on_binary_labels(given, tmp_path):
+    trainer = make_trainer("inter_class", tmp_path, **settings("inter_class", "learns", **given))
+    logits, shares = drawn(5)
+    batch = BatchRows(torch.arange(len(VOTES)), torch.full((len(VOTES),), LABELLED))
+    got = trainer.objective(logits, shares, batch).tolist()
+    margin, share = given.get("margin", 0.1), given.get("heard_share", 0.0)
+    for i, (z, t) in enumerate(zip(logits.tolist(), shares.tolist(), strict=True)):
+        y = [float(v > share or v == max(t)) if v > 0 else 0.0 for v in t]
+        expected = slc_by_the_paper.inter_class_difference(softmax(z), y, margin, False)
+        if given.get("cross_entropy"):
+            expected -= sum(v * math.log(p) for v, p in zip(t, softmax(z), strict=True))
+        assert got[i] == pytest.approx(expected, rel=1e-4)
+
+
 def test_smoothed_labels(tmp_path):
     trainer = make_trainer("label_smoothing", tmp_path, **settings("label_smoothing", "learns", smoothing=0.2))
     batch = BatchRows(torch.arange(6), torch.full((6,), LABELLED))
@@ -192,6 +234,11 @@ def test_smoothed_labels(tmp_path):
         ("label_distribution", {"target_smoothing": 0.0}, "target_smoothing=0.0 must be above 0"),
         ("label_distribution", {"transport_blur": 0.0}, "transport_blur=0.0 must be above 0"),
         ("label_distribution", {"transport_steps": 0}, "transport_steps=0 must be 1 or more"),
+        ("emotion_existence", {"existence_share": 1.0}, "existence_share=1.0 must be above 0 and below 1"),
+        ("emotion_existence", {"existence_label": "no"}, "existence_label='no' is not one of"),
+        ("emotion_existence", {"max_steps": 5}, "max_steps=5 does not say where the first step ends"),
+        ("inter_class", {"margin": -0.1}, "margin=-0.1 must be 0 or more"),
+        ("inter_class", {"heard_share": 1.0}, "heard_share=1.0 must be 0 or more and less than 1"),
         ("dirichlet", {"evidence_penalty": -1.0}, "evidence_penalty=-1.0 must be 0 or more"),
     ],
 )
