@@ -61,7 +61,7 @@ class InterClassTrainer(ObjectiveTrainer):
         year=2023,
         venue="IEEE Transactions on Multimedia",
     )
-    variants = {"with_cross_entropy": {"cross_entropy": True}, "half_of_the_raters": {"heard_share": 0.5}}
+    variants = {"with_cross_entropy": {"cross_entropy": True}}
 
     args: InterClassArguments
 
