@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hf_ambiser.files.digest import file_digest
+
+
+def recordings_by_name(
+    files: Iterable[Path], root: Path, own: Sequence[str], suffixes: Sequence[str], notes: list[str]
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find utterance -> audio file by the names of files, and utterance -> why nobody can tell which of several it is.
+
+    An utterance of the second kind stands in the first one, too, with one of its files. A note counts the files that
+    are not used.
+
+    Args:
+        files: Audio files whose name without its ending is that of an utterance.
+        root: As for `the_recording`.
+        own: As for `the_recording`.
+        suffixes: As for `the_recording`.
+        notes: Where the note is added.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for path in files:
+        by_name.setdefault(path.stem, []).append(path)
+    found, unclear = {}, {}
+    for name, paths in by_name.items():
+        chosen = the_recording(paths, root, own, suffixes)
+        found[name] = chosen or paths[0]
+        if chosen is None:
+            some = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
+            unclear[name] = f"{len(paths)} files that differ, none of them in {' or '.join(own)}: {some}"
+    if extra := sum(map(len, by_name.values())) - len(by_name):
+        # This note is stored in build_report.json, so its words stay as they are.
+        notes.append(
+            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(suffixes)}"
+        )
+    return found, unclear
 
 
 def the_recording(files: Sequence[Path], root: Path, own: Sequence[str], suffixes: Sequence[str]) -> Path | None:

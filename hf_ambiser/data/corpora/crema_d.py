@@ -13,11 +13,11 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.data.audio_copies import the_recording
+from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
 
 
@@ -104,7 +104,7 @@ def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
             f" {VOTES} and AudioWAV/."
         )
     notes: list[str] = []
-    audio, unclear = _find_audio(root, notes)
+    audio, unclear = recordings_by_name(_audio_files(root), root, FOLDERS, SUFFIXES, notes)
     people = _demographics(root, notes)
     votes, listed = _read_votes(root, kinds, notes)
 
@@ -210,9 +210,8 @@ def _parse(row: list[str], kind: str, column: dict[str, int]) -> tuple[str, list
     return "", counts
 
 
-def _find_audio(root: Path, notes: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Find utterance -> audio file (`the_recording` of several), and utterance -> why nobody can tell which it is."""
-    files: dict[str, list[Path]] = {}
+def _audio_files(root: Path) -> Iterator[Path]:
+    """Yield the files below the root that have the name of an utterance, in order of folder and name."""
     # The audio may lie elsewhere, behind a link. A folder is read once, so a link to a folder above it ends there.
     seen = {os.path.realpath(root)}
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -225,19 +224,7 @@ def _find_audio(root: Path, notes: list[str]) -> tuple[dict[str, Path], dict[str
         for name in sorted(names):
             path = Path(folder, name)
             if path.suffix.lower() in SUFFIXES and _UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
-                files.setdefault(path.stem, []).append(path)
-    found, unclear = {}, {}
-    for name, paths in files.items():
-        chosen = the_recording(paths, root, FOLDERS, SUFFIXES)
-        found[name] = chosen or paths[0]
-        if chosen is None:
-            some = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
-            unclear[name] = f"{len(paths)} files that differ, none in {' or '.join(FOLDERS)}: {some}"
-    if extra := sum(map(len, files.values())) - len(files):
-        notes.append(
-            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"
-        )
-    return found, unclear
+                yield path
 
 
 def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
