@@ -54,6 +54,7 @@ def speech(ratings: Sequence[str]) -> str:
 
 
 SPEECH = speech(["voice"])
+STYLE = "acted"
 LANGUAGE = "en"
 HOMEPAGE = "https://github.com/CheyneyComputerScience/CREMA-D"
 CITATION = """@article{cao2014cremad,

@@ -45,6 +45,7 @@ __all__ = [
     "POLICY",
     "REDISTRIBUTABLE",
     "SPEECH",
+    "STYLE",
     "TERMS",
     "compare",
     "labels_published",
@@ -72,6 +73,7 @@ SPEECH = (
     "acted English: ten actors (five women, five men) in five pairs, in scripted and improvised dialogues in a studio;"
     " three or more raters heard and saw each turn in its dialogue"
 )
+STYLE = "acted"
 LANGUAGE = "en"
 CITATION = """@article{busso2008iemocap,
   title   = {{IEMOCAP}: Interactive emotional dyadic motion capture database},
