@@ -40,7 +40,8 @@ def test_left_out_votes_are_said_where_there_were_some(data, said):
 
 def test_the_votes_come_from_the_build_report():
     excluded = {"outside the classes: fear": 4.0, "listed, no_votes": 2.0, "self-report": 1.0, "unknown label": 1.0}
-    assert left_out_votes({"votes": {"excluded": excluded}}) == {"fear": 4.0}
+    assert left_out_votes({"votes": {"excluded": excluded}}) == {LEFT_OUT: {"fear": 4.0}}
+    assert left_out_votes({}) == {}
 
 
 @pytest.mark.parametrize("style", [*STYLES, "", None])

@@ -13,10 +13,15 @@ LEFT_OUT = "left_out_votes"
 _OUTSIDE = "outside the classes: "
 
 
-def left_out_votes(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return label -> votes that the policy left out, from the content of `build_report.json`."""
-    excluded = report["votes"]["excluded"]
-    return {why.removeprefix(_OUTSIDE): n for why, n in excluded.items() if why.startswith(_OUTSIDE)}
+def left_out_votes(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return `{LEFT_OUT: label -> votes that the policy left out}` from the content of `build_report.json`.
+
+    It is empty if the report does not say what was left out.
+    """
+    excluded = report.get("votes", {}).get("excluded")
+    if excluded is None:
+        return {}
+    return {LEFT_OUT: {why.removeprefix(_OUTSIDE): n for why, n in excluded.items() if why.startswith(_OUTSIDE)}}
 
 
 def describe_left_out(data: Mapping[str, Any]) -> str:

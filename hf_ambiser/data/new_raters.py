@@ -1,7 +1,7 @@
 """The votes of a test split by raters who have rated nothing that a model learns from: rater-disjoint scoring.
 
-A split keeps speakers apart, and the same people may still have rated both sides. Where a corpus names its raters, a model
-can be scored on answers of people whose habits it cannot have learnt.
+A split keeps speakers apart, and the same people may still have rated both sides. Where a corpus names its raters, a
+model can be scored on answers of people whose habits it cannot have learnt.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def votes_of_new_raters(
     about = dataset_config(info, dataset_dir, config)
     learnt = [name for name in about["splits"] if side_of(name) == "train"] if train_splits is None else train_splits
     if unknown := [name for name in (split, *learnt) if name not in about["splits"]]:
-        raise ValueError(f"{dataset_dir}, config {config!r}, has no split {unknown[0]!r}; it has {sorted(about['splits'])}.")
+        raise ValueError(
+            f"{dataset_dir}, config {config!r}, has no split {unknown[0]!r}; it has {sorted(about['splits'])}."
+        )
     known: set[str] = set()
     for name in learnt:
         table = read_split_columns(folder, about, name, ["ratings"])
@@ -83,8 +85,8 @@ def votes_of_new_raters(
 def _named(rater: str | None, split: str) -> str:
     if not rater or rater.startswith(ANONYMOUS):
         raise ValueError(
-            f"split {split!r} has ratings that do not name their rater, so nobody can tell which raters are new. Build the"
-            " data set from a release that names them (IEMOCAP; CREMA-D with finishedResponses.csv and"
+            f"split {split!r} has ratings that do not name their rater, so nobody can tell which raters are new. Build"
+            " the data set from a release that names them (IEMOCAP; CREMA-D with finishedResponses.csv and"
             " finishedEmoResponses.csv; a table with a column of raters)."
         )
     return rater

@@ -346,7 +346,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
         **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
-        LEFT_OUT: left_out_votes(info),
+        **left_out_votes(info),
         **({OVERLAP: counts} if (counts := overlap_of(info, name)) else {}),
     }
 

@@ -6,7 +6,7 @@ Every corpus module has:
   `session`: the unit that a strict split never puts on two sides);
 - for cards and pushes `SPEECH` (who speaks, how, in which language), `LANGUAGE` (ISO code, None if nobody speaks),
   `TERMS` (what the licence forbids) and `REDISTRIBUTABLE` (whether a data set built from it may be public);
-- `scan(root: Path, **options) -> CorpusScan`.
+- `scan(root: Path, **options) -> CorpusScan`, whose `lost` has every vote that is in no utterance.
 
 It may also have:
 
