@@ -69,14 +69,14 @@ def test_two_stray_quotes_do_not_swallow_the_rows_between(read, at):
     lines = [",".join(row) for row in rows]
     lines[2] = f'{lines[2][:at]}"{lines[2][at:]}'
     lines[5] = f'{lines[5]}"'
-    table = read("t.csv", "\n".join(lines))
+    table = read("\n".join(lines))
     kept = dict(zip(table.lines, table.columns["a"], strict=True))
     assert set(kept) | {line for line, _ in table.broken} == set(range(2, 8))
     assert {4: "2", 5: "3", 7: "5"}.items() <= kept.items() and 3 in {line for line, _ in table.broken}
 
 
 def test_a_text_of_several_lines_is_one_cell(read):
-    table = read("t.csv", 'a,b,c\n1,"one, two\nthree\nfour",x\n2,y,z\n')
+    table = read('a,b,c\n1,"one, two\nthree\nfour",x\n2,y,z\n')
     assert table.columns["b"] == ["one, two\nthree\nfour", "y"] and not table.broken
 
 

@@ -69,5 +69,5 @@ def read_intensities(dataset_dir: Path | str) -> list[Intensity]:
         intensity = whole_number(cells[-1], STRONGEST) if len(cells) == len(_COLUMNS) else None
         if intensity is None:
             raise FileError(path, f"has a line that is no answer with an intensity: {row!r:.100}", _CURE)
-        found.append(Intensity(*cells[:-1], intensity))
+        found.append(Intensity(cells[0], cells[1], cells[2], intensity))
     return found
