@@ -307,3 +307,71 @@ def test_ids_not_in_the_release_form(tmp_path: Path, name: str) -> None:
     assert UTTERANCE_ID.fullmatch(name) is None
     tree.write_labels(tmp_path, "Ses01F_impro01", tree.block(name))
     assert reasons(iemocap.scan(tmp_path, require_audio=False)) == [(name, "malformed_id")]
+
+
+# ---- lines and headers that were lost ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("()\n\n[", "()["),  # before a header, behind a comment
+        ("()\n\n[", "() \t["),
+        ("2.5000]\nC-E1", "2.5000]C-E1"),  # behind a header
+        ("()\nC-E2", "()C-E2"),  # between two ratings
+    ],
+)
+def test_a_lost_line_break_changes_no_vote_and_is_noted(tmp_path: Path, old: str, new: str) -> None:
+    blocks = {
+        F0: tree.block(F0, "neu", *tree.votes("Neutral", "Anger")),
+        M0: tree.block(M0, "sad", *tree.votes("Sadness")),
+    }
+    path = tree.write_dialog(tmp_path, "Ses01F_impro01", blocks)
+    before = iemocap.scan(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    found = iemocap.scan(tmp_path)
+    assert [u.ratings for u in found.utterances] == [u.ratings for u in before.utterances] and not found.listed
+    assert sum("without a line break; it is read as a line of its own" in note for note in found.notes) >= 1
+    assert not before.notes or not any("line break" in note for note in before.notes)
+
+
+@pytest.mark.parametrize(
+    ("below", "why"),
+    [
+        (["C-E3:\tFear;\t()", "C-M1:\tAnger;\t()"], "a self-report by M1 below an utterance of F"),
+        (["C-E3:\tFear;\t()", "A-M1:\tval 3; act 2; dom  1;\t()"], "a self-report by M1"),
+        (["C-E1:\tFear;\t()", "C-E2:\tFear;\t()"], "second answers of E1, E2"),
+        (["C-F1:\tFear;\t()"], "second answers of F1"),
+    ],
+)
+def test_ratings_of_a_lost_header_are_nobodys(tmp_path: Path, below: list[str], why: str) -> None:
+    own = [*tree.votes("Neutral", "Anger"), "C-F1:\tNeutral;\t()"]
+    blocks = {F0: tree.block(F0, "neu", *own, *below), M0: tree.block(M0, "sad", *tree.votes("Sadness"))}
+    tree.write_dialog(tmp_path, "Ses01F_impro01", blocks)
+    found = iemocap.scan(tmp_path)
+    assert [u.id for u in found.utterances] == [M0]
+    (item,) = found.listed
+    assert (item.id, item.reason) == (F0, "malformed_line") and why in item.detail
+    assert found.lost.labels.total() == 3 + sum(line.startswith("C-") for line in below)
+
+
+def test_a_binary_label_file_is_one_item_and_no_note_of_its_size(tmp_path: Path) -> None:
+    tree.write_dialog(tmp_path, "Ses01F_impro01", {F0: tree.block(F0)})
+    tree.write_labels(tmp_path, "Ses01F_impro02", bytes(range(256)) * 4096)
+    tree.write_labels(tmp_path, "Ses01F_impro03", b"\xff" * 1_000_000)  # no zero byte
+    tree.write_labels(tmp_path, "Ses01F_impro04", "[" + "9" * 1_000_000)
+    found = iemocap.scan(tmp_path)
+    listed = {item.source.rsplit("/", 1)[1]: item for item in found.listed}
+    assert set(listed) == {"Ses01F_impro02.txt", "Ses01F_impro04.txt:1"}
+    assert "zero bytes" in listed["Ses01F_impro02.txt"].detail
+    assert max(map(len, [*found.notes, *(item.detail for item in found.listed)])) < 600
+
+
+@pytest.mark.parametrize("number", ["\u0663", "9" * 5000])
+def test_digits_of_other_alphabets_and_of_great_length_are_no_numbers(tmp_path: Path, number: str) -> None:
+    lines = [f"C-E{number}:\tAnger;\t()", "C-E2:\tNeutral;\t()", f"A-E3:\tval {number}; act 2; dom  3;\t()"]
+    found, ratings = scan_one(tmp_path, *lines)
+    assert ratings == [("E2", ("neutral",), False)]
+    assert found.utterances[0].extra["attributes"]["E3"]["valence"] is None and len(found.notes) >= 2

@@ -232,7 +232,8 @@ def test_votes_of_audio_that_cannot_be_used_are_those_of_a_listed_utterance(tabl
     (tmp_path / "clips" / "clip_00.wav").write_text("no audio")
     report = build_from_ratings(path, tmp_path / "clips", tmp_path / "out", progress=False)
     said = "votes in the rows: 300 = 295 of utterances with audio + 0 in listed rows + 5 of listed utterances"
-    assert said in report.summary() and "votes: 295 in = 295 counted + 0 out" in report.summary()
+    assert said in report.summary() and "votes: 300 in = 295 counted + 5 out" in report.summary()
+    assert "excluded, listed, unreadable_audio: 5" in report.summary()
     assert listed_of(tmp_path / "out")[0]["detail"] == "libsndfile cannot read it (Format not recognised)"
 
 

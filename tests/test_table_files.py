@@ -63,6 +63,23 @@ def test_a_quote_that_is_never_closed_costs_one_line(read):
     assert line == 3 and "quotes do not match" in why
 
 
+@pytest.mark.parametrize("at", [0, 4])
+def test_two_stray_quotes_do_not_swallow_the_rows_between(read, at):
+    rows = [["a", "b", "c"], *([f"{n}", "x", "y"] for n in range(6))]
+    lines = [",".join(row) for row in rows]
+    lines[2] = f'{lines[2][:at]}"{lines[2][at:]}'
+    lines[5] = f'{lines[5]}"'
+    table = read("\n".join(lines))
+    kept = dict(zip(table.lines, table.columns["a"], strict=True))
+    assert set(kept) | {line for line, _ in table.broken} == set(range(2, 8))
+    assert {4: "2", 5: "3", 7: "5"}.items() <= kept.items() and 3 in {line for line, _ in table.broken}
+
+
+def test_a_text_of_several_lines_is_one_cell(read):
+    table = read('a,b,c\n1,"one, two\nthree\nfour",x\n2,y,z\n')
+    assert table.columns["b"] == ["one, two\nthree\nfour", "y"] and not table.broken
+
+
 def test_rows_of_another_length_are_no_rows_but_empty_cells_at_the_end_are_nothing(read):
     table = read("clip,label\na\nb,joy,,\nc,joy,more\n")
     assert rows_of(table) == [("b", "joy")]

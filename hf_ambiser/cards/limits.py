@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from hf_ambiser.cards.facts import Facts
 from hf_ambiser.cards.speaker_groups import speaker_group_limits
+from hf_ambiser.data.left_out_votes import describe_left_out
 from hf_ambiser.data.ratings.corpus_facts import without_speakers
+
+
+_ELSEWHERE = "telephone audio, noise and several speakers at once."
+
+
+def _style(style: str) -> str:
+    """Say what the way in which the corpus' people spoke means for other speech."""
+    if style in ("acted", "posed"):
+        return (
+            f"- **{style.capitalize()} speech** is louder and clearer than what people do when nobody asked them to."
+            f" Expect lower figures, and other confusions, on spontaneous speech, {_ELSEWHERE}"
+        )
+    if style == "natural":
+        return (
+            "- **Other talk.** Nobody was asked to show an emotion in the speech that it learnt from. Expect lower"
+            f" figures, and other confusions, on other kinds of talk, {_ELSEWHERE}"
+        )
+    return (
+        "- **Other speech.** Whether the speech that it learnt from was acted is not recorded. Expect lower figures,"
+        f" and other confusions, on other speech, {_ELSEWHERE}"
+    )
 
 
 def limits(facts: Facts) -> str:
@@ -19,14 +41,13 @@ def limits(facts: Facts) -> str:
         parts += [
             f"- **Language.** {'Scored in `' + language + '` only' if language else 'The language is not recorded'};"
             " how it does in another language, accent, age group or with a speech disorder is not measured.",
-            "- **Acted or posed speech** is louder and clearer than what people do when nobody asked them to. Expect"
-            " lower figures, and other confusions, on spontaneous speech, telephone audio, noise and several speakers"
-            " at once.",
+            _style(getattr(facts.corpus, "STYLE", "")),
         ]
+    left_out = describe_left_out(data)
     parts += [
         f"- **Speaker groups.** The spread from speaker to speaker is in the results. {speaker_group_limits(facts)}",
         f"- **Only {len(facts.classes)} words.** Every clip is described by {', '.join(facts.classes)}, also one that"
-        " sounds like none of them. Votes for other emotions were left out before it learnt.",
+        f" sounds like none of them.{' ' * bool(left_out)}{left_out}",
         "- **Perception, not feeling.** The labels are what listeners heard. What a person feels cannot be read from"
         " them; raters disagree among themselves (see the rater ceiling), and share a culture.",
         "- **Probabilities** are as reliable as the calibration figures say, on clips like the test clips. Where the"

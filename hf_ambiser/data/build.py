@@ -17,6 +17,7 @@ from hf_ambiser.data.audio import MIN_DURATION
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
+from hf_ambiser.data.intensities import write_intensities
 from hf_ambiser.data.overlap.audit import audit_splits
 from hf_ambiser.data.overlap.record import OVERLAP, summary_lines
 from hf_ambiser.data.parquet_files import content_digest
@@ -169,6 +170,7 @@ def build(
     text = csv_of([("id", "reason", "detail", "source"), *listed])
     (partial / LISTED).write_text(text, encoding="utf-8", newline="")
     write_speakers(partial, speaker_attributes(usable.utterance for usable in prepared.utterances))
+    write_intensities(partial, (usable.utterance for usable in prepared.utterances))
     card = dataset_card(report, prepared.corpus, "path/to/this/folder")
     (partial / CARD).write_text(merged_card(card, out), encoding="utf-8")
     place.finish()
@@ -275,10 +277,10 @@ def _report(
             "listed_by_reason": dict(sorted(reasons.items())),
         },
         "votes": {
-            "in": table.votes_in,
+            "in": float(table.votes.sum()) + sum(prepared.votes_out.values()),
             "counted": float(table.votes.sum()),
-            "excluded_total": float(sum(table.excluded.values())),
-            "excluded": dict(sorted(table.excluded.items())),
+            "excluded_total": float(sum(prepared.votes_out.values())),
+            "excluded": prepared.votes_out,
         },
         **({"rows": _row_counts(prepared.table_rows)} if prepared.table_rows else {}),
         "audio_conversions": dict(sorted(prepared.conversions.items())),

@@ -7,6 +7,7 @@ memory does not grow with the corpus.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ import numpy as np
 from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, inspect_audio
 from hf_ambiser.data.audio_store import AudioStore
 from hf_ambiser.data.corpora import load_corpus
+from hf_ambiser.data.lost_votes import LIMIT, LostVotes
+from hf_ambiser.data.notes import stored_notes
 from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
 from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
+from hf_ambiser.files import lfs
 from hf_ambiser.labels.aggregation import crowd_kit_version
 from hf_ambiser.labels.policies import LabelPolicy, get_policy
 from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
@@ -79,6 +83,7 @@ class Prepared:
         conversions: Kind of audio conversion -> number of utterances.
         keeps_audio_metadata: Whether audio is stored with what its files hold beside the samples.
         table_rows: What became of the rows, if the corpus is a table of a user's own.
+        lost: The votes that came in and are in no usable utterance, by reason.
     """
 
     corpus: ModuleType
@@ -91,6 +96,12 @@ class Prepared:
     conversions: dict[str, int] = field(default_factory=dict)
     keeps_audio_metadata: bool = False
     table_rows: TableRows | None = None
+    lost: LostVotes = field(default_factory=LostVotes)
+
+    @property
+    def votes_out(self) -> dict[str, float]:
+        """Reason -> weight of the votes that came in and are not counted; in = `table.votes.sum()` + their sum."""
+        return dict(sorted({**self.table.excluded, **self.lost.by_reason(self.policy.multi_label)}.items()))
 
     @property
     def kept(self) -> int:
@@ -207,11 +218,16 @@ def prepare(
         rater_numbers(policy, scan.ratings())
         crowd_kit_version()
     utterances, listed, notes = sorted(scan.utterances, key=lambda u: u.id), list(scan.listed), list(scan.notes)
+    lost = copy.deepcopy(scan.lost)
     if limit is not None and limit < len(utterances):
         if limit < 1:
             raise ValueError(f"limit={limit} must be at least 1, or None to use all utterances.")
         notes.append(f"limit={limit}: {len(utterances) - limit} labelled utterances were not looked at")
         chosen = sorted(utterances, key=lambda u: (keyed_hash(seed, "limit", u.id), u.id))[:limit]
+        left = {u.id for u in chosen}
+        for utterance in utterances:
+            if utterance.id not in left:
+                lost.add_ratings(LIMIT, (rating.labels for rating in utterance.ratings))
         utterances = sorted(chosen, key=lambda u: u.id)
 
     usable, conversions, stripped, rows = [], Counter[str](), 0, scan.rows
@@ -219,7 +235,9 @@ def prepare(
     for utterance in _bar(utterances, f"{module.NAME}: checking audio", progress):
         audio = inspect_audio(_source(utterance), min_duration, keep_audio_metadata)
         if isinstance(audio, AudioProblem):
-            listed.append(Listed(utterance.id, audio.reason, audio.detail, _where(utterance, root)))
+            item = _listed_audio(utterance, audio, root)
+            listed.append(item)
+            lost.add_ratings(item.reason, (rating.labels for rating in utterance.ratings))
             rows = rows and rows.without(utterance)
             continue
         conversions.update(audio.conversions)
@@ -234,10 +252,7 @@ def prepare(
         about = audio.duration, len(audio.data), audio.suffix, audio_print(audio.samples), made
         usable.append(UsableUtterance(utterance, *about))
     if not usable:
-        raise ValueError(
-            f"{module.NAME}: no utterance below {root} is usable; {len(listed)} are listed, the first: {listed[:3]}."
-            " Check --root."
-        )
+        raise ValueError(_nothing_usable(module.NAME, root, listed))
     # Notes are stored in build_report.json, so their words stay as they are.
     notes += [f"{n} clips were {what}; they are stored as 16-bit FLAC" for what, n in sorted(conversions.items())]
     if stripped:
@@ -260,7 +275,7 @@ def prepare(
     listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
     counts = count_in, notes, dict(conversions)
-    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata, rows)
+    prepared = Prepared(module, policy, usable, table, listed, *counts, keep_audio_metadata, rows, lost)
     if prepared.kept + len(listed) != count_in:
         raise RuntimeError(
             f"{module.NAME}: {count_in} in must equal {prepared.kept} kept + {len(listed)} listed. This is a bug of"
@@ -269,7 +284,31 @@ def prepare(
     if hasattr(module, "compare") and limit is None:
         # The published counts are counts of labels, so the comparison includes utterances without usable audio.
         notes += module.compare(scan, tally(policy.with_(aggregation="shares"), scan.ratings()))
+    prepared.notes = stored_notes(notes)
     return prepared
+
+
+def _listed_audio(utterance: Utterance, audio: AudioProblem, root: Path | str) -> Listed:
+    """List an utterance for its audio. A stub of Git LFS is no broken recording, and has a cure of its own."""
+    where, path = _where(utterance, root), utterance.audio_path
+    if utterance.audio_bytes is None and path is not None and lfs.is_stub_file(path):
+        return Listed(utterance.id, "lfs_stub", lfs.CURE, where)
+    return Listed(utterance.id, audio.reason, audio.detail, where)
+
+
+def _nothing_usable(name: str, root: Path | str, listed: list[Listed]) -> str:
+    stubs = sum(item.reason == "lfs_stub" for item in listed)
+    if stubs:
+        return (
+            f"{name}: no utterance below {root} is usable, because {stubs} audio files are stubs of Git LFS, which"
+            f" stand for the recordings until these are fetched. {lfs.CURE}"
+        )
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(Counter(item.reason for item in listed).items()))
+    first = "; ".join(f"{item.id!r}, {item.reason}, {item.detail}" for item in listed[:3])
+    return (
+        f"{name}: no utterance below {root} is usable; {len(listed)} are listed ({reasons}), the first: {first}."
+        " Check --root."
+    )
 
 
 def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:

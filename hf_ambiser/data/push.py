@@ -9,6 +9,7 @@ from typing import Any
 from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora
+from hf_ambiser.data.intensities import INTENSITIES
 from hf_ambiser.data.loading import read_dataset_info, split_files
 from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
@@ -18,7 +19,8 @@ from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, pus
 from hf_ambiser.untrusted.links import refuse_links
 
 
-_OWNED = re.compile(rf".+\.parquet|{re.escape(REPORT)}|{re.escape(LISTED)}|{re.escape(SPEAKERS)}")
+_BESIDE = (REPORT, LISTED, SPEAKERS, INTENSITIES)
+_OWNED = re.compile(rf".+\.parquet|{'|'.join(map(re.escape, _BESIDE))}")
 
 
 def push_dataset(folder: Path | str, repo_id: str, options: PushOptions | None = None) -> Pushed:
@@ -49,7 +51,13 @@ def dataset_publication(folder: Path) -> Publication:
             f" {available_corpora()}. Add hf_ambiser/data/corpora/{name}.py first."
         )
     card = folder / CARD
-    paths = [*_parquet(folder, report), folder / REPORT, folder / LISTED, *folder.glob(SPEAKERS)]
+    paths = [
+        *_parquet(folder, report),
+        folder / REPORT,
+        folder / LISTED,
+        *folder.glob(SPEAKERS),
+        *folder.glob(INTENSITIES),
+    ]
     refuse_links(folder, [*paths, card])
     return Publication(
         files={path.relative_to(folder).as_posix(): path for path in paths},

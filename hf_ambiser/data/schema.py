@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_ambiser.data.lost_votes import LostVotes
 from hf_ambiser.labels.votes import RatingArrays
+from hf_ambiser.untrusted.places import shortened, without_places
 
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ SAMPLING_RATE = 16000
 # The reasons why something in a corpus is not in the data set. `Listed` refuses any other reason.
 REASONS: dict[str, str] = {
     "unreadable_audio": "the audio file cannot be decoded",
+    "lfs_stub": "a stub of Git LFS stands in place of the audio; `git lfs pull` fetches it",
     "empty_audio": "the audio file holds no sample",
     "silent_audio": "the audio is digital silence",
     "too_short_audio": "the audio is shorter than the minimum duration",
@@ -53,17 +56,21 @@ class Rating:
         labels: Raw labels in the order given.
         self_report: Whether the rater is the speaker.
         kind: What the rater was shown, where ratings of several kinds may stand side by side; "" elsewhere.
+        intensity: How strong the emotion seemed to the rater (0 to 100); None if nobody asked.
     """
 
     rater: str | None
     labels: tuple[str, ...]
     self_report: bool = False
     kind: str = ""
+    intensity: int | None = None
 
     @property
     def stored_rater(self) -> str | None:
-        """The `rater` of a stored row: the name, `anonymous:<kind>` (nobody's name), or None."""
-        return f"{ANONYMOUS}{self.kind}" if self.rater is None and self.kind else self.rater
+        """The `rater` of a stored row: `<name>` or `<name>:<kind>`; `anonymous:<kind>` (nobody's name), or None."""
+        if not self.kind:
+            return self.rater
+        return f"{ANONYMOUS}{self.kind}" if self.rater is None else f"{self.rater}:{self.kind}"
 
 
 @dataclass
@@ -89,6 +96,9 @@ class Utterance:
 class Listed:
     """Something that came in and is not kept (or is kept without a label), with the reason.
 
+    Lists may be published and are compared between builds, so `detail` loses folders of this machine and addresses in
+    memory, and what is longer than a reader needs.
+
     Raises:
         ValueError: If the reason is not one of `REASONS`.
     """
@@ -101,6 +111,9 @@ class Listed:
     def __post_init__(self) -> None:
         if self.reason not in REASONS:
             raise ValueError(f"{self.id}: reason {self.reason!r} is not one of {sorted(REASONS)}.")
+        for name in ("id", "detail", "source"):
+            object.__setattr__(self, name, shortened(getattr(self, name)))
+        object.__setattr__(self, "detail", without_places(self.detail))
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,8 @@ class TableRows:
 class CorpusScan:
     """What a parser found. `count_in == len(utterances) + len(listed)`; `notes` are remarks on kept utterances.
 
-    `rows` is there if the corpus is a table of a user's own.
+    `rows` is there if the corpus is a table of a user's own. `lost` has every vote of the label files that is in no
+    utterance's ratings.
     """
 
     corpus: str
@@ -148,6 +162,7 @@ class CorpusScan:
     notes: list[str]
     count_in: int
     rows: TableRows | None = None
+    lost: LostVotes = field(default_factory=LostVotes)
 
     def ratings(self) -> RatingArrays:
         """Return the ratings of all utterances as the arrays that `labels.votes.tally` takes."""

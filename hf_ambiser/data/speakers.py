@@ -16,11 +16,13 @@ from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.schema import Utterance
 from hf_ambiser.files.read import FileError, exists, read_text
 from hf_ambiser.untrusted.cells import csv_of, texts
+from hf_ambiser.untrusted.numbers import whole_number
 
 
 SPEAKERS = "speakers.csv"
 # The attributes that are kept: `sex` in the corpus' word, in lower case, and `age` in whole years.
 ATTRIBUTES = ("sex", "age")
+_OLDEST = 999  # years
 _CURE = "Restore it from a copy, or build the data set again with --overwrite."
 
 
@@ -68,8 +70,9 @@ def read_speakers(dataset_dir: Path | str) -> dict[str, dict[str, Any]]:
         row = {name: texts([value])[0] if value else value for name, value in read.items()}
         known: dict[str, Any] = {name: row[name] for name in ATTRIBUTES if row.get(name)}
         if "age" in known:
-            if not known["age"].isdecimal():
-                raise ValueError(f"{path}: age {known['age']!r} of speaker {row['speaker']} must be whole years.")
-            known["age"] = int(known["age"])
+            years = whole_number(known["age"], _OLDEST)
+            if years is None:
+                raise ValueError(f"{path}: age {known['age']!r:.50} of speaker {row['speaker']} must be whole years.")
+            known["age"] = years
         speakers[row["speaker"]] = known
     return speakers

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
+from hf_ambiser.files import lfs
+
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,9 +82,12 @@ def read_bytes(path: Path, cure: str) -> bytes:
         FileError: If it is not there, is a folder, or cannot be read.
     """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise FileError(path, _why_not(error), cure) from error
+    if lfs.is_stub(data):
+        raise FileError(path, lfs.WHAT, lfs.CURE)
+    return data
 
 
 def read_text(path: Path, cure: str, as_is: bool = False) -> str:
@@ -180,6 +185,8 @@ def open_parquet(path: Path, cure: str) -> Iterator[pq.ParquetFile]:
     try:
         with path.open("rb"):  # pyarrow says less about a folder, or a file that is not ours to read
             pass
+        if lfs.is_stub_file(path):
+            raise FileError(path, lfs.WHAT, lfs.CURE)
         with pq.ParquetFile(path) as file:
             yield file
     except FileError:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,13 @@ def read_table_file(path: Path) -> TableFile:
         return _parquet(path)
     if suffix == ".xlsx":
         return _xlsx(path)
-    text, said = _decoded(path)
+    text, said = decoded(path)
     if not text.strip("\0 \t\r\n"):
         raise FileError(path, "is empty", CURE)
     return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
 
 
-def _decoded(path: Path) -> tuple[str, list[str]]:
+def decoded(path: Path) -> tuple[str, list[str]]:
     """Decode UTF-8 or UTF-16, with or without a byte order mark, and else Latin-1, which fits all bytes."""
     data = read_bytes(path, CURE)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -99,8 +99,8 @@ def _csv(path: Path, text: str, said: list[str]) -> TableFile:
     if match := re.fullmatch(r"sep=(.)\s*", lines[0]):  # a spreadsheet's own way to say it
         first, delimiter = 1, match[1]
     delimiter = delimiter or _delimiter(lines, path.suffix.lower() == ".tsv")
-    rows = _csv_rows(lines, first, delimiter)
     header: list[str] = []
+    rows = _csv_rows(lines, first, delimiter, lambda: len(header))
     for _, cells, problem in rows:
         if problem:
             raise FileError(path, f"has a first line that is no line of column names: {problem}", CURE)
@@ -126,11 +126,20 @@ def _csv(path: Path, text: str, said: list[str]) -> TableFile:
     return table
 
 
-def _csv_rows(lines: list[str], first: int, delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+def _csv_rows(
+    lines: list[str], first: int, delimiter: str, width: Callable[[], int] = lambda: 0
+) -> Iterator[tuple[int, list[str], str]]:
     """Yield (line, cells, problem) of each row.
 
-    A quote that is never closed would take all rest of the file for one cell. So after an error the reading goes on at
-    the line after the one where the row began.
+    A quote that is never closed would take all rest of the file for one cell, and two stray ones the rows between. So
+    after an error, and where a cell seems to enclose rows, the reading goes on at the line after the one where the row
+    began.
+
+    Args:
+        lines: The file's lines with their ends.
+        first: The line to begin with, from 0.
+        delimiter: What stands between cells.
+        width: Returns how many cells a row has, 0 if that is not known yet.
     """
     start = first
     while start < len(lines):
@@ -144,10 +153,25 @@ def _csv_rows(lines: list[str], first: int, delimiter: str) -> Iterator[tuple[in
             except csv.Error as error:
                 problem = f"its quotes do not match ({error})"
             else:
+                end = start + reader.line_num
+                if _encloses_rows(lines[begun:end], len(cells), delimiter, width()):
+                    problem = "its quotes enclose the lines below"
+                    break
                 yield begun + 1, cells, ""
-                begun = start + reader.line_num
+                begun = end
         yield begun + 1, [], problem
         start = begun + 1
+
+
+def _encloses_rows(lines: list[str], n_cells: int, delimiter: str, width: int) -> bool:
+    """Whether the lines of one row are rows themselves, so that a stray quote and not a text made them one.
+
+    A text of several lines is part of a row with all its cells, and the lines within it are no rows.
+    """
+    if len(lines) < 2 or width < 2:
+        return False
+    within = [len(line.split(delimiter)) == width for line in lines[1:-1]]
+    return n_cells < width or (bool(within) and all(within))
 
 
 def _delimiter(lines: list[str], prefer_tab: bool) -> str:

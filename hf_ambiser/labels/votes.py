@@ -266,8 +266,9 @@ def rater_numbers(policy: LabelPolicy, ratings: RatingArrays) -> Array:
     if policy.aggregation != "shares" and anonymous.any():
         raise AggregationError(
             f"label policy {policy.name!r}: aggregation={policy.aggregation!r} models each rater, but"
-            f" {anonymous.sum()} of {counts.sum()} ratings do not name their rater (for example, CREMA-D's release"
-            " counts anonymous votes). Use aggregation='shares', or a corpus that names raters (IEMOCAP, simulated)."
+            f" {anonymous.sum()} of {counts.sum()} ratings do not name their rater. Use aggregation='shares', or a"
+            " corpus that names raters (IEMOCAP, simulated; CREMA-D, if its release's finishedResponses.csv and"
+            " finishedEmoResponses.csv are there)."
         )
     return np.append(np.argsort(np.argsort(ratings.raters)), -1)[rater]
 

@@ -1,7 +1,6 @@
 """One run, from its arguments to its run folder: data, model, trainer, training, scores.
 
-`hf_ambiser.run_folder.layout` lists the files of a run folder. The command line calls `run`; a Python user who has
-trained a trainer writes the same folder with `save_run`.
+`hf_ambiser.run_folder.layout` lists the files of a run folder. The command line calls `run`, Python users `save_run`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from transformers import set_seed
 
 from hf_ambiser.cards import write_card
 from hf_ambiser.cards.facts import argument_defaults
+from hf_ambiser.data.left_out_votes import LEFT_OUT, left_out_votes
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE
 from hf_ambiser.data.overlap.record import OVERLAP, overlap_of
@@ -334,7 +334,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
     family, fold = split_family(name)
     return {
         "corpus": info["corpus"],
-        **({FACTS: info[FACTS]} if FACTS in info else {}),
+        **{key: info[key] for key in (FACTS, LABEL_NOISE) if key in info},
         "classes": info["classes"],
         "dataset_config": name,
         "split_family": family,
@@ -346,7 +346,7 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
         "policy_fingerprint": info["policy_fingerprint"],
         "aggregation": info["policy"].get("aggregation", "shares"),
         **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
-        **({LABEL_NOISE: info[LABEL_NOISE]} if LABEL_NOISE in info else {}),
+        **left_out_votes(info),
         **({OVERLAP: counts} if (counts := overlap_of(info, name)) else {}),
     }
 
@@ -354,8 +354,8 @@ def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
 def _check_data(folder: RunFolder, data: dict[str, Any]) -> None:
     """Check that a run resumes with the same data, because the rows of its label table are its utterances."""
     before = folder.read_data() or data
-    # A corrected licence or a count of what stands on two sides changes nothing that a run learns.
-    changed = sorted(name for name in data if name not in (FACTS, OVERLAP) and before.get(name) != data[name])
+    told = (FACTS, OVERLAP, LEFT_OUT)  # for cards; they change nothing that a run learns
+    changed = sorted(name for name in data if name not in told and before.get(name) != data[name])
     if changed:
         raise ValueError(
             f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built again. Give"

@@ -75,3 +75,59 @@ def made_corpus(root: Path, speakers: int = 6, per_class: int = 4, seconds: floa
                 rows += [csv_row(number, clip, votes, m) for m in (1, 2, 3)]
                 clips[f"AudioWAV/{clip}.wav"] = encode(tone(seconds, seed=number))
     return write_tree(root, rows, clips)
+
+
+RESPONSE_HEADER = [
+    "X", "localid", "pos", "ans", "ttr", "queryType", "numTries", "clipNum", "questNum", "subType", "clipName",
+    "sessionNums", "respEmo", "respLevel", "dispEmo", "dispVal", "dispLevel",
+]  # fmt: skip
+CLICK_HEADER = [
+    "X", "localid", "sessionNums", "queryType", "questNum", "pos", "ttr", "numTries", "clipNum", "clipName",
+]  # fmt: skip
+
+
+def write_responses(root: Path, rows: list[list], n_raters: int = 12, slow: int = 1) -> list[tuple[str, str, str]]:
+    """Write single answers that give exactly these rows of votes, and `slow` more for each row that are too slow.
+
+    Returns:
+        (row id, rater, letter) of the answers that count, in the order of the file.
+    """
+    answers, clicks, counted, questions = [], [], [], {}
+    for row in rows:
+        row_id, votes, clip = row[0], row[1:7], row[7]
+        letters = [code for code, n in zip(CODES, votes, strict=True) for _ in range(n)] + ["A"] * slow
+        for k, letter in enumerate(letters):
+            rater = (int(row_id) + k) % n_raters
+            session, kind, number = 100 + rater, int(row_id[0]), int(row_id[1:])
+            question = questions[session, kind] = questions.get((session, kind), 0) + 1
+            late = k >= len(letters) - slow
+            level, index = 20 + 5 * k, len(answers) + 1
+            answers.append(
+                [
+                    index,
+                    f"r{rater:02d}",
+                    k,
+                    f"{letter}_{level}",
+                    900,
+                    kind,
+                    0,
+                    number,
+                    question,
+                    4,
+                    clip,
+                    session,
+                    letter,
+                ]
+                + [level, "A", "XX", 50]
+            )
+            time = 10_001 if late else (10_000 if k == 0 else 1500)
+            clicks.append([index, f"r{rater:02d}", session, kind, question, k, time, 0, number, clip])
+            if not late:
+                counted.append((row_id, f"r{rater:02d}", letter))
+    for name, header, lines in (
+        ("finishedResponses.csv", RESPONSE_HEADER, answers),
+        ("finishedEmoResponses.csv", CLICK_HEADER, clicks),
+    ):
+        with open(root / name, "w", newline="") as file:
+            csv.writer(file, quoting=csv.QUOTE_NONNUMERIC).writerows([header, *lines])
+    return counted

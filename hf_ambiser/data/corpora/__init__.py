@@ -6,11 +6,13 @@ Every corpus module has:
   `session`: the unit that a strict split never puts on two sides);
 - for cards and pushes `SPEECH` (who speaks, how, in which language), `LANGUAGE` (ISO code, None if nobody speaks),
   `TERMS` (what the licence forbids) and `REDISTRIBUTABLE` (whether a data set built from it may be public);
-- `scan(root: Path, **options) -> CorpusScan`.
+- `scan(root: Path, **options) -> CorpusScan`, whose `lost` has every vote that is in no utterance.
 
 It may also have:
 
 - `LICENSE_ID` (the Hub's identifier of the licence);
+- `STYLE`, one of `STYLES` (whether people acted, were recorded as they posed an emotion, or spoke as they do), without
+  which a card says that it is not recorded;
 - `RATINGS` (kind of rating -> what these raters did, "heard the voice alone"; the first kind is the default), where a
   label policy may choose between kinds. Then `scan` takes `ratings`, the kinds to read, and `speech(ratings)` is
   `SPEECH` for any choice of them;
@@ -29,6 +31,7 @@ from pathlib import Path
 from types import ModuleType
 
 
+STYLES = ("acted", "posed", "natural")
 REQUIRED = (
     "NAME", "POLICY", "GROUP", "LICENSE", "TERMS", "REDISTRIBUTABLE", "SPEECH", "LANGUAGE", "HOMEPAGE", "CITATION",
     "scan",

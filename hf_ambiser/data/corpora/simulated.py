@@ -7,12 +7,12 @@ reads any release. Nothing is downloaded. Results on it are about label correcti
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_ambiser.data.lost_votes import SECOND_ANSWER, UNKNOWN_LABEL, LostVotes
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
 from hf_ambiser.data.simulated.corpus import (
     AUDIO,
@@ -25,7 +25,9 @@ from hf_ambiser.data.simulated.corpus import (
     generate,
 )
 from hf_ambiser.files.read import read_json
+from hf_ambiser.files.release_tables import read_release_table
 from hf_ambiser.untrusted.cells import texts
+from hf_ambiser.untrusted.numbers import decimal_number
 
 
 __all__ = [
@@ -137,6 +139,7 @@ def scan(root: Path) -> CorpusScan:
             listed.append(
                 Listed(name, "label_without_audio", "; ".join([f"no {AUDIO}/{name}.*", *entry.problems]), entry.source)
             )
+            votes.lost.add_ratings("label_without_audio", (rating.labels for rating in entry.ratings))
             continue
         notes += [f"{name}: {problem}" for problem in entry.problems]
         utterance = Utterance(name, entry.speaker, entry.session, NAME, entry.ratings, audio_path=audio[name])
@@ -148,7 +151,7 @@ def scan(root: Path) -> CorpusScan:
     for name in sorted(set(audio) - set(votes.entries)):
         listed.append(Listed(name, "audio_without_label", f"no line in {VOTES}", f"{AUDIO}/{audio[name].name}"))
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed), lost=votes.lost)
 
 
 @dataclass
@@ -164,6 +167,7 @@ class _Entry:
 class _Votes:
     entries: dict[str, _Entry] = field(default_factory=dict)
     strays: list[Listed] = field(default_factory=list)
+    lost: LostVotes = field(default_factory=LostVotes)
 
 
 def _classes(path: Path) -> list[str]:
@@ -177,14 +181,11 @@ def _classes(path: Path) -> list[str]:
 
 def _lines(path: Path, header: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield (place, row) for each line that is not empty; the file must have this header."""
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.reader(file)
-        found = next(reader, [])
-        if found != header:
-            raise ValueError(f"{path}: the header is {found}, it must be {header}; generate the corpus again.")
-        for row in reader:
-            if row:
-                yield f"{path.name}:{reader.line_num}", texts(row)
+    table = read_release_table(path, header, "Generate the corpus again.")
+    if table.header != header:
+        raise ValueError(f"{path}: the header is {table.header}, it must be {header}; generate the corpus again.")
+    for line in table.lines:
+        yield f"{path.name}:{line.number}", texts(line.cells or line.text.split(","))
 
 
 def _read_votes(path: Path, classes: list[str]) -> _Votes:
@@ -193,26 +194,39 @@ def _read_votes(path: Path, classes: list[str]) -> _Votes:
         name = row[0].strip()
         if not name.startswith("sim_"):
             votes.strays.append(Listed(name or source, "malformed_line", f"no utterance id in {row}", source))
+            if len(row) == len(VOTE_COLUMNS) and (given := _given(row[-1])):
+                votes.lost.add("malformed_line", len(given), 1)
             continue
         entry = votes.entries.setdefault(name, _Entry(source))
         if len(row) != len(VOTE_COLUMNS) or not all(cell.strip() for cell in row):
             entry.problems.append(f"{source}: {row} is not {len(VOTE_COLUMNS)} filled columns")
             continue
         _, speaker, session, rater, joined = (cell.strip() for cell in row)
-        given = [label.strip().lower() for label in joined.split(";")]
+        given = _given(joined)
         labels = tuple(label for label in given if label in classes)
+        again = any(rater == rating.rater for rating in entry.ratings)
+        if again:
+            votes.lost.add(SECOND_ANSWER, len(given), 1)
+        else:
+            votes.lost.add(UNKNOWN_LABEL, len(given) - len(labels), 0 if labels else 1)
+        if not given:
+            entry.problems.append(f"{source}: no label in {joined!r:.50}")
         if len(labels) < len(given):
             unknown = [label for label in given if label not in classes]
             entry.problems.append(f"{source}: unknown label {unknown}; the corpus has {classes}")
         if entry.ratings and (speaker, session) != (entry.speaker, entry.session):
             entry.problems.append(f"{source}: {speaker}, {session}; {entry.speaker}, {entry.session} above is used")
-        if any(rater == rating.rater for rating in entry.ratings):
+        if again:
             entry.problems.append(f"{source}: {rater} rates it a second time; the first rating is used")
         elif labels:
             if not entry.ratings:
                 entry.speaker, entry.session = speaker, session
             entry.ratings.append(Rating(rater, labels))
     return votes
+
+
+def _given(cell: str) -> list[str]:
+    return [label.strip().lower() for label in cell.split(";") if label.strip()]
 
 
 def _read_truth(path: Path, classes: list[str], notes: list[str]) -> dict[str, tuple[str, dict[str, float]]]:
@@ -222,11 +236,9 @@ def _read_truth(path: Path, classes: list[str], notes: list[str]) -> dict[str, t
         notes.append(f"no {TRUTH}: the true distributions are unknown")
         return truth
     for source, row in _lines(path, ["id", "kind", *(f"p_{c}" for c in classes)]):
-        try:
-            p = [float(cell) for cell in row[2:]]
-        except ValueError:
-            p = []
-        if len(p) != len(classes) or not all(0 <= x <= 1 for x in p) or not math.isclose(sum(p), 1, abs_tol=1e-5):
+        p = [x for cell in row[2:] if (x := decimal_number(cell)) is not None]
+        right = len(row) == len(classes) + 2 == len(p) + 2
+        if not right or not all(0 <= x <= 1 for x in p) or not math.isclose(sum(p), 1, abs_tol=1e-5):
             notes.append(f"{source}: {row} is no distribution over {classes}; not used")
         elif row[0] in truth:
             notes.append(f"{source}: {row[0]} a second time; the first line is used")

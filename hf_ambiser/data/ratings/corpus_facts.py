@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hf_ambiser.data.corpora import available_corpora, load_corpus
+from hf_ambiser.data.corpora import STYLES, available_corpora, load_corpus
 from hf_ambiser.files.read import FileError, read_yaml
 from hf_ambiser.untrusted.markdown import as_text
 
@@ -31,6 +31,7 @@ FIELDS = {
     "homepage": "an address that begins with http:// or https://",
     "language": "the ISO code, for example en",
     "speech": "who speaks, how, and who rated",
+    "style": "acted, posed or natural: whether people were asked to show an emotion",
     "redistributable": "true if a data set made from it may be public",
     "group": "speaker or session: what a strict split keeps on one side",
     "classes": "the class map, `label: class`",
@@ -65,6 +66,7 @@ def read_corpus_file(path: Path) -> dict[str, Any]:
         ("homepage", r"https?://[^\s()<>\"]+"),
         ("language", r"[A-Za-z]{2,3}(?:-\w+)*"),
         ("group", "|".join(GROUPS)),
+        ("style", "|".join(STYLES)),
     ):
         if name in found and not re.fullmatch(allowed, found[name]):
             raise FileError(path, f"has {name}: {found[name]!r:.50}; allowed is {FIELDS[name]}", CURE)
@@ -110,6 +112,7 @@ def corpus_module(facts: Mapping[str, Any]) -> ModuleType:
         TERMS=text("terms", _NO_TERMS),
         REDISTRIBUTABLE=facts.get("redistributable") is True,
         SPEECH=text("speech", _NO_SPEECH),
+        STYLE=matching("style", "|".join(STYLES)),
         # "" is a language that nobody gave; None, as for the simulated corpus, would say that nobody speaks.
         LANGUAGE=matching("language", r"[A-Za-z]{2,3}(?:-\w+)*"),
         HOMEPAGE=matching("homepage", r"https?://[^\s()<>\"]+"),

@@ -8,9 +8,10 @@ utterance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from hf_ambiser.data.lost_votes import LostVotes
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, NoAudio, name_without_place
 from hf_ambiser.data.ratings.cells import MOST_VOTES, count_of, find_separator, labels_of
 from hf_ambiser.data.ratings.columns import Columns, label_of_column
@@ -65,6 +66,7 @@ class RatedTable:
         languages: Language -> rows.
         labels: Label in lower case, as labels are compared -> how it is written in the table -> votes.
         notes: Remarks in plain sentences.
+        lost: The votes of rows that are not used.
     """
 
     source: str
@@ -75,9 +77,12 @@ class RatedTable:
     languages: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    lost: LostVotes = field(default_factory=LostVotes)
 
-    def list_row(self, line: int, name: str, reason: str, detail: str, votes: int = 0) -> None:
+    def list_row(self, line: int, name: str, reason: str, detail: str, answers: Sequence[Answer] = ()) -> None:
         """Take a row as not used, with the votes in it."""
+        votes = sum(len(labels) * n for _, labels, n in answers)
+        self.lost.add(reason, votes, sum(n for _, labels, n in answers if labels))
         place = f"{self.source}:{line}"
         self.listed.append(Listed(name_without_place(name) or place, reason, detail, place))
         self.counts["rows_listed"] += 1
@@ -124,7 +129,7 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
         one = found.get(key) or RatedUtterance(said["utterance"], line, file)
         about = {role: said[role] for role in _ABOUT_UTTERANCE if said.get(role)}
         if unused := _problem(one, about, answers, columns.wide and key in found):
-            rated.list_row(line, said["utterance"], *unused, votes)
+            rated.list_row(line, said["utterance"], *unused, answers)
             continue
         found[key] = one
         one.about.update(about)

@@ -154,6 +154,7 @@ def _scan(
     def leave_out(one: RatedUtterance, reason: str, detail: str) -> None:
         nonlocal listed_votes
         listed_votes += one.votes
+        rated.lost.add_ratings(reason, (rating.labels for rating in one.ratings))
         listed.append(Listed(name_without_place(one.name), reason, detail, f"{rated.source}:{one.line}"))
 
     for one in rated.utterances:
@@ -191,7 +192,7 @@ def _scan(
         if alike := [sorted(names) for names in spellings.values() if len(names) > 1]:
             notes.append(f"these names of {what}s differ in case and count as different ones: {sorted(alike)[:10]}")
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(name, utterances, listed, notes, len(utterances) + len(listed), rows)
+    return CorpusScan(name, utterances, listed, notes, len(utterances) + len(listed), rows, rated.lost)
 
 
 def _people(rated: RatedTable) -> tuple[dict[str, dict[str, Any]], list[str]]:

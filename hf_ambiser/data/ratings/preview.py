@@ -47,12 +47,14 @@ def preview(own: OwnCorpus, configs: Sequence[str], options: SplitOptions) -> st
 def _counts(own: OwnCorpus, table: VoteTable) -> list[str]:
     assert own.scan.rows is not None
     c = own.scan.rows.counts
+    out = {**table.excluded, **own.scan.lost.by_reason(own.policy.multi_label)}
+    counted, left = float(table.votes.sum()), sum(out.values())
     lines = [
         f"rows: {c['rows_in']} in = {c['rows_used']} used + {c['rows_listed']} listed",
         f"votes in the rows: {c['votes_in']} = {c['votes_used']} of utterances with audio +"
         f" {c['votes_in_listed_rows']} in listed rows + {c['votes_of_listed_utterances']} of listed utterances",
-        f"votes: {table.votes_in:g} in = {table.votes.sum():g} counted + {sum(table.excluded.values()):g} out",
-        *(f"  out, {reason}: {n:g}" for reason, n in sorted(table.excluded.items())),
+        f"votes: {counted + left:g} in = {counted:g} counted + {left:g} out",
+        *(f"  out, {reason}: {n:g}" for reason, n in sorted(out.items())),
         f"utterances and audio: {own.scan.count_in} in = {table.kept.sum()} with a consensus label +"
         f" {(~table.kept).sum()} without + {len(own.scan.listed)} listed",
     ]

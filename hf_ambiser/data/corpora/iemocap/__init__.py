@@ -2,9 +2,10 @@
 
 The parser treats irregular entries in two ways:
 
-- It lists, and does not keep as an utterance: a block without a readable header (`malformed_line`), an id that is not
-  in the release's form or lies in another session's folder (`malformed_id`), a second block of the same id
-  (`duplicate_label`), a label without audio, an audio file without a label.
+- It lists, and does not keep as an utterance: a block without a readable header, or with ratings that show that a
+  header below it is lost (`malformed_line`), an id that is not in the release's form or lies in another session's
+  folder (`malformed_id`), a second block of the same id (`duplicate_label`), a label without audio, an audio file
+  without a label, a label file with zero bytes.
 - It keeps the utterance and adds a note for: a rating line that cannot be read, an unknown label (it is no vote, but
   the rater's other labels are), a rater's second line, an unknown majority code, bytes that are not UTF-8, missing
   attribute values.
@@ -23,11 +24,13 @@ from hf_ambiser.data.corpora.iemocap.blocks import (
     RELEASE_CODES,
     UTTERANCE_ID,
     Block,
+    lost_before_the_first,
     read_blocks,
     read_transcription,
 )
 from hf_ambiser.data.corpora.iemocap.published_counts import compare, labels_published
 from hf_ambiser.data.corpora.iemocap.published_sizes import published
+from hf_ambiser.data.lost_votes import LostVotes
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
 
@@ -42,6 +45,7 @@ __all__ = [
     "POLICY",
     "REDISTRIBUTABLE",
     "SPEECH",
+    "STYLE",
     "TERMS",
     "compare",
     "labels_published",
@@ -69,6 +73,7 @@ SPEECH = (
     "acted English: ten actors (five women, five men) in five pairs, in scripted and improvised dialogues in a studio;"
     " three or more raters heard and saw each turn in its dialogue"
 )
+STYLE = "acted"
 LANGUAGE = "en"
 CITATION = """@article{busso2008iemocap,
   title   = {{IEMOCAP}: Interactive emotional dyadic motion capture database},
@@ -118,6 +123,7 @@ class _Scan:
     labelled: set[str] = field(default_factory=set)
     accounted: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    lost: LostVotes = field(default_factory=LostVotes)
 
     def read_session(self, session: Path) -> None:
         files = release.label_files(session)
@@ -132,13 +138,20 @@ class _Scan:
         for path in files:
             text, replaced = release.read(path)
             where = path.relative_to(self.root).as_posix()
+            if "\0" in text:
+                self._list(
+                    path.stem, "malformed_line", "holds zero bytes: binary, or UTF-16, and no label file", where
+                )
+                continue
             if replaced:
                 self.notes.append(f"{where}: {replaced} byte(s) are not UTF-8 and were replaced.")
             blocks, preamble = read_blocks(text)
             if preamble:
                 self.notes.append(
-                    f"{where}: {len(preamble)} line(s) before the first header skipped, the first is {preamble[0]!r}."
+                    f"{where}: {len(preamble)} line(s) before the first header skipped, the first is"
+                    f" {preamble[0]!r:.100}."
                 )
+                self.lost.update(lost_before_the_first(preamble))
             if not blocks:
                 self.notes.append(f"{where}: holds no utterance.")
             for block in blocks:
@@ -152,30 +165,40 @@ class _Scan:
     ) -> None:
         source = f"{where}:{block.line}"
         header = block.header
+
+        def leave_out(name: str, reason: str, detail: str) -> None:
+            self._list(name, reason, detail, source)
+            self.lost.add_ratings(reason, (rating.labels for rating in block.ratings))
+
+        self.lost.update(block.lost)
         if header is None:
-            named = re.search(rf"\b{UTTERANCE_ID.pattern}\b", block.first)
-            detail = f"not a header: {block.first!r}; {block.n_below} line(s) below it were not read"
-            self._list(named.group() if named else f"{dialog}:{block.line}", "malformed_line", detail, source)
+            named = re.search(rf"\b{UTTERANCE_ID.pattern}\b", block.first, re.ASCII)
+            detail = f"not a header: {block.first!r:.200}; {block.n_below} line(s) below it were not read"
+            leave_out(named.group() if named else f"{dialog}:{block.line}", "malformed_line", detail)
             return
         match = UTTERANCE_ID.fullmatch(header.id)
         if match is None or f"Session{match['session']}" != session.name:
             form = "Ses0<n>[MF]_(impro|script)0<n>..._[MF]<nnn>" if match is None else f"an id of {session.name}"
-            self._list(header.id, "malformed_id", f"{header.id!r} is not {form}", source)
+            leave_out(header.id, "malformed_id", f"{header.id!r:.100} is not {form}")
             return
         if header.id in self.labelled:
-            self._list(header.id, "duplicate_label", f"the first block is kept; this one says {header.code}", source)
+            leave_out(header.id, "duplicate_label", f"the first block is kept; this one says {header.code:.50}")
             return
         self.labelled.add(header.id)
+        if strange := block.strange(match["speaker"]):
+            detail = f"{strange}: a header below it is lost, and nobody can tell whose the votes are"
+            leave_out(header.id, "malformed_line", detail)
+            return
         path = audio.get(f"{match['dialog']}/{header.id}")
         if path is None and self.require_audio:
             wanted = session.name / release.AUDIO / match["dialog"] / f"{header.id}.wav"
-            self._list(header.id, "label_without_audio", f"there is no {wanted.as_posix()}", source)
+            leave_out(header.id, "label_without_audio", f"there is no {wanted.as_posix()}")
             return
         self.accounted.add(header.id)
         self.notes += [f"{where}:{line}: {header.id}: {problem}." for line, problem in block.problems]
         if header.code not in RELEASE_CODES:
             allowed = " ".join(RELEASE_CODES)
-            self.notes.append(f"{source}: {header.id}: majority code {header.code!r} is not one of {allowed}.")
+            self.notes.append(f"{source}: {header.id}: majority code {header.code!r:.50} is not one of {allowed}.")
         if match["dialog"] != dialog:
             self.notes.append(f"{source}: {header.id}: stands in the file of another dialogue.")
         self.counts["no value"] += sum(None in values.values() for values in block.attributes.values())
@@ -231,4 +254,4 @@ class _Scan:
             if self.counts[key]:
                 self.notes.append(f"{self.counts[key]} {said}.")
         count_in = len(self.utterances) + len(self.listed)
-        return CorpusScan(NAME, self.utterances, self.listed, self.notes, count_in)
+        return CorpusScan(NAME, self.utterances, self.listed, self.notes, count_in, lost=self.lost)
