@@ -203,6 +203,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
                 limit=args.limit,
                 overwrite=args.overwrite,
                 progress=not args.no_progress,
+                scan_options=corpus.scan_options(args) if hasattr(corpus, "scan_options") else None,
                 keep_audio_metadata=args.keep_audio_metadata,
             )
             sys.stdout.write(report.summary() + "\n")

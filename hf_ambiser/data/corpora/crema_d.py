@@ -10,13 +10,13 @@ It finds these by name in any folder below the root, with any usual ending (the 
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.data.release_files import audio_files, by_name
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
 
 
@@ -61,6 +61,11 @@ CITATION = """@article{cao2014cremad,
   pages   = {377--390},
   year    = {2014}
 }"""
+FILES_READ = (
+    "`processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` if there is one, and audio by name in any folder"
+)
+RATERS = "not named; 4 to 12 an utterance for each kind of rating (voice, face, both)"
+NOT_VERIFIED = ""
 
 VOTES = Path("processedResults", "tabulatedVotes.csv")
 DEMOGRAPHICS = Path("VideoDemographics.csv")
@@ -70,8 +75,6 @@ CODES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neut
 KINDS = {"1": "voice", "2": "face", "3": "voice_and_face"}
 ROWS = {"voice": "voice only", "face": "face only", "voice_and_face": "voice and face"}
 DEFAULT = ("voice",)
-# If an utterance has several audio files (the release has AudioWAV and AudioMP3), the first of these endings is used.
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _UTTERANCE = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
 _ID = re.compile(r"[123]\d{5}")
 
@@ -102,7 +105,7 @@ def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
             f" {VOTES} and AudioWAV/."
         )
     notes: list[str] = []
-    audio = _find_audio(root, notes)
+    audio = by_name(audio_files(root), _UTTERANCE, notes)
     people = _demographics(root, notes)
     votes, listed = _read_votes(root, kinds, notes)
 
@@ -203,35 +206,6 @@ def _parse(row: list[str], kind: str, column: dict[str, int]) -> tuple[str, list
     if sum(counts) != responses:
         return f"votes sum to {sum(counts)}, numResponses is {responses}", []
     return "", counts
-
-
-def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
-    """Find utterance -> audio file; of several files, the one whose ending comes first in `SUFFIXES`."""
-    found: dict[str, Path] = {}
-    extra = 0
-    # The audio may lie elsewhere, behind a link. A folder is read once, so a link to a folder above it ends there.
-    seen = {os.path.realpath(root)}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders.sort()
-        for name in list(subfolders):
-            place = os.path.realpath(os.path.join(folder, name))
-            if place in seen:
-                subfolders.remove(name)
-            seen.add(place)
-        for name in sorted(names):
-            path = Path(folder, name)
-            suffix = path.suffix.lower()
-            if suffix not in SUFFIXES or not _UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
-                continue
-            known = found.get(path.stem)
-            extra += known is not None
-            if known is None or SUFFIXES.index(suffix) < SUFFIXES.index(known.suffix.lower()):
-                found[path.stem] = path
-    if extra:
-        notes.append(
-            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"
-        )
-    return found
 
 
 def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:

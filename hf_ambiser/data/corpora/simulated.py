@@ -30,13 +30,16 @@ from hf_ambiser.untrusted.cells import texts
 
 __all__ = [
     "CITATION",
+    "FILES_READ",
     "GROUP",
     "HOMEPAGE",
     "LANGUAGE",
     "LICENSE",
     "LICENSE_ID",
     "NAME",
+    "NOT_VERIFIED",
     "POLICY",
+    "RATERS",
     "REDISTRIBUTABLE",
     "SPEECH",
     "TERMS",
@@ -61,6 +64,9 @@ SPEECH = (
 LANGUAGE = None
 HOMEPAGE = ""
 CITATION = ""
+FILES_READ = "what `generate` wrote: a table of votes, one of the true distributions, and `audio/`"
+RATERS = "named, and simulated; as many an utterance as asked for"
+NOT_VERIFIED = ""
 
 _OPTIONS = {
     "n_utterances": (int, "utterances to simulate"),
