@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from helpers.made_releases import RELEASES, Release, _shares, smoothed, sound, voices, write
+from helpers.made_releases import RELEASES, smoothed, write_shares
+from helpers.release_tree import Release, sound, voices, write
 
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.corpora import REQUIRED, available_corpora, emo_superb, load_corpus, meld, msp_podcast
 from hf_ambiser.data.corpora._msp_answers import Answers, split_line
 from hf_ambiser.data.loading import load_split
-from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, read_rows
+from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, by_name, read_rows
 from hf_ambiser.data.schema import REASONS, CorpusScan
 from hf_ambiser.labels.policies import get_policy
 from hf_ambiser.labels.votes import tally
@@ -274,7 +276,7 @@ def test_shares_that_are_no_smoothed_votes_are_refused():
 
 def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
     for inner in ("Primary", "Secondary"):
-        _shares(tmp_path / inner, {"1001_IEO_NEU_XX": ("1001", "Male", [1, 1])}, ("sad", "happy"), "FileName")
+        write_shares(tmp_path / inner, {"1001_IEO_NEU_XX": ("1001", "Male", [1, 1])}, ("sad", "happy"), "FileName")
     with pytest.raises(FileNotFoundError, match=r"holds \['Primary', 'Secondary'\]: pass one of them"):
         emo_superb.scan(tmp_path)
 
@@ -283,10 +285,6 @@ def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
 
 
 def test_the_first_usual_ending_wins_and_links_end(tmp_path):
-    import re
-
-    from hf_ambiser.data.release_files import by_name
-
     voices(tmp_path / "release", ["a", "b"])
     write(tmp_path / "elsewhere" / "a.mp3", sound(9))
     (tmp_path / "release" / "link").symlink_to(tmp_path / "elsewhere")
