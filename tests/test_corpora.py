@@ -190,7 +190,7 @@ def test_published_counts_add_up():
     assert sum(msp_podcast.PARTITIONS_1_11.values()) + msp_podcast.TEST3["1.11"] == msp_podcast.TURNS["1.11"]
 
 
-def test_partitions_of_msp_podcast_are_read_alone(tmp_path, capsys):
+def test_partitions_of_msp_podcast_are_read_alone(tmp_path, capsys, monkeypatch):
     made = RELEASES["msp_podcast"][0](tmp_path / "release")
     scan = msp_podcast.scan(made.root, partitions=("Development", "Test1"))
     assert {u.extra["partition"] for u in scan.utterances} == {"Development", "Test1"} and len(scan.utterances) == 6
@@ -206,6 +206,11 @@ def test_partitions_of_msp_podcast_are_read_alone(tmp_path, capsys):
         scan_options={"partitions": ("Train",)},
     )  # fmt: skip
     assert by_hand.summary() in printed
+    assert by_hand.content["scan_options"] == {"partitions": ["Train"]}
+    monkeypatch.setattr("hf_ambiser.data.build_cli.check_access", lambda repo: None)  # a push needs a network
+    other = [*arguments[:-1], "Test1", "--out", str(tmp_path / "out"), "--push_to_hub", "me/x"]
+    assert main("msp_podcast", other) == 2, "a data set of other partitions is not pushed instead"
+    assert "built in another way (partitions differ)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

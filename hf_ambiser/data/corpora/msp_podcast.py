@@ -181,7 +181,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def scan_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `scan` that the command line gives."""
-    return {"partitions": tuple(args.partitions)}
+    return {"partitions": tuple(args.partitions)} if args.partitions else {}
 
 
 def _label_folder(root: Path) -> tuple[Path, Path]:
