@@ -105,14 +105,33 @@ def refused_encoders() -> str:
 
 
 def corpora() -> str:
-    """Name, speech, licence and default policy of every corpus."""
+    """What every corpus holds, what is read of it, who rated it, its licence, and what could not be verified."""
     rows = []
     for name in available_corpora():
         corpus = load_corpus(name)
-        source = f"[home page]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else "none: it is generated"
-        public = "yes" if corpus.REDISTRIBUTABLE else "no"
-        rows.append((f"`{name}`", corpus.SPEECH, f"`{corpus.POLICY}`", corpus.GROUP, corpus.LICENSE, public, source))
-    header = ("corpus", "who speaks", "default policy", "unit of strict splits", "licence", "public copy", "source")
+        named = f"[`{name}`]({corpus.HOMEPAGE})" if corpus.HOMEPAGE else f"`{name}`"
+        public = "A public copy is allowed." if corpus.REDISTRIBUTABLE else "No public copy."
+        licence = f"{corpus.LICENSE.rstrip('.')}. {corpus.TERMS} {public}"
+        rows.append(
+            (
+                named,
+                corpus.SPEECH,
+                corpus.FILES_READ,
+                corpus.RATERS,
+                licence,
+                f"`{corpus.POLICY}`, {corpus.GROUP}",
+                corpus.NOT_VERIFIED or "nothing",
+            )
+        )
+    header = (
+        "corpus",
+        "who speaks",
+        "what is read",
+        "raters, votes an utterance",
+        "licence, and what it forbids",
+        "policy, unit of strict splits",
+        "not verified",
+    )
     return table(header, rows)
 
 

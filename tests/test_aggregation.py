@@ -193,9 +193,18 @@ def test_fingerprints_of_policies_without_a_model_are_what_they_were():
     assert {name: get_policy(name).fingerprint() for name in available_policies()} == {
         "crema-d-4": "51cb53165229",
         "crema-d-6": "90e3efd71277",
+        "emo-db-7": "fd60061bbe16",
+        "emo-superb-4": "c81818237b1d",
         "iemocap-4": "cb4bac856389",
         "iemocap-4-no-excitement": "dd8c77065f0f",
         "iemocap-all": "3bc33edcf9a9",
+        "meld-7": "d07960dcb348",
+        "msp-improv-4": "631071033e3b",
+        "msp-podcast-4": "9a383c442374",
+        "msp-podcast-8": "9e86ddbe9e74",
+        "nemo-6": "73b5ae93b853",
+        "nnime-11": "e9f2b1d62446",
+        "ravdess-8": "b21085484e77",
         "simulated-4": "1050e2403804",
     }
 

@@ -43,6 +43,7 @@ from hf_ambiser.untrusted.cells import csv_of
 
 
 LISTED, CARD = "listed.csv", "README.md"
+SCAN_OPTIONS = "scan_options"  # in the report of a build that reads only a part of a release
 KEPT_METADATA = "audio_metadata_kept"  # in the report of a build whose audio is stored with its metadata
 
 
@@ -162,7 +163,8 @@ def build(
 
     partial = place.begin()
     files = _write_parquet(prepared, splits, partial, shard_bytes, progress)
-    report = {**_report(prepared, data, splits, files, options, limit), "content": content_digest(partial)}
+    said = {SCAN_OPTIONS: stored_scan_options(scan_options)} if scan_options else {}
+    report = {**_report(prepared, data, splits, files, options, limit), **said, "content": content_digest(partial)}
     (partial / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     of_rows = prepared.table_rows.listed if prepared.table_rows else []
     left_out = [item for split in splits for item in _held_apart(prepared, split)]
@@ -221,6 +223,12 @@ def _write_parquet(
             write_shards(prepared.rows(rows, masked), sizes, folder / subfolder, name, columns, shard_bytes)
             bar.update(len(rows))
     return files
+
+
+def stored_scan_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the keyword arguments of a corpus' `scan` as a report stores them: texts, and lists of texts."""
+    told = {name: list(map(str, v)) if isinstance(v, list | tuple) else str(v) for name, v in (options or {}).items()}
+    return dict(sorted(told.items()))
 
 
 def _report(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from hf_ambiser.data.build import KEPT_METADATA, REPORT, build
+from hf_ambiser.data.build import KEPT_METADATA, REPORT, SCAN_OPTIONS, build, stored_scan_options
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.place import Place, recover
@@ -188,7 +188,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
         place = Place(args.out.absolute())
         recover(place.out)
         if args.push_to_hub and (args.out / REPORT).is_file() and not args.overwrite:
-            _check_same(args, corpus_name, policy)
+            _check_same(args, corpus, policy)
         else:
             place.check(args.overwrite)  # before a corpus is generated
             if hasattr(corpus, "prepare"):
@@ -203,6 +203,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
                 limit=args.limit,
                 overwrite=args.overwrite,
                 progress=not args.no_progress,
+                scan_options=_scan_options(args, corpus),
                 keep_audio_metadata=args.keep_audio_metadata,
             )
             sys.stdout.write(report.summary() + "\n")
@@ -229,15 +230,21 @@ def split_options(args: argparse.Namespace) -> SplitOptions:
     )
 
 
-def _check_same(args: argparse.Namespace, corpus_name: str, policy: LabelPolicy) -> None:
+def _scan_options(args: argparse.Namespace, corpus: ModuleType) -> dict[str, Any]:
+    return corpus.scan_options(args) if hasattr(corpus, "scan_options") else {}
+
+
+def _check_same(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolicy) -> None:
     """Refuse to push an earlier build that was made with other arguments.
 
     Raises:
         ValueError: Naming what differs.
     """
     there, options = read_dataset_info(args.out), split_options(args)
-    asked = {"corpus": corpus_name, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
+    asked = {"corpus": corpus.NAME, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
     differs = [name for name, value in asked.items() if there[name] != value]
+    read = stored_scan_options(_scan_options(args, corpus))
+    differs += [name for name in {**read, **there.get(SCAN_OPTIONS, {})} if read != there.get(SCAN_OPTIONS, {})]
     differs += ["keep_audio_metadata"] if bool(there.get(KEPT_METADATA)) != args.keep_audio_metadata else []
     for config in there["configs"].values():
         differs += ["disjoint"] if config["options"].get("disjoint", []) != list(options.disjoint) else []

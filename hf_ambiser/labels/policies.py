@@ -34,6 +34,27 @@ IEMOCAP_LABELS = (
 )
 FOUR = ("anger", "happiness", "sadness", "neutral")
 CREMA_D_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+# A rater of MSP-Podcast chooses one of the first nine as primary emotion, and any of all as secondary ones.
+MSP_PODCAST_LABELS = (
+    "angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral", "other",
+    "amused", "annoyed", "concerned", "confused", "depressed", "disappointed", "excited", "frustrated",
+)  # fmt: skip
+MSP_IMPROV_LABELS = (
+    "angry", "sad", "happy", "neutral", "other",
+    "depressed", "disgust", "excited", "fear", "frustrated", "surprise",
+)  # fmt: skip
+MSP_PODCAST_CLASSES = ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral")
+MELD_LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+RAVDESS_LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+EMO_DB_CLASSES = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
+NEMO_LABELS = ("anger", "fear", "happiness", "neutral", "sadness", "surprised")
+NNIME_LABELS = (
+    "angry", "frustrated", "disappointed", "sad", "fear", "neutral", "surprise", "excited", "happy", "relax", "joy",
+)  # fmt: skip
+# The words of the label files that EMO-SUPERB published, for all of its corpora.
+EMO_SUPERB_LABELS = tuple(dict.fromkeys([*NNIME_LABELS, *MSP_PODCAST_LABELS]))
+# Adjectives that several corpora have where the classes are nouns.
+_NOUNS = {"angry": "anger", "sad": "sadness", "happy": "happiness"}
 
 
 @dataclass(frozen=True)
@@ -177,6 +198,40 @@ _POLICIES: dict[str, dict[str, Any]] = {
     "iemocap-all": {"classes": IEMOCAP_LABELS, "class_map": _keep(IEMOCAP_LABELS, IEMOCAP_LABELS)},
     "crema-d-6": {"classes": CREMA_D_CLASSES, "class_map": _keep(CREMA_D_CLASSES, CREMA_D_CLASSES)},
     "crema-d-4": {"classes": FOUR, "class_map": _keep(CREMA_D_CLASSES, FOUR)},
+    # Secondary emotions that are no class count only if `multi_label` says that secondary emotions count.
+    "msp-podcast-8": {
+        "classes": MSP_PODCAST_CLASSES,
+        "class_map": _keep(MSP_PODCAST_LABELS, MSP_PODCAST_CLASSES, **_NOUNS),
+    },
+    "msp-podcast-4": {
+        "classes": FOUR,
+        "class_map": _keep(MSP_PODCAST_LABELS, FOUR, **_NOUNS),
+    },
+    "msp-improv-4": {
+        "classes": FOUR,
+        "class_map": _keep(MSP_IMPROV_LABELS, FOUR, **_NOUNS),
+    },
+    "meld-7": {
+        "classes": ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "class_map": _keep(MELD_LABELS, MELD_LABELS, joy="happiness"),
+    },
+    "ravdess-8": {
+        "classes": ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise"),
+        "class_map": _keep(
+            RAVDESS_LABELS, ("neutral", "calm", "disgust"), **_NOUNS, fearful="fear", surprised="surprise"
+        ),
+    },
+    # Listeners who did not recognize the intended emotion heard something else, and nobody knows what.
+    "emo-db-7": {"classes": EMO_DB_CLASSES, "class_map": _keep((*EMO_DB_CLASSES, "other"), EMO_DB_CLASSES)},
+    "nemo-6": {
+        "classes": ("anger", "fear", "happiness", "neutral", "sadness", "surprise"),
+        "class_map": _keep(NEMO_LABELS, NEMO_LABELS[:-1], surprised="surprise"),
+    },
+    "nnime-11": {"classes": NNIME_LABELS, "class_map": _keep(NNIME_LABELS, NNIME_LABELS)},
+    "emo-superb-4": {
+        "classes": FOUR,
+        "class_map": _keep(EMO_SUPERB_LABELS, FOUR, **_NOUNS),
+    },
     "simulated-4": {"classes": FOUR, "class_map": _keep(FOUR, FOUR)},
 }
 

@@ -6,6 +6,8 @@ Every corpus module has:
   `session`: the unit that a strict split never puts on two sides);
 - for cards and pushes `SPEECH` (who speaks, how, in which language), `LANGUAGE` (ISO code, None if nobody speaks),
   `TERMS` (what the licence forbids) and `REDISTRIBUTABLE` (whether a data set built from it may be public);
+- for the table of all corpora `FILES_READ`, `RATERS` (whether they have names, how many votes an utterance has) and
+  `NOT_VERIFIED` (what of the layout no public document shows, "" if nothing);
 - `scan(root: Path, **options) -> CorpusScan`, whose `lost` has every vote that is in no utterance.
 
 It may also have:
@@ -20,7 +22,8 @@ It may also have:
 - `published(config) -> (SplitInput, str)` (as many utterances as published, to compute split sizes without the
   corpus);
 - `labels_published(classes)` (a paper's counts per speaker);
-- `add_arguments(parser)` and `prepare(root, args)` for its command line; `prepare` is called before the scan;
+- `add_arguments(parser)`, `prepare(root, args)` and `scan_options(args)` for its command line; `prepare` is called
+  before the scan, and `scan_options` gives the keyword arguments of the scan;
 - `generate(root, **options)`, if it is generated and not downloaded; `build` calls it where the folder does not exist.
 """
 
@@ -34,7 +37,7 @@ from types import ModuleType
 STYLES = ("acted", "posed", "natural")
 REQUIRED = (
     "NAME", "POLICY", "GROUP", "LICENSE", "TERMS", "REDISTRIBUTABLE", "SPEECH", "LANGUAGE", "HOMEPAGE", "CITATION",
-    "scan",
+    "FILES_READ", "RATERS", "NOT_VERIFIED", "scan",
 )  # fmt: skip
 
 

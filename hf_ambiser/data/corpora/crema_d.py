@@ -10,8 +10,7 @@ the raters are anonymous (`hf_ambiser.data.crema_d`).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hf_ambiser.data.crema_d.audio_names import misnamed_audio, nearly_named
 from hf_ambiser.data.crema_d.responses import Responses, read_responses
 from hf_ambiser.data.crema_d.votes_table import CODES, ROWS, UTTERANCE, VOTES, VoteRow, read_votes
 from hf_ambiser.data.lost_votes import LostVotes
+from hf_ambiser.data.release_files import SUFFIXES, audio_files
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
 from hf_ambiser.files.read import FileError
 from hf_ambiser.files.release_tables import read_release_table
@@ -68,13 +68,17 @@ CITATION = """@article{cao2014cremad,
   pages   = {377--390},
   year    = {2014}
 }"""
+FILES_READ = (
+    "`processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` if there is one, and audio by name in any folder"
+)
+RATERS = "not named; 4 to 12 an utterance for each kind of rating (voice, face, both)"
+NOT_VERIFIED = ""
 
 DEMOGRAPHICS = Path("VideoDemographics.csv")
 DEFAULT = ("voice",)
 _OLDEST = 150  # years
-# If an utterance has several audio files, the first of these folders of the release and of these endings is used.
+# If an utterance has several audio files, the first of these folders of the release is used.
 FOLDERS = ("AudioWAV", "AudioMP3")
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
@@ -105,8 +109,11 @@ def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
         )
     notes: list[str] = []
     lost = LostVotes()
-    audio, unclear = recordings_by_name(_audio_files(root), root, FOLDERS, SUFFIXES, notes)
-    misnamed = misnamed_audio(root, SUFFIXES, notes)
+    # The files are walked through once for both.
+    files = list(audio_files(root))
+    named = (path for path in files if UTTERANCE.fullmatch(path.stem))
+    audio, unclear = recordings_by_name(named, root, FOLDERS, SUFFIXES, notes)
+    misnamed = misnamed_audio(files, root, notes)
     near = nearly_named(misnamed)
     people = _demographics(root, notes)
     votes, listed = read_votes(root, kinds, notes, lost)
@@ -161,23 +168,6 @@ def _ratings(row: VoteRow, kind: str, kinds: tuple[str, ...], responses: Respons
         for label, n in zip(CODES.values(), row.counts, strict=True)
         for _ in range(n)
     ]
-
-
-def _audio_files(root: Path) -> Iterator[Path]:
-    """Yield the files below the root that have the name of an utterance, in order of folder and name."""
-    # The audio may lie elsewhere, behind a link. A folder is read once, so a link to a folder above it ends there.
-    seen = {os.path.realpath(root)}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders.sort()
-        for name in list(subfolders):
-            place = os.path.realpath(os.path.join(folder, name))
-            if place in seen:
-                subfolders.remove(name)
-            seen.add(place)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in SUFFIXES and UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
-                yield path
 
 
 def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:

@@ -32,13 +32,16 @@ from hf_ambiser.untrusted.numbers import decimal_number
 
 __all__ = [
     "CITATION",
+    "FILES_READ",
     "GROUP",
     "HOMEPAGE",
     "LANGUAGE",
     "LICENSE",
     "LICENSE_ID",
     "NAME",
+    "NOT_VERIFIED",
     "POLICY",
+    "RATERS",
     "REDISTRIBUTABLE",
     "SPEECH",
     "TERMS",
@@ -63,6 +66,9 @@ SPEECH = (
 LANGUAGE = None
 HOMEPAGE = ""
 CITATION = ""
+FILES_READ = "what `generate` wrote: a table of votes, one of the true distributions, and `audio/`"
+RATERS = "named, and simulated; as many an utterance as asked for"
+NOT_VERIFIED = ""
 
 _OPTIONS = {
     "n_utterances": (int, "utterances to simulate"),

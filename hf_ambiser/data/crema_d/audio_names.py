@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hf_ambiser.data.crema_d.votes_table import UTTERANCE
@@ -15,34 +14,25 @@ from hf_ambiser.data.schema import Listed
 _NEARLY = re.compile(r"\d{4}[ _.-]?[A-Za-z]{2,}.*", re.ASCII)
 
 
-def misnamed_audio(root: Path, suffixes: tuple[str, ...], notes: list[str]) -> list[Listed]:
-    """List the audio files below `root` whose names are nearly an utterance's, and count the others in a note.
+def misnamed_audio(files: Iterable[Path], root: Path, notes: list[str]) -> list[Listed]:
+    """List the audio files whose names are nearly an utterance's, and count the others in a note.
 
     Args:
+        files: All audio files of the release.
         root: The release's top folder.
-        suffixes: Endings of audio files.
         notes: Gets the remark.
     """
     listed: list[Listed] = []
     others: list[str] = []
-    seen = {os.path.realpath(root)}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders.sort()
-        for name in list(subfolders):
-            place = os.path.realpath(os.path.join(folder, name))
-            if place in seen:
-                subfolders.remove(name)
-            seen.add(place)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() not in suffixes or name.startswith(".") or UTTERANCE.fullmatch(path.stem):
-                continue
-            place = path.relative_to(root).as_posix()
-            if _NEARLY.fullmatch(path.stem):
-                wrong = f"{path.stem!r} is not <actor>_<sentence>_<emotion>_<level>"
-                listed.append(Listed(path.stem, "malformed_id", wrong, place))
-            else:
-                others.append(place)
+    for path in files:
+        if UTTERANCE.fullmatch(path.stem):
+            continue
+        place = path.relative_to(root).as_posix()
+        if _NEARLY.fullmatch(path.stem):
+            wrong = f"{path.stem!r} is not <actor>_<sentence>_<emotion>_<level>"
+            listed.append(Listed(path.stem, "malformed_id", wrong, place))
+        else:
+            others.append(place)
     if others:
         shown = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
         notes.append(f"{len(others)} audio files are named as no utterance and left aside: {shown}")

@@ -36,13 +36,16 @@ from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 
 __all__ = [
     "CITATION",
+    "FILES_READ",
     "GROUP",
     "HOMEPAGE",
     "LANGUAGE",
     "LICENSE",
     "LICENSE_ID",
     "NAME",
+    "NOT_VERIFIED",
     "POLICY",
+    "RATERS",
     "REDISTRIBUTABLE",
     "SPEECH",
     "STYLE",
@@ -85,6 +88,14 @@ CITATION = """@article{busso2008iemocap,
   pages   = {335--359},
   year    = {2008}
 }"""
+FILES_READ = (
+    "`Session<n>/dialog/EmoEvaluation/*.txt`, `Session<n>/sentences/wav/` and, if there are some,"
+    " `Session<n>/dialog/transcriptions/`"
+)
+RATERS = "named `E<n>`; three or more an utterance, each with one label or several; the actors' own ratings apart"
+NOT_VERIFIED = (
+    "nothing of the form; the release itself was not at hand, so its published counts were compared on a made copy"
+)
 # The scripted dialogues: each script is played in every session.
 _SCRIPT = re.compile(r"script\d+(?:_\d)?")
 
