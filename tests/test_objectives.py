@@ -155,7 +155,7 @@ def test_a_row_counts_by_its_weight_and_by_its_class(method, tmp_path):
     logits, weights = torch.randn(5, 4), torch.rand(5)
     outputs = type("Outputs", (), {"logits": logits})()
     targets, _ = trainer.correct(outputs, batch)
-    plain = trainer.objective(logits, targets, batch)
+    plain = trainer.criterion(logits, targets, batch)
     shares = trainer.table.observed.sum(dim=0)
     class_weight = shares.sum() / (4 * shares)
     expected = [float(w * (t * class_weight).sum() * v) for w, t, v in zip(weights, targets, plain, strict=True)]
@@ -173,7 +173,7 @@ def test_dirichlet_reads_the_numbers_of_votes(tmp_path):
     assert votes.sum() > 2
     targets = trainer.table.observed[batch.index]
     expected = negative_log_likelihood(logits, votes)
-    torch.testing.assert_close(trainer.objective(logits, targets, batch), expected)
+    torch.testing.assert_close(trainer.criterion(logits, targets, batch), expected)
 
 
 def test_what_was_heard_is_a_vote_or_the_lead():
@@ -191,7 +191,7 @@ def test_existence_comes_first_and_then_the_shares(label, tmp_path):
     steps = []
     for epoch in range(3):
         trainer.state.epoch = epoch + 0.5
-        steps.append(trainer.objective(logits, shares, batch).tolist())
+        steps.append(trainer.criterion(logits, shares, batch).tolist())
     for i, (z, t) in enumerate(zip(logits.tolist(), shares.tolist(), strict=True)):
         existence = [float(v > 0) if label == "any_vote" else v / max(t) for v in t]
         each = [-e * math.log(1 / (1 + math.exp(-v))) - (1 - e) * math.log(1 / (1 + math.exp(v)))
@@ -206,7 +206,7 @@ def test_inter_class_is_the_triple_loop_on_binary_labels(given, tmp_path):
     trainer = make_trainer("inter_class", tmp_path, **settings("inter_class", "learns", **given))
     logits, shares = drawn(5)
     batch = BatchRows(torch.arange(len(VOTES)), torch.full((len(VOTES),), LABELLED))
-    got = trainer.objective(logits, shares, batch).tolist()
+    got = trainer.criterion(logits, shares, batch).tolist()
     margin, share = given.get("margin", 0.1), given.get("heard_share", 0.0)
     for i, (z, t) in enumerate(zip(logits.tolist(), shares.tolist(), strict=True)):
         y = [float(v > share or v == max(t)) if v > 0 else 0.0 for v in t]

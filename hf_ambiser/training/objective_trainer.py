@@ -11,7 +11,7 @@ from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
 class ObjectiveTrainer(AmbiSERTrainer):
-    """Learns with the loss that `objective` computes; all else is the base class.
+    """Learns with the loss that `criterion` computes; all else is the base class.
 
     A class weight multiplies an utterance's loss by the expected weight under its target (form `utterance` of
     `class_weights`). The form `class` is defined for cross-entropy only, and it is refused.
@@ -25,7 +25,7 @@ class ObjectiveTrainer(AmbiSERTrainer):
             )
         super().__init__(model, args, *arguments, **keywords)
 
-    def objective(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return the loss `(B,)`, float32, of logits `(B, K)` against targets `(B, K)`; a method overrides it.
 
         A target of zeros is a row without a target: its loss is finite, and weight 0 removes it.
@@ -36,4 +36,4 @@ class ObjectiveTrainer(AmbiSERTrainer):
         """Return the objective of each row `(B,)`, weighted and balanced by class."""
         balanced = self.balanced_rows(batch)
         logits = self.balance.logits(outputs.logits, balanced).float()
-        return weights * self.balance.utterance_weight(targets, balanced) * self.objective(logits, targets, batch)
+        return weights * self.balance.utterance_weight(targets, balanced) * self.criterion(logits, targets, batch)

@@ -82,7 +82,7 @@ class DirichletTrainer(ObjectiveTrainer):
                 " votes. Build the data set from votes, or take soft_vote."
             )
 
-    def objective(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return -log P(votes | alpha) and the penalty of each row, `(B,)` in nats."""
         loss = negative_log_likelihood(logits, self._votes[batch.index])
         if self.args.evidence_penalty > 0:

@@ -79,7 +79,7 @@ class EmotionExistenceTrainer(ObjectiveTrainer):
         """Whether the running epoch is one of the first step."""
         return self.epoch < max(1, round(self.args.existence_share * self.args.num_train_epochs))
 
-    def objective(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return the mean binary cross-entropy over the classes, or the cross-entropy, `(B,)` in nats."""
         if not self.learns_existence:
             return soft_cross_entropy(logits, targets)

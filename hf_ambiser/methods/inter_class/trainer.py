@@ -65,7 +65,7 @@ class InterClassTrainer(ObjectiveTrainer):
 
     args: InterClassArguments
 
-    def objective(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return the loss of each row, `(B,)`, without unit."""
         labels = heard(targets, self.args.heard_share)
         loss = inter_class_difference(logits.softmax(dim=-1), labels, self.args.margin)

@@ -53,7 +53,7 @@ class LabelDistributionTrainer(ObjectiveTrainer):
         equal = 1 - torch.eye(n_classes, device=shares.device)
         self._distance = class_distances(shares) if self.args.class_distance == "votes" else equal
 
-    def objective(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return the divergence of each row, `(B,)`: in nats, or as a cost in [0, 1]."""
         args = self.args
         if args.divergence == "kl":
