@@ -114,7 +114,7 @@ def tiers_table(
                 recording = one.content.recording or one.place.stem
                 folder = "" if roles["rater"] == "folder" else one.place.parent.as_posix().removeprefix(".")
                 utterance = f"{folder}/{recording}" if folder else recording
-                parts.add((utterance, round(interval.start * 1000), round(interval.end * 1000)))
+                parts.add((utterance, f"{interval.start:.3f}", f"{interval.end:.3f}"))
                 middle = (interval.start + interval.end) / 2
                 own = (
                     utterance, repr(interval.start), repr(interval.end), rater_of(tier), label, tier.speaker,
