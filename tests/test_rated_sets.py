@@ -43,6 +43,8 @@ def test_the_same_votes_and_audio_from_every_form(saved, kind):
 def test_one_file_and_one_split(saved):
     assert len(read_own_corpus(saved / "disk", subset="test").scan.utterances) == 20
     assert len(read_own_corpus(saved / "parquet" / "data" / "train-00000-of-00001.parquet").scan.utterances) == 40
+    with pytest.raises(ValueError, match="--subset x came, and train-00000-of-00001.parquet is one file"):
+        read_own_corpus(saved / "parquet" / "data" / "train-00000-of-00001.parquet", subset="x")
     with pytest.raises(ValueError, match=r"no split 'dev'; it has \['train', 'test'\]"):
         read_own_corpus(saved / "disk", subset="dev")
 
@@ -61,7 +63,12 @@ def test_a_build_needs_no_audio_and_is_the_one_of_the_table(saved, tmp_path, cap
     build_from_ratings(saved / "disk", None, tmp_path / "two", configs=["slc-strict", "kfold3-strict"], progress=False)
     again = read_own_corpus(tmp_path / "two")
     assert votes(again) == WANTED and again.policy.fingerprint() == info["policy_fingerprint"]
-    assert "rows repeat an utterance in another config" in "\n".join(again.scan.notes)
+    text = "\n".join(again.scan.notes)
+    assert "rows repeat an utterance in another config" in text and "hidden wherever" not in text
+    build_from_ratings(saved / "disk", None, tmp_path / "ipr", configs=["ipr-strict"], progress=False, min_per_class=1)
+    hidden = read_own_corpus(tmp_path / "ipr")
+    assert any(not one.ratings for one in hidden.scan.utterances)
+    assert "utterances have their ratings hidden wherever they stand" in "\n".join(hidden.scan.notes)
     with pytest.raises(ValueError, match="--subset slc-strict: of a data set that hf-ambiser built every config"):
         read_own_corpus(tmp_path / "two", subset="slc-strict")
 

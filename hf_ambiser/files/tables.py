@@ -69,13 +69,13 @@ def read_table_file(path: Path) -> TableFile:
         return _parquet(path)
     if suffix == ".xlsx":
         return _xlsx(path)
-    text, said = decoded_text(path)
+    text, said = decoded(path)
     if not text.strip("\0 \t\r\n"):
         raise FileError(path, "is empty", CURE)
     return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
 
 
-def decoded_text(path: Path, cure: str = CURE) -> tuple[str, list[str]]:
+def decoded(path: Path, cure: str = CURE) -> tuple[str, list[str]]:
     """Read UTF-8 or UTF-16, with or without a byte order mark, and else Latin-1, which fits all bytes.
 
     Returns:

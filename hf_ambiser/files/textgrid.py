@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hf_ambiser.files.tables import decoded_text
+from hf_ambiser.files.tables import decoded
 from hf_ambiser.files.tiers import Interval, Tier, TierFault, TierFile
 
 
@@ -28,7 +28,7 @@ def read_textgrid(path: Path) -> TierFile:
         FileError: If the file cannot be read.
         TierFault: If it is no TextGrid as text, or breaks off.
     """
-    text, _ = decoded_text(path, CURE)
+    text, _ = decoded(path, CURE)
     if text.startswith("ooBinaryFile"):
         raise TierFault(1, "it is a binary TextGrid, which is not read")
     values = _values(text)

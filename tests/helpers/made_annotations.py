@@ -92,7 +92,9 @@ def eaf(
     order = "".join(f'<TIME_SLOT TIME_SLOT_ID="ts{i}" {time}/>\n' for i, time in enumerate(slots, start=1))
     descriptors = "".join(f"<MEDIA_DESCRIPTOR {_attributes(one)}/>" for one in media)
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{before}<ANNOTATION_DOCUMENT AUTHOR="" FORMAT="3.0" VERSION="3.0">\n'
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{before}<ANNOTATION_DOCUMENT AUTHOR="" FORMAT="3.0" VERSION="3.0"'
+        ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+        ' xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">\n'
         f'<HEADER MEDIA_FILE="" TIME_UNITS="{units}">{descriptors}</HEADER>\n<TIME_ORDER>\n{order}</TIME_ORDER>\n'
         + "\n".join(body)
         + "\n</ANNOTATION_DOCUMENT>\n"

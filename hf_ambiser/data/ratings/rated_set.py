@@ -128,7 +128,12 @@ def open_set(ratings: Path | str, asked: Mapping[str, str], in_columns: bool, su
         files = parquet_files(root)
         if not files:
             raise FileError(shown_as, "holds no Parquet file", "Give a data set of Parquet files with audio.")
-        files = files_of_subset(root, files, subset) if root.is_dir() else files
+        if root.is_dir():
+            files = files_of_subset(root, files, subset)
+        elif subset is not None:
+            raise ValueError(
+                f"--subset {subset} came, and {shown_as} is one file, which has no subsets. Leave it out."
+            )
         rows = rows_of_parquet(root, files, outside=not str(ratings).startswith(HUB))
         kept = list(range(len(rows.places)))
     if {"start", "end"} & set(asked):
@@ -204,9 +209,12 @@ def _facts_of(report: Mapping[str, Any]) -> dict[str, Any]:
 def _once(rows: SetRows, said: list[str]) -> list[int]:
     """Return one row of each utterance: configs repeat it, and hide its ratings in some."""
     best: dict[str, int] = {}
-    for row, (name, ratings) in enumerate(zip(rows.column("id"), rows.column("ratings"), strict=True)):
-        if name not in best or (ratings and not rows.table.column("ratings")[best[name]].as_py()):
+    ratings = rows.column("ratings")
+    for row, name in enumerate(rows.column("id")):
+        if name not in best or (ratings[row] and not ratings[best[name]]):
             best[name] = row
+    if hidden := sum(not ratings[row] for row in best.values()):
+        said.append(f"{hidden} utterances have their ratings hidden wherever they stand, so they have no vote")
     if repeats := len(rows.places) - len(best):
         said.append(f"{repeats} rows repeat an utterance in another config or split, and count once")
     return sorted(best.values())
