@@ -141,3 +141,24 @@ def test_audio_behind_links_is_found_once_and_a_link_to_above_ends_the_search(tm
     scan = crema_d.scan(root)
     assert [u.id for u in scan.utterances] == clips and not scan.listed
     assert not any("second copies" in note for note in scan.notes)
+
+
+def test_copies_that_were_derived_are_not_taken_for_the_recording(tmp_path):
+    """Folders of copies that sort before the release's own, and before one another."""
+    clips = [f"10{n:02d}_AAA_ANG_XX" for n in range(1, 5)]
+    noisy = encode(tone(seed=9))
+    files = {
+        **{f"Audio0Noise/{clips[0]}.wav": noisy, f"AudioWAV/{clips[0]}.wav": WAV},
+        **{f"a/{clips[1]}.wav": noisy, f"b/{clips[1]}.wav": WAV},  # nobody can tell
+        **{f"a/{clips[2]}.wav": WAV, f"b/{clips[2]}.wav": WAV},  # the same
+        **{f"a/{clips[3]}.mp3": noisy, f"a/{clips[3]}.flac": WAV},  # one folder: the better ending
+    }
+    write_tree(tmp_path, [csv_row(i, c, [1, 0, 0, 0, 0, 0]) for i, c in enumerate(clips)], files)
+    scan = crema_d.scan(tmp_path)
+    used = {u.id: u.audio_path.relative_to(tmp_path).as_posix() for u in scan.utterances}
+    assert used == {
+        clips[0]: f"AudioWAV/{clips[0]}.wav", clips[2]: f"a/{clips[2]}.wav", clips[3]: f"a/{clips[3]}.flac"
+    }  # fmt: skip
+    assert [(item.id, item.reason) for item in scan.listed] == [(clips[1], "ambiguous_audio")]
+    assert "2 files that differ" in scan.listed[0].detail and f"a/{clips[1]}.wav" in scan.listed[0].detail
+    assert scan.count_in == len(scan.utterances) + len(scan.listed) == 4

@@ -24,6 +24,9 @@ DROP = {"drop_raters": 0.4}
 # Case, its arguments, and whether labelled and ambiguous utterances learn from their votes.
 SOFT = {
     "soft_vote": ({}, True, False),
+    "label_distribution": ({}, True, False),
+    "emotion_existence": ({}, True, False),
+    "inter_class": ({}, True, False),
     "meta": (dict(load_method("meta").variants["soft_target"]), True, False),
     "slc": ({}, False, True),
 }

@@ -1,4 +1,7 @@
-"""Every method, killed at moments planted and drawn, goes on each time and ends bit-equal to a run without a kill."""
+"""Every method, killed at moments planted and drawn, goes on each time and ends bit-equal to a run without a kill.
+
+The default run has every method with state of its own and one of those without (`suite_methods.STATELESS`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import pytest
 from helpers.suite_checks import assert_same_finished_run, assert_same_run_folder
 from helpers.suite_kill import SCENARIOS, parts_of, read_attempts
-from helpers.suite_methods import METHODS, VARIANTS, cannot, killed_runs, needs
+from helpers.suite_methods import METHODS, ONE_OF_A_KIND, VARIANTS, cannot, killed_runs, needs
 
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
@@ -27,8 +30,8 @@ EVERY = [
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Two processes in which every method is trained, killed many times, and finished."""
-    cases = [case for case in [*METHODS, *SOME] if not cannot(parts_of(case)[0], "resume")]
+    """Two processes in which a method of each kind is trained, killed many times, and finished."""
+    cases = [case for case in [*ONE_OF_A_KIND, *SOME] if not cannot(parts_of(case)[0], "resume")]
     return killed_runs(tmp_path_factory.mktemp("killed"), *cases)
 
 
@@ -46,7 +49,7 @@ def check_killed(case, folder):
     return attempts
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", ONE_OF_A_KIND)
 def test_killed_at_any_moment_and_resumed_is_bit_equal(case, killed):
     needs(case, "resume")
     check_killed(case, killed)

@@ -16,10 +16,10 @@ from helpers.suite_methods import make_trainer, settings, trace_of, train_or_go_
 
 from hf_ambiser.methods.slc import SLCArguments, SLCTrainer, finetuning
 from hf_ambiser.methods.slc.finetuning import FineTuningTrainer, temporal_branch
-from hf_ambiser.methods.slc.inter_class import inter_class_difference
 from hf_ambiser.run_folder.trajectory import write_trajectory
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.collator import AMBIGUOUS, LABELLED
+from hf_ambiser.training.inter_class import inter_class_difference
 
 
 torch.set_num_threads(1)

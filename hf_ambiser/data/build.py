@@ -147,7 +147,7 @@ def build(
     _generate(corpus, Path(root), generate_options)
     prepared = prepare(
         corpus, root, policy, limit=limit, seed=options.seed, min_duration=min_duration, progress=progress,
-        scan_options=scan_options, keep_audio_metadata=keep_audio_metadata,
+        scan_options=scan_options, keep_audio_metadata=keep_audio_metadata, scratch=place.scratch,
     )  # fmt: skip
     data = prepared.split_input()
     # Make all splits before writing anything: if one cannot be made, no time is lost on writing the others.

@@ -1,7 +1,8 @@
 """Make data-set rows from a corpus folder: scan it, check the audio, count the votes, then stream rows.
 
 Both `build()` and the `AmbiguousSpeech` builder take their rows from here, so a row is defined in one place. Audio is
-read once to check it and once for each row that is written, and is not kept, so memory does not grow with the corpus.
+read once to check it and once for each row that is written, and what was converted is kept on the disk until then, so
+memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, CheckedAudio, inspect_audio
+from hf_ambiser.data.audio import MIN_DURATION, AudioProblem, inspect_audio
+from hf_ambiser.data.audio_store import AudioStore
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
 from hf_ambiser.data.overlap.columns import known_columns
@@ -44,18 +46,23 @@ class UsableUtterance:
     duration: float
     nbytes: int
     suffix: str
-    converted: bool
     sound: AudioPrint
+    made: tuple[AudioStore, int] | None = None  # where audio is that is not stored as it is
 
     def read(self) -> bytes:
-        """Return the bytes to store; audio that is not stored as it is is made again, with the same result."""
+        """Return the bytes to store.
+
+        Raises:
+            ValueError: If the audio file has changed since it was checked.
+        """
+        if self.made is not None:
+            store, start = self.made
+            return store.get(start, self.nbytes)
         source = _source(self.utterance)
-        assert not isinstance(source, AudioProblem), f"{self.utterance.id} changed while the data set was built"
-        if not self.converted:
-            return source if isinstance(source, bytes) else source.read_bytes()
-        audio = inspect_audio(source, min_duration=0.0)
-        assert isinstance(audio, CheckedAudio), f"{self.utterance.id} changed while the data set was built"
-        return audio.data
+        data = source.read_bytes() if isinstance(source, Path) else source
+        if isinstance(data, AudioProblem) or len(data) != self.nbytes:
+            raise ValueError(f"{self.utterance.id}: its audio changed while the data set was built. Build it again.")
+        return data
 
 
 @dataclass
@@ -171,6 +178,7 @@ def prepare(
     progress: bool = False,
     scan_options: Mapping[str, Any] | None = None,
     keep_audio_metadata: bool = False,
+    scratch: Path | None = None,
 ) -> Prepared:
     """Scan a corpus, check its audio and count its votes.
 
@@ -185,6 +193,8 @@ def prepare(
         scan_options: Keyword arguments for the corpus' `scan`. The policy says which ratings are read.
         keep_audio_metadata: Whether audio that needs no conversion is stored with what its files hold beside the
             samples.
+        scratch: Folder on whose disk converted audio is kept until it is written; None: the system's for temporary
+            files.
 
     Raises:
         ValueError: If the corpus or the policy does not exist, if the policy names ratings that the corpus does not
@@ -206,6 +216,7 @@ def prepare(
         utterances = sorted(chosen, key=lambda u: u.id)
 
     usable, conversions, stripped, rows = [], Counter[str](), 0, scan.rows
+    unknown_length, written_length, store = 0, 0, AudioStore(scratch)
     for utterance in _bar(utterances, f"{module.NAME}: checking audio", progress):
         source = _source(utterance)
         audio = (
@@ -219,9 +230,12 @@ def prepare(
         stripped += audio.stripped
         if audio.conversions:
             logger.info("%s: %s", utterance.id, audio.detail)
-        made = audio.stripped or bool(audio.conversions)
+        unknown_length += not audio.length_known
+        written_length += audio.length_written
+        is_made = audio.stripped or audio.length_written or bool(audio.conversions)
+        made = (store, store.add(audio.data)) if is_made else None
         assert audio.samples is not None, "inspect_audio gives the samples of usable audio"
-        about = audio.duration, len(audio.data), audio.suffix, made, audio_print(audio.samples)
+        about = audio.duration, len(audio.data), audio.suffix, audio_print(audio.samples), made
         usable.append(UsableUtterance(utterance, *about))
     if not usable:
         raise ValueError(
@@ -234,6 +248,13 @@ def prepare(
         notes.append(
             f"{stripped} utterances are stored without what their audio files held beside the samples (tags, pictures,"
             " bytes behind the end); their samples are the same bit for bit"
+        )
+    if written_length:
+        notes.append(f"{written_length} FLAC files do not say how many samples they have; they are stored with it")
+    if unknown_length:
+        notes.append(
+            f"{unknown_length} audio files do not say how long they are (MP3 without a Xing or VBRI header, files that"
+            " were written into a pipe, rare kinds): whether one of them was cut short cannot be known"
         )
 
     ratings = rating_arrays([one.utterance for one in usable])

@@ -68,7 +68,7 @@ class Place:
                 raise FileExistsError(
                     f"{self.out} holds a built data set already; choose another --out, or replace it with --overwrite."
                 )
-        _try_to_write(self.out if self.inside else self._parent())
+        _try_to_write(self.scratch)
 
     def begin(self) -> Path:
         """Return an empty folder to write the data set into, which no other process takes before `finish`.
@@ -116,6 +116,11 @@ class Place:
             self.out.rmdir()
         self.partial.rename(self.out)
         shutil.rmtree(self.old, ignore_errors=True)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder that exists, on the disk of the data set, in which something may be written for a while."""
+        return self.out if self.inside else self._parent()
 
     def _parent(self) -> Path:
         """The nearest folder above that exists."""

@@ -23,6 +23,7 @@ REASONS: dict[str, str] = {
     "empty_audio": "the audio file holds no sample",
     "silent_audio": "the audio is digital silence",
     "too_short_audio": "the audio is shorter than the minimum duration",
+    "too_long_audio": "the audio is longer than an utterance can be",
     "invalid_audio": "the audio holds samples that are not finite numbers, or far above full scale",
     "label_without_audio": "there are ratings but no audio file of that name",
     "audio_without_label": "there is an audio file but no ratings for it",

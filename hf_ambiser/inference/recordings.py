@@ -10,19 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import soundfile
 
-from hf_ambiser.data.cut_short import missing_samples
+from hf_ambiser.data.sound_file import BLOCK, NotWhole, SoundFile, length_of_source, words
 from hf_ambiser.inference import ffmpeg
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.resampling import Resampler
 from hf_ambiser.inference.samples import as_mono, channels_last
-
-
-_BLOCK = 2**18  # samples of all channels together
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Recording:
 
 
 def _slices(array: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(array), _BLOCK):
-        yield array[start : start + _BLOCK]
+    for start in range(0, len(array), BLOCK):
+        yield array[start : start + BLOCK]
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
@@ -105,29 +101,18 @@ def _opened(content: Path | bytes | IO[bytes]) -> Iterator[Path | IO[bytes]]:
             yield copy
 
 
-class _Forward(soundfile.SoundFile):
-    """Reads a file from its beginning to its end.
-
-    soundfile seeks after each block if it can, and that fails where a header says no length, as in FLAC that was
-    written into a pipe.
-    """
-
-    def seekable(self) -> bool:
-        """No."""
-        return False
-
-
 def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
-    """Yield blocks by libsndfile, or by ffmpeg what libsndfile does not know."""
+    """Yield blocks by libsndfile, or by ffmpeg what libsndfile does not know; neither is asked for half a file."""
+    length = length_of_source(source)
+    if length.missing:
+        raise NoAudio("unreadable", length.missing)
     try:
-        file = _Forward(source)
-    except (RuntimeError, TypeError, ValueError) as error:
+        file = SoundFile(source, length)
+    except (RuntimeError, TypeError, ValueError, MemoryError) as error:
         why = _words(error)
     else:
         with file:
-            if cut := _cut_short(source):
-                raise NoAudio("unreadable", cut)
-            yield from _resampled(_of_libsndfile(file), file.samplerate, rate)
+            yield from _resampled(_of_libsndfile(file), file.rate, rate)
         return
     if ffmpeg.program() is None:
         raise NoAudio(
@@ -143,27 +128,16 @@ def _decoded(source: Path | IO[bytes], rate: int) -> Iterator[np.ndarray]:
         raise NoAudio(error.status, f"libsndfile cannot read it ({why}); {error.reason}") from None
 
 
-def _cut_short(source: Path | IO[bytes]) -> str:
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return missing_samples(file)
-    return missing_samples(source)
-
-
-def _of_libsndfile(file: Any) -> Iterator[np.ndarray]:
-    """Yield blocks `(T, channels)`; the length that the header declares is not relied on."""
-    read, size = 0, max(1, _BLOCK // file.channels)
-    while True:
-        try:
-            block = file.read(size, dtype="float32", always_2d=True)
-        except (RuntimeError, MemoryError) as error:
-            raise NoAudio(
-                "unreadable", f"it cannot be decoded after {read / file.samplerate:.1f} s ({_words(error)})"
-            ) from error
-        if not len(block):
-            return
-        read += len(block)
-        yield block
+def _of_libsndfile(file: SoundFile) -> Iterator[np.ndarray]:
+    """Yield blocks `(T, channels)`."""
+    try:
+        yield from file.blocks()
+    except NotWhole as error:
+        raise NoAudio("unreadable", str(error)) from None
+    except (RuntimeError, MemoryError) as error:
+        raise NoAudio(
+            "unreadable", f"it cannot be decoded after {file.read / file.rate:.1f} s ({_words(error)})"
+        ) from error
 
 
 @contextmanager
@@ -180,7 +154,7 @@ def _on_disk(source: Path | IO[bytes]) -> Iterator[Path]:
 
 
 def _words(error: Exception) -> str:
-    """What libsndfile says, without the path or the address of an object that its message begins with."""
+    """What libsndfile says."""
     if isinstance(error, TypeError):  # of soundfile, for a file named `.raw`
         return "it has the ending of raw samples, which do not say their rate"
-    return str(getattr(error, "error_string", "") or type(error).__name__).strip().rstrip(".")
+    return words(error)

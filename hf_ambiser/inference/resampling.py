@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_ambiser.data.sound_file import HIGHEST, LOWEST
 from hf_ambiser.inference.no_audio import NoAudio
-
-
-# Below it there is no speech to hear; nobody records above it. Between them a block's result has a bounded length.
-LOWEST, HIGHEST = 2_000, 768_000  # Hz
 
 
 class Resampler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_ambiser.data.audio import LOUDEST
+from hf_ambiser.data.audio import are_whole, off_scale
 from hf_ambiser.inference.no_audio import NoAudio
 
 
@@ -31,10 +31,8 @@ def as_mono(samples: np.ndarray) -> np.ndarray:
     if bad:
         raise NoAudio("invalid", f"{bad} of {samples.size} samples are NaN or infinite")
     peak = float(np.abs(samples).max(initial=0.0))
-    if peak > LOUDEST:
-        raise NoAudio(
-            "invalid", f"its samples reach {peak:.4g}, and full scale is 1. Divide 16-bit integers by 32768 first"
-        )
+    if wrong := off_scale(peak, peak > 1 and are_whole(samples)):
+        raise NoAudio("invalid", f"{wrong}. Divide 16-bit integers by 32768 first")
     mono = samples.mean(axis=1) if samples.ndim == 2 else samples
     return np.ascontiguousarray(mono, dtype=np.float32)
 

@@ -79,10 +79,13 @@ class TarSource:
     def _read(self, i: int) -> bytes | NoAudio:
         try:
             with (self._root / self._paths[self._archives[i]]).open("rb") as archive:
+                # A header may lie: room is made for what is there, and not for what it says.
+                there = max(0, archive.seek(0, os.SEEK_END) - self._starts[i])
+                if there < self._sizes[i]:
+                    return NoAudio("unreadable", f"its archive ends after {there} of its {self._sizes[i]} bytes")
                 archive.seek(self._starts[i])
-                data = archive.read(self._sizes[i])
+                return archive.read(self._sizes[i])
         except OSError as error:
             return NoAudio("unreadable", f"its archive cannot be read ({error.strerror or type(error).__name__})")
-        if len(data) < self._sizes[i]:
-            return NoAudio("unreadable", f"its archive ends after {len(data)} of its {self._sizes[i]} bytes")
-        return data
+        except MemoryError:
+            return NoAudio("unreadable", f"its {self._sizes[i]} bytes need more memory than there is")

@@ -113,7 +113,11 @@ class UtteranceStore:
         if i in self._cache:
             return self._cache[i]
         stored = self._stored[i][self._kind]
-        signal = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
+        try:
+            signal = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
+        except ValueError as error:
+            name = stored["path"] if self._kind == "audio" else None
+            raise ValueError(f"{name or f'row {i}'}: {error}") from error
         if self._kind == "audio" and self._limit is not None and len(signal) > self._limit:
             signal = signal[: self._limit].copy()  # a view would keep the whole waveform in memory
         self._budget -= signal.nbytes

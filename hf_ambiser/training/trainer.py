@@ -154,6 +154,13 @@ class AmbiSERTrainer(ResumingTrainer):
         targets = self.table.observed_in(self.epoch)[batch.index]
         return targets, (targets.sum(dim=1) > 0).float() * batch.labelled
 
+    def row_loss(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> Tensor:
+        """Return each row's loss `(B,)` against what `correct` returned, balanced by class: cross-entropy.
+
+        `ObjectiveTrainer` is for methods with another loss.
+        """
+        return self.balance.cross_entropy(outputs.logits, targets, weights, self.balanced_rows(batch))
+
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """Return the part of the loss that is not cross-entropy, averaged with `effective_mean`."""
         return 0.0
@@ -246,13 +253,12 @@ class AmbiSERTrainer(ResumingTrainer):
     def _training_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         with torch.no_grad():
             targets, weights = self.correct(outputs, batch)
-        balanced = self.balanced_rows(batch)
-        cross_entropy = self.balance.cross_entropy(outputs.logits, targets, weights, balanced)
-        weights = weights * self.balance.utterance_weight(targets, balanced)
-        loss = torch.zeros((), device=cross_entropy.device)
+        row_loss = self.row_loss(outputs, batch, targets, weights)
+        weights = weights * self.balance.utterance_weight(targets, self.balanced_rows(batch))
+        loss = torch.zeros((), device=row_loss.device)
         groups = self.groups(batch)
         for group in self.averaged_over:
-            term = self.effective_mean(cross_entropy[groups[group]], group)
+            term = self.effective_mean(row_loss[groups[group]], group)
             self.record(**{f"loss_{group}": term.detach()})
             loss = loss + term
         loss = loss + self.extra_loss(outputs, batch)

@@ -13,10 +13,11 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
 
 
@@ -70,7 +71,8 @@ CODES = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "neut
 KINDS = {"1": "voice", "2": "face", "3": "voice_and_face"}
 ROWS = {"voice": "voice only", "face": "face only", "voice_and_face": "voice and face"}
 DEFAULT = ("voice",)
-# If an utterance has several audio files (the release has AudioWAV and AudioMP3), the first of these endings is used.
+# If an utterance has several audio files, the first of these folders of the release and of these endings is used.
+FOLDERS = ("AudioWAV", "AudioMP3")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _UTTERANCE = re.compile(r"\b(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{2,3})\b")
 _ID = re.compile(r"[123]\d{5}")
@@ -102,12 +104,15 @@ def scan(root: Path, *, ratings: Sequence[str] = DEFAULT) -> CorpusScan:
             f" {VOTES} and AudioWAV/."
         )
     notes: list[str] = []
-    audio = _find_audio(root, notes)
+    audio, unclear = recordings_by_name(_audio_files(root), root, FOLDERS, SUFFIXES, notes)
     people = _demographics(root, notes)
     votes, listed = _read_votes(root, kinds, notes)
 
     utterances, mentioned = [], set(votes) | {item.id for item in listed}
     for name, rows in votes.items():
+        if name in unclear:
+            listed.append(Listed(name, "ambiguous_audio", unclear[name], next(iter(rows.values()))[1]))
+            continue
         if name not in audio:
             source = next(iter(rows.values()))[1]
             listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
@@ -205,10 +210,8 @@ def _parse(row: list[str], kind: str, column: dict[str, int]) -> tuple[str, list
     return "", counts
 
 
-def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
-    """Find utterance -> audio file; of several files, the one whose ending comes first in `SUFFIXES`."""
-    found: dict[str, Path] = {}
-    extra = 0
+def _audio_files(root: Path) -> Iterator[Path]:
+    """Yield the files below the root that have the name of an utterance, in order of folder and name."""
     # The audio may lie elsewhere, behind a link. A folder is read once, so a link to a folder above it ends there.
     seen = {os.path.realpath(root)}
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -220,18 +223,8 @@ def _find_audio(root: Path, notes: list[str]) -> dict[str, Path]:
             seen.add(place)
         for name in sorted(names):
             path = Path(folder, name)
-            suffix = path.suffix.lower()
-            if suffix not in SUFFIXES or not _UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
-                continue
-            known = found.get(path.stem)
-            extra += known is not None
-            if known is None or SUFFIXES.index(suffix) < SUFFIXES.index(known.suffix.lower()):
-                found[path.stem] = path
-    if extra:
-        notes.append(
-            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"
-        )
-    return found
+            if path.suffix.lower() in SUFFIXES and _UTTERANCE.fullmatch(path.stem):  # also skips macOS' ._ files
+                yield path
 
 
 def _demographics(root: Path, notes: list[str]) -> dict[str, dict[str, Any]]:

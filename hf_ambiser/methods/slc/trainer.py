@@ -12,8 +12,8 @@ from transformers import set_seed
 from hf_ambiser.methods.slc.arguments import SLCArguments
 from hf_ambiser.methods.slc.figures import plot_correction, plot_moved_labels, read_corrected
 from hf_ambiser.methods.slc.finetuning import adam, finetuned_branch, temporal_branch
-from hf_ambiser.methods.slc.inter_class import inter_class_difference
 from hf_ambiser.run_folder.trajectory import trajectory_epochs
+from hf_ambiser.training.inter_class import inter_class_difference
 from hf_ambiser.training.papers import Paper
 from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
 
