@@ -23,7 +23,8 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 # A room is a folder or a file at the top of the package. What each may import of the others, from the ground up.
 ROOMS = {
     "untrusted": "",
-    "labels": "",
+    "entry_points": "",
+    "labels": "entry_points",
     "models": "",
     "files": "",
     "run_folder": "files",
@@ -31,7 +32,7 @@ ROOMS = {
     "metrics": "labels",
     "plotting": "files run_folder",
     "evaluate_module": "labels metrics",
-    "data": "labels files metrics hub",
+    "data": "labels files metrics hub entry_points",
     "label_analysis": "labels files metrics run_folder data",
     "run_scores": "labels files metrics run_folder data",
     "training": "labels files metrics run_folder data models",

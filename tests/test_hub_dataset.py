@@ -10,7 +10,9 @@ import pytest
 import yaml
 from helpers.hub_client import HubClient
 from helpers.hub_endpoint import HubEndpoint
+from helpers.made_ratings import tone
 from helpers.made_run import built, fields
+from helpers.made_sets import parquet, rated_rows, write_sets
 
 from hf_ambiser.data.hub_dataset import dataset_folder, on_the_hub, why_not_on_the_hub
 from hf_ambiser.data.loading import load_split, read_dataset_info
@@ -105,6 +107,38 @@ def test_what_is_not_on_the_hub_as_it_was_pushed_is_one_line(client, made):
     for answer, reason in zip(answers, reasons.values(), strict=True):
         assert reason in one_line(answer)
     assert not (made / "no").exists()
+
+
+def test_ratings_of_a_set_that_anybody_has_pushed(hub, client, tmp_path):
+    """It is downloaded and read; a file of this machine that a row names is not."""
+    write_sets(tmp_path, rated_rows(tmp_path))
+    files = {
+        path.relative_to(tmp_path / "parquet").as_posix(): path.read_bytes()
+        for path in (tmp_path / "parquet").rglob("*.parquet")
+    }
+    hub.store.create("me/rated", "dataset").put({**files, "README.md": b"# Rated\n"})
+    secret = tone(tmp_path / "secret.wav")
+    ratings = [{"rater": "k", "label": "joy"}, {"rater": "l", "label": "anger"}]
+    stealing = [{"id": f"u{i}", "audio": {"bytes": None, "path": str(secret)}, "ratings": ratings} for i in range(3)]
+    path = parquet(tmp_path / "s.parquet", stealing)
+    hub.store.create("me/stealing", "dataset").put({"data/s.parquet": path.read_bytes()})
+    words = ["hf-ambiser", "build", "--ratings"]
+    good, below, pushed, stolen, other, none, twice = client.commands(
+        [*words, "hf://datasets/me/rated", "--preview"],
+        [*words, "hf://datasets/me/rated@main/data", "--preview"],
+        [*words, "hf://datasets/me/data", "--preview"],
+        [*words, "hf://datasets/me/stealing", "--no-speakers", "--out", str(tmp_path / "out")],
+        [*words, "hf://datasets/me/other", "--preview"],
+        [*words, "hf://datasets/me/none", "--preview"],
+        [*words, "hf://datasets/me/rated/../x", "--preview"],
+    )
+    assert [answer[0] for answer in (good, below, pushed)] == [0, 0, 0], good[2] + below[2] + pushed[2]
+    assert "60 utterances with audio, 300 votes" in good[1] and "me--rated@" in good[1]
+    assert "rows repeat an utterance in another config" in pushed[1] and "simulated-again" in pushed[1]
+    assert "the row names a file and holds no audio" in one_line(stolen)
+    assert "holds no Parquet file" in one_line(other)
+    assert "there is no data set me/none that you may read" in one_line(none)
+    assert "leads out of its folder" in one_line(twice)
 
 
 def test_offline_the_cache_is_enough(client, made, monkeypatch):

@@ -90,7 +90,7 @@ def build(
     corpus_name: str | ModuleType,
     root: Path | str,
     out: Path | str,
-    policy: LabelPolicy | str | None = None,
+    policy: LabelPolicy | Path | str | None = None,
     configs: Sequence[str] = DEFAULT_CONFIGS,
     options: SplitOptions | None = None,
     *,
@@ -115,7 +115,7 @@ def build(
         root: Folder of the corpus release. A corpus that is generated (`simulated`) is generated there if the folder
             does not exist.
         out: Folder to make. A link is followed. It may be an empty mount point, as a container has.
-        policy: Label policy or its name; by default the corpus' own. It also says which ratings count:
+        policy: Label policy, its name or its YAML file; by default the corpus' own. It also says which ratings count:
             `get_policy("crema-d-4", ratings=("face", "voice"))`.
         configs: Splits by name: `ipr-strict`, `slc-paper`, `loso-strict` (all speakers), `kfold5-strict` ...
         options: All split options together. They can also be given one by one, e.g. `seed=1, d1_quota="per_class"`.

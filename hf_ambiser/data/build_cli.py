@@ -13,6 +13,7 @@ from hf_ambiser.data.build import KEPT_METADATA, REPORT, SCAN_OPTIONS, build, st
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.place import Place, recover
+from hf_ambiser.data.policy_file import checked_policy_name, policy_of
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
 from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
@@ -25,7 +26,6 @@ from hf_ambiser.labels.policies import (
     MultiLabel,
     Rule,
     available_policies,
-    get_policy,
 )
 
 
@@ -38,7 +38,11 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     parser.add_argument("--root", type=Path, required=True, help="the corpus release")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument(
-        "--policy", default=corpus.POLICY, choices=available_policies(), help="label policy (default: %(default)s)"
+        "--policy",
+        default=corpus.POLICY,
+        type=policy_name,
+        metavar="POLICY",
+        help=f"label policy: a YAML file, or one of {', '.join(available_policies())} (default: %(default)s)",
     )
     add_rule_arguments(parser)
     if kinds := rating_kinds(corpus):
@@ -61,6 +65,14 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     if hasattr(corpus, "add_arguments"):
         corpus.add_arguments(parser)
     return parser
+
+
+def policy_name(text: str) -> str:
+    """Check a word that names a policy, as a type of argparse."""
+    try:
+        return checked_policy_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_rule_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +164,7 @@ def _policy(args: argparse.Namespace, corpus: ModuleType) -> LabelPolicy:
         changes["self_reports"] = True
     if getattr(args, "ratings", None):
         changes["ratings"] = tuple(args.ratings)
-    return with_known_ratings(get_policy(args.policy, **changes), corpus)
+    return with_known_ratings(policy_of(args.policy, **changes), corpus)
 
 
 def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:

@@ -18,9 +18,9 @@ import numpy as np
 
 from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
+from hf_ambiser.data.policy_file import policy_of
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.splits import SplitOptions, make_split
-from hf_ambiser.labels.policies import get_policy
 
 
 @dataclass
@@ -29,7 +29,7 @@ class AmbiguousSpeechConfig(datasets.BuilderConfig):
 
     Args:
         corpus: Name of the corpus module.
-        policy: Name of the label policy; by default the corpus' own.
+        policy: Name of the label policy, or its YAML file; by default the corpus' own.
         seed: See `SplitOptions`.
         d1_quota: See `SplitOptions`.
         sizes: See `SplitOptions`.
@@ -63,7 +63,7 @@ class AmbiguousSpeech(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         corpus = load_corpus(self.config.corpus)
         return datasets.DatasetInfo(
-            features=features(get_policy(self.config.policy or corpus.POLICY).classes),
+            features=features(policy_of(self.config.policy or corpus.POLICY).classes),
             homepage=corpus.HOMEPAGE,
             license=corpus.LICENSE,
             citation=corpus.CITATION,

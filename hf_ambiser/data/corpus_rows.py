@@ -25,13 +25,14 @@ from hf_ambiser.data.lost_votes import LIMIT, LostVotes
 from hf_ambiser.data.notes import stored_notes
 from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
 from hf_ambiser.data.overlap.columns import known_columns
+from hf_ambiser.data.policy_file import policy_of
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
 from hf_ambiser.files import lfs
 from hf_ambiser.labels.aggregation import crowd_kit_version
-from hf_ambiser.labels.policies import LabelPolicy, get_policy
+from hf_ambiser.labels.policies import LabelPolicy
 from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
 
 
@@ -62,8 +63,8 @@ class UsableUtterance:
             store, start = self.made
             return store.get(start, self.nbytes)
         source = _source(self.utterance)
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        if len(data) != self.nbytes:
+        data = source.read_bytes() if isinstance(source, Path) else source
+        if isinstance(data, AudioProblem) or len(data) != self.nbytes:
             raise ValueError(f"{self.utterance.id}: its audio changed while the data set was built. Build it again.")
         return data
 
@@ -180,7 +181,7 @@ def split_input(utterances: Sequence[Utterance], table: VoteTable, group: str, c
 def prepare(
     corpus: str | ModuleType,
     root: Path | str,
-    policy: LabelPolicy | str | None = None,
+    policy: LabelPolicy | Path | str | None = None,
     *,
     limit: int | None = None,
     seed: int = 0,
@@ -195,7 +196,7 @@ def prepare(
     Args:
         corpus: Name of the corpus module, or such a module.
         root: Folder of the corpus release.
-        policy: Label policy or its name; by default the corpus' own.
+        policy: Label policy, its name or its YAML file; by default the corpus' own.
         limit: Use only this many utterances. A hash of seed and id chooses them, so that all speakers may occur.
         seed: Seed of that choice.
         min_duration: Shortest usable utterance in seconds.
@@ -211,7 +212,7 @@ def prepare(
             have, if no utterance is usable, or if the policy's model of the raters cannot be used.
     """
     module = load_corpus(corpus) if isinstance(corpus, str) else corpus
-    policy = policy if isinstance(policy, LabelPolicy) else get_policy(policy or module.POLICY)
+    policy = policy_of(policy or module.POLICY)
     policy = with_known_ratings(policy, module)
     scan: CorpusScan = module.scan(Path(root), **with_ratings(scan_options or {}, policy))
     if policy.aggregation != "shares":  # fail now, and not after an hour of reading audio
@@ -233,7 +234,10 @@ def prepare(
     usable, conversions, stripped, rows = [], Counter[str](), 0, scan.rows
     unknown_length, written_length, store = 0, 0, AudioStore(scratch)
     for utterance in _bar(utterances, f"{module.NAME}: checking audio", progress):
-        audio = inspect_audio(_source(utterance), min_duration, keep_audio_metadata)
+        source = _source(utterance)
+        audio = (
+            source if isinstance(source, AudioProblem) else inspect_audio(source, min_duration, keep_audio_metadata)
+        )
         if isinstance(audio, AudioProblem):
             item = _listed_audio(utterance, audio, root)
             listed.append(item)
@@ -379,7 +383,9 @@ def _true_distribution(utterance: Utterance, classes: tuple[str, ...]) -> list[f
     return shares
 
 
-def _source(utterance: Utterance) -> bytes | Path:
+def _source(utterance: Utterance) -> bytes | Path | AudioProblem:
+    if utterance.audio_bytes is None and utterance.read_audio is not None:
+        return utterance.read_audio()
     source = utterance.audio_path if utterance.audio_bytes is None else utterance.audio_bytes
     if source is None:
         raise ValueError(f"{utterance.id}: the corpus parser gave no audio; it must set audio_path or audio_bytes.")

@@ -75,7 +75,7 @@ def _download(name: str, cached: bool) -> Path:
     if not exists(report):
         raise DownloadError(
             f"{name} on the Hub holds no {REPORT}, so it is not a data set that hf_ambiser pushed ({page}). Build one"
-            " from its ratings and audio: hf-ambiser build --ratings TABLE --audio FOLDER --out DIR"
+            f" from its ratings and audio: hf-ambiser build --ratings hf://datasets/{match['repo']} --out DIR"
         )
     cure = f"Choose another revision ({name.partition('@')[0]}@REVISION), or ask its owner to push it again ({page})."
     said, found = read_json(report, cure).get("content"), content_digest(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from hf_ambiser.untrusted.places import shortened, without_places
 
 if TYPE_CHECKING:
     from datasets import Features
+
+    from hf_ambiser.data.audio import AudioProblem
 
 SAMPLING_RATE = 16000
 
@@ -35,6 +37,7 @@ REASONS: dict[str, str] = {
     "no_consensus": "the votes give no consensus label under the policy's rule",
     "outside_classes": "the consensus is a class that the policy leaves out",
     "ambiguous_audio": "several audio files have the name that the table gives",
+    "no_such_part": "the row's start and end are no part of the recording",
     "no_speaker": "the table does not say who speaks, or in which session",
     "rated_twice": "the rater has rated the utterance in an earlier row, which counts",
     "conflicting_row": "the row gives its utterance another speaker or session than an earlier row, which counts",
@@ -78,7 +81,8 @@ class Utterance:
     """One labelled utterance of a corpus, as it is in the release.
 
     `about_speaker` holds `sex` ("female", "male") and `age` (years) of its speaker, where the corpus says so; they go
-    into the data set's `speakers.csv`. `extra` holds whatever else the release says.
+    into the data set's `speakers.csv`. `extra` holds whatever else the release says. Its audio is `audio_bytes`, else
+    what `read_audio` gives each time (or why it cannot), else the file `audio_path`, which also names its place.
     """
 
     id: str
@@ -90,6 +94,7 @@ class Utterance:
     audio_bytes: bytes | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     about_speaker: dict[str, Any] = field(default_factory=dict)
+    read_audio: Callable[[], bytes | AudioProblem] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from hf_ambiser.files.read import FileError, open_parquet, read_bytes
 
 # A cell is a text, or several texts where the format has lists. "" is an empty cell.
 Cell = str | tuple[str, ...]
+# Where a row begins: its line in the file, or words ("s1/a.TextGrid:12") where a table is made of several files.
+Line = int | str
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".xlsx")
@@ -35,19 +37,19 @@ class TableFile:
     Args:
         path: The file.
         columns: Name -> its R cells.
-        lines: `(R,)` the line of the file (of Parquet: the row, from 1) where each row begins.
+        lines: `(R,)` the line of the file (of Parquet: the row, from 1) where each row begins, or its place in words.
         broken: (line, reason) of what is no row.
         said: What was found out about the file, in words.
     """
 
     path: Path
     columns: dict[str, list[Cell]]
-    lines: list[int] = field(default_factory=list)
-    broken: list[tuple[int, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    broken: list[tuple[Line, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     _known: dict[Cell, Cell] = field(default_factory=dict, repr=False)
 
-    def add(self, line: int, cells: Iterable[Cell]) -> None:
+    def add(self, line: Line, cells: Iterable[Cell]) -> None:
         """Add a row; equal texts are stored once, for a table of a million ratings repeats few of them."""
         self.lines.append(line)
         for column, cell in zip(self.columns.values(), cells, strict=True):
@@ -73,9 +75,16 @@ def read_table_file(path: Path) -> TableFile:
     return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
 
 
-def decoded(path: Path) -> tuple[str, list[str]]:
-    """Decode UTF-8 or UTF-16, with or without a byte order mark, and else Latin-1, which fits all bytes."""
-    data = read_bytes(path, CURE)
+def decoded(path: Path, cure: str = CURE) -> tuple[str, list[str]]:
+    """Read UTF-8 or UTF-16, with or without a byte order mark, and else Latin-1, which fits all bytes.
+
+    Returns:
+        The text, and in words what was found out about it.
+
+    Raises:
+        FileError: If it cannot be read, or is no UTF-16 text though it looks like it.
+    """
+    data = read_bytes(path, cure)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     elif 4 * data[:1000].count(0) > len(data[:1000]):  # every other byte of Western texts; a stray one is no sign
@@ -87,7 +96,7 @@ def decoded(path: Path) -> tuple[str, list[str]]:
         return text, [f"encoding {encoding.removesuffix('-sig').upper()}"]
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
-            raise FileError(path, f"is not {encoding.upper()} text (byte {error.start})", CURE) from error
+            raise FileError(path, f"is not {encoding.upper()} text (byte {error.start})", cure) from error
     return data.decode("latin-1"), [
         "encoding Latin-1, because it is not UTF-8; if names look wrong, save the table as UTF-8"
     ]
@@ -190,7 +199,7 @@ def _delimiter(lines: list[str], prefer_tab: bool) -> str:
 
 def _jsonl(path: Path, text: str, said: list[str]) -> TableFile:
     rows: list[tuple[int, dict[str, Any]]] = []
-    broken = []
+    broken: list[tuple[Line, str]] = []
     for number, line in enumerate(text.splitlines() if "\n" not in text else text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -208,7 +217,7 @@ def _jsonl(path: Path, text: str, said: list[str]) -> TableFile:
         raise FileError(path, f"holds no line with named values; {len(broken)} lines are something else", CURE)
     table = TableFile(path, _named(path, names), broken=broken, said=said)
     for number, row in rows:
-        table.add(number, [_cell(row.get(name)) for name in names])
+        table.add(number, [cell_of(row.get(name)) for name in names])
     return table
 
 
@@ -224,7 +233,7 @@ def _parquet(path: Path) -> TableFile:
         table = TableFile(path, _named(path, file.schema_arrow.names))
         for batch in file.iter_batches(batch_size=10_000):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                table.add(len(table.lines) + 1, [_cell(value) for value in row])
+                table.add(len(table.lines) + 1, [cell_of(value) for value in row])
     return table
 
 
@@ -239,7 +248,7 @@ def _xlsx(path: Path) -> TableFile:
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         sheet = book.worksheets[0]
-        rows = [[_cell(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+        rows = [[cell_of(value) for value in row] for row in sheet.iter_rows(values_only=True)]
         said = [f"sheet {sheet.title!r} of {len(book.worksheets)}"]
         book.close()
     except Exception as error:  # openpyxl lets through what zipfile, its XML parser and its own checks raise
@@ -260,10 +269,10 @@ def _xlsx(path: Path) -> TableFile:
     return table
 
 
-def _cell(value: Any) -> Cell:
+def cell_of(value: Any) -> Cell:
     """Write a value of a typed format as the text that a CSV file would have."""
     if isinstance(value, list | tuple):
-        return tuple(str(_cell(inner)) for inner in value)
+        return tuple(str(cell_of(inner)) for inner in value)
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float) and value.is_integer():

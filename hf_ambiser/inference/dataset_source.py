@@ -6,20 +6,18 @@ from array import array
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hf_ambiser.files.audio_column import audio_column
 from hf_ambiser.files.read import FileError, exists, open_parquet
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
 
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 # A data set that this package built stands beside it. Its configurations repeat utterances under the same id.
 _OF_A_BUILD = "build_report.json"
 _CURE = "Restore the file from a copy, or make the data set again."
-_ID, _AUDIO, _REPEATS = "id", "audio", "repeats of an utterance"
+_ID, _REPEATS = "id", "repeats of an utterance"
 _AT_ONCE = 16  # rows whose audio is in memory
 
 
@@ -90,7 +88,7 @@ class ParquetSource:
 
     def _names_in(self, path: str) -> Iterator[str]:
         with open_parquet(self._root / path, _CURE) as file:
-            column = _audio_column(file.schema_arrow, self._root / path)
+            column = audio_column(file.schema_arrow, self._root / path)
             self._columns.append(column)
             has_id = _ID in file.schema_arrow.names
             row = 0
@@ -128,7 +126,7 @@ class ArrowSource:
             for name, feature in rows.features.items():
                 if isinstance(feature, Audio):
                     rows = rows.cast_column(name, Audio(decode=False))
-            self._splits.append((split, rows, _audio_column(rows.features.arrow_schema, folder)))
+            self._splits.append((split, rows, audio_column(rows.features.arrow_schema, folder)))
 
     def __len__(self) -> int:
         return sum(len(rows) for _, rows, _ in self._splits)
@@ -164,22 +162,6 @@ class ArrowSource:
     def _name(split: str, place: int, row: Mapping[str, Any], column: str) -> str:
         name = str(row[_ID]) if _ID in row else _file_name((row[column] or {}).get("path")) or f"row {place}"
         return f"{split}/{name}" if split else name
-
-
-def _audio_column(schema: pa.Schema, where: Path) -> str:
-    """Return the column that holds encoded audio: `audio`, or else the first one of its kind."""
-    import pyarrow as pa
-
-    kind = [field.name for field in schema if pa.types.is_struct(field.type) and _has_audio(field.type)]
-    if not kind:
-        raise FileError(
-            where, f"has no column of audio ({{bytes, path}}); it has {schema.names}", "Give another source."
-        )
-    return _AUDIO if _AUDIO in kind else kind[0]
-
-
-def _has_audio(kind: pa.StructType) -> bool:
-    return {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
 
 
 def _content(value: Mapping[str, Any] | None, folder: Path) -> bytes | Path | NoAudio:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from hf_ambiser.entry_points import POLICIES, load, offered
 from hf_ambiser.labels.aggregation import checked_options
 
 
@@ -237,17 +238,36 @@ _POLICIES: dict[str, dict[str, Any]] = {
 
 
 def available_policies() -> list[str]:
-    """The names that `get_policy` accepts, sorted."""
-    return sorted(_POLICIES)
+    """The names that `get_policy` accepts, sorted: of this package, and of others that offer one."""
+    return sorted({*_POLICIES, *offered(POLICIES)})
 
 
 def get_policy(name: str, **changes: Any) -> LabelPolicy:
     """Look a policy up by name; `changes` replace some of its fields.
 
     Raises:
-        ValueError: If there is no such policy or field, or if a value is not allowed.
+        ValueError: If there is no such policy or field, if a value is not allowed, or if another package offers the
+            policy and it cannot be used.
     """
-    if name not in _POLICIES:
+    if name not in available_policies():
         raise ValueError(f"there is no label policy {name!r}; choose one of {available_policies()}.")
-    policy = LabelPolicy(name=name, **_POLICIES[name])
+    policy = _of_others(name) if name in offered(POLICIES) else LabelPolicy(name=name, **_POLICIES[name])
     return policy.with_(**changes) if changes else policy
+
+
+def _of_others(name: str) -> LabelPolicy:
+    """Load the policy that another package offers.
+
+    Raises:
+        ValueError: If it cannot be loaded, is no policy, or has another name; the message names the package.
+    """
+    found, said = load(POLICIES, name, own=name in _POLICIES)
+    try:
+        policy = LabelPolicy.from_dict({"name": name, **found}) if isinstance(found, Mapping) else found
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{said} is no label policy: {type(error).__name__}: {error}") from error
+    if not isinstance(policy, LabelPolicy):
+        raise ValueError(f"{said} is a {type(policy).__name__}, and must be a LabelPolicy or a mapping of its fields.")
+    if policy.name != name:
+        raise ValueError(f"{said} is called {policy.name!r}; a policy has the name of its entry point.")
+    return policy

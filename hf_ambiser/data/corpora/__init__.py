@@ -1,5 +1,8 @@
 """Corpora: each is one module or folder here and is found by listing, so a new corpus is one new file or folder.
 
+Other packages may offer corpora, too, as entry points of the group `hf_ambiser.corpora`; `hf_ambiser/entry_points.py`
+says how.
+
 Every corpus module has:
 
 - the constants `NAME`, `POLICY` (default label policy), `LICENSE`, `HOMEPAGE`, `CITATION`, and `GROUP` (`speaker` or
@@ -33,6 +36,8 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from hf_ambiser.entry_points import CORPORA, load, offered
+
 
 STYLES = ("acted", "posed", "natural")
 REQUIRED = (
@@ -42,25 +47,34 @@ REQUIRED = (
 
 
 def available_corpora() -> list[str]:
-    """List the names of the corpora in this folder, sorted."""
+    """List the names of the corpora in this folder and of those that other packages offer, sorted."""
+    return sorted({*_own(), *offered(CORPORA)})
+
+
+def _own() -> list[str]:
     here = Path(__file__).parent
     modules = [path.stem for path in here.glob("*.py")] + [path.parent.name for path in here.glob("*/__init__.py")]
-    return sorted(name for name in modules if not name.startswith("_"))
+    return [name for name in modules if not name.startswith("_")]
 
 
 def load_corpus(name: str) -> ModuleType:
     """Import the module of one corpus.
 
     Raises:
-        ValueError: If there is no such corpus, or if its module lacks a name that every corpus has.
+        ValueError: If there is no such corpus, or if its module lacks a name that every corpus has. If another package
+            offers it, the message names the package.
     """
     if name not in available_corpora():
         raise ValueError(
             f"there is no corpus {name!r}; available: {available_corpora()}. To add one, write"
-            f" hf_ambiser/data/{Path(__file__).parent.name}/{name}.py."
+            f" hf_ambiser/data/{Path(__file__).parent.name}/{name}.py, or offer it from a package of your own."
         )
-    module = importlib.import_module(f"{__name__}.{name}")
+    if name in offered(CORPORA):
+        module, said = load(CORPORA, name, own=name in _own())
+    else:
+        module = importlib.import_module(f"{__name__}.{name}")
+        said = f"corpus module {module.__name__}"
     missing = [attribute for attribute in REQUIRED if not hasattr(module, attribute)]
     if missing:
-        raise ValueError(f"corpus module {module.__name__} lacks {missing}; every corpus must have {list(REQUIRED)}.")
+        raise ValueError(f"{said} lacks {missing}; every corpus must have {list(REQUIRED)}.")
     return module

@@ -1,1 +1,1 @@
-"""A user's own table of ratings and folder of audio, read as a corpus: `hf-ambiser build --ratings TABLE`."""
+"""A user's own ratings (a table, an export, annotations on a time line, a `datasets` set), read as a corpus."""

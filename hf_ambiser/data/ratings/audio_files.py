@@ -1,4 +1,4 @@
-"""Find the audio file that a cell of a table names, below one folder.
+"""Find the audio file, or the part of one, that a row of a table names, below one folder.
 
 A cell is never made into a path: the folder is listed, and the cell is looked up in the list. So `..` or an absolute
 path leads nowhere else.
@@ -10,9 +10,13 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from hf_ambiser.data.audio import AudioProblem
+from hf_ambiser.data.ratings.audio_parts import Recording, part_of
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.untrusted.names import why_no_name
 
@@ -23,10 +27,17 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".au", ".
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file below the folder: the utterance's id, and its path."""
+    """The audio of an utterance.
+
+    Args:
+        id: The utterance's id.
+        path: The file that it is, or is in.
+        read: Returns the encoded audio, or why there is none; None: the file is it.
+    """
 
     id: str
     path: Path
+    read: Callable[[], bytes | AudioProblem] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,19 @@ class NoAudio:
 
     def __post_init__(self) -> None:
         assert self.reason in REASONS, self.reason
+
+
+class AudioFinder(Protocol):
+    """Where the audio of a table's utterances is.
+
+    `root` is the folder that it is below, `files` what no row may leave out: audio without ratings is listed.
+    """
+
+    root: Path
+    files: list[AudioFile]
+
+    def find(self, cell: str, start: str = "", end: str = "") -> AudioFile | NoAudio:
+        """Find the audio that a row names, or say why there is none."""
 
 
 class AudioFolder:
@@ -64,23 +88,47 @@ class AudioFolder:
                 " audio files that the table names."
             )
         whole = {path.relative_to(root).as_posix(): path for path in paths}
-        short = Counter(_without_ending(name) for name in whole)
+        short = Counter(without_ending(name) for name in whole)
         self.files = []
         self._by_name: dict[str, list[tuple[tuple[str, ...], AudioFile]]] = {}
         for name, path in whole.items():
-            bare = _without_ending(name)
+            bare = without_ending(name)
             file = AudioFile(name if short[bare] > 1 or bare in whole else bare, path)
             self.files.append(file)
             parts = _parts(name)
-            for name in {parts[-1], _without_ending(parts[-1])}:
+            for name in {parts[-1], without_ending(parts[-1])}:
                 self._by_name.setdefault(name, []).append((parts[:-1], file))
         self._found: dict[str, AudioFile | NoAudio] = {}
+        self._parts: dict[tuple[str, str, str], AudioFile | NoAudio] = {}
+        self._recordings: dict[Path, Recording] = {}
 
-    def find(self, cell: str) -> AudioFile | NoAudio:
-        """Find the file that a cell names, with or without its ending and the folders above it."""
+    def find(self, cell: str, start: str = "", end: str = "") -> AudioFile | NoAudio:
+        """Find the file that a cell names, with or without its ending and the folders above it.
+
+        Args:
+            cell: The name.
+            start: Begin of a part of it in seconds; without `start` and `end` it is all of the file.
+            end: End of the part in seconds.
+        """
         if cell not in self._found:
             self._found[cell] = self._find(cell)
-        return self._found[cell]
+        file = self._found[cell]
+        if not (start or end) or isinstance(file, NoAudio):
+            return file
+        if (cell, start, end) not in self._parts:
+            self._parts[cell, start, end] = self._part(file, start, end)
+        return self._parts[cell, start, end]
+
+    def _part(self, file: AudioFile, start: str, end: str) -> AudioFile | NoAudio:
+        if file.path not in self._recordings:
+            self._recordings[file.path] = Recording.of(file.path)
+        recording = self._recordings[file.path]
+        if recording.problem:
+            return NoAudio("unreadable_audio", recording.problem)
+        part = part_of(recording, start, end)
+        if isinstance(part, str):
+            return NoAudio("no_such_part", part)
+        return file if part is None else AudioFile(file.id + part.suffix, file.path, part.read)
 
     def _find(self, cell: str) -> AudioFile | NoAudio:
         # A table of another machine may hold whole paths; only their last parts can mean something here.
@@ -88,7 +136,7 @@ class AudioFolder:
         if why := why_no_name(name, below=True):
             return NoAudio("malformed_id", f"the name {why}")
         *folders, last = _parts(name)
-        hits = self._by_name.get(last) or self._by_name.get(_without_ending(last), [])
+        hits = self._by_name.get(last) or self._by_name.get(without_ending(last), [])
         exact = [file for above, file in hits if above == tuple(folders)]
         if len(exact) == 1:
             return exact[0]
@@ -127,7 +175,7 @@ def _audio_below(root: Path) -> list[Path]:
         found += [
             Path(folder, name)
             for name in names
-            if _without_ending(name) not in ("", name) and not name.startswith("._") and _is_text(name)
+            if without_ending(name) not in ("", name) and not name.startswith("._") and _is_text(name)
         ]
     return found
 
@@ -146,7 +194,8 @@ def _parts(path: str) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", path.replace("\\", "/")).split("/"))
 
 
-def _without_ending(name: str) -> str:
+def without_ending(name: str) -> str:
+    """Return the name of an audio file without its ending; other names as they are."""
     for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]

@@ -57,6 +57,7 @@ def own_policy(
     labels: Mapping[str, Counter[str]],
     classes: Mapping[str, str | None] | None,
     as_found: bool = False,
+    given: LabelPolicy | None = None,
     **rules: Any,
 ) -> LabelPolicy:
     """Make the label policy of a table.
@@ -66,6 +67,7 @@ def own_policy(
         labels: Label in lower case -> how it is written in the table -> votes.
         classes: The class map, in lower case; None: each label is a class.
         as_found: Take each label for a class, also those that look like spellings of one another or like no answer.
+        given: The policy, if the user has one; `classes` is its class map then.
         **rules: Other fields of `LabelPolicy`.
 
     Raises:
@@ -88,7 +90,7 @@ def own_policy(
             f"the votes are for {len(voted)} class{'' if len(voted) == 1 else 'es'} only ({_counts(labels, labels)});"
             " a classifier needs two. Look at the column of labels (--columns label=NAME) and the class map."
         )
-    return LabelPolicy(name, names, dict(classes), **rules)
+    return given.with_(**rules) if given else LabelPolicy(name, names, dict(classes), **rules)
 
 
 def _as_found(labels: Mapping[str, Counter[str]], as_found: bool) -> dict[str, str | None]:

@@ -43,6 +43,9 @@ USUAL_NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "language": (("language", "lang"), ()),
     "sex": (("sex", "gender", "speaker_sex", "speaker_gender"), ()),
     "age": (("age", "speaker_age"), ()),
+    # A part of a recording, in seconds. Tables may have such columns for other ends, so they are never found by name.
+    "start": ((), ()),
+    "end": ((), ()),
 }  # fmt: skip
 # Votes have no weight anywhere in the package, so a column of degrees cannot count.
 _INTENSITY = "intensity"
@@ -124,19 +127,24 @@ def find_columns(
             if found:
                 roles[role] = found[0]
     roles = {role: roles[role] for role in USUAL_NAMES if role in roles}
+    if ("start" in roles) != ("end" in roles):
+        raise ValueError(
+            f"--columns names the {'start' if 'start' in roles else 'end'} of a part of a recording alone. Name both,"
+            " start=NAME end=NAME (in seconds), or none."
+        )
     if "utterance" not in roles:
         raise ValueError(
-            f"no column is named as the utterance's; there are {_shown(names)}. Say which one names the audio file:"
+            f"no column is named as the utterance's; there are {shown(names)}. Say which one names the audio file:"
             " --columns utterance=NAME"
         )
     rest = [name for name in names if name not in taken and name not in roles.values()]
     classes, raters = list(class_columns), list(rater_columns)
     if "label" not in roles and not (classes or raters):
-        raters = [name for name in rest if _RATER_NAME.fullmatch(_key(name))]
+        raters = [name for name in rest if is_rater_name(name)]
         classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS] if not raters else []
         if len(raters) < 2 and len(classes) < 2:
             raise ValueError(
-                f"no column is named as the raters' label; there are {_shown(names)}. Say where the labels are:"
+                f"no column is named as the raters' label; there are {shown(names)}. Say where the labels are:"
                 " --columns label=NAME (one rating a row), --rater-columns NAME ... (one rater a column) or"
                 " --class-columns NAME ... (counts, one class a column)"
             )
@@ -155,6 +163,16 @@ def label_of_column(name: str) -> str:
     """The label that a column of counts is named for: `votes_anger` -> `anger`."""
     bare = _COUNT_AFFIX.sub("", _key(name))
     return bare if bare in EMOTION_WORDS else name
+
+
+def is_usual(name: str, role: str) -> bool:
+    """Whether a column of that name is found to be this, if no other is."""
+    return _key(name) in USUAL_NAMES[role][0]
+
+
+def is_rater_name(name: str) -> bool:
+    """Whether a column is named as a rater's: `rater_1`, `annotator B`."""
+    return _RATER_NAME.fullmatch(_key(name)) is not None
 
 
 def _check_asked(
@@ -179,7 +197,7 @@ def _check_asked(
         )
     given = [*asked.values(), *class_columns, *rater_columns]
     if missing := [name for name in given if name not in names]:
-        raise ValueError(f"the table has no column {missing[0]!r}; its columns are {_shown(names)}.")
+        raise ValueError(f"the table has no column {missing[0]!r}; its columns are {shown(names)}.")
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise ValueError(f"column {twice[0]!r} was named for two things; name it once.")
 
@@ -192,7 +210,7 @@ def _key(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
     """Name columns in one line that a reader can take in; a file that is no table may have any."""
     shown = [name if len(name) <= 40 else f"{name[:40]}..." for name in names[:20]]
     return f"{shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -13,6 +13,7 @@ from hf_ambiser.data.ratings.own_corpus import read_own_corpus
 from hf_ambiser.data.ratings.preview import preview
 from hf_ambiser.data.shards import SHARD_BYTES
 from hf_ambiser.data.splits import SplitOptions
+from hf_ambiser.labels.policies import LabelPolicy
 
 
 # IPR's splits need ten clear utterances of each class, which a small table does not have.
@@ -21,7 +22,7 @@ DEFAULT_CONFIGS = ("slc-strict",)
 
 def build_from_ratings(
     ratings: Path | str,
-    audio: Path | str,
+    audio: Path | str | None,
     out: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
@@ -32,6 +33,8 @@ def build_from_ratings(
     as_found: bool = False,
     corpus: Path | str | None = None,
     no_speakers: bool = False,
+    subset: str | None = None,
+    policy: LabelPolicy | Path | str | None = None,
     rules: Mapping[str, Any] | None = None,
     configs: Sequence[str] = DEFAULT_CONFIGS,
     options: SplitOptions | None = None,
@@ -48,15 +51,18 @@ def build_from_ratings(
     Rows that cannot be used never stop it; they are in `listed.csv` with their lines.
 
     Args:
-        ratings: CSV, TSV, JSONL, Parquet or XLSX. Long: one rating a row. Wide: one utterance a row, with one column a
-            rater (labels) or a class (counts).
-        audio: Folder of the audio files. The table names them with or without endings and folders.
+        ratings: A table (CSV, TSV, JSONL, Parquet, XLSX), long, with one rating a row, or wide, with one utterance a
+            row and one column a rater (labels) or a class (counts). Or an export of Label Studio (JSON, JSON-MIN). Or
+            a TextGrid of Praat or an .eaf file of ELAN, or a folder of such files. Or a `datasets` set with audio: a
+            folder or file of Parquet, a folder of `save_to_disk`, or `hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]`.
+        audio: Folder of the audio files. The ratings name them with or without endings and folders. None for a
+            `datasets` set, which holds its audio.
         out: Folder to make.
         columns: What a column is (`utterance`, `label`, `rater`, `speaker`, `session`, `dialogue`, `sentence`,
-            `language`, `sex`, `age`) -> its name; what is not given is found by usual names
-            (`ratings.columns.USUAL_NAMES`).
+            `language`, `sex`, `age`, and `start` and `end` of a part of a recording in seconds) -> its name; what is
+            not given is found by usual names (`ratings.columns.USUAL_NAMES`), but `start` and `end` never.
         class_columns: Wide table: the columns of counts.
-        rater_columns: Wide table: the columns of raters.
+        rater_columns: Wide table: the columns of raters. Praat and ELAN: the tiers of raters.
         separator: What stands between several labels in a cell (`;`, `|`, `,`), or "none"; None: it is found out.
         classes: Label -> class, or None for a label that is left out; or a YAML file with such lines. By default
             every label that is found is a class.
@@ -64,6 +70,8 @@ def build_from_ratings(
             answer ("NA", "-"), are refused.
         corpus: `corpus.yaml` with the facts of the corpus; by default the one beside the table, if there is one.
         no_speakers: Divide utterances and not speakers, if the table does not say who speaks.
+        subset: Which subset (config) of a `datasets` set of Parquet files, or which split of a saved one.
+        policy: Label policy, its name or its YAML file, in place of `classes`.
         rules: Fields of `LabelPolicy` by name, for example `{"rule": "majority", "multi_label": "each"}`.
         configs: As for `build`, and so are all arguments that follow.
         options: All split options together.
@@ -85,7 +93,8 @@ def build_from_ratings(
     Place(Path(out).absolute()).check(overwrite)
     own = read_own_corpus(
         ratings, audio, columns=columns, class_columns=class_columns, rater_columns=rater_columns, separator=separator,
-        classes=classes, as_found=as_found, corpus=corpus, no_speakers=no_speakers, **(rules or {}),
+        classes=classes, as_found=as_found, corpus=corpus, no_speakers=no_speakers, subset=subset,
+        policy=policy, **(rules or {}),
     )  # fmt: skip
     if not own.scan.utterances:
         first = own.scan.listed[0]
@@ -95,7 +104,7 @@ def build_from_ratings(
             " --columns utterance=NAME."
         )
     return build(
-        own.module, audio, out, own.policy, configs, options, limit=limit, min_duration=min_duration,
+        own.module, own.root, out, own.policy, configs, options, limit=limit, min_duration=min_duration,
         shard_bytes=shard_bytes, progress=progress, overwrite=overwrite, keep_audio_metadata=keep_audio_metadata,
         **split_options,
     )  # fmt: skip
@@ -103,7 +112,7 @@ def build_from_ratings(
 
 def preview_ratings(
     ratings: Path | str,
-    audio: Path | str,
+    audio: Path | str | None = None,
     *,
     configs: Sequence[str] = DEFAULT_CONFIGS,
     options: SplitOptions | None = None,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hf_ambiser.data.lost_votes import LostVotes
-from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, NoAudio, name_without_place
+from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, NoAudio, name_without_place
 from hf_ambiser.data.ratings.cells import MOST_VOTES, count_of, find_separator, labels_of
 from hf_ambiser.data.ratings.columns import Columns, label_of_column
 from hf_ambiser.data.schema import Listed, Rating, TableRows
-from hf_ambiser.files.tables import Cell, TableFile
+from hf_ambiser.files.tables import Cell, Line, TableFile
 
 
 # What every row of an utterance must say alike.
@@ -32,7 +32,7 @@ class RatedUtterance:
     """What a table says of one utterance.
 
     Args:
-        name: The cell that named it first.
+        name: The cell that named it first, and the part of the recording, if it is one.
         line: The line where it was named first.
         audio: Its file, or why there is none.
         ratings: Ratings in the order of the rows.
@@ -41,7 +41,7 @@ class RatedUtterance:
     """
 
     name: str
-    line: int
+    line: Line
     audio: AudioFile | NoAudio
     ratings: list[Rating] = field(default_factory=list)
     about: dict[str, str] = field(default_factory=dict)
@@ -73,17 +73,21 @@ class RatedTable:
     utterances: list[RatedUtterance] = field(default_factory=list)
     listed: list[Listed] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    people: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    people: dict[str, dict[str, dict[str, Line]]] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lost: LostVotes = field(default_factory=LostVotes)
 
-    def list_row(self, line: int, name: str, reason: str, detail: str, answers: Sequence[Answer] = ()) -> None:
+    def place(self, line: Line) -> str:
+        """Where a row is, for lists."""
+        return f"{self.source}:{line}" if isinstance(line, int) else line
+
+    def list_row(self, line: Line, name: str, reason: str, detail: str, answers: Sequence[Answer] = ()) -> None:
         """Take a row as not used, with the votes in it."""
         votes = sum(len(labels) * n for _, labels, n in answers)
         self.lost.add(reason, votes, sum(n for _, labels, n in answers if labels))
-        place = f"{self.source}:{line}"
+        place = self.place(line)
         self.listed.append(Listed(name_without_place(name) or place, reason, detail, place))
         self.counts["rows_listed"] += 1
         self.counts["votes_in_listed_rows"] += votes
@@ -96,7 +100,7 @@ class RatedTable:
         return TableRows(counts, self.listed)
 
 
-def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separator: str | None = None) -> RatedTable:
+def rated_table(table: TableFile, columns: Columns, audio: AudioFinder, separator: str | None = None) -> RatedTable:
     """Read every row of a table.
 
     Args:
@@ -124,9 +128,11 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFolder, separato
             continue
         votes = sum(len(labels) * n for _, labels, n in answers)
         rated.counts["votes_in"] += votes
-        file = audio.find(said["utterance"])
-        key = f"file {file.id}" if isinstance(file, AudioFile) else f"name {said['utterance']}"
-        one = found.get(key) or RatedUtterance(said["utterance"], line, file)
+        part = said.get("start", ""), said.get("end", "")
+        file = audio.find(said["utterance"], *part)
+        name = f"{said['utterance']} {'-'.join(part)}" if any(part) else said["utterance"]
+        key = f"file {file.id}" if isinstance(file, AudioFile) else f"name {name}"
+        one = found.get(key) or RatedUtterance(name if said["utterance"] else "", line, file)
         about = {role: said[role] for role in _ABOUT_UTTERANCE if said.get(role)}
         if unused := _problem(one, about, answers, columns.wide and key in found):
             rated.list_row(line, said["utterance"], *unused, answers)
@@ -165,7 +171,7 @@ def _problem(
     if not one.name:
         return "malformed_id", "the row names no utterance"
     if second:
-        return "duplicate_label", f"line {one.line} is about this utterance, too, and counts"
+        return "duplicate_label", f"{in_words(one.line)} is about this utterance, too, and counts"
     for role, value in about.items():
         if one.about.get(role, value) != value:
             return "conflicting_row", f"{role} {value!r}, and {one.about[role]!r} in an earlier row"
@@ -239,7 +245,12 @@ def _marks_of(
     return marks
 
 
-def _note_people(rated: RatedTable, said: dict[str, str], line: int) -> None:
+def in_words(line: Line) -> str:
+    """Name a row within a sentence."""
+    return f"line {line}" if isinstance(line, int) else line
+
+
+def _note_people(rated: RatedTable, said: dict[str, str], line: Line) -> None:
     """Collect what a row says of its speaker and its language."""
     if said.get("language"):
         rated.languages[said["language"]] += 1

@@ -10,14 +10,15 @@ from types import ModuleType
 from typing import Any
 
 from hf_ambiser.data.overlap.columns import IN_EXTRA
-from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFolder, name_without_place
+from hf_ambiser.data.policy_file import policy_of
+from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, name_without_place
 from hf_ambiser.data.ratings.class_map import checked_class_map, is_no_answer, own_policy, read_class_map
-from hf_ambiser.data.ratings.columns import Columns, find_columns
+from hf_ambiser.data.ratings.columns import Columns
 from hf_ambiser.data.ratings.corpus_facts import FACTS, FILE, checked_name, corpus_module, read_corpus_file
-from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, rated_table
+from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, in_words, rated_table
+from hf_ambiser.data.ratings.sources import open_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 from hf_ambiser.files.read import exists
-from hf_ambiser.files.tables import read_table_file
 from hf_ambiser.labels.policies import LabelPolicy
 
 
@@ -36,17 +37,19 @@ class OwnCorpus:
         policy: Its label policy.
         scan: Its utterances, and everything that is listed.
         columns: Which column of the table is what.
+        root: The folder that its audio is below.
     """
 
     module: ModuleType
     policy: LabelPolicy
     scan: CorpusScan
     columns: Columns
+    root: Path
 
 
 def read_own_corpus(
     ratings: Path | str,
-    audio: Path | str,
+    audio: Path | str | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     class_columns: Sequence[str] = (),
@@ -56,6 +59,8 @@ def read_own_corpus(
     as_found: bool = False,
     corpus: Path | str | None = None,
     no_speakers: bool = False,
+    subset: str | None = None,
+    policy: LabelPolicy | Path | str | None = None,
     **rules: Any,
 ) -> OwnCorpus:
     """Read a table of ratings; `build_from_ratings` describes the arguments, and `rules` are fields of `LabelPolicy`.
@@ -64,34 +69,34 @@ def read_own_corpus(
         FileNotFoundError: If the folder of audio is missing or empty.
         ValueError: If the table, its columns, its labels or `corpus.yaml` cannot be used. As a FileError for a file.
     """
-    ratings, folder = Path(ratings), AudioFolder(Path(audio))
-    beside = ratings.parent / FILE
-    facts_file = Path(corpus) if corpus is not None else beside if exists(beside) else None
-    facts = read_corpus_file(facts_file) if facts_file else {}
-    table = read_table_file(ratings)
-    found = find_columns(list(table.columns), columns, class_columns, rater_columns)
+    source = open_ratings(ratings, audio, columns, class_columns, rater_columns, subset)
+    table, found, folder = source.table, source.columns, source.audio
+    places = [source.path.parent / FILE, *([source.path / FILE] if source.path.is_dir() else [])]
+    facts_file = Path(corpus) if corpus is not None else next(filter(exists, reversed(places)), None)
+    facts = {**source.facts, **(read_corpus_file(facts_file) if facts_file else {})}
     group = facts.get("group", "speaker")
     _check_group(found, group, no_speakers)
     if not table.lines and not table.broken:
-        raise ValueError(f"{ratings} has column names and no row. Give a table with ratings.")
+        raise ValueError(f"{table.path} has column names and no row. Give a table with ratings.")
     rated = rated_table(table, found, folder, separator)
     if not rated.labels:
         raise ValueError(_no_vote(rated))
-    policy_map = _class_map(classes, facts, facts_file)
-    name = checked_name(facts.get("name") or re.sub(r"[^\w.-]+", "_", ratings.stem))
-    policy = own_policy(name, rated.labels, policy_map, as_found, **rules)
+    given = policy_of(policy) if policy is not None else None
+    policy_map = _class_map(classes, facts, facts_file, given, as_found)
+    name = checked_name(facts.get("name") or re.sub(r"[^\w.-]+", "_", source.name))
+    policy = own_policy(name, rated.labels, policy_map, as_found, given, **rules)
 
     language = facts.get("language") or _language(rated)
     stored = {key: value for key, value in facts.items() if key != "classes"}
     stored |= {"name": name, "group": group, **({"language": language} if language else {})}
     stored |= {"speakers_known": not no_speakers}
     module = corpus_module(stored)
-    notes = [f"{ratings.name}: {', '.join(table.said)}" if table.said else ratings.name, found.said()]
+    notes = [f"{table.path.name}: {', '.join(table.said)}" if table.said else table.path.name, found.said()]
     notes += [f"facts from {facts_file.name}" if facts_file else f"no {FILE}: licence, terms and speech are not given"]
     notes += [*rated.notes, *_label_notes(rated, policy), *_language_notes(rated, module)]
     scan = _scan(rated, folder, name, group, no_speakers, notes)
     module.__dict__.update({FACTS.upper(): stored, "scan": lambda root: scan})
-    return OwnCorpus(module, policy, scan, found)
+    return OwnCorpus(module, policy, scan, found, folder.root)
 
 
 def _no_vote(rated: RatedTable) -> str:
@@ -129,8 +134,19 @@ def _check_group(columns: Columns, group: str, no_speakers: bool) -> None:
 
 
 def _class_map(
-    classes: Mapping[str, str | None] | Path | str | None, facts: Mapping[str, Any], facts_file: Path | None
+    classes: Mapping[str, str | None] | Path | str | None,
+    facts: Mapping[str, Any],
+    facts_file: Path | None,
+    policy: LabelPolicy | None,
+    as_found: bool,
 ) -> dict[str, str | None] | None:
+    if policy and (classes is not None or "classes" in facts or as_found):
+        other = "--classes" if classes is not None else "--as-found" if as_found else f"classes: in {facts_file}"
+        raise ValueError(
+            f"--policy {policy.name} came with {other}, and the policy has a class map. Leave one of the two out."
+        )
+    if policy:
+        return dict(policy.class_map)
     if classes is not None and "classes" in facts:
         raise ValueError(f"--classes came, and {facts_file} has classes:, too. Leave one of the two out.")
     if isinstance(classes, str | Path):
@@ -141,27 +157,27 @@ def _class_map(
 
 
 def _scan(
-    rated: RatedTable, folder: AudioFolder, name: str, group: str, no_speakers: bool, notes: list[str]
+    rated: RatedTable, folder: AudioFinder, name: str, group: str, no_speakers: bool, notes: list[str]
 ) -> CorpusScan:
     """Make the utterances that have audio and a speaker; all others are listed, and so is audio that no row names."""
     people, of_people = _people(rated)
     notes = [*notes, *of_people]
     utterances: list[Utterance] = []
     listed: list[Listed] = []
-    named: set[str] = set()
+    named: set[Path] = set()
     listed_votes = 0
 
     def leave_out(one: RatedUtterance, reason: str, detail: str) -> None:
         nonlocal listed_votes
         listed_votes += one.votes
         rated.lost.add_ratings(reason, (rating.labels for rating in one.ratings))
-        listed.append(Listed(name_without_place(one.name), reason, detail, f"{rated.source}:{one.line}"))
+        listed.append(Listed(name_without_place(one.name), reason, detail, rated.place(one.line)))
 
     for one in rated.utterances:
         if not isinstance(one.audio, AudioFile):
             leave_out(one, one.audio.reason, one.audio.detail)
             continue
-        named.add(one.audio.id)
+        named.add(one.audio.path)
         speaker = f"{_UNKNOWN}{one.audio.id}" if no_speakers else one.about.get("speaker", "")
         session = one.about.get("session", "")
         missing = "speaker" if is_no_answer(speaker.lower()) else ""
@@ -172,14 +188,24 @@ def _scan(
             said = one.about.get(missing, "")
             leave_out(one, "no_speaker", f"no {missing} in its rows" + (f", but {said!r}" if said else ""))
         else:
-            ratings, path = one.ratings, one.audio.path
             about = people.get(speaker, {})
             extra = {what: one.about[what] for what in IN_EXTRA if what in one.about}
+            audio = one.audio
             utterances.append(
-                Utterance(one.audio.id, speaker, session, name, ratings, path, extra=extra, about_speaker=about)
+                Utterance(
+                    audio.id,
+                    speaker,
+                    session,
+                    name,
+                    one.ratings,
+                    audio.path,
+                    extra=extra,
+                    about_speaker=about,
+                    read_audio=audio.read,
+                )  # fmt: skip
             )
     for file in folder.files:
-        if file.id not in named:
+        if file.path not in named:
             place = file.path.relative_to(folder.root).as_posix()
             listed.append(Listed(file.id, "audio_without_label", "no row names it", place))
     rows = rated.rows(listed_votes)
@@ -202,7 +228,7 @@ def _people(rated: RatedTable) -> tuple[dict[str, dict[str, Any]], list[str]]:
     for speaker, attributes in rated.people.items():
         for attribute, values in attributes.items():
             said = {_SEX.get(value, value) if attribute == "sex" else value: line for value, line in values.items()}
-            lines = ", ".join(f"{value!r} in line {line}" for value, line in list(said.items())[:3])
+            lines = ", ".join(f"{value!r} in {in_words(line)}" for value, line in list(said.items())[:3])
             if len(said) > 1:
                 notes.append(f"{attribute} of speaker {speaker!r} is not used: {lines}")
                 continue

@@ -7,7 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.data.build_cli import add_build_arguments, add_rule_arguments, rules_of, split_options
+from hf_ambiser.data.build_cli import (
+    add_build_arguments,
+    add_rule_arguments,
+    policy_name,
+    rules_of,
+    split_options,
+)
 from hf_ambiser.data.ratings.cells import RARE_SEPARATORS, SEPARATORS
 from hf_ambiser.data.ratings.columns import USUAL_NAMES
 from hf_ambiser.data.ratings.from_ratings import DEFAULT_CONFIGS, build_from_ratings, preview_ratings
@@ -17,12 +23,23 @@ def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of a table of ratings."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        usage=f"{prog} --ratings TABLE --audio FOLDER (--out FOLDER | --preview) [options]",
+        usage=f"{prog} --ratings TABLE --audio FOLDER (--out FOLDER | --preview) [options]\n"
+        f"       {prog} --ratings SET (--out FOLDER | --preview) [options]",
         description="Build a data set from a table of ratings and a folder of audio. A table is long (one rating a"
-        " row: utterance, rater, label, speaker) or wide (one utterance a row, one column a rater or a class).",
+        " row: utterance, rater, label, speaker) or wide (one utterance a row, one column a rater or a class). Exports"
+        " of Label Studio, TextGrids of Praat and .eaf files of ELAN are read as tables. A `datasets` set holds its"
+        " audio.",
     )
-    parser.add_argument("--ratings", type=Path, required=True, help="CSV, TSV, JSONL, Parquet or XLSX")
-    parser.add_argument("--audio", type=Path, required=True, help="folder of the audio files")
+    parser.add_argument(
+        "--ratings",
+        required=True,
+        help="CSV, TSV, JSONL, Parquet, XLSX, Label Studio's JSON; a TextGrid or .eaf file, or a folder of them; a"
+        " folder or Parquet file of a `datasets` set, or hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]",
+    )
+    parser.add_argument("--audio", type=Path, help="folder of the audio files; not for a `datasets` set")
+    parser.add_argument(
+        "--subset", metavar="NAME", help="`datasets` set: which subset (config), or split of a saved one"
+    )
     parser.add_argument("--out", type=Path, help="folder to make")
     parser.add_argument("--preview", action="store_true", help="say what would be built, and write nothing")
     parser.add_argument(
@@ -34,13 +51,21 @@ def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help=f"which column is what, where its name does not tell: {', '.join(USUAL_NAMES)}",
     )
     parser.add_argument("--class-columns", nargs="+", default=[], metavar="NAME", help="wide: columns of counts")
-    parser.add_argument("--rater-columns", nargs="+", default=[], metavar="NAME", help="wide: columns of labels")
+    parser.add_argument(
+        "--rater-columns", nargs="+", default=[], metavar="NAME", help="wide: columns of labels; Praat and ELAN: tiers"
+    )
     parser.add_argument(
         "--separator",
         choices=(*SEPARATORS, *RARE_SEPARATORS, "none"),
         help="what stands between several labels in a cell (default: it is found out)",
     )
     parser.add_argument("--classes", type=Path, metavar="YAML", help="label -> class, or null to leave a label out")
+    parser.add_argument(
+        "--policy",
+        type=policy_name,
+        metavar="POLICY",
+        help="label policy in place of --classes: a YAML file, or a name",
+    )
     parser.add_argument("--as-found", action="store_true", help="each label is a class, whatever it looks like")
     parser.add_argument("--corpus", type=Path, metavar="YAML", help="facts (default: corpus.yaml beside the table)")
     parser.add_argument(
@@ -78,6 +103,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         "as_found": args.as_found,
         "corpus": args.corpus,
         "no_speakers": args.no_speakers,
+        "subset": args.subset,
+        "policy": args.policy,
     }
     try:
         if args.preview:
