@@ -96,14 +96,12 @@ def load(case: Case) -> tuple[Any, Any]:
     Raises:
         ValueError: If there is no such model, or its configuration does not have a field.
     """
-    from transformers import AutoFeatureExtractor
-
-    from hf_ambiser.inference.load_model import load_model, place_of
+    from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
     from hf_ambiser.runs.build_model import build_model
 
     if case.model:
         folder = place_of(case.model)
-        return load_model(folder), AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+        return load_model(folder), load_extractor(folder)
     return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
 
 
