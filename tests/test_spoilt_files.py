@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -204,8 +205,23 @@ def test_a_value_of_another_kind_in_results(here, capsys, name, value):
         assert status == 2 and f"{path} must hold" in said and f"under {name!r}" in said, said
 
 
-@pytest.mark.parametrize("name", ["system", "seed", "method", "data", "scores", "environment", "log"])
-@pytest.mark.parametrize("what", ["report", "card"])
+def test_every_value_of_results_is_of_its_kind(here):
+    path = RunFolder(here / "finished").results
+    whole = json.loads(path.read_text())
+    for name in set(whole) - {"system"}:  # which becomes a text, whatever it is
+        path.write_text(json.dumps({**whole, name: [] if isinstance(whole[name], dict) else {}}))
+        with pytest.raises(reader.FileError, match=f"{path} must hold .* under {name!r}"):
+            FinishedRun.read(here / "finished")
+
+
+_READ_BY_BOTH = ("system", "seed", "method", "data", "scores", "environment", "log")
+_READ_BY_CARDS = ("training", "parameters", "scored_clips_cut_at_max_seconds")
+
+
+@pytest.mark.parametrize(
+    "what,name",
+    [*product(("report", "card"), _READ_BY_BOTH), *product(("card",), _READ_BY_CARDS)],
+)
 def test_a_key_that_results_lack(here, capsys, name, what):
     path = RunFolder(here / "finished").results
     content = json.loads(path.read_text())

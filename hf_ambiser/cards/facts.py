@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +72,8 @@ class Facts:
         """The same facts for Markdown: every name and text of `results.json` and `speakers.json` is escaped."""
 
         def shown(run: FinishedRun) -> FinishedRun:
-            results = {name: value if name in _AS_THEY_ARE else as_texts(value) for name, value in run.results.items()}
+            results = copy(run.results)  # of the same kind: it names the file where something is missing
+            results.update((name, as_texts(value)) for name, value in results.items() if name not in _AS_THEY_ARE)
             # A split is found by its escaped name, too.
             parts = {**{split: (split,) for split in run.splits}, **run.joined}
             return replace(run, results=results, joined={as_text(name): splits for name, splits in parts.items()})

@@ -43,6 +43,22 @@ _SAME = {
     ("source", "digest"): "list of inputs",
     **{("settings", name): name for name in ("shard_size", "embeddings", "window", "hop", "temperature", "threshold")},
 }
+_DIGESTED = {"file": str, "rows": int, "digest": str}
+_NUMBER = int | float
+# What a manifest holds from the beginning, and what it holds when the job is finished.
+_BEGUN: dict[str, Any] = {
+    "model": {"name": str, "kind": str, "digest": str, "classes": [str]},
+    "source": {"name": str, "kind": str, "inputs": int, "digest": str, "left_out": dict},
+    "settings": {
+        "shard_size": int, "embeddings": bool, "window": _NUMBER, "hop": _NUMBER, "temperature": _NUMBER,
+        "threshold": _NUMBER | None,
+    },
+}  # fmt: skip
+_FINISHED: dict[str, Any] = {
+    "shards": [_DIGESTED],
+    "not_answered": _DIGESTED,
+    "counts": {**dict.fromkeys(("in", "answered", "abstains", "not_answered"), int), "reasons": dict, "leading": dict},
+}
 
 
 class AnnotationFolder:
@@ -83,7 +99,9 @@ class AnnotationFolder:
         Raises:
             FileError: If it cannot be used.
         """
-        return read_json(self.manifest, f"Restore it from a copy, or delete {self.path} and annotate again.")
+        manifest = read_json(self.manifest, f"Restore it from a copy, or delete {self.path} and annotate again.")
+        manifest.check(_BEGUN | (_FINISHED if "shards" in manifest else {}))
+        return manifest
 
     def begin(self, head: Mapping[str, Any]) -> None:
         """Write what is annotated, by what and how; or check that it is what the folder was begun with.
