@@ -211,6 +211,19 @@ def test_parquet_files_give_their_rows_and_a_built_set_each_utterance_once(tmp_p
     assert names(tmp_path / "one.parquet") == ["one.parquet, row 0", "a.wav"]
 
 
+def test_a_path_in_a_data_set_leads_to_its_own_files_only(tmp_path):
+    """Somebody's data set could name any recording of this machine, and its label would be published."""
+    (tmp_path / "set" / "audio").mkdir(parents=True)
+    soundfile.write(tmp_path / "secret.wav", noise(0.3), RATE)
+    soundfile.write(tmp_path / "set" / "audio" / "a.wav", noise(0.3), RATE)
+    paths = ["audio/a.wav", "../secret.wav", str(tmp_path / "secret.wav")]
+    rows = [{"audio": {"bytes": None, "path": path}} for path in paths]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / "rows.parquet")
+    first, *others = [one.content for one in open_source(tmp_path / "set" / "rows.parquet").recordings(0, 3)]
+    assert first == tmp_path / "set" / "audio" / "a.wav"
+    assert [one.reason for one in others] == ["the row holds no audio, and its path leads out of the data set"] * 2
+
+
 def test_what_datasets_saved_is_read_split_by_split(tmp_path, tiny):
     features = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "n": Value("int64")})
     plain = [{key: row[key] for key in ("audio", "n")} for row in rows_with_audio(3)]

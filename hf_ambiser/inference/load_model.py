@@ -10,7 +10,7 @@ from hf_ambiser.files.read import Record, check_tensors, exists, read_json
 from hf_ambiser.run_folder.adapter_base import CONFIG, base_of
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import check_shards
-from hf_ambiser.untrusted.code_fields import in_our_words, refuse_code
+from hf_ambiser.untrusted.code_fields import CodeRefused, in_our_words, refuse_code
 
 
 _CURE = "Restore it from a copy, or train the model again."
@@ -87,6 +87,7 @@ def _whole(place: str, model: str, **names: Any) -> Any:
     from transformers import AutoModelForAudioClassification
 
     try:
+        check_configuration(place, f"model {model}: its config.json", names.get("revision"))
         loaded, info = AutoModelForAudioClassification.from_pretrained(
             place, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **names
         )
@@ -125,6 +126,8 @@ def _check_none_missing(names: Iterable[str], model: str) -> None:
 
 def _refusal(error: Exception, model: str) -> ValueError:
     """Say in one line why a model cannot be loaded."""
+    if isinstance(error, CodeRefused):
+        return error
     if "Unrecognized configuration class" in str(error):
         return ValueError(
             f"model {model} is of a kind that has no audio classifier. Give a model that was trained to classify"
@@ -153,6 +156,26 @@ def check_files(model: Path) -> None:
     check_shards(model)
     for path in sorted(model.glob("*.safetensors")):
         check_tensors(path, _CURE)
+
+
+def check_configuration(place: str, what: str, revision: str | None = None) -> None:
+    """Check that no field in the configuration of a model would run code, such as a kernel of the Hub for attention.
+
+    `auto_map` is no such field here: it is ignored, because no call trusts remote code.
+
+    Args:
+        place: Folder or Hub name of a model or an encoder.
+        what: What a message calls the configuration.
+        revision: Of the Hub.
+
+    Raises:
+        ValueError: If one would.
+        OSError: If there is no configuration.
+    """
+    from transformers import PreTrainedConfig
+
+    fields, _ = PreTrainedConfig.get_config_dict(place, revision=revision)
+    refuse_code({name: value for name, value in fields.items() if name != "auto_map"}, what)
 
 
 def _checked_adapter(path: Path) -> Record:
