@@ -133,18 +133,28 @@ def inspect_audio(
     return CheckedAudio(data, ".flac", duration, tuple(conversions), ", ".join(details), samples=mono)
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, what: str = "audio") -> np.ndarray:
     """Decode the stored audio of one utterance (a row's `audio["bytes"]`): `(T,)` float32 in [-1, 1] at 16 kHz.
 
+    Args:
+        data: The encoded bytes.
+        what: What a message calls them.
+
     Raises:
-        ValueError: If the audio is not 16 kHz mono; a built data set holds no such audio.
+        ValueError: If they cannot be decoded, or are not 16 kHz mono; a built data set holds no such audio.
     """
     import soundfile
 
-    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError) as error:  # None, or what is no audio any more
+        raise ValueError(
+            f"{what} cannot be decoded ({getattr(error, 'error_string', error)}), so its data set is spoilt. Restore"
+            " it from a copy, or build it again (--overwrite)."
+        ) from error
     if rate != SAMPLING_RATE or samples.shape[1] != 1:
         raise ValueError(
-            f"audio has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
+            f"{what} has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
             " set with `hf-ambiser build`, or convert the audio with hf_ambiser.data.audio.inspect_audio first."
         )
     return np.ascontiguousarray(samples[:, 0])
