@@ -284,6 +284,13 @@ def test_a_shard_that_was_deleted_is_made_again_and_a_spoilt_one_is_named(folder
     pq.write_table(pq.read_table(AnnotationFolder(out, 2).shard(0)).slice(0, 1), shard)
     with pytest.raises(FileError, match="has 1 answers, and there are 0 inputs without one; it had 2"):
         done(folder, out, tiny, shard_size=2)
+    part = AnnotationFolder(out, 2).part(0)
+    for path, column in ((shard, "abstains"), (part, "status")):
+        kept, table = path.read_bytes(), pq.read_table(path)
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, pa.nulls(len(table))), path)
+        with pytest.raises(FileError, match=f"{path} has other columns than were written: .* Delete"):
+            done(folder, out, tiny, shard_size=2)
+        path.write_bytes(kept)
 
 
 def test_sources_that_cannot_be_used_are_refused(folder, tmp_path, tiny):

@@ -17,7 +17,9 @@ from helpers.made_report import made_cell
 from helpers.made_run import TINY, built, fields
 
 from hf_ambiser import cli
+from hf_ambiser.cards import Address, model_card, read_facts
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.data.push import dataset_publication
 from hf_ambiser.files import read as reader
 from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.run_folder.attempts import Attempts
@@ -212,6 +214,24 @@ def test_every_value_of_results_is_of_its_kind(here):
         path.write_text(json.dumps({**whole, name: [] if isinstance(whole[name], dict) else {}}))
         with pytest.raises(reader.FileError, match=f"{path} must hold .* under {name!r}"):
             FinishedRun.read(here / "finished")
+
+
+def test_a_value_deep_in_a_file_that_only_a_card_shows(here, data):
+    finished, report = RunFolder(here / "finished"), data / "build_report.json"
+    whole, built = json.loads(finished.results.read_text()), json.loads(report.read_text())
+    for change in ({"best_epochs": {"loss": 3}}, {"environment": {"versions": 3}}, {"training": {"train_runtime": []}}):
+        finished.results.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(reader.FileError, match=f"{finished.results} holds a value that cannot be used"):
+            model_card(read_facts(finished.path), {}, Address("me/x"))
+    for change in ({"votes": 3}, {"overlap": 3}, {"policy": {**built["policy"], "aggregation_options": 3}}):
+        report.write_text(json.dumps({**built, **change}))
+        with pytest.raises(reader.FileError, match=f"{report} holds a value that cannot be used"):
+            dataset_publication(data).card("me/x", "main")
+    finished.results.write_text(json.dumps(whole))
+    config = finished.model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": [3], "id2label": 3}))
+    with pytest.raises(ValueError, match=f"{config} is not the configuration of a model"):
+        read_facts(finished.path)
 
 
 _READ_BY_BOTH = ("system", "seed", "method", "data", "scores", "environment", "log")

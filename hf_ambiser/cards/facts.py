@@ -199,7 +199,7 @@ def _config(path: Path) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # transformers, and our classes, let through whatever a wrong value leads to
         raise ValueError(
             f"{path} is not the configuration of a model that this version of hf_ambiser knows, and code beside it is"
             f" never run ({' '.join(str(error).split())[:200]}). Train again, or use the version that wrote it."

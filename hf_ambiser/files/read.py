@@ -77,6 +77,21 @@ class Record(dict[str, Any]):
         raise FileError(self.path, f"lacks {name!r}", self.cure)
 
 
+@contextmanager
+def in_use(path: Path | str, cure: str) -> Iterator[None]:
+    """Name the file whose values a block makes a text or a figure of, where one is of another kind than was written.
+
+    `Record.check` says what is wrong and is to be preferred; this is for values deep in a file that only a text shows.
+
+    Raises:
+        FileError: If the block meets such a value.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise FileError(path, f"holds a value that cannot be used ({type(error).__name__}: {error})", cure) from error
+
+
 def exists(path: Path) -> bool:
     """Whether something has that name: a file, a folder, or a link that leads nowhere.
 

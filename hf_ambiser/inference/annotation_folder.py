@@ -152,12 +152,13 @@ class AnnotationFolder:
         answered = [row for row in rows if "status" not in row]
         _write(self.shard(number), answered, answered_schema(classes, embeddings))
 
-    def finish(self, sizes: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+    def finish(self, sizes: Sequence[int], classes: Sequence[str], embeddings: bool) -> dict[str, Any]:
         """Join what has no answer into one table; return the shards and counts, of which none is lost.
 
         Args:
             sizes: Number of inputs of each shard.
             classes: The K classes.
+            embeddings: Whether shards have a column of embeddings.
 
         Returns:
             `shards` (file, rows, not_answered, digest) and `counts` for the manifest.
@@ -169,7 +170,7 @@ class AnnotationFolder:
         for number, size in enumerate(sizes):
             path = self.shard(number)
             cure = f"Delete {path}, and give the same command again."
-            table = read_table(path, cure, ["abstains", "leading_emotion"])
+            table = _columns(path, cure, answered_schema(classes, embeddings), ["abstains", "leading_emotion"])
             abstains = table["abstains"].to_pylist()
             leading.update(table["leading_emotion"].to_pylist())
             without = self._statuses(number)
@@ -196,7 +197,7 @@ class AnnotationFolder:
     def _statuses(self, number: int) -> list[str]:
         path = self.part(number)
         cure = f"Delete {self.shard(number)}, and give the same command again."
-        return read_table(path, cure, ["status"])["status"].to_pylist() if exists(path) else []
+        return _columns(path, cure, without_schema(), ["status"])["status"].to_pylist() if exists(path) else []
 
     def _join(self) -> None:
         import pyarrow.parquet as pq
@@ -283,6 +284,14 @@ def without_schema() -> pa.Schema:
     text, number = pa.string(), pa.float64()
     columns = {"index": pa.int64(), "recording": text, "status": text, "reason": text, "duration": number}
     return pa.schema(list(columns.items()))
+
+
+def _columns(path: Path, cure: str, schema: pa.Schema, names: list[str]) -> pa.Table:
+    """Read columns of a file that an earlier attempt may have written; its columns must be those of a schema."""
+    with open_parquet(path, cure) as file:
+        if not file.schema_arrow.equals(schema):
+            raise FileError(path, f"has other columns than were written: {file.schema_arrow.names}", cure)
+        return file.read(names)
 
 
 def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
