@@ -1,6 +1,7 @@
 """Every file that a command reads is spoilt in every way: one line with its path, exit status 2, no traceback."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -219,7 +220,11 @@ def test_every_value_of_results_is_of_its_kind(here):
 def test_a_value_deep_in_a_file_that_only_a_card_shows(here, data):
     finished, report = RunFolder(here / "finished"), data / "build_report.json"
     whole, built = json.loads(finished.results.read_text()), json.loads(report.read_text())
-    for change in ({"best_epochs": {"loss": 3}}, {"environment": {"versions": 3}}, {"training": {"train_runtime": []}}):
+    for change in (
+        {"best_epochs": {"loss": 3}},
+        {"environment": {"versions": 3}},
+        {"training": {"train_runtime": []}},
+    ):
         finished.results.write_text(json.dumps({**whole, **change}))
         with pytest.raises(reader.FileError, match=f"{finished.results} holds a value that cannot be used"):
             model_card(read_facts(finished.path), {}, Address("me/x"))
@@ -421,3 +426,13 @@ def test_a_record_names_its_file_wherever_something_is_missing(tmp_path):
     with pytest.raises(reader.FileError) as error:
         found["a"]["b"][0]["d"]
     assert str(error.value) == f"{path} lacks 'd'. Do this."
+
+
+@pytest.mark.parametrize("number,words", [(errno.EROFS, "copy its folder"), (errno.ENOSPC, "Free space")])
+def test_a_folder_that_may_not_or_cannot_be_written_is_named_with_the_cure(here, capsys, monkeypatch, number, words):
+    def refuse(*args, **more):
+        raise OSError(number, os.strerror(number), str(here / "finished" / "model" / "README.md"))
+
+    monkeypatch.setattr("hf_ambiser.cards.write_whole", refuse)
+    status, said = command(capsys, "card", here / "finished")
+    assert status == 2 and f"README.md cannot be opened or written ({os.strerror(number)})" in said and words in said
