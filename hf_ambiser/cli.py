@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from hf_ambiser.files.system_errors import in_words
 
 
 # A subcommand takes the words after its name, and the name that its help shows; it returns the exit status.
@@ -31,24 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[command][1](argv[1:], f"hf-ambiser {command}")
     except (ValueError, OSError) as error:
-        print(f"hf-ambiser: {_in_words(error)}", file=sys.stderr)
+        print(f"hf-ambiser: {in_words(error)}", file=sys.stderr)
         return 2
-
-
-# What to do where the system says no, and does not say what to do.
-_CURES = {
-    errno.EROFS: "Its disk is read-only: copy its folder to one that you may write to, and give that folder.",
-    errno.EACCES: "Give yourself the right to (chmod u+rw), or copy its folder.",
-    errno.ENOSPC: "Free space on the disk, and give the command again.",
-    errno.EDQUOT: "Free space on the disk, and give the command again.",
-}
-
-
-def _in_words(error: Exception) -> str:
-    """Return the text of an error; one of the system gets a cure behind it, where there is one."""
-    if not isinstance(error, OSError) or error.errno not in _CURES:
-        return str(error)
-    return f"{error.filename or 'a file'} cannot be opened or written ({error.strerror}). {_CURES[error.errno]}"
 
 
 def _demo(argv: Sequence[str], prog: str) -> int:

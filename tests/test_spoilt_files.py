@@ -16,6 +16,7 @@ import pytest
 import yaml
 from helpers.made_report import made_cell
 from helpers.made_run import TINY, built, fields
+from helpers.package_imports import SOURCES
 
 from hf_ambiser import cli
 from hf_ambiser.cards import Address, model_card, read_facts
@@ -436,3 +437,15 @@ def test_a_folder_that_may_not_or_cannot_be_written_is_named_with_the_cure(here,
     monkeypatch.setattr("hf_ambiser.cards.write_whole", refuse)
     status, said = command(capsys, "card", here / "finished")
     assert status == 2 and f"README.md cannot be opened or written ({os.strerror(number)})" in said and words in said
+
+
+def test_every_command_says_an_error_of_the_system_in_these_words():
+    """Each command prints its own errors, so that its script in `train_scripts/` does."""
+    printed = [
+        (file, line.strip())
+        for file, source in SOURCES.items()
+        for line in source.splitlines()
+        if "prog" in line and "error)" + "}" in line or "{error}\\n" in line
+    ]
+    assert len(printed) >= 9
+    assert all("in_words(error)" in line for _, line in printed), printed
