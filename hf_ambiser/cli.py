@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hf_ambiser.files.system_errors import in_words
+
 
 # A subcommand takes the words after its name, and the name that its help shows; it returns the exit status.
 Main = Callable[[Sequence[str], str], int]
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[command][1](argv[1:], f"hf-ambiser {command}")
     except (ValueError, OSError) as error:
-        print(f"hf-ambiser: {error}", file=sys.stderr)
+        print(f"hf-ambiser: {in_words(error)}", file=sys.stderr)
         return 2
 
 
@@ -114,6 +116,7 @@ def _push(argv: Sequence[str], prog: str) -> int:
 
     from hf_ambiser.data.build import REPORT
     from hf_ambiser.data.push import push_dataset
+    from hf_ambiser.files.read import exists
     from hf_ambiser.hub.push import PushOptions, describe
     from hf_ambiser.inference.annotation_folder import MANIFEST
     from hf_ambiser.inference.annotation_push import push_annotation
@@ -127,9 +130,9 @@ def _push(argv: Sequence[str], prog: str) -> int:
         keep_audio_metadata=args.keep_audio_metadata,
         say=lambda text: print(text, file=sys.stderr),
     )
-    if (args.run / REPORT).is_file():
+    if exists(args.run / REPORT):
         print(describe(push_dataset(args.run, args.repo, options)))
-    elif (args.run / MANIFEST).is_file():
+    elif exists(args.run / MANIFEST):
         print(describe(push_annotation(args.run, args.repo, options)))
     else:
         print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))

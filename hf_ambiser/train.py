@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.metrics.display import one_line
 from hf_ambiser.runs.arguments import RunArguments
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             if sharing.push_to_hub:
                 _push(arguments)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     if dist.is_initialized():
         # Without this a rank may abort when it exits, after all work is done.

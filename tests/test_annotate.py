@@ -211,6 +211,19 @@ def test_parquet_files_give_their_rows_and_a_built_set_each_utterance_once(tmp_p
     assert names(tmp_path / "one.parquet") == ["one.parquet, row 0", "a.wav"]
 
 
+def test_a_path_in_a_data_set_leads_to_its_own_files_only(tmp_path):
+    """Somebody's data set could name any recording of this machine, and its label would be published."""
+    (tmp_path / "set" / "audio").mkdir(parents=True)
+    soundfile.write(tmp_path / "secret.wav", noise(0.3), RATE)
+    soundfile.write(tmp_path / "set" / "audio" / "a.wav", noise(0.3), RATE)
+    paths = ["audio/a.wav", "../secret.wav", str(tmp_path / "secret.wav")]
+    rows = [{"audio": {"bytes": None, "path": path}} for path in paths]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / "rows.parquet")
+    first, *others = [one.content for one in open_source(tmp_path / "set" / "rows.parquet").recordings(0, 3)]
+    assert first == tmp_path / "set" / "audio" / "a.wav"
+    assert [one.reason for one in others] == ["the row holds no audio, and its path leads out of the data set"] * 2
+
+
 def test_what_datasets_saved_is_read_split_by_split(tmp_path, tiny):
     features = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "n": Value("int64")})
     plain = [{key: row[key] for key in ("audio", "n")} for row in rows_with_audio(3)]
@@ -271,6 +284,13 @@ def test_a_shard_that_was_deleted_is_made_again_and_a_spoilt_one_is_named(folder
     pq.write_table(pq.read_table(AnnotationFolder(out, 2).shard(0)).slice(0, 1), shard)
     with pytest.raises(FileError, match="has 1 answers, and there are 0 inputs without one; it had 2"):
         done(folder, out, tiny, shard_size=2)
+    part = AnnotationFolder(out, 2).part(0)
+    for path, column in ((shard, "abstains"), (part, "status")):
+        kept, table = path.read_bytes(), pq.read_table(path)
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, pa.nulls(len(table))), path)
+        with pytest.raises(FileError, match=f"{path} has other columns than were written: .* Delete"):
+            done(folder, out, tiny, shard_size=2)
+        path.write_bytes(kept)
 
 
 def test_sources_that_cannot_be_used_are_refused(folder, tmp_path, tiny):

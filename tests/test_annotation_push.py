@@ -87,9 +87,36 @@ def test_the_command_checks_and_lists(folder, capsys):
 
 def test_a_job_that_is_not_finished_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({name: manifest[name] for name in ("model", "source")}))
+    (folder / "manifest.json").write_text(
+        json.dumps({name: manifest[name] for name in ("model", "source", "settings")})
+    )
     with pytest.raises(PushError, match="is not finished. Give the `annotate` command that began it once more"):
         push_annotation(folder, "me/annotated", DRY)
+
+
+def test_a_manifest_with_something_of_another_kind_is_named(folder):
+    path = folder / "manifest.json"
+    whole = json.loads(path.read_text())
+    of_another_kind = {str: 3, int: "x", float: "x", bool: None, dict: [3], list: {"x": 3}}
+    spoilt = []
+    for name, inner in whole.items():
+        one = of_another_kind[type(inner)]
+        spoilt += [
+            {**whole, name: one},
+            *([] if name == "shards" else [{k: v for k, v in whole.items() if k != name}]),
+        ]
+        for key, value in inner.items() if isinstance(inner, dict) else ():
+            spoilt += [{**whole, name: {**inner, key: of_another_kind[type(value)]}}]
+            spoilt += [{**whole, name: {k: v for k, v in inner.items() if k != key}}]
+    spoilt += [{**whole, "shards": [3]}, {**whole, "model": {**whole["model"], "classes": [3]}}]
+    assert len(spoilt) > 40
+    for manifest in spoilt:
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(FileError, match=f"{path} (must hold|lacks) .* Restore it from a copy"):
+            annotation_publication(folder)
+    path.unlink()
+    path.symlink_to(folder / "gone")
+    assert main(["push", str(folder), "me/annotated", "--dry-run"]) == 2
 
 
 def test_files_that_were_changed_or_are_links_are_refused(folder):

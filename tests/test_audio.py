@@ -111,3 +111,6 @@ def test_decode_gives_float32_and_refuses_what_is_not_16_khz_mono():
     assert wave == pytest.approx(samples[:, 0], abs=1e-4)
     with pytest.raises(ValueError, match="1 channel.*8000 Hz, expected 1 at 16000"):
         decode(encode(samples, 8000))
+    for spoilt in (b"", b"no audio", None, bytes(1000)):
+        with pytest.raises(ValueError, match="audio of u1 cannot be decoded .* build it again"):
+            decode(spoilt, "audio of u1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from transformers import (
 import hf_ambiser
 from hf_ambiser import open_model, predict
 from hf_ambiser.inference import model_door
+from hf_ambiser.inference.load_model import load_extractor, load_model
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,38 @@ def adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
+def adapter_without_a_layer(folder: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from safetensors.numpy import load_file, save_file
+
+    base = tiny_model()
+    base.save_pretrained(folder / "base")
+    lora = get_peft_model(base, LoraConfig(target_modules=base.lora_target_modules(), modules_to_save=["head"]))
+    lora.peft_config["default"].base_model_name_or_path = str(folder / "base")
+    lora.save_pretrained(folder)
+    weights = load_file(path := folder / "adapter_model.safetensors")
+    save_file(dict(list(weights.items())[1:]), path)
+
+
+def wrong_value(folder: Path) -> None:
+    saved(folder, tiny_model())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "encoder_config": 3}))
+
+
+def wrong_extractor(folder: Path) -> None:
+    saved(folder, tiny_model())
+    (folder / "preprocessor_config.json").write_text('{"feature_extractor_type": 3}')
+
+
+# The doors through which a model comes in; benchmark opens it as evaluate does.
+DOORS: dict[str, Callable[[Path], object]] = {
+    "predict": open_model,
+    "evaluate and calibrate": lambda folder: (load_model(str(folder)), load_extractor(str(folder))),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -143,18 +177,27 @@ def adapter(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (no_head, "has no trained audio classifier: it lacks 4 weights"),
         (of_text, "is of a kind that has no audio classifier"),
-        (many_labels, "does not choose one of several classes"),
-        (one_label, "does not choose one of several classes \\(1 labels"),
         (no_extractor, "cannot be loaded"),
         (cut_short, "model.safetensors"),
         (other_labels, "weights of another shape than its config.json says, '.*bias' the first"),
         (of_somebody, "brings Python code of its own"),
         (adapter, "is an adapter that does not name its base model"),
+        (adapter_without_a_layer, "has no trained audio classifier: it lacks 1 weights"),
+        (wrong_value, "cannot be loaded .* Restore it"),
+        (wrong_extractor, "cannot be loaded"),
     ],
 )
-def test_a_folder_that_is_no_such_model_is_one_line(make, words, tmp_path):
+def test_a_folder_that_is_no_such_model_is_one_line(make, words, door, tmp_path):
     make(tmp_path)
     with pytest.raises(ValueError, match=words) as caught:
+        DOORS[door](tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "words"), [(many_labels, ""), (one_label, " \\(1 labels")])
+def test_a_model_that_does_not_choose_among_classes_is_one_line(make, words, tmp_path):
+    make(tmp_path)
+    with pytest.raises(ValueError, match=f"does not choose one of several classes{words}") as caught:
         open_model(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 

@@ -1,10 +1,12 @@
 """Every file that a command reads is spoilt in every way: one line with its path, exit status 2, no traceback."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ import pytest
 import yaml
 from helpers.made_report import made_cell
 from helpers.made_run import TINY, built, fields
+from helpers.package_imports import SOURCES
 
 from hf_ambiser import cli
+from hf_ambiser.cards import Address, model_card, read_facts
 from hf_ambiser.data.loading import load_split, read_dataset_info
+from hf_ambiser.data.push import dataset_publication
 from hf_ambiser.files import read as reader
 from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.run_folder.attempts import Attempts
@@ -204,8 +209,45 @@ def test_a_value_of_another_kind_in_results(here, capsys, name, value):
         assert status == 2 and f"{path} must hold" in said and f"under {name!r}" in said, said
 
 
-@pytest.mark.parametrize("name", ["system", "seed", "method", "data", "scores", "environment", "log"])
-@pytest.mark.parametrize("what", ["report", "card"])
+def test_every_value_of_results_is_of_its_kind(here):
+    path = RunFolder(here / "finished").results
+    whole = json.loads(path.read_text())
+    for name in set(whole) - {"system"}:  # which becomes a text, whatever it is
+        path.write_text(json.dumps({**whole, name: [] if isinstance(whole[name], dict) else {}}))
+        with pytest.raises(reader.FileError, match=f"{path} must hold .* under {name!r}"):
+            FinishedRun.read(here / "finished")
+
+
+def test_a_value_deep_in_a_file_that_only_a_card_shows(here, data):
+    finished, report = RunFolder(here / "finished"), data / "build_report.json"
+    whole, built = json.loads(finished.results.read_text()), json.loads(report.read_text())
+    for change in (
+        {"best_epochs": {"loss": 3}},
+        {"environment": {"versions": 3}},
+        {"training": {"train_runtime": []}},
+    ):
+        finished.results.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(reader.FileError, match=f"{finished.results} holds a value that cannot be used"):
+            model_card(read_facts(finished.path), {}, Address("me/x"))
+    for change in ({"votes": 3}, {"overlap": 3}, {"policy": {**built["policy"], "aggregation_options": 3}}):
+        report.write_text(json.dumps({**built, **change}))
+        with pytest.raises(reader.FileError, match=f"{report} holds a value that cannot be used"):
+            dataset_publication(data).card("me/x", "main")
+    finished.results.write_text(json.dumps(whole))
+    config = finished.model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": [3], "id2label": 3}))
+    with pytest.raises(ValueError, match=f"{config} is not the configuration of a model"):
+        read_facts(finished.path)
+
+
+_READ_BY_BOTH = ("system", "seed", "method", "data", "scores", "environment", "log")
+_READ_BY_CARDS = ("training", "parameters", "scored_clips_cut_at_max_seconds")
+
+
+@pytest.mark.parametrize(
+    "what,name",
+    [*product(("report", "card"), _READ_BY_BOTH), *product(("card",), _READ_BY_CARDS)],
+)
 def test_a_key_that_results_lack(here, capsys, name, what):
     path = RunFolder(here / "finished").results
     content = json.loads(path.read_text())
@@ -385,3 +427,25 @@ def test_a_record_names_its_file_wherever_something_is_missing(tmp_path):
     with pytest.raises(reader.FileError) as error:
         found["a"]["b"][0]["d"]
     assert str(error.value) == f"{path} lacks 'd'. Do this."
+
+
+@pytest.mark.parametrize("number,words", [(errno.EROFS, "copy its folder"), (errno.ENOSPC, "Free space")])
+def test_a_folder_that_may_not_or_cannot_be_written_is_named_with_the_cure(here, capsys, monkeypatch, number, words):
+    def refuse(*args, **more):
+        raise OSError(number, os.strerror(number), str(here / "finished" / "model" / "README.md"))
+
+    monkeypatch.setattr("hf_ambiser.cards.write_whole", refuse)
+    status, said = command(capsys, "card", here / "finished")
+    assert status == 2 and f"README.md cannot be opened or written ({os.strerror(number)})" in said and words in said
+
+
+def test_every_command_says_an_error_of_the_system_in_these_words():
+    """Each command prints its own errors, so that its script in `train_scripts/` does."""
+    printed = [
+        (file, line.strip())
+        for file, source in SOURCES.items()
+        for line in source.splitlines()
+        if "prog" in line and "error)" + "}" in line or "{error}\\n" in line
+    ]
+    assert len(printed) >= 9
+    assert all("in_words(error)" in line for _, line in printed), printed

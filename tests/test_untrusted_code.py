@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.made_data import tiny_model
 from helpers.made_run import built
 from helpers.package_imports import SOURCES
 from helpers.recorded_run import change, recorded_run
@@ -17,6 +18,7 @@ from helpers.recorded_run import change, recorded_run
 from hf_ambiser.cli import main
 from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.models import PrototypeForAudioClassification
+from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.untrusted.code_fields import refuse_code
 
@@ -155,6 +157,19 @@ def test_evaluate_and_benchmark_on_a_model_that_brings_code(dataset, mark, tmp_p
     assert "brings Python code of its own" in one_line(capsys)
     with pytest.raises(ValueError, match="brings Python code of its own"):
         load_model(model)
+
+
+@pytest.mark.parametrize("at", ["", "encoder_config"])
+def test_a_configuration_that_names_a_kernel_of_the_hub(at, tmp_path):
+    """transformers would run it, wherever the model comes from; a kernel needs no Python file beside the weights."""
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "model")
+    path, kernel = tmp_path / "model" / "config.json", {"attn_implementation": "somebody/kernel"}
+    change(path, lambda config: {**config, **({at: {**config[at], **kernel}} if at else kernel)})
+    with pytest.raises(ValueError, match="its config.json.* runs a kernel from the Hub"):
+        load_model(str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="its config.json.* runs a kernel from the Hub"):
+        build_model(ModelArguments(encoder=str(tmp_path / "model")), "prototype", ["a", "b"], tmp_path / "base")
 
 
 def test_an_adapter_that_would_import_a_module_is_refused(tmp_path):

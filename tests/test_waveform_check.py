@@ -11,7 +11,7 @@ import torch
 from helpers.tiny_encoders import ENCODERS
 from transformers import pipeline
 
-from hf_ambiser.data.audio import MIN_DURATION, SILENCE_PEAK
+from hf_ambiser.data.audio import LOUDEST, MIN_DURATION, SILENCE_PEAK
 from hf_ambiser.models import available_families, load_family, waveform_check
 from hf_ambiser.training.collator import Example, UtteranceCollator
 
@@ -100,7 +100,8 @@ def test_nothing_to_hear_is_said_in_evaluation(what, family, tmp_path, monkeypat
     assert not said  # else every epoch would say it
 
 
-def test_what_is_nothing_to_hear_is_the_same_for_models_and_builds():
+def test_what_is_too_loud_or_nothing_to_hear_is_the_same_for_models_and_builds():
+    assert waveform_check.LARGEST_PEAK == LOUDEST
     assert waveform_check.SILENCE_PEAK == SILENCE_PEAK
     assert waveform_check.SHORTEST == MIN_DURATION * 16000
 

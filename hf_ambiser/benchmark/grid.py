@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from hf_ambiser.benchmark.inference_cost import measure, noise
-from hf_ambiser.files.read import FileError, exists, read_json
+from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.training.model_arguments import ModelArguments
@@ -96,14 +96,12 @@ def load(case: Case) -> tuple[Any, Any]:
     Raises:
         ValueError: If there is no such model, or its configuration does not have a field.
     """
-    from transformers import AutoFeatureExtractor
-
-    from hf_ambiser.inference.load_model import load_model, place_of
+    from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
     from hf_ambiser.runs.build_model import build_model
 
     if case.model:
         folder = place_of(case.model)
-        return load_model(folder), AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+        return load_model(folder), load_extractor(folder)
     return build_model(case.arguments, str(case.arguments.model_family), _CLASSES, base=Path())
 
 
@@ -171,9 +169,8 @@ def _earlier(out: Path | None, environment: dict[str, Any]) -> list[dict[str, An
         return []
     cure = "It is not the JSON of a benchmark; give another --out, or delete it."
     before = read_json(out, cure)
+    before.check({"rows": [{"case": dict, "model": str}], "environment": dict})
     rows, then = before["rows"], before["environment"]
-    if not isinstance(rows, list) or not isinstance(then, dict):
-        raise FileError(out, "holds no rows or no environment", cure)
     changed = sorted(k for k in {**then, **environment} if then.get(k) != environment.get(k))
     if changed:
         raise ValueError(

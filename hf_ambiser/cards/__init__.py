@@ -11,7 +11,7 @@ from hf_ambiser.cards.facts import Facts, read_facts
 from hf_ambiser.cards.figures import draw_figures
 from hf_ambiser.cards.metadata import metadata
 from hf_ambiser.cards.sections import Address, sections
-from hf_ambiser.files.read import read_card
+from hf_ambiser.files.read import in_use, read_card
 from hf_ambiser.hub.edits import Card, merge
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.run_folder.published import check_no_links
@@ -29,7 +29,8 @@ def model_card(facts: Facts, figures: dict[str, str], address: Address, base: Ad
         address: What the example loads.
         base: For a LoRA run: what the example loads the adapter's base model from.
     """
-    return Card(metadata(facts), sections(facts, figures, address, base))
+    with in_use(facts.files.results, facts.files.cure):
+        return Card(metadata(facts), sections(facts, figures, address, base))
 
 
 def write_card(run: Path | str) -> tuple[Path, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +72,8 @@ class Facts:
         """The same facts for Markdown: every name and text of `results.json` and `speakers.json` is escaped."""
 
         def shown(run: FinishedRun) -> FinishedRun:
-            results = {name: value if name in _AS_THEY_ARE else as_texts(value) for name, value in run.results.items()}
+            results = copy(run.results)  # of the same kind: it names the file where something is missing
+            results.update((name, as_texts(value)) for name, value in results.items() if name not in _AS_THEY_ARE)
             # A split is found by its escaped name, too.
             parts = {**{split: (split,) for split in run.splits}, **run.joined}
             return replace(run, results=results, joined={as_text(name): splits for name, splits in parts.items()})
@@ -197,7 +199,7 @@ def _config(path: Path) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # transformers, and our classes, let through whatever a wrong value leads to
         raise ValueError(
             f"{path} is not the configuration of a model that this version of hf_ambiser knows, and code beside it is"
             f" never run ({' '.join(str(error).split())[:200]}). Train again, or use the version that wrote it."

@@ -226,24 +226,34 @@ def _samples_only(data: bytes, samples: int) -> bytes:
         raise _Unusable("unreadable_audio", str(error)) from None
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, what: str = "audio") -> np.ndarray:
     """Decode the stored audio of one utterance (a row's `audio["bytes"]`): `(T,)` float32 in [-1, 1] at 16 kHz.
 
+    Args:
+        data: The encoded bytes.
+        what: What a message calls them.
+
     Raises:
-        ValueError: If the audio is not 16 kHz mono, or holds NaN, infinity or samples above any scale of integers; a
-            data set that is built now holds no such audio.
+        ValueError: If they cannot be decoded, are not 16 kHz mono, or hold NaN, infinity or samples above any scale of
+            integers; a data set that is built now holds no such audio.
     """
     import soundfile
 
-    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError) as error:  # None, or what is no audio any more
+        raise ValueError(
+            f"{what} cannot be decoded ({getattr(error, 'error_string', error)}), so its data set is spoilt. Restore"
+            " it from a copy, or build it again (--overwrite)."
+        ) from error
     if rate != SAMPLING_RATE or samples.shape[1] != 1:
         raise ValueError(
-            f"audio has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
+            f"{what} has {samples.shape[1]} channel(s) at {rate} Hz, expected 1 at {SAMPLING_RATE} Hz. Build the data"
             " set with `hf-ambiser build`, or convert the audio with hf_ambiser.data.audio.inspect_audio first."
         )
     if not float(np.abs(samples).max(initial=0.0)) <= LARGEST_SAMPLE:  # also NaN
         raise ValueError(
-            f"audio holds samples that are NaN, infinite or above {LARGEST_SAMPLE:.0f}, and full scale is 1. Build the"
+            f"{what} holds samples that are NaN, infinite or above {LARGEST_SAMPLE:.0f}, and full scale is 1. Build the"
             " data set again; `hf-ambiser build` lists such audio."
         )
     return np.ascontiguousarray(samples[:, 0])

@@ -17,6 +17,7 @@ from hf_ambiser.data.policy_file import checked_policy_name, policy_of
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
 from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
+from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.labels.aggregation import DEFAULTS, Aggregation
 from hf_ambiser.labels.policies import (
@@ -223,7 +224,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
             pushed = push_dataset(args.out, args.push_to_hub, PushOptions(private=args.private, say=_say))
             sys.stdout.write(describe(pushed) + "\n")
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog or 'error'}: {error}\n")
+        sys.stderr.write(f"{prog or 'error'}: {in_words(error)}\n")
         return 2
     return 0
 

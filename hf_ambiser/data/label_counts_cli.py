@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.label_counts import BY, LabelCounts, count_labels
+from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> int:
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> in
     try:
         sys.stdout.write(f"{table(count_labels(args.dataset, args.config, args.by))}\n")
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     return 0
 

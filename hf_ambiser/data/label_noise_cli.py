@@ -10,6 +10,7 @@ from pathlib import Path
 from hf_ambiser.data.label_noise import HOW, LabelNoise, add_label_noise
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "add_label_noise.py") -> int:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "add_label_noise.py") ->
         made = add_label_noise(args.dataset, args.out, noise, progress=not args.no_progress)
         added = read_dataset_info(args.out)[LABEL_NOISE]
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     sys.stdout.write(f"{args.out}{'' if made else ' (was there)'}: {describe_label_noise(added)}\n")
     return 0

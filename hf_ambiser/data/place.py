@@ -153,7 +153,9 @@ def _move_up(out: Path) -> None:
     if not exists(ready / NAMES):  # all was moved, and `.ready` half deleted
         shutil.rmtree(ready, ignore_errors=True)
         return
-    names = read_json(ready / NAMES, f"Delete {ready}, and build again.")["names"]
+    listed = read_json(ready / NAMES, f"Delete {ready}, and build again.")
+    listed.check({"names": list})
+    names = listed["names"]
     for name in names:
         path_of_name(ready, name, "file", ready / NAMES)
     keep = {READY, BUILDING, *_OF_THE_DISK}

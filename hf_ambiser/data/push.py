@@ -10,11 +10,12 @@ from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora
 from hf_ambiser.data.intensities import INTENSITIES
-from hf_ambiser.data.loading import read_dataset_info, split_files
+from hf_ambiser.data.loading import cure_of, read_dataset_info, split_files
 from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import SPEAKERS
-from hf_ambiser.files.read import read_card
+from hf_ambiser.files.read import in_use, read_card
+from hf_ambiser.hub.edits import Card
 from hf_ambiser.hub.push import Publication, Pushed, PushError, PushOptions, push
 from hf_ambiser.untrusted.links import refuse_links
 
@@ -59,9 +60,14 @@ def dataset_publication(folder: Path) -> Publication:
         *folder.glob(INTENSITIES),
     ]
     refuse_links(folder, [*paths, card])
+
+    def card_of(repo_id: str, revision: str) -> Card:
+        with in_use(folder / REPORT, cure_of(folder)):
+            return dataset_card(report, corpus, repo_id, revision)
+
     return Publication(
         files={path.relative_to(folder).as_posix(): path for path in paths},
-        card=lambda repo_id, revision: dataset_card(report, corpus, repo_id, revision),
+        card=card_of,
         edited=read_card(card),
         message=f"{name}, policy {report['policy']['name']}, content {report['content']}",
         repo_type="dataset",

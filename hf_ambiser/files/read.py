@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from hf_ambiser.files import lfs
@@ -52,19 +51,47 @@ class Record(dict[str, Any]):
         record.path, record.cure = path, cure
         return record
 
-    def check(self, kinds: Mapping[str, type | UnionType]) -> None:
+    def check(self, kinds: Mapping[str, Any]) -> None:
         """Check that the file has these names, each with a value of its kind.
+
+        Args:
+            kinds: Name -> a type or union of types; a mapping of such kinds, for an object; or a list with one kind,
+                for a list whose values are all of it.
 
         Raises:
             FileError: If it lacks one, or holds another kind of value.
         """
         for name, kind in kinds.items():
-            if not isinstance(value := self[name], kind):
-                what = _IN_JSON.get(kind, kind.__name__ if isinstance(kind, type) else kind)
-                raise FileError(self.path, f"must hold {what} under {name!r}, not {value!r:.50}", self.cure)
+            self._check(name, self[name], kind)
+
+    def _check(self, name: str, value: Any, kind: Any) -> None:
+        outer = dict if isinstance(kind, Mapping) else list if isinstance(kind, list) else kind
+        if not isinstance(value, outer):
+            what = _IN_JSON.get(outer, outer.__name__ if isinstance(outer, type) else outer)
+            raise FileError(self.path, f"must hold {what} under {name!r}, not {value!r:.50}", self.cure)
+        if isinstance(value, Record) and isinstance(kind, Mapping):
+            value.check(kind)
+        elif isinstance(kind, list):
+            for inner in value:
+                self._check(name, inner, kind[0])
 
     def __missing__(self, name: str) -> Any:
         raise FileError(self.path, f"lacks {name!r}", self.cure)
+
+
+@contextmanager
+def in_use(path: Path | str, cure: str) -> Iterator[None]:
+    """Name the file whose values a block makes a text or a figure of, where one is of another kind than was written.
+
+    `Record.check` says what is wrong and is to be preferred; this is for values deep in a file that only a text shows.
+
+    Raises:
+        FileError: If the block meets such a value.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise FileError(path, f"holds a value that cannot be used ({type(error).__name__}: {error})", cure) from error
 
 
 def exists(path: Path) -> bool:

@@ -116,7 +116,7 @@ def annotate(
                     folder.write_shard(number, rows, opened.classes, embeddings)
         processes.wait_for_everyone()
         if processes.is_main_process and not is_done:
-            found = folder.finish([len(shard) for shard in shards], opened.classes)
+            found = folder.finish([len(shard) for shard in shards], opened.classes, embeddings)
             folder.write_finished({**head, **found})
         processes.wait_for_everyone()
     return folder.read()

@@ -32,7 +32,7 @@ def annotation_card(manifest: Mapping[str, Any], address: str, revision: str = "
         address: Repository or local folder that the example loads.
         revision: Revision that the example pins; "" for a local folder.
     """
-    told = as_texts(dict(manifest))
+    told = as_texts(manifest)
     model, source, counts = told["model"], told["source"], told["counts"]
     sections = {
         "summary": [

@@ -43,6 +43,22 @@ _SAME = {
     ("source", "digest"): "list of inputs",
     **{("settings", name): name for name in ("shard_size", "embeddings", "window", "hop", "temperature", "threshold")},
 }
+_DIGESTED = {"file": str, "rows": int, "digest": str}
+_NUMBER = int | float
+# What a manifest holds from the beginning, and what it holds when the job is finished.
+_BEGUN: dict[str, Any] = {
+    "model": {"name": str, "kind": str, "digest": str, "classes": [str]},
+    "source": {"name": str, "kind": str, "inputs": int, "digest": str, "left_out": dict},
+    "settings": {
+        "shard_size": int, "embeddings": bool, "window": _NUMBER, "hop": _NUMBER, "temperature": _NUMBER,
+        "threshold": _NUMBER | None,
+    },
+}  # fmt: skip
+_FINISHED: dict[str, Any] = {
+    "shards": [_DIGESTED],
+    "not_answered": _DIGESTED,
+    "counts": {**dict.fromkeys(("in", "answered", "abstains", "not_answered"), int), "reasons": dict, "leading": dict},
+}
 
 
 class AnnotationFolder:
@@ -83,7 +99,9 @@ class AnnotationFolder:
         Raises:
             FileError: If it cannot be used.
         """
-        return read_json(self.manifest, f"Restore it from a copy, or delete {self.path} and annotate again.")
+        manifest = read_json(self.manifest, f"Restore it from a copy, or delete {self.path} and annotate again.")
+        manifest.check(_BEGUN | (_FINISHED if "shards" in manifest else {}))
+        return manifest
 
     def begin(self, head: Mapping[str, Any]) -> None:
         """Write what is annotated, by what and how; or check that it is what the folder was begun with.
@@ -134,12 +152,13 @@ class AnnotationFolder:
         answered = [row for row in rows if "status" not in row]
         _write(self.shard(number), answered, answered_schema(classes, embeddings))
 
-    def finish(self, sizes: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
+    def finish(self, sizes: Sequence[int], classes: Sequence[str], embeddings: bool) -> dict[str, Any]:
         """Join what has no answer into one table; return the shards and counts, of which none is lost.
 
         Args:
             sizes: Number of inputs of each shard.
             classes: The K classes.
+            embeddings: Whether shards have a column of embeddings.
 
         Returns:
             `shards` (file, rows, not_answered, digest) and `counts` for the manifest.
@@ -151,7 +170,7 @@ class AnnotationFolder:
         for number, size in enumerate(sizes):
             path = self.shard(number)
             cure = f"Delete {path}, and give the same command again."
-            table = read_table(path, cure, ["abstains", "leading_emotion"])
+            table = _columns(path, cure, answered_schema(classes, embeddings), ["abstains", "leading_emotion"])
             abstains = table["abstains"].to_pylist()
             leading.update(table["leading_emotion"].to_pylist())
             without = self._statuses(number)
@@ -178,7 +197,7 @@ class AnnotationFolder:
     def _statuses(self, number: int) -> list[str]:
         path = self.part(number)
         cure = f"Delete {self.shard(number)}, and give the same command again."
-        return read_table(path, cure, ["status"])["status"].to_pylist() if exists(path) else []
+        return _columns(path, cure, without_schema(), ["status"])["status"].to_pylist() if exists(path) else []
 
     def _join(self) -> None:
         import pyarrow.parquet as pq
@@ -265,6 +284,14 @@ def without_schema() -> pa.Schema:
     text, number = pa.string(), pa.float64()
     columns = {"index": pa.int64(), "recording": text, "status": text, "reason": text, "duration": number}
     return pa.schema(list(columns.items()))
+
+
+def _columns(path: Path, cure: str, schema: pa.Schema, names: list[str]) -> pa.Table:
+    """Read columns of a file that an earlier attempt may have written; its columns must be those of a schema."""
+    with open_parquet(path, cure) as file:
+        if not file.schema_arrow.equals(schema):
+            raise FileError(path, f"has other columns than were written: {file.schema_arrow.names}", cure)
+        return file.read(names)
 
 
 def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:

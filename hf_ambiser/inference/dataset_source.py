@@ -12,6 +12,7 @@ from hf_ambiser.files.audio_column import audio_column
 from hf_ambiser.files.read import FileError, exists, open_parquet
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
+from hf_ambiser.untrusted.names import NotAName, path_of_name
 
 
 # A data set that this package built stands beside it. Its configurations repeat utterances under the same id.
@@ -165,11 +166,16 @@ class ArrowSource:
 
 
 def _content(value: Mapping[str, Any] | None, folder: Path) -> bytes | Path | NoAudio:
-    """Return the audio of a row, whose path is relative to a folder if its bytes are not there."""
+    """Return the audio of a row, or the file of the data set that it names; one elsewhere is not opened."""
     value = value or {}
     if value.get("bytes") is not None:
         return bytes(value["bytes"])
-    return folder / value["path"] if value.get("path") else NoAudio("unreadable", "the row holds no audio")
+    if not value.get("path"):
+        return NoAudio("unreadable", "the row holds no audio")
+    try:
+        return path_of_name(folder, value["path"], "path", folder, below=True, follow=True)
+    except NotAName:
+        return NoAudio("unreadable", "the row holds no audio, and its path leads out of the data set")
 
 
 def _file_name(path: str | None) -> str:

@@ -13,10 +13,8 @@ import scipy.special
 import torch
 
 import hf_ambiser.models
-from hf_ambiser.files.read import exists
-from hf_ambiser.inference.load_model import check_files, load_model, place_of
+from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.inference.windows import WINDOW
-from hf_ambiser.untrusted.code_fields import in_our_words
 
 
 # Beside the package in a checkout; a wheel does not have it.
@@ -121,7 +119,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
         place, loaded = type(model).__name__, model
     else:
         place = _shipped() if model is None else place_of(str(model))
-        loaded, extractor = _loaded(place)
+        loaded, extractor = load_model(place), load_extractor(place)
     config = loaded.config
     classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     if len(classes) < 2 or config.problem_type in ("multi_label_classification", "regression"):
@@ -150,58 +148,6 @@ def _shipped() -> str:
             " (model_cards/crema_d_whisper_tiny). Give a model: a folder, a run folder or a Hub name."
         )
     return str(SHIPPED)
-
-
-def _loaded(place: str) -> tuple[Any, Any]:
-    """Return model and feature extractor of a folder or Hub name.
-
-    Raises:
-        ValueError: If they cannot be loaded, need code of their own, or are no audio classifier with trained weights.
-    """
-    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-    folder = Path(place)
-    if exists(folder / "adapter_config.json"):
-        return load_model(place), AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
-    if folder.is_dir():
-        if not exists(folder / "config.json"):
-            raise ValueError(
-                f"model {folder}: the folder holds no model (no config.json). Give the folder of a model or of a"
-                " finished run."
-            )
-        check_files(folder)  # transformers does not name the one that is spoilt
-    try:
-        loaded, info = AutoModelForAudioClassification.from_pretrained(
-            place, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-        extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
-    except ValueError as error:
-        if "Unrecognized configuration class" in str(error):
-            raise ValueError(
-                f"model {place} is of a kind that has no audio classifier. Give a model that was trained to classify"
-                " audio."
-            ) from None
-        if "trust_remote_code" in str(error):
-            raise in_our_words(error, f"model {place!r}") from None
-        raise ValueError(f"model {place} cannot be loaded: {_line(error)}") from None
-    except (OSError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"model {place!r} cannot be loaded: it is neither a folder with a trained model and its feature extractor"
-            f" nor a Hub model that can be reached from here ({_line(error)})"
-        ) from None
-    if info["mismatched_keys"]:
-        others = sorted(str(name) for name, *_ in info["mismatched_keys"])
-        raise ValueError(
-            f"model {place} has {len(others)} weights of another shape than its config.json says, {others[0]!r} the"
-            " first of them. Give it the config.json that was saved with these weights."
-        )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ValueError(
-            f"model {place} has no trained audio classifier: it lacks {len(missing)} weights, {missing[0]!r} the first"
-            " of them, and they would be random. Give a model that was trained to classify audio."
-        )
-    return loaded, extractor
 
 
 def _device(name: str) -> torch.device:

@@ -84,5 +84,5 @@ def _read(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Heard]]:
                 for row in file.read_row_group(number, ["id", "audio", "speaker"]).to_pylist():
                     if row["id"] in left:
                         left.remove(row["id"])
-                        samples = decode(row["audio"]["bytes"])
+                        samples = decode(row["audio"]["bytes"], f"{path}: the audio of {row['id']!r}")
                         yield row["id"], Heard(encode_flac(samples), row["speaker"], len(samples) / 16000)

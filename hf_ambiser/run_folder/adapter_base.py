@@ -2,7 +2,8 @@
 
 An adapter names its base by a path, which is wrong as soon as the run folder is moved, and another run may lie there
 by then. So a finished run has the files of the base in `model/`, too, beside the adapter (as hard links, where the
-file system has them). transformers looks there first. `base_model.json` has their digests.
+file system has them). transformers looks there first. `base_model.json` has their digests, which `base_of` checks. The
+Auto classes and `pipeline` of transformers know nothing of that file, so they load a base that was changed.
 """
 
 from __future__ import annotations

@@ -17,8 +17,26 @@ from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
 from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, check_rows, read_predictions
 
 
-_OBJECTS = ("data", "scores", "environment", "held_out_rows", "code", "learnt_from", DECISION)
-_KINDS: dict[str, type] = {**dict.fromkeys(_OBJECTS, dict), "held_out_splits": list}
+_OBJECTS = (
+    "data",
+    "environment",
+    "defaults",
+    "training",
+    "best_epochs",
+    "held_out_rows",
+    "code",
+    "learnt_from",
+    DECISION,
+)
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys((*_OBJECTS, "scores", "scored_clips_cut_at_max_seconds"), dict),
+    "method": str,
+    "seed": int,
+    "parameters": int,
+    "best_checkpoint": str | None,
+    "log": [dict],
+    "held_out_splits": [str],
+}
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
 
@@ -66,6 +84,7 @@ class FinishedRun:
         missing += [f"data.{name}" for name in _DATA if name not in results.get("data", {})]
         if missing:
             raise FileError(run.results, f"lacks {', '.join(missing)}: an older version wrote it", "Run it again.")
+        results["scores"].check(dict.fromkeys(results["scores"], {"all": dict}))
         if DECISION in results:
             check_decision(results[DECISION])
         for split in (*results["scores"], *(results.get("held_out_splits", ()))):

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from hf_ambiser.inference.load_model import check_configuration
 from hf_ambiser.models import LogMelConfig, load_family
 from hf_ambiser.models.encoders import adapter_class
 from hf_ambiser.runs.arguments import nearest
@@ -39,6 +40,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     encoder = arguments.encoder_place
     if encoder is not None:
         try:
+            check_configuration(encoder, f"encoder={arguments.encoder!r}: its config.json")
             model = model_class.from_encoder(encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields)
         except ValueError as error:
             raise in_our_words(error, f"encoder={arguments.encoder!r}") from None

@@ -22,6 +22,7 @@ from hf_ambiser.run_folder.published import check_no_links
 from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.run_scores.complete import complete_runs
+from hf_ambiser.runs.data_of_run import changed_data, fingerprints
 from hf_ambiser.runs.scoring import load_with_classes, predict_logits
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
@@ -224,14 +225,7 @@ def _check_data(run: FinishedRun, dataset: Path, config: str) -> None:
     Raises:
         ValueError: If it is not there, or another one.
     """
-    info = read_dataset_info(dataset)
-    now = {
-        "content": info["content"],
-        "policy_fingerprint": info["policy_fingerprint"],
-        "split_fingerprint": dataset_config(info, dataset, config)["fingerprint"],
-    }
-    changed = sorted(name for name, value in now.items() if run.data[name] != value)
-    if changed:
+    if changed := changed_data(run.data, fingerprints(str(dataset), config)):
         raise ValueError(
             f"{dataset} is not the data set that the run {run.folder} was made with ({', '.join(changed)} differ)."
             " Give that one with --dataset (in Python: dataset=)."

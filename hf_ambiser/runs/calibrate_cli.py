@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.system_errors import in_words
+
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") -> int:
     """Choose, write and print; a mistake is one line on standard error and exit status 2."""
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
         else:
             found = calibrate_model(args.model, args.dataset, args.config, args.split, **asked, **how)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     on = found["chosen_on"]
     sys.stdout.write(f"chosen on {on['utterances']} utterances of {on['split']}, {on['dataset_config']}\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.read import exists, read_text, read_yaml
+from hf_ambiser.files.system_errors import in_words
 
 
 CURE = "Mend it, or start from a shipped one: `hf-ambiser configs` lists them, `hf-ambiser configs NAME` prints one."
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser configs") ->
     try:
         sys.stdout.write(read_text(find_config(args.name), CURE) if args.name else _listing())
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     return 0
 

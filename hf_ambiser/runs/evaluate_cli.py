@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.system_errors import in_words
+
 
 def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     """Score and print; a mistake is one line on standard error and exit status 2."""
@@ -56,6 +58,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         if args.predictions:
             save_predictions(args.predictions, data, logits)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     return 0

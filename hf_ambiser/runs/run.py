@@ -15,14 +15,9 @@ from transformers import set_seed
 
 from hf_ambiser.cards import write_card
 from hf_ambiser.cards.facts import argument_defaults
-from hf_ambiser.data.left_out_votes import LEFT_OUT, left_out_votes
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
-from hf_ambiser.data.noise_record import LABEL_NOISE
-from hf_ambiser.data.overlap.record import OVERLAP, overlap_of
-from hf_ambiser.data.ratings.corpus_facts import FACTS
 from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
-from hf_ambiser.data.splits import split_family
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.layout import RunFolder
@@ -33,6 +28,7 @@ from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.base_model import keep_base_of
 from hf_ambiser.runs.build_model import build_model
+from hf_ambiser.runs.data_of_run import changed_data, describe_data, fingerprints
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
 from hf_ambiser.runs.held_out import answer_rest, learnt_from
@@ -41,7 +37,7 @@ from hf_ambiser.runs.train_splits import EARLIER, choose_train_splits, leave_out
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
-from hf_ambiser.training.dataset import EvaluationSet, describe
+from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.preparation import frames_once, is_split
 from hf_ambiser.training.trainer import AmbiSERTrainer
@@ -299,64 +295,9 @@ def _join(data: DataArguments, splits: list[str], add: Callable[[Any], Any] | No
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
 
-def describe_data(trainer: AmbiSERTrainer, revealed: list[str] | None = None) -> dict[str, Any]:
-    """Describe what a run is trained on: fingerprints, protocol, counts, and splits whose hidden labels were revealed.
-
-    Raises:
-        ValueError: If the training data does not come from `load_split`, or comes from more than one configuration.
-    """
-    labelled, ambiguous = trainer.data.labelled_sources, trainer.data.ambiguous_sources
-    configs = {(source.dataset, source.config) for source in (*labelled, *ambiguous)}
-    if not labelled or len(configs) != 1:
-        found = f"splits of {sorted(configs)}" if configs else "splits that `load_split` did not load"
-        raise ValueError(
-            f"a run learns from splits of one configuration of one built data set; this trainer has {found}. Give it"
-            " splits from load_split(folder, config, split)."
-        )
-    if revealed is None:
-        revealed = [source.split for source in (*labelled, *ambiguous) if source.revealed]
-    ((dataset, config),) = configs
-    return {
-        **_fingerprints(dataset, config),
-        "train_splits": [source.split for source in labelled],
-        "ambiguous_splits": [source.split for source in ambiguous],
-        "revealed_splits": revealed,
-        **describe(trainer.data),
-    }
-
-
-def _fingerprints(dataset: str, name: str) -> dict[str, Any]:
-    """Describe the data by the data set's build report alone, without loading it."""
-    if not dataset:
-        raise ValueError("a run needs `dataset`: the folder of a built data set (`hf-ambiser build` makes one).")
-    info = read_dataset_info(dataset)
-    config = dataset_config(info, dataset, name)
-    family, fold = split_family(name)
-    return {
-        "corpus": info["corpus"],
-        **{key: info[key] for key in (FACTS, LABEL_NOISE) if key in info},
-        "classes": info["classes"],
-        "dataset_config": name,
-        "split_family": family,
-        "fold": fold,
-        "protocol": config["protocol"],
-        "content": info["content"],
-        "split_fingerprint": config["fingerprint"],
-        "policy": info["policy"]["name"],
-        "policy_fingerprint": info["policy_fingerprint"],
-        "aggregation": info["policy"].get("aggregation", "shares"),
-        **({"ratings": info["policy"]["ratings"]} if "ratings" in info["policy"] else {}),
-        **left_out_votes(info),
-        **({OVERLAP: counts} if (counts := overlap_of(info, name)) else {}),
-    }
-
-
 def _check_data(folder: RunFolder, data: dict[str, Any]) -> None:
     """Check that a run resumes with the same data, because the rows of its label table are its utterances."""
-    before = folder.read_data() or data
-    told = (FACTS, OVERLAP, LEFT_OUT)  # for cards; they change nothing that a run learns
-    changed = sorted(name for name in data if name not in told and before.get(name) != data[name])
-    if changed:
+    if changed := changed_data(folder.read_data() or data, data):
         raise ValueError(
             f"{folder.path} was made with other data ({', '.join(changed)} differ): the data set was built again. Give"
             " another output_dir, or delete that folder."
@@ -384,7 +325,7 @@ def check_folder(path: Path, given: Mapping[str, Any]) -> None:
     """
     folder, defaults = RunFolder(path), DataArguments()
     dataset = given.get("dataset", defaults.dataset)
-    _check_data(folder, _fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
+    _check_data(folder, fingerprints(dataset, given.get("dataset_config", defaults.dataset_config)))
     if not folder.is_begun:
         return
     own = load_method(given["method"]).arguments_class.earlier_defaults if "method" in given else {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
-from hf_ambiser.inference.load_model import load_model, place_of
+from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
@@ -31,8 +31,6 @@ def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
     Raises:
         ValueError: If the model's classes are not those of the data set in the same order.
     """
-    from transformers import AutoFeatureExtractor
-
     info = read_dataset_info(dataset)
     model = place_of(model)
     loaded = load_model(model, info["classes"])
@@ -42,7 +40,7 @@ def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
             f"{model} has the classes {classes}, but {dataset} has {info['classes']}; they must be the same, in the"
             " same order. Build the data set with the policy that the model was trained with."
         )
-    return loaded.eval(), AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False), info
+    return loaded.eval(), load_extractor(model), info
 
 
 def predict_logits(model: Any, feature_extractor: Any, data: EvaluationSet, batch_size: int = 32) -> np.ndarray:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.system_errors import in_words
+
 
 def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> int:
     """Run or show a study. A mistake that a user can correct gives one line on standard error and exit status 2."""
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
             return 0
         return run_study(plan, out, args.cells, args.jobs)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{prog}: stopped; the same command goes on\n")

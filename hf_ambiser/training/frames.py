@@ -37,7 +37,8 @@ def with_frames(dataset: Dataset, extractor: Any, max_seconds: float | None = No
 
     def compute(row: dict[str, Any]) -> dict[str, bytes]:
         stream = io.BytesIO()
-        np.save(stream, np.asarray(extractor.extract(decode(row["audio"]["bytes"])[:limit]), dtype=np.float32))
+        signal = decode(row["audio"]["bytes"], f"the audio of {row.get('id')!r}")[:limit]
+        np.save(stream, np.asarray(extractor.extract(signal), dtype=np.float32))
         return {FRAMES: stream.getvalue()}
 
     frames = dataset.select_columns(["audio"]).map(

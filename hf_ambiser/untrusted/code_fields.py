@@ -25,6 +25,10 @@ _RUNS_CODE = {
 }
 
 
+class CodeRefused(ValueError):
+    """A field could run somebody's code; the message names it, what it could do and the cure."""
+
+
 def refuse_code(fields: Mapping[str, Any] | None, where: str) -> None:
     """Check that no field, at any depth, could run code of somebody else.
 
@@ -33,16 +37,16 @@ def refuse_code(fields: Mapping[str, Any] | None, where: str) -> None:
         where: The argument or file, for the message.
 
     Raises:
-        ValueError: For the first such field.
+        CodeRefused: For the first such field.
     """
     for name, value in (fields or {}).items():
         if name in _RUNS_CODE:
-            raise ValueError(
+            raise CodeRefused(
                 f"{where} has {name}={_short(value)}, which {_RUNS_CODE[name]}; no field may do that. Leave it out:"
                 " hf_ambiser loads weights from safetensors and uses only its own code and that of transformers."
             )
         if "attn_implementation" in str(name) and any("/" in text for text in _texts(value)):
-            raise ValueError(
+            raise CodeRefused(
                 f"{where} has {name}={_short(value)}, which runs a kernel from the Hub; no field may do that. Give one"
                 " that transformers has: eager, sdpa or flash_attention_2."
             )

@@ -6,7 +6,7 @@ An ordinary text comes out as it went in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from copy import copy
 from typing import Any
 from urllib.parse import quote
 
@@ -32,11 +32,14 @@ def as_text(text: str, brackets: bool = False) -> str:
 
 
 def as_texts(value: Any) -> Any:
-    """Escape every text in a nested value, the keys of mappings included."""
+    """Escape every text in a nested value, the keys of dictionaries included; each of these stays of its kind."""
     if isinstance(value, str):
         return as_text(value)
-    if isinstance(value, Mapping):
-        return {as_texts(key): as_texts(inner) for key, inner in value.items()}
+    if isinstance(value, dict):
+        shown = copy(value)  # a record of a file names it where something is missing
+        shown.clear()
+        shown.update((as_texts(key), as_texts(inner)) for key, inner in value.items())
+        return shown
     if isinstance(value, list | tuple):
         return type(value)(map(as_texts, value))
     return value

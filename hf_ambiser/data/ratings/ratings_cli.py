@@ -17,6 +17,7 @@ from hf_ambiser.data.build_cli import (
 from hf_ambiser.data.ratings.cells import RARE_SEPARATORS, SEPARATORS
 from hf_ambiser.data.ratings.columns import USUAL_NAMES
 from hf_ambiser.data.ratings.from_ratings import DEFAULT_CONFIGS, build_from_ratings, preview_ratings
+from hf_ambiser.files.system_errors import in_words
 
 
 def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -135,7 +136,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         )
         sys.stdout.write(report.summary() + "\n")
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
+        sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
     return 0
 
