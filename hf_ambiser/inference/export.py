@@ -65,7 +65,7 @@ def export_model(model: Any, out: Path | str, format: str = "onnx", precision: s
     from hf_ambiser.inference.model_door import open_model
 
     opened = model if isinstance(model, OpenedModel) else open_model(model, "cpu")
-    scales = _check_model(opened)
+    scales = _check_model(opened, format)
     # A copy, because the caller's may be on a GPU or in bfloat16, and stays there.
     opened = replace(opened, model=copy.deepcopy(opened.model).float().cpu())
     graph = Graph(opened.model, scales, for_onnx=format == "onnx")
@@ -109,8 +109,9 @@ def _check_arguments(out: Path, format: str, precision: str) -> None:
         raise ValueError(f'--format onnx needs {", ".join(missing)}: pip install "hf_ambiser[onnx]".')
 
 
-def _check_model(opened: OpenedModel) -> bool:
+def _check_model(opened: OpenedModel, format: str) -> bool:
     """Refuse what cannot be exported; return whether the feature extractor scales waveforms."""
+    from torch import nn
     from transformers import Wav2Vec2FeatureExtractor
 
     from hf_ambiser.inference.export_graph import REFUSED
@@ -127,6 +128,11 @@ def _check_model(opened: OpenedModel) -> bool:
     if encoder is not None and encoder.config.model_type in REFUSED:
         kind = encoder.config.model_type
         raise ValueError(f"model {opened.name} has a {kind} encoder and cannot be exported: {REFUSED[kind]}.")
+    if format == "torch" and any(isinstance(module, nn.LSTM) for module in opened.model.modules()):
+        raise ValueError(
+            f"model {opened.name} has an LSTM, and torch.export fixes the number of its steps, so that recordings of"
+            " another length would be refused; use --format onnx."
+        )
     if opened.model.main_input_name == "input_features":
         return False
     extractor = opened.extractor
@@ -258,7 +264,14 @@ def _difference(folder: Path, opened: OpenedModel, graph: Graph, format: str) ->
     for lengths in (_lengths(graph), _lengths(graph)[1:2], _lengths(graph)[2:]):
         noise = _noise(lengths)
         mine: Any
-        mine, theirs = exported.outputs_of(noise), opened.outputs_of(noise)
+        theirs = opened.outputs_of(noise)
+        try:
+            mine = exported.outputs_of(noise)
+        except Exception as error:  # of torch, or of onnxruntime, which has classes of its own
+            raise ValueError(
+                f"model {opened.name}: the exported graph fails on recordings of {lengths} samples"
+                f" ({' '.join(str(error).split())[:200]}). Please report it."
+            ) from error
         for name in graph.outputs:
             field = name.removeprefix("utterance_")
             expected = getattr(theirs, field).numpy()

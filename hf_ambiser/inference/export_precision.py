@@ -56,7 +56,8 @@ def _of_the_spectrum(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         if node.op_type != "Log":
             continue
-        above, seen, transformed = [node], [], False
+        above, transformed = [node], False
+        seen: list[Any] = []
         while above:
             one = above.pop()
             if one.op_type == "DFT":
