@@ -195,7 +195,10 @@ def _write_graph(folder: Path, graph: Graph, opened: OpenedModel, format: str) -
                 _take_out_assertions(program)
                 torch.export.save(program, folder / TORCH_MODEL)
                 return
-            names = {"input_names": [opened.model.main_input_name, "attention_mask"], "output_names": graph.outputs}
+            names: dict[str, Any] = {
+                "input_names": [opened.model.main_input_name, "attention_mask"],
+                "output_names": graph.outputs,
+            }
             written: Any = torch.onnx.export(program, **names, verbose=False)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise ValueError(
@@ -253,8 +256,8 @@ def _example(graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
         values, mask = torch.randn(3, 97, 32), torch.ones(3, 97, dtype=torch.long)
         mask[1:, 60:] = 0
         return values, mask
-    values, mask = padded(_noise(_lengths(graph)[:3]), graph.shortest)
-    return torch.from_numpy(values), torch.from_numpy(mask)
+    samples, valid = padded(_noise(_lengths(graph)[:3]), graph.shortest)
+    return torch.from_numpy(samples), torch.from_numpy(valid)
 
 
 def _difference(folder: Path, opened: OpenedModel, graph: Graph, format: str) -> float:

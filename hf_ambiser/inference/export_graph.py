@@ -57,7 +57,7 @@ class Graph(nn.Module):
     @property
     def longest(self) -> int:
         """Largest number of columns of a batch."""
-        encoder = getattr(self.model, "encoder", None)
+        encoder: Any = getattr(self.model, "encoder", None)
         # Longer ones are divided into segments of 30 s, as many as there are.
         whisper = encoder is not None and encoder.config.model_type == "whisper"
         return encoder.segment_frames * HOP if whisper else LONGEST
@@ -120,7 +120,7 @@ def _of_segments(model: FusionForAudioClassification, values: Tensor, lengths: T
 class _OnnxLSTM(nn.Module):
     """An `nn.LSTM` of one layer and direction as the operator of ONNX, which orders its gates otherwise."""
 
-    def __init__(self, lstm: nn.LSTM) -> None:
+    def __init__(self, lstm: Any) -> None:
         super().__init__()
         self.size = lstm.hidden_size
         self.input_weight = nn.Parameter(_reordered(lstm.weight_ih_l0)[None])

@@ -25,9 +25,11 @@ SHORTEST = 0.1  # seconds
 LOUDEST = 32.0  # of full scale 1
 FLOOR, RANGE = -60.0, 30.0  # dB of full scale, and below the loudest window
 FRAME, LOUD_FRAMES, NOTHING = 0.025, 10, 1e-10  # of a window's level
+# As `Any`, because transformers declares its pipelines' flags as None and their methods' arguments loosely.
+_Base: Any = ChunkPipeline
 
 
-class EmotionPipeline(ChunkPipeline):
+class EmotionPipeline(_Base):
     """Says what listeners would hear in a recording.
 
     Call it with a path, encoded bytes, an array of floats `(T,)`, `(T, channels)` or `(channels, T)` at the model's
@@ -69,7 +71,7 @@ class EmotionPipeline(ChunkPipeline):
 
     def preprocess(
         self, inputs: Any, window: float | None = None, hop: float | None = None
-    ) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    ) -> Iterator[dict[str, Any]]:
         """Yield the model's inputs for each window of a recording."""
         extractor: Any = self.feature_extractor
         rate = extractor.sampling_rate
@@ -95,9 +97,9 @@ class EmotionPipeline(ChunkPipeline):
         similarity = getattr(found, "prototype_similarity", None)
         return {"logits": found.logits, "similarity": similarity, **about}
 
-    def postprocess(self, model_outputs: list[dict[str, Any]], threshold: float | None = None) -> dict[str, Any]:  # type: ignore[override]
+    def postprocess(self, model_outputs: list[dict[str, Any]], threshold: float | None = None) -> dict[str, Any]:
         """Turn what the model says about the windows of a recording into the answer for it."""
-        rate = self.feature_extractor.sampling_rate  # type: ignore[union-attr]
+        rate = self.feature_extractor.sampling_rate
         decision = getattr(self.model.config, "decision", None) or {}
         threshold = decision.get("threshold") if threshold is None else threshold
         loudest = max(one["level"] for one in model_outputs)
