@@ -40,6 +40,7 @@ _PLACES = {
     "calibrate_model": "runs.calibrate",
     "calibrate_run": "runs.calibrate",
     "evaluate_predictions": "metrics",
+    "export_model": "inference.export",
     "get_policy": "labels.policies",
     "load_family": "models",
     "load_method": "methods",

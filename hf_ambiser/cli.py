@@ -153,6 +153,7 @@ COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
     "predict": ("say what people would hear in recordings", _in("inference.predict_cli")),
     "annotate": ("write what a model hears in a whole corpus, in shards", _in("inference.annotate_cli")),
+    "export": ("write a model for onnxruntime, or for torch without this package", _in("inference.export_cli")),
     "build": (
         "make a data set from a corpus' release or your own ratings",
         _in("data.build_cli", "main_of_any_corpus"),

@@ -33,6 +33,7 @@ COPIED = {
     "configuration_logmel.py",
     "configuration_prototype.py",
     "configuration_waveform.py",
+    "emotion_pipeline.py",
     "encoder_adapter.py",
     "encoder_logmel.py",
     "encoder_sew_d.py",
@@ -157,6 +158,8 @@ def test_saved_folder_has_exactly_the_code_it_needs(saved):
             "AutoModelForAudioClassification": "modeling_prototype.PrototypeForAudioClassification",
         }
         assert "auto_map" not in config["encoder_config"]
+        (pipeline,) = config["custom_pipelines"].values()
+        assert pipeline["impl"] == "emotion_pipeline.EmotionPipeline"
     assert {path.name for path in (saved / "encoder").glob("*.py")} == {
         "configuration_logmel.py",
         "modeling_logmel.py",

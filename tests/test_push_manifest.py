@@ -112,6 +112,11 @@ def test_a_configuration_that_names_code_of_somebody_else_is_not_published(place
     run = recorded_run(tmp_path)
     change(run / "model" / "config.json", lambda config: {**config, "auto_map": {"AutoConfig": place}})
     assert f"auto_map names the code {place!r}" in refused(run, capsys)
+    pipelines = {"custom_pipelines": {"listen": {"impl": place}}}
+    change(run / "model" / "config.json", lambda config: {**config, "auto_map": {}, **pipelines})
+    assert f"custom_pipelines names the code {place!r}" in refused(run, capsys)
+    pipelines["custom_pipelines"]["listen"] = {"impl": "emotion_pipeline.EmotionPipeline"}
+    change(run / "model" / "config.json", lambda config: {**config, **pipelines})
     change(run / "model" / "config.json", lambda config: {**config, "auto_map": {"AutoConfig": "encoders.Model"}})
     (run / "model" / "tests.py").mkdir()  # a folder is no file
     assert main(["push", str(run), "me/x", "--dry-run"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoFeatureExtractor
 
 import hf_ambiser.models
+from hf_ambiser import predict
 from hf_ambiser.models import PrototypeForAudioClassification
 
 
@@ -25,6 +27,7 @@ LETTERS = {"A": "anger", "D": "disgust", "F": "fear", "H": "happiness", "N": "ne
 
 # Runs where the package is blocked.
 ELSEWHERE = """
+import json
 import sys
 sys.modules["hf_ambiser"] = None
 import numpy as np
@@ -33,6 +36,9 @@ classify = pipeline("audio-classification", model=sys.argv[1], trust_remote_code
 answers = classify({"raw": np.load(sys.argv[2]), "sampling_rate": 16000}, top_k=None)
 assert "hf_ambiser" not in type(classify.model).__module__
 print(*(f"{one['label']}={one['score']:.6f}" for one in sorted(answers, key=lambda one: one["label"])))
+listen = pipeline(model=sys.argv[1], trust_remote_code=True)
+assert "hf_ambiser" not in type(listen).__module__
+print(json.dumps(listen(np.load(sys.argv[2]), window=1.0, hop=0.5, threshold=0.3)))
 """
 
 
@@ -67,9 +73,19 @@ def test_it_answers_the_same_where_the_package_is_not_installed(tmp_path):
     command = [sys.executable, "-c", ELSEWHERE, str(FOLDER), str(tmp_path / "wave.npy")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    there = dict(part.split("=") for part in done.stdout.split())
+    first, second = done.stdout.splitlines()
+    there = dict(part.split("=") for part in first.split())
     assert list(there) == CLASSES
     np.testing.assert_allclose([float(there[name]) for name in CLASSES], answers_of([wave])[0], atol=1e-5)
+    # The pipeline of the checkpoint has the answer of `predict`, with its timeline.
+    (answer,) = predict(wave, FOLDER, sampling_rate=16000, window=1.0, hop=0.5, threshold=0.3, progress=False)
+    heard = json.loads(second)
+    assert len(heard["windows"]) == len(answer.windows) == 4
+    for mine, theirs in zip([heard, *heard["windows"]], [answer, *answer.windows], strict=True):
+        assert (mine["status"], mine["emotion"]) == (theirs.status, theirs.emotion)
+        assert mine["ambiguity"] == pytest.approx(theirs.ambiguity, abs=1e-5)
+        assert mine["probabilities"] == pytest.approx(theirs.probabilities, abs=1e-5)
+        assert mine["similarities"] == pytest.approx(theirs.similarities, abs=1e-5)
 
 
 @pytest.mark.skipif("CREMA_D_ROOT" not in os.environ, reason="needs the recordings of CREMA-D")

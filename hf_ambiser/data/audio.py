@@ -253,8 +253,8 @@ def decode(data: bytes, what: str = "audio") -> np.ndarray:
         )
     if not float(np.abs(samples).max(initial=0.0)) <= LARGEST_SAMPLE:  # also NaN
         raise ValueError(
-            f"{what} holds samples that are NaN, infinite or above {LARGEST_SAMPLE:.0f}, and full scale is 1. Build the"
-            " data set again; `hf-ambiser build` lists such audio."
+            f"{what} holds samples that are NaN, infinite or above {LARGEST_SAMPLE:.0f}, and full scale is 1. Build"
+            " the data set again; `hf-ambiser build` lists such audio."
         )
     return np.ascontiguousarray(samples[:, 0])
 

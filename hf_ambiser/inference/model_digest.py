@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hf_ambiser.files.digest import file_digest
+from hf_ambiser.inference.onnx_model import OpenedOnnx
+
 
 if TYPE_CHECKING:
     from hf_ambiser.inference.model_door import OpenedModel
 
 # Fields of a configuration that say where a model lies, who wrote it, or when it abstains, which is a setting.
-_UNRELATED = ("_name_or_path", "transformers_version", "decision", "dtype", "torch_dtype")
+_UNRELATED = ("_name_or_path", "transformers_version", "decision", "dtype", "torch_dtype", "custom_pipelines")
 
 
 def model_digest(opened: OpenedModel) -> str:
-    """Return 16 hex digits over weights, buffers, configuration and feature extractor; no path is in them."""
+    """Return 16 hex digits over weights, buffers, configuration and feature extractor; no path is in them.
+
+    Of an exported model they are over its file, in which all these are, and what `export.json` says.
+    """
     digest = hashlib.blake2b(digest_size=8)
+    if isinstance(opened, OpenedOnnx):
+        digest.update(f"{file_digest(opened.file)} {json.dumps(opened.about, sort_keys=True)}".encode())
+        return digest.hexdigest()
     for name, tensor in sorted(opened.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -3,105 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import scipy.special
-import torch
+from typing import TYPE_CHECKING, Any
 
 import hf_ambiser.models
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
+from hf_ambiser.inference.onnx_model import exported_folder, open_onnx
+from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 from hf_ambiser.inference.windows import WINDOW
 
 
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["OpenedModel", "Outputs", "open_model"]
+
 # Beside the package in a checkout; a wheel does not have it.
 SHIPPED = Path(hf_ambiser.models.__file__).parents[2] / "model_cards" / "crema_d_whisper_tiny"
-
-
-class Outputs(NamedTuple):
-    """What a model says about N waveforms.
-
-    Args:
-        probabilities: `(N, K)` float64, the softmax of logits / temperature.
-        similarities: `(N, K)` float64, cosines to the class prototypes; None if the model has none.
-        embeddings: `(N, D)` float64, what the model's last layer classifies; None if the model does not say it.
-    """
-
-    probabilities: np.ndarray
-    similarities: np.ndarray | None
-    embeddings: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class OpenedModel:
-    """A model that answers for waveforms. `open_model` makes it; it can be used for any number of `predict` calls.
-
-    Args:
-        name: Folder or Hub name.
-        model: In evaluation mode, on its device.
-        extractor: Its feature extractor.
-        classes: Names of the K classes.
-        rate: Sampling rate of its waveforms in Hz.
-        window: Length of the windows of long recordings in seconds, if the caller gives none.
-        ours: Whether it is a model of hf_ambiser, whose answers do not depend on padding. Others get one waveform at
-            a time.
-    """
-
-    name: str
-    model: Any
-    extractor: Any
-    classes: tuple[str, ...]
-    rate: int
-    window: float
-    ours: bool
-
-    def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
-        """Answer for N waveforms `(T,)` float32 at the model's rate.
-
-        Args:
-            waveforms: The waveforms; one batch for a model of ours.
-            temperature: Divides the logits.
-        """
-        batches = [list(waveforms)] if self.ours else [[one] for one in waveforms]
-        outputs = [self._forward(batch) for batch in batches]
-        logits = np.concatenate([_numbers(output.logits) for output in outputs])
-        return Outputs(
-            scipy.special.softmax(logits / temperature, axis=1),
-            _rows(outputs, "prototype_similarity"),
-            _rows(outputs, "embedding"),
-        )
-
-    def _forward(self, waveforms: list[np.ndarray]) -> Any:
-        if self.ours:
-            options = {"padding": True, "return_attention_mask": True}
-            inputs = self.extractor(waveforms, sampling_rate=self.rate, return_tensors="pt", **options)
-        else:
-            # As transformers' pipeline does it, so that the answers are its answers.
-            inputs = self.extractor(waveforms[0], sampling_rate=self.rate, return_tensors="pt")
-        with torch.inference_mode():
-            return self.model(**inputs.to(self.model.device))
-
-
-def _rows(outputs: list[Any], name: str) -> np.ndarray | None:
-    """Return a field `(N, ...)` of outputs; None if they do not have it."""
-    values: list[Any] = [getattr(output, name, None) for output in outputs]
-    return None if values[0] is None else np.concatenate([_numbers(value) for value in values])
-
-
-def _numbers(values: torch.Tensor) -> np.ndarray:
-    return values.float().cpu().numpy().astype(np.float64)
 
 
 def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None) -> OpenedModel:
     """Open a trained model.
 
     Args:
-        model: Folder of a model, folder of a finished run, or Hub name; or a model that is loaded already, such as one
-            of a trainer, which is put on the device and into evaluation mode. None: the model that the repository
-            ships.
+        model: Folder of a model, folder of a finished run, or Hub name; folder or `model.onnx` of an exported model,
+            which onnxruntime runs without torch; or a model that is loaded already, such as one of a trainer, which is
+            put on the device and into evaluation mode. None: the model that the repository ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
         extractor: The feature extractor of a model that is loaded already.
 
@@ -109,12 +37,15 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
         ValueError: If there is no such model or device, the model does not choose among classes, or an extractor is
             given without a loaded model or the reverse.
     """
-    is_loaded = isinstance(model, torch.nn.Module)
+    # Whoever has a loaded model has imported torch.
+    is_loaded = (torch := sys.modules.get("torch")) is not None and isinstance(model, torch.nn.Module)
     if is_loaded != (extractor is not None):
         found = f"{type(model).__name__} {'without' if is_loaded else 'with'} an extractor"
         raise ValueError(
             f"model is {found}; allowed: a loaded model with its feature extractor, or the place of a model alone."
         )
+    if (exported := exported_folder(model)) is not None:
+        return open_onnx(exported, device)
     if is_loaded:
         place, loaded = type(model).__name__, model
     else:
@@ -151,6 +82,8 @@ def _shipped() -> str:
 
 
 def _device(name: str) -> torch.device:
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -44,8 +44,8 @@ def predict(
         inputs: A path; a folder, which is searched; encoded bytes; a binary file object; an array of floats in [-1, 1]
             or PCM integers, `(T,)`, `(T, channels)` or `(channels, T)`; `{"array": ..., "sampling_rate": ...}`; or a
             list of any of these, or of `Recording`s.
-        model: Folder of a model or of a finished run, Hub name, or what `open_model` has returned. None: the model
-            that the repository ships.
+        model: Folder of a model, of a finished run or of an exported model, Hub name, or what `open_model` has
+            returned. None: the model that the repository ships.
         sampling_rate: Of arrays, in Hz.
         window: Length of a window in seconds; longer recordings are divided into overlapping windows. None:
             `segment_seconds` of a model that has learnt from segments, else 6 s.

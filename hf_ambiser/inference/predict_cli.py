@@ -26,13 +26,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     _check(args)
 
     # Imported here: the help should not wait for torch.
-    from transformers.utils import logging
-
     from hf_ambiser.inference.model_door import open_model
+    from hf_ambiser.inference.onnx_model import exported_folder
     from hf_ambiser.inference.predict import predict
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    # An exported model answers where torch and transformers are not installed.
+    if exported_folder(args.model) is None:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     inputs = [sys.stdin.buffer if word == "-" else word for word in args.inputs]
     answers = predict(
         inputs,
@@ -80,7 +83,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-", help="recordings; `-` reads one from stdin")
     parser.add_argument(
-        "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
+        "--model",
+        help="folder of a model or of a run, or Hub name; model.onnx or folder of an exported model (default: the"
+        " model that the repository ships)",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, help="file to write, instead of standard output")

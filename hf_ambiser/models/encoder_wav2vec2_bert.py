@@ -60,7 +60,7 @@ class Wav2Vec2BertWaveformModel(WithFrontend, Wav2Vec2BertModel):
         variance = centred.square().sum(1, keepdim=True) / (count - 1)
         scaled = (centred * torch.rsqrt(variance + 1e-7)).float()
         pairs = log_mel.shape[1] // 2
-        return scaled[:, : 2 * pairs].reshape(len(waveform), pairs, -1)
+        return scaled[:, : 2 * pairs].reshape(waveform.shape[0], pairs, -1)
 
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:  # type: ignore[override]
         """Encode waveforms.

@@ -287,6 +287,16 @@ class WaveformClassifier(PreTrainedModel):
         """
         return encoder_feature_extractor(self.config.encoder_config, encoder or self.pretrained_encoder)
 
+    @staticmethod
+    def pipeline_class() -> Any:
+        """Return the pipeline that the configuration names as `custom_pipelines`.
+
+        transformers copies its file beside saved weights, because this import line names it.
+        """
+        from .emotion_pipeline import EmotionPipeline
+
+        return EmotionPipeline
+
     def freeze_feature_encoder(self) -> None:
         """Stop the gradient to the encoder's convolutions; log-mel has fixed filters, so there is nothing to do."""
         self._need_encoder("freeze")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import exists, read_json
@@ -66,14 +67,23 @@ def _check_code(model: Path) -> None:
         ValueError: If it does: whoever loads the model with `trust_remote_code=True` would run it.
     """
     for path in (model / "config.json", model / "preprocessor_config.json"):
-        named = read_json(path, "Save the model again.").get("auto_map") if exists(path) else None
-        places = named.values() if isinstance(named, Mapping) else [named] if named else []
-        for place in places:
+        content = read_json(path, "Save the model again.") if exists(path) else {}
+        for field, place in _named_code(content):
             if not (isinstance(place, str) and re.fullmatch(r"\w+\.\w+", place)):
                 raise ValueError(
-                    f"{path}: auto_map names the code {place!r}, no class of a Python file beside it. Save the"
-                    " model again."
+                    f"{path}: {field} names the code {place!r}, no class of a Python file beside it. Save the model"
+                    " again."
                 )
+
+
+def _named_code(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each place of code that a configuration names, with the field that names it."""
+    named = content.get("auto_map")
+    for place in named.values() if isinstance(named, Mapping) else [named] if named else []:
+        yield "auto_map", place
+    pipelines = content.get("custom_pipelines")
+    for task in pipelines.values() if isinstance(pipelines, Mapping) else [pipelines] if pipelines else []:
+        yield "custom_pipelines", task.get("impl") if isinstance(task, Mapping) else task
 
 
 def check_shards(model: Path) -> None:

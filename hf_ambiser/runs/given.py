@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 # What a configuration holds and a user does not choose: the run's data, method and family say it.
-_NOT_CHOSEN = ("id2label", "label2id", "num_labels", "model_type", "transformers_version", "architectures", "dtype")
+_NOT_CHOSEN = (
+    *("id2label", "label2id", "num_labels", "model_type", "transformers_version", "architectures", "dtype"),
+    "custom_pipelines",
+)
 # Where a run is shared is no part of what it is, and a token must not come into its folder.
 _SHARING = ("hub_", "push_to_hub")
 

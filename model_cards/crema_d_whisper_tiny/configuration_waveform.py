@@ -14,6 +14,14 @@ from .configuration_logmel import LogMelConfig
 
 
 LAYERS = ("last", "weighted_sum")
+# What `pipeline(model=..., trust_remote_code=True)` runs: task -> "module.Class" of a file beside the weights.
+PIPELINES = {
+    "emotion-distribution": {
+        "impl": "emotion_pipeline.EmotionPipeline",
+        "pt": ["AutoModelForAudioClassification"],
+        "type": "audio",
+    }
+}
 
 
 class WaveformClassifierConfig(PreTrainedConfig):
@@ -62,8 +70,10 @@ class WaveformClassifierConfig(PreTrainedConfig):
             },
         )
         # Set the map here, because saving writes one auto class only and these models have two. A map from another
-        # folder is dropped, because every save takes the code along.
+        # folder is dropped, because every save takes the code along; so is a list of pipelines.
         kwargs.pop("auto_map", None)
+        kwargs.pop("custom_pipelines", None)
+        self.custom_pipelines = copy.deepcopy(PIPELINES)
         module = self.model_class.partition(".")[0].replace("modeling_", "configuration_")
         self.auto_map = {
             "AutoConfig": f"{module}.{type(self).__name__}",
@@ -104,6 +114,8 @@ class WaveformClassifierConfig(PreTrainedConfig):
         These are the fields that could ask for remote code, and the name of a local folder.
         """
         output = super().to_dict()
+        # `pipeline` puts classes in place of their names, which cannot be written.
+        output["custom_pipelines"] = copy.deepcopy(PIPELINES)
         if isinstance(output.get("encoder_config"), dict):
             output["encoder_config"] = _without_remote_code(output["encoder_config"])
             if os.path.isdir(output["encoder_config"].get("_name_or_path", "")):

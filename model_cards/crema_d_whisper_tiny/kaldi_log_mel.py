@@ -93,6 +93,8 @@ class KaldiLogMel(nn.Module):
             frames = emphasised.unfold(-1, self.frame_length, self.hop_length)
             mean = nn.functional.avg_pool1d(x[:, None], self.frame_length, self.hop_length)[:, 0]
             first = x[:, : x.shape[1] - self.frame_length + 1 : self.hop_length]
+            if torch.compiler.is_compiling():  # the number of blocks would be fixed in an exported graph
+                return self._log_mel(frames, mean, first)
             # Blocks of a few hundred frames stay in a CPU's cache, which makes a batch twice as fast.
             size = frames.shape[1] if x.is_cuda else max(BLOCK // len(x), 1)
             parts = zip(*(tensor.split(size, dim=1) for tensor in (frames, mean, first)), strict=True)

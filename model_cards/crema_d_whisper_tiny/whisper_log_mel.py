@@ -85,7 +85,7 @@ def _mirrored(waveform: Tensor, lengths: Tensor) -> Tensor:
     """Lengthen (B, samples) by half a window at both sides, mirrored at each row's own first and last sample."""
     margin = FRAME // 2
     start = waveform[:, 1 : margin + 1].flip(1)
-    longer = torch.cat([start, waveform, waveform.new_zeros(len(waveform), margin)], dim=1)
+    longer = torch.cat([start, waveform, waveform.new_zeros(waveform.shape[0], margin)], dim=1)
     steps = torch.arange(margin, device=waveform.device)[None]
     end = waveform.gather(1, lengths[:, None] - 2 - steps)
     return longer.scatter(1, lengths[:, None] + margin + steps, end)
