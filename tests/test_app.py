@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -335,8 +336,8 @@ def test_texts_of_files_have_no_effect_on_the_page(rated, models):
     one = replace(rated.utterances[0], **texts, votes={HOSTILE: 2.0, "b": 1.0})
     answer = models.of_utterance(rated, rated.utterances[0])["one"]
     pieces = (
-        as_html.about(one), as_html.votes_card(one), as_html.answer_card(HOSTILE, answer), as_html.problem(HOSTILE),
-        as_html.note(HOSTILE), as_html.counts_card("others", {HOSTILE: 1}, [HOSTILE, "b"]),
+        as_html.about(one), as_html.votes_card(one), as_html.answer_card(HOSTILE, answer, ()),
+        as_html.problem(HOSTILE), as_html.note(HOSTILE), as_html.counts_card("others", {HOSTILE: 1}, [HOSTILE, "b"]),
     )  # fmt: skip
     for piece in pieces:
         assert "&lt;img" in piece and "<img" not in piece and "\u202e" not in piece
@@ -351,6 +352,17 @@ def test_cards_say_shares_and_ambiguity(rated, models):
         assert f">{name}</th>" in html and f">{100 * share:.0f} %<" in html
     assert "nobody else has voted yet" in as_html.counts_card("listeners", {}, CLASSES)
     assert ">1 vote<" in as_html.counts_card("listeners", {"anger": 1}, CLASSES)
+
+
+def test_cards_beside_each_other_have_one_order_of_rows(rated, models):
+    answer = models.of_utterance(rated, rated.utterances[0])["one"]
+    order = ("sadness", "anger", "nothing")
+    rows = re.findall(r'<th scope="row">(.*?)</th>', as_html.answer_card("one", answer, order))
+    assert rows == ["sadness", "anger", "happiness", "neutral"] and list(answer.probabilities) == list(CLASSES)
+
+
+def test_what_gradio_would_compute_is_text(rated):
+    assert as_html.shown("${alert(1)} {{x}}") == "&#36;&#123;alert(1)&#125; &#123;&#123;x&#125;&#125;"
 
 
 # ---- the command ----

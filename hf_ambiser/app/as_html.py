@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from hf_ambiser.app.rated_set import RatedUtterance
@@ -11,8 +12,12 @@ from hf_ambiser.plotting.colours import colour
 
 
 def shown(text: str) -> str:
-    """Escape a text; what cannot be printed, and what turns the direction of writing, becomes a replacement mark."""
-    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    """Escape a text; what cannot be printed, and what turns the direction of writing, becomes a replacement mark.
+
+    `$` and braces are escaped, too, because gradio computes what stands in `${...}` and `{{...}}`.
+    """
+    printed = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return re.sub(r"[${}]", lambda mark: f"&#{ord(mark[0])};", escape(printed))
 
 
 def problem(text: str) -> str:
@@ -30,13 +35,26 @@ def side_by_side(cards: Sequence[str]) -> str:
     return f'<div class="ambiser-row">{"".join(cards)}</div>'
 
 
-def answer_card(title: str, answer: Answer) -> str:
-    """Return what a model heard, with how ambiguous it is."""
+def answer_card(title: str, answer: Answer, classes: Sequence[str]) -> str:
+    """Return what a model heard, with how ambiguous it is.
+
+    Args:
+        title: Name of the model.
+        answer: Its answer.
+        classes: The order of the rows and colours beside other cards; classes that are not among them come last.
+    """
     if answer.distribution is None:
         return _card(title, f"no answer: {answer.status}. {answer.reason}", {})
     one = answer.distribution
     lead = "it abstains" if one.emotion is None else one.emotion
-    return _card(title, f"{lead}; ambiguity {one.ambiguity:.2f}", one.probabilities)
+    shares = {name: one.probabilities[name] for name in in_order(one.probabilities, classes)}
+    return _card(title, f"{lead}; ambiguity {one.ambiguity:.2f}", shares)
+
+
+def in_order(names: Iterable[str], classes: Sequence[str]) -> list[str]:
+    """Return names in the order of some classes, and those that are not among them after these."""
+    names = list(names)
+    return [name for name in classes if name in names] + [name for name in names if name not in classes]
 
 
 def votes_card(utterance: RatedUtterance) -> str:

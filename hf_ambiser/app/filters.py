@@ -11,7 +11,8 @@ from hf_ambiser.app.rated_set import RatedUtterance
 from hf_ambiser.metrics.distribution import js_divergence
 
 
-ANY, NO_CONSENSUS = "any", "no consensus"
+# In brackets, for a class may have any name.
+ANY, NO_CONSENSUS = "(any)", "(no consensus)"
 BY_NAME, BY_AMBIGUITY, BY_DISAGREEMENT = "name", "most ambiguous first", "most disagreement first"
 ORDERS = (BY_NAME, BY_AMBIGUITY, BY_DISAGREEMENT)
 

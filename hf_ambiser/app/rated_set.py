@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_ambiser.data.audio import decode
 from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.data.loading import cure_of, read_dataset_info, split_files
 from hf_ambiser.data.parquet_files import read_columns
+from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.inference.dataset_source import ParquetSource
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
@@ -107,6 +109,20 @@ class RatedSet:
         if isinstance(recording.content, bytes):
             return recording
         raise NoAudio("unreadable", "the data set holds no audio of it (a path is not followed)")
+
+    def samples(self, utterance: RatedUtterance) -> tuple[int, np.ndarray]:
+        """Return the sampling rate in Hz and the samples `(T,)` int16, at the loudness that the data set has.
+
+        Raises:
+            NoAudio: If the row has no bytes, or bytes that are not the audio of a built data set.
+        """
+        content = self.recording(utterance).content
+        assert isinstance(content, bytes)
+        try:
+            samples = decode(content)
+        except (RuntimeError, ValueError) as error:  # libsndfile's are RuntimeErrors
+            raise NoAudio("unreadable", f"its audio cannot be decoded ({error})") from error
+        return SAMPLING_RATE, np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
 
 def _utterance(place: int, row: Mapping, classes: tuple[str, ...]) -> RatedUtterance:

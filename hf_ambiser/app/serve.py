@@ -6,6 +6,7 @@ import atexit
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ def serve_app(
     _own_folder_for_uploads()
     from hf_ambiser.app.page import look, make_page
 
+    if voting is not None and block:
+        sys.stderr.write(f"votes: {voting.file.path}; a data set of them: {voting.build_command}\n")
     page = make_page(models, rated, voting)
     page.launch(
         server_name=host,
