@@ -113,12 +113,13 @@ def test_filters_keep_what_they_say(rated):
 
 
 def test_disagreement_is_asked_of_a_model_that_has_heard(rated, models):
-    with pytest.raises(ValueError, match="no model has heard the data set yet"):
+    with pytest.raises(ValueError, match="the model has not heard all utterances yet"):
         Filter(disagreement=0.1).of(rated.utterances)
     told = []
     models.hear_all(rated, "one", lambda done, n: told.append((done, n)))
     assert told == [(32, 60), (60, 60)]
     values = models.disagreements(rated, "one")
+    assert models.have_heard_all(rated, "one") and not models.have_heard_all(rated, "two")
     assert len(values) == 60
     ordered = Filter(disagreement=float(np.median(list(values.values()))), order=BY_DISAGREEMENT)
     found = ordered.of(rated.utterances, values)

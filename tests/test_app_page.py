@@ -144,7 +144,7 @@ def test_a_data_set_is_browsed(tab, made):
 
     tab.get_by_label("Order").click()
     tab.get_by_role("option", name="most disagreement first").click()
-    tab.locator("#browse-problem [role=alert]", has_text="no model has heard the data set yet").wait_for()
+    tab.locator("#browse-problem [role=alert]", has_text="the model has not heard all utterances yet").wait_for()
     tab.locator("#hear-all").click()
     tab.locator("#browse-problem [role=alert]").wait_for(state="detached")
     values = [float(text) for text in tab.locator("#utterances [data-testid$='-6']:visible").all_inner_texts()[:8]]

@@ -25,8 +25,9 @@ def browse_tab(models: Models, rated: RatedSet) -> None:
     def rows(*asked: Any) -> tuple[str, str, list[list[str]]]:
         least_ambiguity, greatest, label, disagreement, wanted, name = asked
         values = models.disagreements(rated, name)
+        known = values if models.have_heard_all(rated, name) else None
         try:
-            found = Filter(label, (least_ambiguity, greatest), disagreement, wanted).of(rated.utterances, values)
+            found = Filter(label, (least_ambiguity, greatest), disagreement, wanted).of(rated.utterances, known)
         except ValueError as error:
             return problem(str(error)), "", []
         more = f"; the first {_MOST} are listed" if len(found) > _MOST else ""

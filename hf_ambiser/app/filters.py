@@ -24,8 +24,8 @@ class Filter:
     Args:
         consensus: A class, `NO_CONSENSUS` or `ANY`.
         ambiguity: The least and the greatest ambiguity of the votes, in [0, 1].
-        disagreement: The least disagreement of a model with the votes in bit; above 0, utterances that the model has
-            not heard are left out.
+        disagreement: The least disagreement of a model with the votes in bit; above 0, utterances where it is not
+            known, because the model had no answer or has other classes, are left out.
         order: One of `ORDERS`.
     """
 
@@ -41,17 +41,17 @@ class Filter:
 
         Args:
             utterances: All of them.
-            disagreements: id -> disagreement of the model, of those that it has heard.
+            disagreements: id -> disagreement of the model, where it is known; None: the model has not heard all.
 
         Raises:
-            ValueError: If the least ambiguity is above the greatest, or the model has heard nothing and is asked for.
+            ValueError: If the least ambiguity is above the greatest, or the model has not heard all and is asked for.
         """
         low, high = self.ambiguity
         if low > high:
             raise ValueError(f"the least ambiguity ({low:g}) is above the greatest ({high:g}); move one of the two.")
         heard = disagreements or {}
-        if not heard and (self.disagreement > 0 or self.order == BY_DISAGREEMENT):
-            raise ValueError("no model has heard the data set yet, so no disagreement is known; let it hear first.")
+        if disagreements is None and (self.disagreement > 0 or self.order == BY_DISAGREEMENT):
+            raise ValueError("the model has not heard all utterances yet; let it hear them first.")
         passed = [one for one in utterances if self._passes(one, heard.get(one.id))]
         if self.order == BY_AMBIGUITY:
             return sorted(passed, key=lambda one: -1.0 if one.ambiguity is None else one.ambiguity, reverse=True)

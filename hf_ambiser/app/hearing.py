@@ -104,6 +104,10 @@ class Models:
             self._remember(model, part, [_recording(rated, one) for one in part])
             tell(min(start + _AT_ONCE, len(left)), len(left))
 
+    def have_heard_all(self, rated: RatedSet, model: str) -> bool:
+        """Whether a model has heard every utterance of a data set."""
+        return all((model, one.id) in self._known for one in rated.utterances)
+
     def disagreements(self, rated: RatedSet, model: str) -> dict[str, float]:
         """Utterance -> disagreement of a model with the votes, of those that it has heard and that can be compared."""
         known = ((one, self._known.get((model, one.id))) for one in rated.utterances)
