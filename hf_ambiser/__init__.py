@@ -56,6 +56,7 @@ _PLACES = {
     "remove_decision": "runs.calibrate",
     "run": "runs.run",
     "save_run": "runs.run",
+    "serve_app": "app.serve",
     "soft_labels": "labels.votes",
     "tally": "labels.votes",
     "write_card": "cards",

@@ -152,6 +152,7 @@ def _in(module: str, name: str = "main") -> Main:
 COMMANDS: dict[str, tuple[str, Main]] = {
     "demo": ("simulate a corpus, train three baselines and IPR, compare them", _demo),
     "predict": ("say what people would hear in recordings", _in("inference.predict_cli")),
+    "app": ("open a page to hear recordings, browse a data set and vote", _in("app.app_cli")),
     "annotate": ("write what a model hears in a whole corpus, in shards", _in("inference.annotate_cli")),
     "export": ("write a model for onnxruntime, or for torch without this package", _in("inference.export_cli")),
     "build": (

@@ -93,6 +93,7 @@ def test_what_is_not_run_says_why():
     skipped = [(block.page, block.reason) for page in PAGES for block in blocks(page) if block.reason]
     assert skipped == [
         ("docs/annotate.md", "it takes some minutes"),
+        ("docs/app.md", "serves until it is stopped"),
         ("docs/model_families.md", "loads an encoder from the Hub"),
         ("docs/predict.md", "needs a microphone"),
         ("docs/quick_start.md", "loads an encoder from the Hub"),

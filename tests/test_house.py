@@ -43,6 +43,8 @@ ROOMS = {
     " studies.plan_file",
     # Answers need no training: of data they know only how audio is checked. An annotated corpus is published.
     "inference": "files run_folder models plotting data.audio data.sound_file hub",
+    # The page shows answers beside the raters' votes.
+    "app": "labels files metrics run_folder data plotting inference",
     "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " cards inference",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",

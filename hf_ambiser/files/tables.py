@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.read import FileError, open_parquet, read_bytes
+from hf_ambiser.untrusted.cells import texts
 
 
 # A cell is a text, or several texts where the format has lists. "" is an empty cell.
@@ -127,7 +128,7 @@ def _csv(path: Path, text: str, said: list[str]) -> TableFile:
         elif len(cells) < len(header) or any(cell.strip() for cell in extra):
             table.broken.append((line, f"{len(cells)} cells, the line of column names has {len(header)}"))
         else:
-            table.add(line, cells[: len(header)])
+            table.add(line, texts(cells[: len(header)]))  # an apostrophe keeps a spreadsheet from computing a cell
         if len(table.broken) > _MOST_BROKEN > len(table.lines):
             raise FileError(path, f"has {_MOST_BROKEN} lines that are no rows; the first: {table.broken[0]}", CURE)
     if empty:

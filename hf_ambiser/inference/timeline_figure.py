@@ -46,11 +46,11 @@ def _figure(answer: Answer, classes: Sequence[str]) -> Any:
     bars.set_title(f"{literal(_end(answer.recording))}: {literal(answer.emotion or answer.status)}", fontsize=9)
     grid(bars)
     if long:
-        _timeline(below[0], answer, classes)
+        draw_timeline(below[0], answer, classes)
     return figure
 
 
-def _timeline(axes: Any, answer: Answer, classes: Sequence[str]) -> None:
+def draw_timeline(axes: Any, answer: Answer, classes: Sequence[str]) -> None:
     """Draw the distributions of the windows over each other; what has no answer is grey.
 
     Each window is drawn up to where the next one begins, because windows overlap.
