@@ -56,6 +56,7 @@ _PLACES = {
     "run": "runs.run",
     "save_run": "runs.run",
     "soft_labels": "labels.votes",
+    "suggest": "next_ratings.suggest",
     "tally": "labels.votes",
     "write_card": "cards",
     "write_report": "report.write",

@@ -42,6 +42,8 @@ ROOMS = {
     " studies.plan_file",
     # Answers need no training: of data they know only how audio is checked. An annotated corpus is published.
     "inference": "files run_folder models plotting data.audio data.cut_short hub",
+    # What to rate next, by a model that is opened as for any answer, or by what finished runs have answered.
+    "next_ratings": "labels files run_folder data inference",
     "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " cards inference",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",
