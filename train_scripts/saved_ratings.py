@@ -4,9 +4,9 @@ python train_scripts/saved_ratings.py
 python train_scripts/saved_ratings.py --dataset data/crema_d_six --held-out runs/crema_d_everything/cells/soft_vote
 
 All votes are hidden but one of each utterance, and revealed in rounds: in each round, 5 % of the utterances get one
-more of their hidden votes, and a strategy chooses which. Labels are then compared with the shares of all votes. Without
---dataset, votes are simulated (`hf_ambiser.data.simulated`, no audio), the model's answers are the true distributions
-with noise, and "all votes" are what infinitely many raters of the pool would say. Prints Markdown.
+more of their hidden votes, and a strategy chooses which. Labels are then compared with the shares of all votes.
+Without --dataset, votes are simulated (`hf_ambiser.data.simulated`, no audio), the model's answers are the true
+distributions with noise, and "all votes" are what infinitely many raters of the pool would say. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -34,14 +34,6 @@ from hf_ambiser.next_ratings.rated_votes import RatedVotes, read_rated_votes  # 
 from hf_ambiser.next_ratings.rater_evidence import LOOKS_WRONG, rater_evidence  # noqa: E402
 
 
-# Which utterances a strategy would rate next: those with the highest score. Ties are broken by chance.
-Score = Callable[[Belief], np.ndarray]
-STRATEGIES: dict[str, Score] = {
-    "random": lambda belief: np.zeros(len(belief.votes)),
-    "in turn": lambda belief: -belief.votes.sum(axis=1),
-    "most uncertain": lambda belief: entropy_bits(belief.expected()),
-    "suggested": lambda belief: belief.gain(),
-}
 # The votes that are there and, for those still hidden, what the belief expects; or the shares of those that are there.
 LABELS = ("votes and model", "votes alone")
 ROUND = 0.05  # share of the utterances that are rated in a round
@@ -57,12 +49,53 @@ class Hidden:
         answers: `(N, T)` the class of each vote in the order of revealing, -1 after the last.
         target: `(N, K)` shares of all votes.
         size: `(N,)` the number of all votes; infinite in a simulation.
+        raters: `(N, T)` who gives each vote; None if raters have no names.
     """
 
     model: np.ndarray
     answers: np.ndarray
     target: np.ndarray
     size: np.ndarray
+    raters: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """What is known when a strategy chooses: the votes so far, in `belief` and one by one."""
+
+    hidden: Hidden
+    given: np.ndarray
+    belief: Belief
+
+
+def active_lab(known: Revealed) -> np.ndarray:
+    """Return how much cleanlab's ActiveLab wants another label of each utterance; it says so by a low score."""
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    labels = np.full((len(known.given), int(known.hidden.raters.max()) + 1), np.nan)
+    for turn in range(int(known.given.max())):
+        rows = np.flatnonzero(known.given > turn)
+        labels[rows, known.hidden.raters[rows, turn]] = known.hidden.answers[rows, turn]
+    labels = labels[:, ~np.isnan(labels).all(axis=0)]
+    return -get_active_learning_scores(pd_frame(labels), known.hidden.model)[0]
+
+
+def pd_frame(labels: np.ndarray):
+    """Return labels `(N, R)`, NaN where a rater gave none, as cleanlab takes them."""
+    import pandas
+
+    return pandas.DataFrame(labels)
+
+
+# Which utterances a strategy would rate next: those with the highest score. Ties are broken by chance.
+Score = Callable[[Revealed], np.ndarray]
+STRATEGIES: dict[str, Score] = {
+    "random": lambda known: np.zeros(len(known.given)),
+    "in turn": lambda known: -known.given,
+    "most uncertain": lambda known: entropy_bits(known.belief.expected()),
+    "suggested": lambda known: known.belief.gain(),
+}
+ACTIVE_LAB = "ActiveLab (cleanlab)"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,13 +108,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--utterances", type=int, default=1000, help="simulated (%(default)s)")
     parser.add_argument("--noise", type=float, default=1.0, help="of the simulated model's logits (%(default)s)")
     parser.add_argument("--answers", type=int, nargs="+", default=[3, 20, 40, 80, 160], help="of a simulated rater")
+    parser.add_argument("--cleanlab", action="store_true", help="compare with cleanlab too, which must be installed")
     args = parser.parse_args(argv)
     try:
+        if args.cleanlab and args.dataset:
+            raise ValueError("--cleanlab needs raters with names, so it goes without --dataset.")
         if (args.dataset is None) != (args.held_out is None):
             raise ValueError("--dataset and --held-out belong together; give both or none.")
         if min(args.levels) < 2:
             raise ValueError(f"--levels {args.levels}: each must be at least 2, for one vote is there from the start.")
-        lines = savings(args) if args.dataset else [*savings(args), "", *careless(args.answers, args.seeds)]
+        lines = (
+            savings(args) if args.dataset else [*savings(args), "", *careless(args.answers, args.seeds, args.cleanlab)]
+        )
     except (ValueError, OSError) as error:
         print(f"saved_ratings.py: {error}", file=sys.stderr)
         return 2
@@ -100,10 +138,11 @@ def savings(args: argparse.Namespace) -> list[str]:
     else:
         told = f"{args.utterances} simulated utterances, 10 votes each"
     curves: dict[tuple[str, str], list[np.ndarray]] = {}
-    cells = [(seed, strategy) for seed in args.seeds for strategy in STRATEGIES]
+    strategies = {**STRATEGIES, **({ACTIVE_LAB: active_lab} if args.cleanlab else {})}
+    cells = [(seed, strategy) for seed in args.seeds for strategy in strategies]
     for seed, strategy in tqdm(cells, unit="cell"):
         hidden = shuffled(rated.votes, model, seed) if args.dataset else simulated(args.utterances, args.noise, seed)
-        found = reveal(hidden, STRATEGIES[strategy], seed, max(args.levels) + 0.5)
+        found = reveal(hidden, strategies[strategy], seed, max(args.levels) + 0.5)
         for label in LABELS:
             curves.setdefault((strategy, label), []).append(found[label])
     js = float(np.mean([js_divergence(hidden.target, hidden.model).mean()]))
@@ -112,7 +151,7 @@ def savings(args: argparse.Namespace) -> list[str]:
         levels = " | ".join(f"{level} (JS {_level(curves, label, level):.3f})" for level in args.levels)
         lines += ["", f"| {label}: ratings an utterance, and saved of them | {levels} |"]
         lines.append("|---|" + "---:|" * len(args.levels))
-        for strategy in STRATEGIES:
+        for strategy in strategies:
             row = [_cell(curves, strategy, label, level) for level in args.levels]
             lines.append(f"| {strategy} | " + " | ".join(row) + " |")
     return lines
@@ -141,8 +180,9 @@ def simulated(n: int, noise: float, seed: int) -> Hidden:
     options = SimulationOptions(n_utterances=n, n_raters=40, votes_per_utterance=10, seed=seed)
     truth, ratings = _simulated(options)
     rng = np.random.default_rng([seed, 3])
-    answers = np.stack([rng.permutation(ratings.label[ratings.utterance == row]) for row in range(n)])
-    return Hidden(noisy(truth, noise, seed), answers, options.raters().expected(truth), np.full(n, np.inf))
+    order = np.stack([rng.permutation(np.flatnonzero(ratings.utterance == row)) for row in range(n)])
+    target = options.raters().expected(truth)
+    return Hidden(noisy(truth, noise, seed), ratings.label[order], target, np.full(n, np.inf), ratings.rater[order])
 
 
 def noisy(truth: np.ndarray, noise: float, seed: int) -> np.ndarray:
@@ -176,7 +216,7 @@ def reveal(hidden: Hidden, score: Score, seed: int, until: float) -> dict[str, n
         for label, shares in zip(LABELS, (both, alone), strict=True):
             distance = float(js_divergence(hidden.target, shares).mean())
             curve[label].append((float(given.mean()), distance))
-        chosen = np.lexsort((rng.random(n), -score(belief)))
+        chosen = np.lexsort((rng.random(n), -score(Revealed(hidden, given, belief))))
         rows = chosen[given[chosen] < total[chosen]][: round(ROUND * n)]
     return {label: np.array(points) for label, points in curve.items()}
 
@@ -223,17 +263,18 @@ def _interval(values: np.ndarray) -> str:
     return f"[{values.mean() - half:.0f}, {values.mean() + half:.0f}]"
 
 
-def careless(answers: Sequence[int], seeds: Sequence[int]) -> list[str]:
+def careless(answers: Sequence[int], seeds: Sequence[int], cleanlab: bool = False) -> list[str]:
     """Return a table of how many simulated raters are found who hardly listen, by how much they have answered."""
     lines = [
         f"40 simulated raters, 5 an utterance; {len(seeds)} seeds. Careless: reliability below 0.3.",
         "",
         "| answers of a rater | careless | of them found | others | of them accused |"
-        " JS from the truth, votes in full | votes as raters count |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        " JS from the truth, votes in full | votes as raters count | careless below others, % of pairs |"
+        + (" by cleanlab |" if cleanlab else ""),
+        "|---:|---:|---:|---:|---:|---:|---:|---:|" + ("---:|" if cleanlab else ""),
     ]
     for n in answers:
-        counts, js = np.zeros(4, dtype=np.int64), []
+        counts, js, below = np.zeros(4, dtype=np.int64), [], []
         for seed in seeds:
             options = SimulationOptions(n_utterances=8 * n, n_raters=40, votes_per_utterance=5, seed=seed)
             pool, truth, rated = options.raters(), _simulated(options)[0], simulated_votes(options)
@@ -242,11 +283,33 @@ def careless(answers: Sequence[int], seeds: Sequence[int]) -> list[str]:
             accused = {one.rater for one in evidence if one.verdict == LOOKS_WRONG}
             counts += [len(bad), len(bad & accused), len(pool.names) - len(bad), len(accused - bad)]
             counting = [rated.votes, rated.weighted({one.rater: one.high for one in evidence})]
-            labels = [fit_belief(noisy(truth, 1.0, seed), votes).expected() for votes in counting]
+            model = noisy(truth, 1.0, seed)
+            labels = [fit_belief(model, votes).expected() for votes in counting]
+            qualities = [{one.rater: one.reliability for one in evidence}]
+            qualities += [annotator_quality(rated, model)] if cleanlab else []
+            below.append([pairs_in_order(quality, bad) for quality in qualities])
             js.append([js_divergence(truth, label).mean() for label in labels])
-        full, counted = np.mean(js, axis=0)
-        lines.append(f"| {n} | " + " | ".join(map(str, counts)) + f" | {full:.4f} | {counted:.4f} |")
+        figures = [*map(str, counts), *(f"{value:.4f}" for value in np.mean(js, axis=0))]
+        figures += [f"{100 * value:.0f}" for value in np.nanmean(below, axis=0)]
+        lines.append(f"| {n} | " + " | ".join(figures) + " |")
     return lines
+
+
+def annotator_quality(rated: RatedVotes, model: np.ndarray) -> dict[str, float]:
+    """Return the quality that cleanlab's CROWDLAB gives to each rater."""
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    labels = np.full((len(rated.ids), len(rated.raters)), np.nan)
+    labels[rated.utterance, rated.rater] = rated.answers.argmax(axis=1)
+    found = get_label_quality_multiannotator(pd_frame(labels), model, verbose=False)["annotator_stats"]
+    return {rated.raters[int(r)]: float(value) for r, value in found["annotator_quality"].items()}
+
+
+def pairs_in_order(quality: Mapping[str, float], bad: set[str]) -> float:
+    """Return the share of pairs of a careless and another rater in which the careless one has the lower quality."""
+    others = [value for name, value in quality.items() if name not in bad]
+    pairs = [(quality[name] < value) + 0.5 * (quality[name] == value) for name in bad for value in others]
+    return float(np.mean(pairs)) if pairs else float("nan")
 
 
 def simulated_votes(options: SimulationOptions) -> RatedVotes:

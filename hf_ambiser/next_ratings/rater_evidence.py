@@ -1,14 +1,14 @@
 """How reliable each rater is, measured by the other raters alone, and how sure that is.
 
-A rater r with the reliability rho answers an utterance as its other raters do, with probability rho, and otherwise says
-what r says anyway, whatever is heard. For each answer y_j of r to an utterance that at least two others rated,
+A rater r with the reliability rho answers an utterance as its other raters do, with probability rho, and otherwise
+says what r says anyway, whatever is heard. For each answer y_j of r to an utterance that at least two others rated,
 
     P(y_j | rho) = rho q_j(y_j) + (1 - rho) s_j(y_j),
 
-where q_j is the distribution that the votes of the *others* lead to (`belief`, without a model), and s_j are the shares
-of r's own answers to other utterances. Utterances on which people divide have a broad q_j and tell little about r; to
-contradict people who agree tells much. So who hears ambiguous speech in their own way is not accused of it, and who
-always says "neutral" gets rho near 0, however often that is what the others say.
+where q_j is the distribution that the votes of the *others* lead to (`belief`, without a model), and s_j are the
+shares of r's own answers to other utterances. Utterances on which people divide have a broad q_j and tell little about
+r; to contradict people who agree tells much. So who hears ambiguous speech in their own way is not accused of it, and
+who always says "neutral" gets rho near 0, however often that is what the others say.
 
 The posterior of rho starts from the uniform distribution. Its interval holds for all raters of the data set together
 (Bonferroni), at 95 % unless told otherwise. Three answers hardly move a uniform distribution, so they accuse nobody.
