@@ -12,6 +12,8 @@ distributions with noise, and "all votes" are what infinitely many raters of the
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +79,8 @@ def active_lab(known: Revealed) -> np.ndarray:
         rows = np.flatnonzero(known.given > turn)
         labels[rows, known.hidden.raters[rows, turn]] = known.hidden.answers[rows, turn]
     labels = labels[:, ~np.isnan(labels).all(axis=0)]
-    return -get_active_learning_scores(pd_frame(labels), known.hidden.model)[0]
+    with contextlib.redirect_stdout(io.StringIO()):  # it says at length who shares no utterance with others
+        return -get_active_learning_scores(pd_frame(labels), known.hidden.model)[0]
 
 
 def pd_frame(labels: np.ndarray):
