@@ -58,6 +58,7 @@ _PLACES = {
     "save_run": "runs.run",
     "serve_app": "app.serve",
     "soft_labels": "labels.votes",
+    "suggest": "next_ratings.suggest",
     "tally": "labels.votes",
     "write_card": "cards",
     "write_report": "report.write",

@@ -161,6 +161,7 @@ COMMANDS: dict[str, tuple[str, Main]] = {
     ),
     "count-labels": ("count a data set's consensus labels by speaker", _in("data.label_counts_cli")),
     "add-label-noise": ("copy a data set with a known share of wrong labels", _in("data.label_noise_cli")),
+    "suggest": ("say which utterances to rate next, and whose answers look wrong", _in("next_ratings.suggest_cli")),
     "configs": ("list the shipped configs and plans, or print one", _in("runs.config_files")),
     "train": ("train and score one run, as a config says", _in("train")),
     "evaluate": ("score a model on a split of a data set", _in("runs.evaluate_cli")),

@@ -45,6 +45,8 @@ ROOMS = {
     "inference": "files run_folder models plotting data.audio data.sound_file hub",
     # The page shows answers beside the raters' votes.
     "app": "labels files metrics run_folder data plotting inference",
+    # What to rate next, by a model that is opened as for any answer, or by what finished runs have answered.
+    "next_ratings": "labels files run_folder data inference",
     "runs": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " cards inference",
     "studies": "labels files metrics run_folder data models training label_analysis plotting hub methods cards runs",

@@ -1,0 +1,111 @@
+"""The command that says which utterances to rate next: `hf-ambiser suggest`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_ambiser.run_folder.layout import write_whole
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") -> int:
+    """Suggest and print. Exit status 2: a mistake, said in one line."""
+    args = _parser(prog).parse_args(argv)
+    _check(args)
+
+    # Imported here: the help should not wait for torch.
+    from transformers.utils import logging
+
+    from hf_ambiser.next_ratings.suggest import suggest
+    from hf_ambiser.next_ratings.tables import text_of
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    found = suggest(
+        args.dataset,
+        args.model,
+        args.n,
+        held_out=args.held_out,
+        confidence=args.confidence,
+        batch_size=args.batch_size,
+        device=args.device,
+        progress=not args.no_progress,
+    )
+    if args.raters and not found.raters:
+        raise ValueError(f"{args.dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
+    text = text_of(found, args.format, raters=args.raters)
+    if args.out is not None:
+        write_whole(args.out, text)
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not cost all rows.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.write(text)
+    said = [
+        f"{found.source}: {100 * found.model_share:.0f} % of what the next vote may be comes from it",
+        *found.notes,
+    ]
+    if found.raters:
+        wrong = [one.rater for one in found.look_wrong]
+        said.append(f"{len(found.raters)} raters have names; the answers of {len(wrong)} look wrong")
+        if wrong and not args.raters:
+            said[-1] += f" (--raters shows the evidence): {', '.join(wrong[:10])}{' ...' if len(wrong) > 10 else ''}"
+    sys.stderr.write("".join(f"{prog}: {_line(line)}\n" for line in said))
+    return 0
+
+
+def _line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check what can be checked before a model hears a data set.
+
+    Raises:
+        ValueError: If the rows could not be written.
+    """
+    if args.out is None:
+        return
+    if args.out.exists() and not args.out.is_file():
+        raise ValueError(f"--out {args.out} is a folder or a device; give the name of a file.")
+    if not args.out.absolute().parent.is_dir():
+        raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
+    if args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
+        raise ValueError(
+            f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."
+        )
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Say which utterances of a built data set to rate next, because one more vote tells most there;"
+        " with --raters, whose answers look wrong, and on what evidence.",
+        epilog=f"example: {prog} data/mine --model runs/mine/0 -n 50 --format csv --out rate_next.csv",
+    )
+    parser.add_argument(
+        "dataset", metavar="DIR", type=Path, help="folder that `hf-ambiser build` made, or ACCOUNT/NAME"
+    )
+    parser.add_argument(
+        "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="RUNS",
+        help="take the answers that finished runs on this data set gave to their test splits, instead of a model",
+    )
+    parser.add_argument("-n", type=int, default=100, help="utterances to suggest (default: %(default)s)")
+    parser.add_argument("--raters", action="store_true", help="show the raters, the worst first, not the utterances")
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="of the raters' intervals, all together (default: %(default)s)"
+    )
+    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="file to write, instead of standard output")
+    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    return parser
