@@ -147,9 +147,8 @@ def test_a_data_set_is_browsed(tab, made):
     tab.locator("#browse-problem [role=alert]", has_text="the model has not heard all utterances yet").wait_for()
     tab.locator("#hear-all").click()
     tab.locator("#browse-problem [role=alert]").wait_for(state="detached")
-    values = [
-        float(text) for text in tab.locator("#utterances [role=gridcell][data-col='6']:visible").all_inner_texts()[:8]
-    ]
+    last = tab.locator("#utterances [role=gridcell][data-col='6']:visible")
+    values = [float(text) for text in last.all_inner_texts()[:8]]
     assert values == sorted(values, reverse=True) and len(values) == 8
     tab.get_by_label("Consensus label").click()
     tab.get_by_role("option", name="anger").click()
