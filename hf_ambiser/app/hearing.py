@@ -55,7 +55,7 @@ class Models:
     def __init__(self, models: Sequence[str | Path] = (), device: str = "auto", longest: float = LONGEST) -> None:
         if not 0 < longest < float("inf"):
             raise ValueError(f"longest is {longest:g} s; allowed: more than 0, in seconds.")
-        opened = [open_model(model, device) for model in models or [None]]
+        opened = [open_model(model, device) for model in (models or (None,))]
         names = short_names([model.name for model in opened])
         if len(set(names)) < len(names):
             raise ValueError(f"the models are {names}, and one of them stands there twice; name each once.")
@@ -111,7 +111,7 @@ class Models:
     def disagreements(self, rated: RatedSet, model: str) -> dict[str, float]:
         """Utterance -> disagreement of a model with the votes, of those that it has heard and that can be compared."""
         known = ((one, self._known.get((model, one.id))) for one in rated.utterances)
-        values = {one.id: disagreement(one.shares, answer and answer.probabilities) for one, answer in known}
+        values = {one.id: disagreement(one.shares, answer.probabilities if answer else None) for one, answer in known}
         return {name: value for name, value in values.items() if value is not None}
 
     def _remember(self, model: str, utterances: list[RatedUtterance], recordings: list[Recording]) -> None:

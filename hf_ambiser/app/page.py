@@ -43,5 +43,5 @@ def make_page(models: Models, rated: RatedSet | None = None, voting: Voting | No
 
 def look() -> dict[str, Any]:
     """Return how the page looks, as arguments of `launch`; fonts are those of the reader's machine."""
-    fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("monospace",)}
-    return {"theme": gr.themes.Default(**fonts), "css_paths": [Path(__file__).with_name("page.css")]}
+    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
+    return {"theme": theme, "css_paths": [Path(__file__).with_name("page.css")]}

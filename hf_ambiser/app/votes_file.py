@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class VotesFile:
             ValueError: If the rater has voted for the utterance before, or the file holds something else.
             OSError: If it cannot be written; then the file is what it was.
         """
-        vote = Vote(*astuple(vote)[:-1], datetime.now(UTC).isoformat(timespec="seconds"))
+        vote = replace(vote, time=datetime.now(UTC).isoformat(timespec="seconds"))
         with self._locked() as descriptor:
             if any((one.utterance, one.rater) == (vote.utterance, vote.rater) for one in self.votes()):
                 raise ValueError(f"{vote.rater} has voted for this utterance before, and the first vote counts.")
