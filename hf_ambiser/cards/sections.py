@@ -120,7 +120,9 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
             "`trust_remote_code=True` runs the Python files of the repository on your machine, with your rights. Read"
             " them first (all `.py` files beside the weights); the revision in the example is the content you read."
             " Nothing is run without that flag, and with hf_ambiser installed it is not"
-            " needed: `import hf_ambiser` brings the same code.",
+            " needed: `import hf_ambiser` brings the same code. transformers names code by the folder's last name, so"
+            " two folders of one name that are loaded in one process both run the code of the first; if their files"
+            " differ, load them in two processes. Repositories of the Hub are told apart.",
         ]
     )
 
