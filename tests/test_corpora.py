@@ -9,12 +9,13 @@ import pytest
 from helpers.made_releases import RELEASES, smoothed, write_shares
 from helpers.release_tree import Release, sound, voices, write
 
+from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.corpora import REQUIRED, available_corpora, emo_superb, load_corpus, meld, msp_podcast
 from hf_ambiser.data.corpora._msp_answers import Answers, split_line
 from hf_ambiser.data.loading import load_split
-from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, by_name, read_rows
+from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, of_form, read_rows
 from hf_ambiser.data.schema import REASONS, CorpusScan
 from hf_ambiser.labels.policies import get_policy
 from hf_ambiser.labels.votes import tally
@@ -291,13 +292,15 @@ def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
 
 def test_the_first_usual_ending_wins_and_links_end(tmp_path):
     voices(tmp_path / "release", ["a", "b"])
-    write(tmp_path / "elsewhere" / "a.mp3", sound(9))
+    write(tmp_path / "release" / "a.mp3", sound(9))
+    write(tmp_path / "elsewhere" / "a.wav", sound(0))
     (tmp_path / "release" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "release")
     notes: list[str] = []
-    found = by_name(audio_files(tmp_path / "release"), re.compile("[ab]"), notes)
-    assert {name: path.suffix for name, path in found.items()} == {"a": ".wav", "b": ".wav"}
-    assert notes == [f"1 audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"]
+    files = of_form(audio_files(tmp_path / "release"), re.compile("[ab]"))
+    found, unclear = recordings_by_name(files, tmp_path / "release", ("",), SUFFIXES, notes)
+    assert found == {name: tmp_path / "release" / f"{name}.wav" for name in "ab"} and not unclear
+    assert notes == [f"2 audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"]
 
 
 def test_rows_that_do_not_fit_and_bytes_of_another_encoding(tmp_path):

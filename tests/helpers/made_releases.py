@@ -48,11 +48,12 @@ def iemocap(root: Path) -> Release:
     for n in (1, 2, 3):
         dialogue = f"Ses0{n}F_impro01"
         names = [f"{dialogue}_{who}{i:03d}" for i in range(2) for who in "FM"]
-        lines = ("C-E2:\tAnger;\t()", "C-E3:\tAnger; Sadness;\t(a; b: c)", f"C-{'FM'[n % 2]}1:\tNeutral;\t()")
-        write_dialog(root, dialogue, {name: block(name, "ang", *lines) for name in names}, audio=False)
+        lines = ("C-E2:\tAnger;\t()", "C-E3:\tAnger; Sadness;\t(a; b: c)")
+        blocks = {name: block(name, "ang", *lines, f"C-{name[-4]}1:\tNeutral;\t()") for name in names}
+        write_dialog(root, dialogue, blocks, audio=False)
         voices(root / f"Session{n}" / "sentences" / "wav" / dialogue, names, 10 * n)
-        ratings = [("E2", "anger"), ("E3", "anger", "sadness"), (f"{'FM'[n % 2]}1", "neutral")]
         for name in names:
+            ratings = [("E2", "anger"), ("E3", "anger", "sadness"), (f"{name[-4]}1", "neutral")]
             made.add(name, f"Ses0{n}{name[-4]}", f"Ses0{n}", ratings)
     voices(root / "Session1" / "sentences" / "wav" / "Ses01F_impro01", ["Ses01F_impro01_F009"])
     made.listed = {("Ses01F_impro01_F009", "audio_without_label")}
