@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,18 @@ from helpers.release_tree import Release, sound, voices, write
 from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
-from hf_ambiser.data.corpora import REQUIRED, available_corpora, emo_superb, load_corpus, meld, msp_podcast
+from hf_ambiser.data.corpora import (
+    REQUIRED,
+    STYLES,
+    available_corpora,
+    emo_superb,
+    load_corpus,
+    meld,
+    msp_podcast,
+)
 from hf_ambiser.data.corpora._msp_answers import Answers, split_line
 from hf_ambiser.data.loading import load_split
+from hf_ambiser.data.lost_votes import PARTITION
 from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, of_form, read_rows
 from hf_ambiser.data.schema import REASONS, CorpusScan
 from hf_ambiser.labels.policies import get_policy
@@ -45,6 +55,7 @@ def test_every_rating_is_kept_and_all_else_is_listed(name, make, tmp_path):
     scan = load_corpus(name).scan(made.root)
     assert as_written(scan) == made.utterances
     assert {(item.id, item.reason) for item in scan.listed} == made.listed
+    assert dict(scan.lost.labels) == made.lost
     assert scan.count_in == len(scan.utterances) + len(scan.listed) and len(scan.listed) == len(made.listed)
     assert len(scan.utterances) == len(made.utterances) and {u.corpus for u in scan.utterances} == {name}
     for word in made.notes:
@@ -159,7 +170,7 @@ def test_a_corpus_says_what_cards_and_the_table_of_corpora_need(name):
     assert corpus.NOT_VERIFIED is not None and corpus.GROUP in ("speaker", "session")
     assert get_policy(corpus.POLICY)
     if name not in GENERATED:
-        assert any(corpus.SPEECH.startswith(kind) for kind in ("acted", "posed", "natural")), corpus.SPEECH
+        assert corpus.STYLE in STYLES and corpus.SPEECH.startswith(corpus.STYLE), corpus.SPEECH
         assert corpus.CITATION.startswith("@") and corpus.CITATION.count("{") == corpus.CITATION.count("}")
         assert corpus.HOMEPAGE.startswith("http") and len(corpus.LANGUAGE) == 2
 
@@ -196,6 +207,8 @@ def test_partitions_of_msp_podcast_are_read_alone(tmp_path, capsys, monkeypatch)
     scan = msp_podcast.scan(made.root, partitions=("Development", "Test1"))
     assert {u.extra["partition"] for u in scan.utterances} == {"Development", "Test1"} and len(scan.utterances) == 6
     assert "10 utterances of the partition Train left aside" in scan.notes
+    # The votes of six utterances and of the one without a known speaker, and what else is lost in any case.
+    assert scan.lost.labels == Counter({**made.lost, PARTITION: 6 * 7 + 1, "no_speaker": 1})
     with pytest.raises(ValueError, match=r"partitions=\['Test9'\] must be some of"):
         msp_podcast.scan(made.root, partitions=("Test9",))
     arguments = ["--root", str(made.root), "--configs", "kfold3-strict", "--no-progress", "--partitions", "Train"]

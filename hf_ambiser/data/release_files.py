@@ -61,8 +61,8 @@ def read_rows(
         header = [name.strip() for name in next(reader, (0, []))[1]]
         if missing := [name for name in needed if name not in header]:
             raise ValueError(
-                f"{path} lacks the column(s) {missing}; its header is {header}. Take the file from the release again,"
-                " as it is there."
+                f"{path} lacks the column(s) {missing}; its header is {header!r:.500}. Take the file from the"
+                " release again, as it is there."
             )
         if twice := [name for name in needed if header.count(name) > 1]:
             raise ValueError(f"{path} has the column(s) {twice} more than once. Take it from the release again.")

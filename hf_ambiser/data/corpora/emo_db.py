@@ -159,7 +159,7 @@ def _rates(path: Path) -> Iterator[tuple[int, str, float | None]]:
     header = re.split(r"[ \t]+", lines[0].strip()) if lines else []
     if missing := [name for name in ("Satz", "erkannt") if name not in header]:
         raise ValueError(
-            f"{path} lacks the column(s) {missing}; its header is {header}. Take it from the release again."
+            f"{path} lacks the column(s) {missing}; its header is {header!r:.500}. Take it from the release again."
         )
     satz, erkannt = header.index("Satz"), header.index("erkannt")
     for line, text in enumerate(lines[1:], start=2):
