@@ -24,7 +24,7 @@ from hf_ambiser.data.corpora import (
 )
 from hf_ambiser.data.corpora._msp_answers import Answers, split_line
 from hf_ambiser.data.loading import load_split
-from hf_ambiser.data.lost_votes import PARTITION
+from hf_ambiser.data.lost_votes import NO_RATER, PARTITION, SECOND_ANSWER, UNKNOWN_LABEL
 from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, of_form, read_rows
 from hf_ambiser.data.schema import REASONS, CorpusScan
 from hf_ambiser.labels.policies import get_policy
@@ -96,6 +96,24 @@ def test_audio_of_another_ending_is_found_and_missing_audio_is_listed(name, make
         name == "ravdess" and second not in {u.id for u in scan.utterances}
     )
     assert name == "ravdess" or (second, "label_without_audio") in {(item.id, item.reason) for item in scan.listed}
+
+
+@pytest.mark.parametrize(("name", "make"), FORMS)
+def test_a_copy_in_a_folder_of_ones_own_is_not_taken_for_the_recording(name, make, tmp_path):
+    made, corpus = make(tmp_path), load_corpus(name)
+    last = max(made.utterances)
+    before = {u.id: u.audio_path for u in corpus.scan(made.root).utterances}
+    place = {"meld": "0noise/train", "msp_podcast": "Audios/0noise", "emo_superb": "../0noise", "nnime": "../0noise"}
+    write(made.root / place.get(name, "0noise") / before[last].name, sound(99))
+    scan = corpus.scan(made.root)
+    after = {u.id: u.audio_path for u in scan.utterances}
+    if name != "msp_improv":  # its release has no one folder of audio, so nobody can tell
+        assert after == before and {(item.id, item.reason) for item in scan.listed} == made.listed
+        return
+    assert before.keys() - after.keys() == {last}
+    (item,) = [item for item in scan.listed if item.reason == "ambiguous_audio"]
+    assert item.id == last and "2 files that differ: 0noise/" in item.detail
+    assert scan.lost.labels["ambiguous_audio"] == sum(len(labels) for _, *labels in made.utterances[last][2])
 
 
 @pytest.mark.parametrize(("name", "make"), FORMS)
@@ -254,7 +272,11 @@ def test_what_a_rater_typed_is_kept_and_a_second_answer_is_counted():
         ("w2", "happy"),
     ]
     assert answers.typed == {"u": {"w1": "proud"}}
-    assert len(answers.remarks.notes()) == 2 and any("another answer" in note for note in answers.remarks.notes())
+    answers.add("u", "", "Sad", "Happy,Happy,Sad", "f:5")
+    answers.add("u", "w4", "Calm", "", "f:6")
+    assert len(answers.remarks.notes()) == 3 and any("another answer" in note for note in answers.remarks.notes())
+    assert answers.lost.labels == {SECOND_ANSWER: 1, UNKNOWN_LABEL: 2, NO_RATER: 2}
+    assert answers.lost.ratings == {SECOND_ANSWER: 1, UNKNOWN_LABEL: 2, NO_RATER: 1}
 
 
 def test_the_sound_of_melds_videos_must_be_there(tmp_path):
@@ -290,7 +312,8 @@ def test_smoothed_shares_become_the_fewest_ratings_that_give_them(counts):
 def test_shares_that_are_no_smoothed_votes_are_refused():
     assert emo_superb.ratings_of(["0.5", "0.5", "0.5"], "abc") is None
     assert emo_superb.ratings_of(["0.999", "0.0005", "0.0005"], "abc") is None
-    assert emo_superb.ratings_of(["0.95", "much", "0.05"], "abc") is None
+    for cell in ("much", "nan", "inf", "9_5", "1e400", ""):
+        assert emo_superb.ratings_of(["0.95", cell, "0.05"], "abc") is None
 
 
 def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
@@ -321,6 +344,12 @@ def test_rows_that_do_not_fit_and_bytes_of_another_encoding(tmp_path):
     assert list(read_rows(path, ("a", "b"))) == [(2, {"a": "1", "b": "2"}), (4, None), (5, {"a": "\ufffd", "b": "2"})]
     with pytest.raises(ValueError, match=r"t.csv lacks the column\(s\) \['c'\]; its header is \['a', 'b'\]"):
         list(read_rows(path, ("a", "c")))
+    write(path, "a,a,b\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"t.csv has the column\(s\) \['a'\] more than once"):
+        list(read_rows(path, ("a", "b")))
+    write(path, f"a,b\n1,{'2' * 200_000}\n")
+    with pytest.raises(ValueError, match=r"t.csv, line 2, cannot be read as a table \(field larger than"):
+        list(read_rows(path, ("a", "b")))
 
 
 def test_many_small_faults_of_one_kind_become_one_note():
