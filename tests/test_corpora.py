@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers.made_releases import RELEASES, smoothed, write_shares
 from helpers.release_tree import Release, sound, voices, write
 
+from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
-from hf_ambiser.data.corpora import REQUIRED, available_corpora, emo_superb, load_corpus, meld, msp_podcast
+from hf_ambiser.data.corpora import (
+    REQUIRED,
+    STYLES,
+    available_corpora,
+    emo_superb,
+    load_corpus,
+    meld,
+    msp_podcast,
+)
 from hf_ambiser.data.corpora._msp_answers import Answers, split_line
 from hf_ambiser.data.loading import load_split
-from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, by_name, read_rows
+from hf_ambiser.data.lost_votes import NO_RATER, PARTITION, SECOND_ANSWER, UNKNOWN_LABEL
+from hf_ambiser.data.release_files import SUFFIXES, Remarks, audio_files, of_form, read_rows
 from hf_ambiser.data.schema import REASONS, CorpusScan
 from hf_ambiser.labels.policies import get_policy
 from hf_ambiser.labels.votes import tally
@@ -44,6 +55,7 @@ def test_every_rating_is_kept_and_all_else_is_listed(name, make, tmp_path):
     scan = load_corpus(name).scan(made.root)
     assert as_written(scan) == made.utterances
     assert {(item.id, item.reason) for item in scan.listed} == made.listed
+    assert dict(scan.lost.labels) == made.lost
     assert scan.count_in == len(scan.utterances) + len(scan.listed) and len(scan.listed) == len(made.listed)
     assert len(scan.utterances) == len(made.utterances) and {u.corpus for u in scan.utterances} == {name}
     for word in made.notes:
@@ -84,6 +96,24 @@ def test_audio_of_another_ending_is_found_and_missing_audio_is_listed(name, make
         name == "ravdess" and second not in {u.id for u in scan.utterances}
     )
     assert name == "ravdess" or (second, "label_without_audio") in {(item.id, item.reason) for item in scan.listed}
+
+
+@pytest.mark.parametrize(("name", "make"), FORMS)
+def test_a_copy_in_a_folder_of_ones_own_is_not_taken_for_the_recording(name, make, tmp_path):
+    made, corpus = make(tmp_path), load_corpus(name)
+    last = max(made.utterances)
+    before = {u.id: u.audio_path for u in corpus.scan(made.root).utterances}
+    place = {"meld": "0noise/train", "msp_podcast": "Audios/0noise", "emo_superb": "../0noise", "nnime": "../0noise"}
+    write(made.root / place.get(name, "0noise") / before[last].name, sound(99))
+    scan = corpus.scan(made.root)
+    after = {u.id: u.audio_path for u in scan.utterances}
+    if name != "msp_improv":  # its release has no one folder of audio, so nobody can tell
+        assert after == before and {(item.id, item.reason) for item in scan.listed} == made.listed
+        return
+    assert before.keys() - after.keys() == {last}
+    (item,) = [item for item in scan.listed if item.reason == "ambiguous_audio"]
+    assert item.id == last and "2 files that differ: 0noise/" in item.detail
+    assert scan.lost.labels["ambiguous_audio"] == sum(len(labels) for _, *labels in made.utterances[last][2])
 
 
 @pytest.mark.parametrize(("name", "make"), FORMS)
@@ -158,7 +188,7 @@ def test_a_corpus_says_what_cards_and_the_table_of_corpora_need(name):
     assert corpus.NOT_VERIFIED is not None and corpus.GROUP in ("speaker", "session")
     assert get_policy(corpus.POLICY)
     if name not in GENERATED:
-        assert any(corpus.SPEECH.startswith(kind) for kind in ("acted", "posed", "natural")), corpus.SPEECH
+        assert corpus.STYLE in STYLES and corpus.SPEECH.startswith(corpus.STYLE), corpus.SPEECH
         assert corpus.CITATION.startswith("@") and corpus.CITATION.count("{") == corpus.CITATION.count("}")
         assert corpus.HOMEPAGE.startswith("http") and len(corpus.LANGUAGE) == 2
 
@@ -195,6 +225,8 @@ def test_partitions_of_msp_podcast_are_read_alone(tmp_path, capsys, monkeypatch)
     scan = msp_podcast.scan(made.root, partitions=("Development", "Test1"))
     assert {u.extra["partition"] for u in scan.utterances} == {"Development", "Test1"} and len(scan.utterances) == 6
     assert "10 utterances of the partition Train left aside" in scan.notes
+    # The votes of six utterances and of the one without a known speaker, and what else is lost in any case.
+    assert scan.lost.labels == Counter({**made.lost, PARTITION: 6 * 7 + 1, "no_speaker": 1})
     with pytest.raises(ValueError, match=r"partitions=\['Test9'\] must be some of"):
         msp_podcast.scan(made.root, partitions=("Test9",))
     arguments = ["--root", str(made.root), "--configs", "kfold3-strict", "--no-progress", "--partitions", "Train"]
@@ -240,7 +272,11 @@ def test_what_a_rater_typed_is_kept_and_a_second_answer_is_counted():
         ("w2", "happy"),
     ]
     assert answers.typed == {"u": {"w1": "proud"}}
-    assert len(answers.remarks.notes()) == 2 and any("another answer" in note for note in answers.remarks.notes())
+    answers.add("u", "", "Sad", "Happy,Happy,Sad", "f:5")
+    answers.add("u", "w4", "Calm", "", "f:6")
+    assert len(answers.remarks.notes()) == 3 and any("another answer" in note for note in answers.remarks.notes())
+    assert answers.lost.labels == {SECOND_ANSWER: 1, UNKNOWN_LABEL: 2, NO_RATER: 2}
+    assert answers.lost.ratings == {SECOND_ANSWER: 1, UNKNOWN_LABEL: 2, NO_RATER: 1}
 
 
 def test_the_sound_of_melds_videos_must_be_there(tmp_path):
@@ -276,7 +312,8 @@ def test_smoothed_shares_become_the_fewest_ratings_that_give_them(counts):
 def test_shares_that_are_no_smoothed_votes_are_refused():
     assert emo_superb.ratings_of(["0.5", "0.5", "0.5"], "abc") is None
     assert emo_superb.ratings_of(["0.999", "0.0005", "0.0005"], "abc") is None
-    assert emo_superb.ratings_of(["0.95", "much", "0.05"], "abc") is None
+    for cell in ("much", "nan", "inf", "9_5", "1e400", ""):
+        assert emo_superb.ratings_of(["0.95", cell, "0.05"], "abc") is None
 
 
 def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
@@ -291,13 +328,15 @@ def test_a_folder_with_two_sets_of_shares_names_them(tmp_path):
 
 def test_the_first_usual_ending_wins_and_links_end(tmp_path):
     voices(tmp_path / "release", ["a", "b"])
-    write(tmp_path / "elsewhere" / "a.mp3", sound(9))
+    write(tmp_path / "release" / "a.mp3", sound(9))
+    write(tmp_path / "elsewhere" / "a.wav", sound(0))
     (tmp_path / "release" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "release")
     notes: list[str] = []
-    found = by_name(audio_files(tmp_path / "release"), re.compile("[ab]"), notes)
-    assert {name: path.suffix for name, path in found.items()} == {"a": ".wav", "b": ".wav"}
-    assert notes == [f"1 audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"]
+    files = of_form(audio_files(tmp_path / "release"), re.compile("[ab]"))
+    found, unclear = recordings_by_name(files, tmp_path / "release", ("",), SUFFIXES, notes)
+    assert found == {name: tmp_path / "release" / f"{name}.wav" for name in "ab"} and not unclear
+    assert notes == [f"2 audio files are second copies of a clip; preferred in this order: {', '.join(SUFFIXES)}"]
 
 
 def test_rows_that_do_not_fit_and_bytes_of_another_encoding(tmp_path):
@@ -305,6 +344,12 @@ def test_rows_that_do_not_fit_and_bytes_of_another_encoding(tmp_path):
     assert list(read_rows(path, ("a", "b"))) == [(2, {"a": "1", "b": "2"}), (4, None), (5, {"a": "\ufffd", "b": "2"})]
     with pytest.raises(ValueError, match=r"t.csv lacks the column\(s\) \['c'\]; its header is \['a', 'b'\]"):
         list(read_rows(path, ("a", "c")))
+    write(path, "a,a,b\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"t.csv has the column\(s\) \['a'\] more than once"):
+        list(read_rows(path, ("a", "b")))
+    write(path, f"a,b\n1,{'2' * 200_000}\n")
+    with pytest.raises(ValueError, match=r"t.csv, line 2, cannot be read as a table \(field larger than"):
+        list(read_rows(path, ("a", "b")))
 
 
 def test_many_small_faults_of_one_kind_become_one_note():

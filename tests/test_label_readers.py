@@ -1,11 +1,14 @@
 """The readers of label files on files that hypothesis spoils: an error of the package, or no vote made or lost.
 
-Each corpus has a small right release. An example changes bytes, letters, cells and lines of one of its label files.
+Each corpus has a small right release, or that of `helpers/made_releases.py`. An example changes bytes, letters, cells
+and lines of one of its label files.
 """
 
 from __future__ import annotations
 
+import csv
 import random
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +19,23 @@ import pytest
 from helpers import iemocap_tree
 from helpers.crema_d_tree import csv_row, write_responses, write_tree
 from helpers.made_ratings import write_csv
+from helpers.made_releases import RELEASES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_ambiser.data.corpora import crema_d, iemocap, simulated
+from hf_ambiser.data.corpora import available_corpora, crema_d, iemocap, load_corpus, simulated
 from hf_ambiser.data.ratings.own_corpus import read_own_corpus
 from hf_ambiser.data.schema import CorpusScan
 
 
 @dataclass(frozen=True)
 class Release:
-    """A right release: the content of its files, which of them are spoilt, and what reads it."""
+    """A release: the content of its files, which of them are spoilt, what reads it, and the votes that they tell."""
 
     files: dict[str, bytes]
     spoilt: tuple[str, ...]
     read: Callable[[Path], CorpusScan]
+    told: int
 
 
 def written(write: Callable[[Path], object]) -> dict[str, bytes]:
@@ -55,7 +60,7 @@ def release(name: str) -> Release:
             write_responses(root, rows)
 
         spoilt = (str(crema_d.VOTES), "finishedResponses.csv", "finishedEmoResponses.csv", str(crema_d.DEMOGRAPHICS))
-        return Release(written(write), spoilt, crema_d.scan)
+        return Release(written(write), spoilt, crema_d.scan, sum(n + 3 for n in range(1, 5)))
     if name == "iemocap":
         names = [f"Ses01F_impro01_{'FM'[n % 2]}{n:03d}" for n in range(5)]
         blocks = {
@@ -66,11 +71,14 @@ def release(name: str) -> Release:
             for name in names
         }  # fmt: skip
         files = written(lambda root: iemocap_tree.write_dialog(root, "Ses01F_impro01", blocks))
-        return Release(files, tuple(file for file in files if file.endswith(".txt")), iemocap.scan)
+        return Release(files, tuple(file for file in files if file.endswith(".txt")), iemocap.scan, 5 * 4)
     if name == "simulated":
         options = {"n_utterances": 4, "n_speakers": 2, "n_raters": 4, "votes_per_utterance": 3, "audio_format": "flac"}
         files = written(lambda root: simulated.generate(root, **options))
-        return Release(files, ("votes.csv", "truth.csv"), simulated.scan)
+        told = in_simulated(files["votes.csv"].decode().splitlines())
+        return Release(files, ("votes.csv", "truth.csv"), simulated.scan, told)
+    if name in RELEASED:
+        return as_released(*RELEASED[name])
 
     def table(root: Path) -> None:
         rows = [(f"u{n}", f"r{k}", ("anger", "fear;calm")[(n + k) % 2], f"s{n}") for n in range(4) for k in range(3)]
@@ -82,10 +90,31 @@ def release(name: str) -> Release:
     def read(root: Path) -> CorpusScan:
         return read_own_corpus(root / "ratings.csv", root / "clips", as_found=True, separator=";").scan
 
-    return Release(written(table), ("ratings.csv",), read)
+    return Release(written(table), ("ratings.csv",), read, 18)
 
 
-CORPORA = ("crema_d", "iemocap", "simulated", "a table of one's own")
+def as_released(name: str, make: Callable) -> Release:
+    """A made release, all of whose tables and lists are spoilt."""
+    told = []
+
+    def write(root: Path) -> None:
+        made = make(root)
+        told.extend([made.told(), made.root.relative_to(root)])
+
+    files = written(write)
+    spoilt = sorted(file for file in files if Path(file).suffix in (".csv", ".tsv", ".txt", ".json"))
+    return Release(files, tuple(spoilt), lambda root: load_corpus(name).scan(root / told[1]), told[0])
+
+
+SMALL = ("crema_d", "iemocap", "simulated", "a table of one's own")
+NO_LABEL_FILE = {"ravdess"}  # the names of its recordings are its labels
+RELEASED = {
+    make.__name__: (name, make)
+    for name, forms in RELEASES.items()
+    if name not in {*SMALL, *NO_LABEL_FILE}
+    for make in forms
+}
+CORPORA = (*SMALL, *RELEASED)
 PIECES = st.one_of(
     st.sampled_from(
         [
@@ -124,8 +153,6 @@ def roots(tmp_path_factory) -> dict[str, Path]:
     for corpus in CORPORA:
         root = folders[corpus] = tmp_path_factory.mktemp("release")
         write_files(root, release(corpus).files)
-    lines = release("simulated").files["votes.csv"].decode().splitlines()[1:]
-    RIGHT["simulated"] = sum(len(line.rsplit(",", 1)[1].split(";")) for line in lines)
     return folders
 
 
@@ -156,11 +183,15 @@ def check(corpus: str, root: Path, edits: list[tuple[int, float, int, bytes]], s
         assert scan.rows is not None and held + lost.total() == scan.rows.counts["votes_in"]
         assert held == scan.rows.counts["votes_used"]
     if not edits and seed % 3:
-        assert held + lost.total() == RIGHT[corpus]
+        assert held + lost.total() == made.told
 
 
-# The votes of the right releases, as they are written above.
-RIGHT = {"crema_d": sum(n + 3 for n in range(1, 5)), "iemocap": 5 * 4, "simulated": 0, "a table of one's own": 18}
+def test_every_corpus_with_label_files_is_there(tmp_path):
+    names = {*SMALL} - {"a table of one's own"} | {name for name, _ in RELEASED.values()}
+    assert names | NO_LABEL_FILE == {*available_corpora()}
+    for name in NO_LABEL_FILE:
+        made = RELEASES[name][0](tmp_path / name)
+        assert not made.tables and {path.suffix for path in made.root.rglob("*.*")} == {".wav"}
 
 
 EXAMPLES = {"edits": EDITS, "seed": st.integers(0, 2**16)}
@@ -172,10 +203,17 @@ def test_a_right_release_has_all_its_votes(corpus, roots):
     check(corpus, roots[corpus], [], 1)
 
 
-@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize("corpus", SMALL)
 @settings(max_examples=200, derandomize=True, **QUIET)
 @given(**EXAMPLES)
 def test_spoilt_label_files(corpus, roots, edits, seed):
+    check(corpus, roots[corpus], edits, seed)
+
+
+@pytest.mark.parametrize("corpus", RELEASED)
+@settings(max_examples=50, derandomize=True, **QUIET)
+@given(**EXAMPLES)
+def test_spoilt_label_files_of_made_releases(corpus, roots, edits, seed):
     check(corpus, roots[corpus], edits, seed)
 
 
@@ -203,22 +241,61 @@ def in_simulated(lines: list[str]) -> int:
     return sum(len(line.rsplit(",", 1)[1].split(";")) for line in lines[1:] if line.strip())
 
 
+def in_rows(votes: int, n_cells: int, delimiter: str) -> Callable[[list[str]], int]:
+    """So many votes for each row that has all cells."""
+    return lambda lines: votes * sum(len(row) == n_cells for row in csv.reader(lines[1:], delimiter=delimiter))
+
+
+def in_emo_db(lines: list[str]) -> int:
+    """The votes of twenty listeners in each row that has a number."""
+    return 20 * sum(bool(re.search(r"\.wav\s+\d", line)) for line in lines[1:])
+
+
+def words_of(answer: str) -> int:
+    """How many words there are in a primary emotion and secondary ones; all free texts are one word."""
+    words = {word.strip().lower() for word in re.split("[;,]", answer)} - {""}
+    free = {word for word in words if word.startswith("other") or word in ("else", "optimistic")}
+    return len(words - free) + bool(free)
+
+
+def in_msp_rows(lines: list[str]) -> int:
+    return sum(words_of(f"{row[2]};{row[3]}") for row in csv.reader(lines[1:]) if row)
+
+
+def in_msp_blocks(lines: list[str]) -> int:
+    """Lines of raters begin with their names."""
+    rated = [line for line in lines if line.lower().startswith("worker")]
+    return sum(words_of(line.split(";", 1)[1].split("; A:")[0]) for line in rated)
+
+
 @pytest.mark.parametrize(
-    ("corpus", "count"), [("iemocap", in_iemocap), ("crema_d", in_crema_d), ("simulated", in_simulated)]
+    ("corpus", "file", "count"),
+    [
+        ("iemocap", "", in_iemocap),
+        ("crema_d", "", in_crema_d),
+        ("simulated", "", in_simulated),
+        ("nemo", "data.tsv", in_rows(1, 7, "\t")),
+        ("meld", "dev_sent_emo.csv", in_rows(1, 8, ",")),
+        ("emo_db", "erkennung.txt", in_emo_db),
+        ("msp_podcast", "Labels/labels_detailed.csv", in_msp_rows),
+        ("msp_podcast_text", "Labels/labels.txt", in_msp_blocks),
+        ("msp_improv", "Evalution.txt", in_msp_blocks),
+    ],
 )
 @settings(max_examples=100, derandomize=True, **QUIET)
 @given(taken=st.lists(st.integers(1, 30), max_size=12), seed=st.integers(0, 2**16))
-def test_lines_in_any_order_lose_and_make_no_vote(corpus, count, roots, taken, seed):
+def test_lines_in_any_order_lose_and_make_no_vote(corpus, file, count, roots, taken, seed):
     """Lines go, come twice and change places; each vote that stands in some line is kept or lost, once."""
     made, rng = release(corpus), random.Random(seed)
-    first, *lines = [
-        line for n, line in enumerate(made.files[made.spoilt[0]].decode().split("\n")) if n not in taken
-    ]  # fmt: skip
+    file = file or made.spoilt[0]
+    all_lines = made.files[file].decode("latin-1").split("\n")
+    first, *lines = [line for n, line in enumerate(all_lines) if n not in taken]
     lines += rng.choices(lines, k=2) if lines else []
     if seed % 2:
         rng.shuffle(lines)
     write_files(roots[corpus], {name: made.files[name] for name in made.spoilt})
-    write_files(roots[corpus], {made.spoilt[0]: "\n".join([first, *lines]).encode()})
+    write_files(roots[corpus], {file: "\n".join([first, *lines]).encode("latin-1")})
     scan = made.read(roots[corpus])
     held = sum(len(rating.labels) for utterance in scan.utterances for rating in utterance.ratings)
-    assert held + scan.lost.labels.total() == count([first, *lines])
+    elsewhere = made.told - count(all_lines)
+    assert held + scan.lost.labels.total() == elsewhere + count([first, *lines])

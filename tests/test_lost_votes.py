@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from helpers import iemocap_tree
 from helpers.crema_d_tree import CODES, csv_row, encode, tone, write_tree
 from helpers.made_ratings import write_csv
+from helpers.made_releases import RELEASES
+from helpers.release_tree import Release
 
-from hf_ambiser.data.corpora import available_corpora
+from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.corpora.simulated import generate
 from hf_ambiser.data.corpus_rows import Prepared, prepare
+from hf_ambiser.data.lost_votes import LostVotes
 from hf_ambiser.data.ratings.own_corpus import read_own_corpus
 from hf_ambiser.labels.policies import get_policy
 
@@ -161,16 +166,43 @@ def own(root: Path, rng: random.Random) -> Made:
     return Made(root, told, reasons, prepared)
 
 
-CORPORA = {"crema_d": crema_d, "iemocap": iemocap, "simulated": simulated, "a table of one's own": own}
+def as_released(name: str, make: Callable[[Path], Release]) -> Callable[[Path, random.Random], Made]:
+    """A made release of `helpers/made_releases.py`, with one broken file and one that has two different copies."""
+
+    def made(root: Path, rng: random.Random) -> Made:
+        release, corpus = make(root), load_corpus(name)
+        paths = {one.id: one.audio_path for one in corpus.scan(release.root).utterances}
+        broken, unclear = rng.sample(sorted(paths), 2)
+        paths[broken].write_bytes(BROKEN)
+        for folder, sound in (("a", WAV), ("b", BROKEN)):
+            copy = paths[unclear].parent / folder / paths[unclear].name
+            copy.parent.mkdir()
+            copy.write_bytes(sound)
+        paths[unclear].unlink()
+        reasons = LostVotes(Counter(release.lost)).by_reason("each")
+        for one, why in ((broken, "listed, unreadable_audio"), (unclear, "listed, ambiguous_audio")):
+            votes = sum(len(labels) for _, *labels in release.utterances[one][2])
+            reasons[why] = reasons.get(why, 0) + votes
+        read = partial(prepare, name, release.root)
+        return Made(root, release.told(), reasons, lambda **rules: read(get_policy(corpus.POLICY, **rules)))
+
+    return made
 
 
-def test_these_corpora_are_there():
-    assert set(CORPORA) - {"a table of one's own"} <= set(available_corpora())
+FAULTY = {"crema_d": crema_d, "iemocap": iemocap, "simulated": simulated, "a table of one's own": own}
+RELEASED = {
+    make.__name__: (name, make) for name, forms in RELEASES.items() if name not in FAULTY for make in forms
+}  # fmt: skip
+CORPORA = {**FAULTY, **{form: as_released(*of) for form, of in RELEASED.items()}}
+
+
+def test_every_corpus_is_there():
+    assert {*FAULTY} - {"a table of one's own"} | {name for name, _ in RELEASED.values()} == {*available_corpora()}
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_votes_in_are_votes_counted_and_votes_out_by_reason(corpus, tmp_path):
-    for seed in range(2):
+    for seed in range(2 if corpus in FAULTY else 1):
         made = CORPORA[corpus](tmp_path / str(seed), random.Random(seed))
         for multi_label in ("each", "first"):
             prepared = made.prepared(multi_label=multi_label)

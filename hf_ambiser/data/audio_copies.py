@@ -33,7 +33,9 @@ def recordings_by_name(
         found[name] = chosen or paths[0]
         if chosen is None:
             some = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
-            unclear[name] = f"{len(paths)} files that differ, none of them in {' or '.join(own)}: {some}"
+            known = " or ".join(own) if len(own) < 4 else f"{own[0]} to {own[-1]}"
+            nowhere = f", none of them in {known}" if own else ""
+            unclear[name] = f"{len(paths)} files that differ{nowhere}: {some}"
     if extra := sum(map(len, by_name.values())) - len(by_name):
         # This note is stored in build_report.json, so its words stay as they are.
         notes.append(
@@ -52,7 +54,8 @@ def the_recording(files: Sequence[Path], root: Path, own: Sequence[str], suffixe
     Args:
         files: The files that have the utterance's name, in any order; at least one.
         root: The release's top folder.
-        own: Folders of audio below it that the release has, the preferred one first.
+        own: Folders of audio below it that the release has, the preferred one first; none if their names are not
+            known.
         suffixes: Endings, with their dot, the preferred one first.
     """
 

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 UNKNOWN_LABEL = "unknown label"
 SECOND_ANSWER = "second answer of a rater"
 NO_UTTERANCE = "before the first utterance of a file"
+NO_BLOCK = "below no line that names an utterance"
+NO_RATER = "without a rater's name"
+PARTITION = "not looked at (partition)"
 LIMIT = "not looked at (limit)"
-_NOT_LISTED = (UNKNOWN_LABEL, SECOND_ANSWER, NO_UTTERANCE, LIMIT)
+_NOT_LISTED = (UNKNOWN_LABEL, SECOND_ANSWER, NO_UTTERANCE, NO_BLOCK, NO_RATER, PARTITION, LIMIT)
 
 
 @dataclass

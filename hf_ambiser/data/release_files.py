@@ -7,6 +7,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from hf_ambiser.data.lost_votes import LostVotes
+from hf_ambiser.data.schema import Listed
 
 
 # If an utterance has several audio files, the first of these endings is used.
@@ -32,28 +36,9 @@ def audio_files(root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Pa
                 yield Path(folder, name)
 
 
-def by_name(
-    paths: Iterable[Path], form: re.Pattern[str], notes: list[str], suffixes: tuple[str, ...] = SUFFIXES
-) -> dict[str, Path]:
-    """Find utterance -> audio file among the files whose name, without its ending, has this form.
-
-    Of several files of one name, the one whose ending comes first in `suffixes` is used, and a note counts the others.
-    """
-    found: dict[str, Path] = {}
-    extra = 0
-    for path in paths:
-        if not form.fullmatch(path.stem):
-            continue
-        known, rank = found.get(path.stem), suffixes.index(path.suffix.lower())
-        extra += known is not None
-        if known is None or rank < suffixes.index(known.suffix.lower()):
-            found[path.stem] = path
-    if extra:
-        # This note is stored in build_report.json, so its words stay as they are.
-        notes.append(
-            f"{extra} audio files are second copies of a clip; preferred in this order: {', '.join(suffixes)}"
-        )
-    return found
+def of_form(paths: Iterable[Path], form: re.Pattern[str]) -> Iterator[Path]:
+    """Yield the files whose name, without its ending, has this form."""
+    return (path for path in paths if form.fullmatch(path.stem))
 
 
 def first_file(folder: Path, *names: str) -> Path | None:
@@ -69,21 +54,50 @@ def read_rows(
     Cells are without white space at their ends. Bytes that are not in the encoding become replacement characters.
 
     Raises:
-        ValueError: If the header lacks one of the needed columns.
+        ValueError: If the header lacks one of the needed columns, or has one twice, or a cell has no end.
     """
     with open(path, newline="", encoding=encoding, errors="replace") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
+        reader = _lines(path, csv.reader(file, delimiter=delimiter))
+        header = [name.strip() for name in next(reader, (0, []))[1]]
         if missing := [name for name in needed if name not in header]:
             raise ValueError(
-                f"{path} lacks the column(s) {missing}; its header is {header}. Take the file from the release again,"
-                " as it is there."
+                f"{path} lacks the column(s) {missing}; its header is {header!r:.500}. Take the file from the"
+                " release again, as it is there."
             )
-        for row in reader:
+        if twice := [name for name in needed if header.count(name) > 1]:
+            raise ValueError(f"{path} has the column(s) {twice} more than once. Take it from the release again.")
+        for line, row in reader:
             if any(cell.strip() for cell in row):
                 fits = len(row) == len(header)
                 cells = dict(zip(header, (cell.strip() for cell in row), strict=True)) if fits else None
-                yield reader.line_num, cells
+                yield line, cells
+
+
+def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) of each row. An error of the `csv` module names no file, so it becomes one that does."""
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {reader.line_num}, cannot be read as a table ({error}). Take it from the release again."
+        ) from None
+
+
+class NotKept:
+    """What of a release is in no utterance: each thing is listed with its reason, and its votes are lost for that.
+
+    A line that cannot be read tells no vote.
+    """
+
+    def __init__(self) -> None:
+        self.listed: list[Listed] = []
+        self.lost = LostVotes()
+
+    def add(self, name: str, reason: str, detail: str, source: str, ratings: Iterable[tuple[str, ...]] = ()) -> None:
+        """List something, and count its ratings, each given by its labels."""
+        self.listed.append(Listed(name, reason, detail, source))
+        self.lost.add_ratings(reason, ratings)
 
 
 class Remarks:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from helpers.release_tree import Release, table, voices, write
+from hf_ambiser.data.lost_votes import NO_BLOCK, SECOND_ANSWER, UNKNOWN_LABEL
 
 
 def _podcast(root: Path) -> tuple[Release, dict[str, list[tuple[str, str, str]]]]:
@@ -57,6 +58,7 @@ def _podcast(root: Path) -> tuple[Release, dict[str, list[tuple[str, str, str]]]
         "12 secondary emotions are words",
     )
     made.tables = ("Labels/labels_consensus.csv",)
+    made.lost = {SECOND_ANSWER: 12, "no_speaker": 2}
     return made, answers
 
 
@@ -70,6 +72,7 @@ def msp_podcast(root: Path) -> Release:
         table([*rows, ("MSP-PODCAST_0000_0000.wav", "WORKER00000009", "Calm", "", 1, 1, 1)]),
     )
     made.notes += ("1 ratings have a primary emotion that the release does not have",)
+    made.lost[UNKNOWN_LABEL] = 1
     return made
 
 
@@ -102,6 +105,7 @@ def msp_podcast_json(root: Path) -> Release:
     told = {f"{n}.wav": {w: dict(zip(keys, a, strict=True)) for w, *a in given} for n, given in answers.items()}
     write(labels / "labels_detailed.json", json.dumps(told))
     made.listed -= {("MSP-PODCAST_0000_0000", "duplicate_label")}
+    del made.lost[SECOND_ANSWER]
     made.notes, made.tables, made.header = ("12 secondary emotions are words",), ("Labels/labels_concensus.json",), ""
     return made
 
@@ -113,8 +117,10 @@ def msp_podcast_text(root: Path) -> Release:
         "\r\n".join([f"{name}.wav; N; A:2.400000; V:4.000000; D:2.800000; ", *(_packed(answer) for answer in given)])
         for name, given in answers.items()
     ]
-    write(root / "Labels" / "labels.txt", "\r\n\r\n".join(blocks) + "\r\n\r\nnothing\r\n")
-    made.notes += ("1 lines hold no rating that can be read", "labels.txt:")
+    stray = _packed(("WORKER00000009", "Sad", "Amused"))
+    write(root / "Labels" / "labels.txt", "\r\n\r\n".join(blocks) + f"\r\n\r\nnothing\r\n{stray}\r\n")
+    made.lost[NO_BLOCK] = 2
+    made.notes += ("2 lines hold no rating that can be read", "labels.txt:")
     return made
 
 
@@ -150,5 +156,7 @@ def msp_improv(root: Path) -> Release:
         ("Evalution.txt:85", "malformed_line"),
         ("MSP-IMPROV-S20N-M01-S-MF05", "audio_without_label"),
     }
+    # Twelve blocks and the one without audio, each with a second answer; of two of them it has another word.
+    made.lost = {SECOND_ANSWER: 13 * 3 + 2, "duplicate_label": 3 + 2 + 1 + 3, "label_without_audio": 3 + 2 + 1}
     made.notes = ("(the same answer)", "second one of an utterance (another answer)", "5 lines hold no rating")
     return made

@@ -40,6 +40,7 @@ def crema_d(root: Path) -> Release:
         ("processedResults/tabulatedVotes.csv:9", "malformed_line"),
         ("1009_TIE_SAD_HI", "audio_without_label"),
     }
+    made.lost = {"label_without_audio": 4, "malformed_line": 6}
     return made
 
 
@@ -48,11 +49,12 @@ def iemocap(root: Path) -> Release:
     for n in (1, 2, 3):
         dialogue = f"Ses0{n}F_impro01"
         names = [f"{dialogue}_{who}{i:03d}" for i in range(2) for who in "FM"]
-        lines = ("C-E2:\tAnger;\t()", "C-E3:\tAnger; Sadness;\t(a; b: c)", f"C-{'FM'[n % 2]}1:\tNeutral;\t()")
-        write_dialog(root, dialogue, {name: block(name, "ang", *lines) for name in names}, audio=False)
+        lines = ("C-E2:\tAnger;\t()", "C-E3:\tAnger; Sadness;\t(a; b: c)")
+        blocks = {name: block(name, "ang", *lines, f"C-{name[-4]}1:\tNeutral;\t()") for name in names}
+        write_dialog(root, dialogue, blocks, audio=False)
         voices(root / f"Session{n}" / "sentences" / "wav" / dialogue, names, 10 * n)
-        ratings = [("E2", "anger"), ("E3", "anger", "sadness"), (f"{'FM'[n % 2]}1", "neutral")]
         for name in names:
+            ratings = [("E2", "anger"), ("E3", "anger", "sadness"), (f"{name[-4]}1", "neutral")]
             made.add(name, f"Ses0{n}{name[-4]}", f"Ses0{n}", ratings)
     voices(root / "Session1" / "sentences" / "wav" / "Ses01F_impro01", ["Ses01F_impro01_F009"])
     made.listed = {("Ses01F_impro01_F009", "audio_without_label")}
@@ -92,6 +94,7 @@ def emo_db(root: Path) -> Release:
         ("x", "malformed_id"),
         ("16b10Wa", "audio_without_label"),
     }
+    made.lost = {"label_without_audio": 20, "duplicate_label": 20, "malformed_id": 20}
     made.notes = ("1 shares are not a whole number of 20 votes",)
     return made
 
@@ -155,6 +158,7 @@ def emo_superb(root: Path) -> Release:
         made.add(name, pair + sex[0], pair, words)
     write_shares(folder, names, classes, "FileName")
     made.listed = {("what", "malformed_id"), (f"{[*names][0]}9", "malformed_line")}
+    made.lost = {"malformed_id": len(classes)}
     made.notes = ("1 files of other folds left aside",)
     return made
 
@@ -180,6 +184,7 @@ def nnime(root: Path) -> Release:
         made.add(name, speaker + sex[0], {"02": "02+04", "04": "02+04"}.get(pair, pair), words)
     write_shares(folder, names, classes, "")
     made.listed = {("what", "malformed_id"), (f"{[*names][0]}9", "malformed_id")}
+    made.lost = {"malformed_id": len(classes)}
     return made
 
 
@@ -231,6 +236,7 @@ def nemo(root: Path) -> Release:
         ("data.tsv:24", "malformed_line"),
         ("WR0_anger_77", "audio_without_label"),
     }
+    made.lost = dict(duplicate_label=1, label_without_audio=1, malformed_line=1, malformed_id=1)
     return made
 
 
@@ -274,6 +280,7 @@ def meld(root: Path) -> Release:
     (test / "dia5_utt3.wav").rename(test / "final_videos_testdia5_utt3.wav")
     del made.utterances["test_dia5_utt2"]
     made.listed.add(("test_dia5_utt2", "ambiguous_audio"))
+    made.lost = dict(no_speaker=6, label_without_audio=3, duplicate_label=3, malformed_line=3, ambiguous_audio=1)
     return made
 
 

@@ -21,6 +21,7 @@ class Release:
         root: What a user passes as `--root`.
         utterances: Id -> (speaker, session, ratings); a rating is (rater or None, label, further labels ...).
         listed: (id, reason) of all that is not kept.
+        lost: Reason -> labels of the label files that are in no utterance.
         notes: Words of which each must stand in some note.
         tables: Files without which the release is not found, from the root.
         header: A table of which no reader can do without the columns; "": there is none.
@@ -29,12 +30,18 @@ class Release:
     root: Path
     utterances: dict[str, tuple[str, str, list[tuple]]] = field(default_factory=dict)
     listed: set[tuple[str, str]] = field(default_factory=set)
+    lost: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     header: str = ""
 
     def add(self, name: str, speaker: str, session: str, ratings: list[tuple]) -> None:
         self.utterances[name] = (speaker, session, ratings)
+
+    def told(self) -> int:
+        """How many labels the label files tell."""
+        kept = sum(len(rating) - 1 for _, _, ratings in self.utterances.values() for rating in ratings)
+        return kept + sum(self.lost.values())
 
 
 @cache

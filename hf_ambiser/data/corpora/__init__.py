@@ -16,8 +16,8 @@ Every corpus module has:
 It may also have:
 
 - `LICENSE_ID` (the Hub's identifier of the licence);
-- `STYLE`, one of `STYLES` (whether people acted, were recorded as they posed an emotion, or spoke as they do), without
-  which a card says that it is not recorded;
+- `STYLE`, one of `STYLES` (whether people acted, were recorded as they posed an emotion, or spoke as they do), which a
+  corpus of people's speech must have; without it a card says that it is not recorded;
 - `RATINGS` (kind of rating -> what these raters did, "heard the voice alone"; the first kind is the default), where a
   label policy may choose between kinds. Then `scan` takes `ratings`, the kinds to read, and `speech(ratings)` is
   `SPEECH` for any choice of them;

@@ -7,16 +7,18 @@ semicolons.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hf_ambiser.data.lost_votes import NO_RATER, SECOND_ANSWER, UNKNOWN_LABEL, LostVotes
 from hf_ambiser.data.release_files import Remarks
 from hf_ambiser.data.schema import Rating
+from hf_ambiser.untrusted.numbers import decimal_number
 
 
 OTHER = "other"
+UNREADABLE = "lines hold no rating that can be read, and do not count"
 _NUMBER = r"\s*(-?\d+(?:\.\d+)?|NaN)\s*"
 _LINE = re.compile(rf"([^;]+?)\s*;(.*?);?\s*A:{_NUMBER};\s*V:{_NUMBER};\s*D:{_NUMBER}(?:;\s*N:{_NUMBER})?;?\s*", re.I)
 # Ways to write one word that public readers of these corpora meet.
@@ -40,11 +42,7 @@ def split_line(line: str) -> tuple[str, str, str] | None:
 
 def number(text: object) -> float | None:
     """Read a release's mean of an attribute; None for NaN and for what is no number."""
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return decimal_number(str(text))
 
 
 @dataclass
@@ -62,28 +60,51 @@ class Answers:
     # Utterance -> rater -> what the rater typed behind "Other".
     typed: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
+    # The ratings of utterances that do not count, by reason.
+    lost: LostVotes = field(default_factory=LostVotes)
+
+    def told(self, primary: str, secondary: str) -> tuple[str, ...]:
+        """Return the labels of a rating: the primary emotion, and behind it the secondary ones that differ from it.
+
+        A primary emotion that the release does not have stands as the rater's line has it.
+        """
+        words = [self._word(primary, self.primary) or " ".join(primary.lower().split())]
+        words += [
+            OTHER if (word := self._word(part, self.secondary)) is None else word for part in secondary.split(",")
+        ]
+        return tuple(dict.fromkeys(word for word in words if word))
+
+    def of(self, utterance: str) -> list[Rating]:
+        """Return the ratings of an utterance that count."""
+        return list(self.ratings.get(utterance, {}).values())
+
+    def labels_of(self, utterance: str) -> list[tuple[str, ...]]:
+        """Return the labels of each rating of an utterance that counts."""
+        return [rating.labels for rating in self.of(utterance)]
 
     def add(self, utterance: str, rater: str, primary: str, secondary: str, place: str) -> None:
-        """Take a rating: its labels are the primary emotion, and behind it the secondary ones that differ from it.
+        """Take a rating, with its labels as `told` gives them.
 
         A rater's second rating of an utterance does not count; releases have such rows, mostly copies.
         """
-        first = self._word(primary, self.primary)
+        first, labels = self._word(primary, self.primary), self.told(primary, secondary)
+        if not rater:
+            self.remarks.add(UNREADABLE, place)
+            self.lost.add_ratings(NO_RATER, [labels])
+            return
         if not first:
             self.remarks.add("ratings have a primary emotion that the release does not have, and do not count", place)
+            self.lost.add_ratings(UNKNOWN_LABEL, [labels])
             return
-        labels = [first]
         for part in secondary.split(","):
-            word = self._word(part, self.secondary)
-            if word is None:
+            if self._word(part, self.secondary) is None:
                 self.remarks.add("secondary emotions are words outside the release's list, read as `other`", place)
-            if word != "":
-                labels.append(word or OTHER)
-        rating = Rating(rater, tuple(dict.fromkeys(labels)))
+        rating = Rating(rater, labels)
         known = self.ratings.setdefault(utterance, {})
         if rater in known:
             same = "the same answer" if known[rater] == rating else "another answer"
             self.remarks.add(f"ratings are a rater's second one of an utterance ({same}), and do not count", place)
+            self.lost.add_ratings(SECOND_ANSWER, [labels])
             return
         known[rater] = rating
         if text := primary[len(OTHER) :].strip(" -:") if first == OTHER else "":

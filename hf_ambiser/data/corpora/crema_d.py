@@ -69,9 +69,13 @@ CITATION = """@article{cao2014cremad,
   year    = {2014}
 }"""
 FILES_READ = (
-    "`processedResults/tabulatedVotes.csv`, `VideoDemographics.csv` if there is one, and audio by name in any folder"
+    "`processedResults/tabulatedVotes.csv`; where they are there, `finishedResponses.csv` with"
+    " `finishedEmoResponses.csv` and `VideoDemographics.csv`; and audio by name in any folder"
 )
-RATERS = "not named; 4 to 12 an utterance for each kind of rating (voice, face, both)"
+RATERS = (
+    "named where `finishedResponses.csv` is there, else not named; 4 to 12 an utterance for each kind (voice, face,"
+    " both)"
+)
 NOT_VERIFIED = ""
 
 DEMOGRAPHICS = Path("VideoDemographics.csv")

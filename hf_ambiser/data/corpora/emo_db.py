@@ -16,9 +16,20 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from hf_ambiser.data.release_files import Remarks, audio_files, by_name, first_file, read_rows, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.release_files import (
+    SUFFIXES,
+    NotKept,
+    Remarks,
+    audio_files,
+    first_file,
+    of_form,
+    read_rows,
+    versus,
+)
+from hf_ambiser.data.schema import CorpusScan, Rating, Utterance
 from hf_ambiser.labels.votes import VoteTable
+from hf_ambiser.untrusted.numbers import decimal_number
 
 
 NAME = "emo_db"
@@ -36,6 +47,7 @@ SPEECH = (
     " an anechoic room; about twenty listeners heard each recording; the share of them that recognized the intended"
     " emotion is known, and what the others heard is not"
 )
+STYLE = "posed"
 LANGUAGE = "de"
 HOMEPAGE = "http://emodb.bilderbar.info/docu/"
 CITATION = """@inproceedings{burkhardt2005emodb,
@@ -65,6 +77,7 @@ ACTORS = {
 PUBLISHED = {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "sadness": 62, "neutral": 79}
 UTTERANCES_2_0 = 816
 RATES, RATES_2_0 = "erkennung.txt", "db.emotion.csv"
+FOLDERS = ("wav",)
 _FORM = re.compile(r"(?P<actor>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]?")
 
 
@@ -89,23 +102,25 @@ def scan(root: Path | str) -> CorpusScan:
     notes: list[str] = []
     remarks = Remarks()
     # Release 2.0 has a recording of the larynx under the same name in a folder of its own.
-    audio = by_name((p for p in audio_files(root) if "laryngo" not in p.relative_to(root).parts), _FORM, notes)
-    utterances, listed, named = [], [], set()
+    spoken = (p for p in audio_files(root) if "laryngo" not in p.relative_to(root).parts)
+    audio, unclear = recordings_by_name(of_form(spoken, _FORM), root, FOLDERS, SUFFIXES, notes)
+    utterances, out, named = [], NotKept(), set()
     for line, file, rate in _rates(path):
         source, name = f"{path.name}:{line}", Path(file).name.removesuffix(".wav")
         match = _FORM.fullmatch(name)
+        readable = rate is not None and 0 <= rate <= 1
+        # A rate stands for all listeners; an unreadable one tells no vote.
+        told = [(OTHER,)] * LISTENERS if readable else []
         if match is None:
-            listed.append(
-                Listed(name or source, "malformed_id", "not <actor><sentence><emotion><version>.wav", source)
-            )
-        elif rate is None or not 0 <= rate <= 1:
-            listed.append(
-                Listed(name, "malformed_line", "its recognition rate is not a number from 0 to 100 %", source)
-            )
+            out.add(name or source, "malformed_id", "not <actor><sentence><emotion><version>.wav", source, told)
+        elif rate is None or not readable:
+            out.add(name, "malformed_line", "its recognition rate is not a number from 0 to 100 %", source)
         elif name in named:
-            listed.append(Listed(name, "duplicate_label", "the first row is used", source))
+            out.add(name, "duplicate_label", "the first row is used", source, told)
         elif name not in audio:
-            listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
+            out.add(name, "label_without_audio", f"no {name}.* below the root", source, told)
+        elif name in unclear:
+            out.add(name, "ambiguous_audio", unclear[name], source, told)
         else:
             votes = round(rate * LISTENERS)
             if abs(rate * LISTENERS - votes) > 0.01:
@@ -127,10 +142,10 @@ def scan(root: Path | str) -> CorpusScan:
         named.add(name)
     for name in sorted(set(audio) - named):
         where = audio[name].relative_to(root).as_posix()
-        listed.append(Listed(name, "audio_without_label", f"no row in {path.name}", where))
+        out.add(name, "audio_without_label", f"no row in {path.name}", where)
     notes += remarks.notes()
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def _rates(path: Path) -> Iterator[tuple[int, str, float | None]]:
@@ -144,7 +159,7 @@ def _rates(path: Path) -> Iterator[tuple[int, str, float | None]]:
     header = re.split(r"[ \t]+", lines[0].strip()) if lines else []
     if missing := [name for name in ("Satz", "erkannt") if name not in header]:
         raise ValueError(
-            f"{path} lacks the column(s) {missing}; its header is {header}. Take it from the release again."
+            f"{path} lacks the column(s) {missing}; its header is {header!r:.500}. Take it from the release again."
         )
     satz, erkannt = header.index("Satz"), header.index("erkannt")
     for line, text in enumerate(lines[1:], start=2):
@@ -155,10 +170,7 @@ def _rates(path: Path) -> Iterator[tuple[int, str, float | None]]:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text.replace("\xa0", "").replace(",", "."))
-    except ValueError:
-        return None
+    return decimal_number(text.replace("\xa0", "").replace(",", "."))
 
 
 def compare(scan: CorpusScan, table: VoteTable) -> list[str]:

@@ -18,8 +18,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.data.release_files import audio_files, by_name, read_rows
-from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.release_files import SUFFIXES, NotKept, audio_files, of_form, read_rows
+from hf_ambiser.data.schema import CorpusScan, Rating, Utterance
+from hf_ambiser.untrusted.numbers import decimal_number
 
 
 NAME = "emo_superb"
@@ -40,6 +42,7 @@ SPEECH = (
     "acted English of CREMA-D, IEMOCAP or MSP-IMPROV; the shares of the raters' answers are those that EMO-SUPERB"
     " published"
 )
+STYLE = "acted"
 LANGUAGE = "en"
 HOMEPAGE = "https://github.com/EMOsuperb/EMO-SUPERB-submission"
 CITATION = """@article{wu2024emosuperb,
@@ -58,6 +61,7 @@ NOT_VERIFIED = (
 
 SMOOTHING = 0.05
 MOST_RATINGS = 400
+FOLDERS = ("Audios",)
 # Columns of a label file that are no classes.
 ABOUT = ("EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 _ENGLISH = re.compile(
@@ -102,29 +106,33 @@ def scan_labels(root: Path, corpus: str, form: re.Pattern[str]) -> CorpusScan:
         notes.append(
             f"{len(paths) - 1} files of other folds left aside: their labels are the same, their partitions are not"
         )
-    audio = by_name(audio_files(root.parent), form, notes)
-    utterances, listed, named = [], [], set()
+    found = of_form(audio_files(root.parent), form)
+    audio, unclear = recordings_by_name(found, root.parent, FOLDERS, SUFFIXES, notes)
+    utterances, out, named = [], NotKept(), set()
     for line, row in read_rows(path, ("SpkrID", "Gender", "Split_Set")):
         source = f"{path.name}:{line}"
         if row is None:
-            listed.append(Listed(source, "malformed_line", "its number of cells is not that of the header", source))
+            out.add(source, "malformed_line", "its number of cells is not that of the header", source)
             continue
         first, *columns = row  # the first column has the file names; one file of the release gives it no name
         classes = [column for column in columns if column not in ABOUT]
         name = row[first].removesuffix(".wav")
         answers = ratings_of([row[column] for column in classes], classes)
+        told = [(word,) for word in answers or ()]
         speaker, gender = row["SpkrID"], row["Gender"]
         if form.fullmatch(name) is None:
-            listed.append(Listed(name or source, "malformed_id", f"not the name of an utterance of {corpus}", source))
+            out.add(name or source, "malformed_id", f"not the name of an utterance of {corpus}", source, told)
         elif answers is None:
             said = f"its shares are not those of {MOST_RATINGS} or fewer ratings, smoothed by {SMOOTHING}"
-            listed.append(Listed(name, "malformed_line", said, source))
+            out.add(name, "malformed_line", said, source)
         elif name in named:
-            listed.append(Listed(name, "duplicate_label", "the first row is used", source))
+            out.add(name, "duplicate_label", "the first row is used", source, told)
         elif not speaker or gender not in ("Female", "Male"):
-            listed.append(Listed(name, "no_speaker", f"SpkrID {speaker!r}, Gender {gender!r}", source))
+            out.add(name, "no_speaker", f"SpkrID {speaker!r}, Gender {gender!r}", source, told)
         elif name not in audio:
-            listed.append(Listed(name, "label_without_audio", f"no {name}.* below {root.parent.name}", source))
+            out.add(name, "label_without_audio", f"no {name}.* below {root.parent.name}", source, told)
+        elif name in unclear:
+            out.add(name, "ambiguous_audio", unclear[name], source, told)
         else:
             shares = {word: answers.count(word) / len(answers) for word in dict.fromkeys(answers)}
             utterances.append(
@@ -142,9 +150,9 @@ def scan_labels(root: Path, corpus: str, form: re.Pattern[str]) -> CorpusScan:
         named.add(name)
     for name in sorted(set(audio) - named):
         where = audio[name].relative_to(root.parent).as_posix()
-        listed.append(Listed(name, "audio_without_label", f"no row in {path.name}", where))
+        out.add(name, "audio_without_label", f"no row in {path.name}", where)
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(corpus, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(corpus, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def ratings_of(cells: Sequence[str], classes: Sequence[str]) -> list[str] | None:
@@ -158,11 +166,8 @@ def ratings_of(cells: Sequence[str], classes: Sequence[str]) -> list[str] | None
         One class name for each rating, in the order of `classes`; None if no number of ratings up to `MOST_RATINGS`
         gives these shares to the last digit that is printed.
     """
-    try:
-        smoothed = [float(cell) for cell in cells]
-    except ValueError:
-        return None
-    if len(smoothed) < 2 or abs(sum(smoothed) - 1) > 0.01 * len(smoothed):
+    smoothed = [share for cell in cells if (share := decimal_number(cell)) is not None]
+    if len(smoothed) < max(2, len(cells)) or abs(sum(smoothed) - 1) > 0.01 * len(smoothed):
         return None
     low = SMOOTHING / (len(smoothed) - 1)
     span = 1 - SMOOTHING - low

@@ -19,8 +19,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from hf_ambiser.data.release_files import SUFFIXES, audio_files, read_rows, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+from hf_ambiser.data.audio_copies import the_recording
+from hf_ambiser.data.release_files import SUFFIXES, NotKept, audio_files, read_rows, versus
+from hf_ambiser.data.schema import CorpusScan, Rating, Utterance
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.labels.votes import VoteTable
 
 
@@ -38,6 +40,7 @@ SPEECH = (
     "acted English: actors of a television comedy, with music, laughter and noise behind them; three people saw the"
     " scene and read its words, and the label of an utterance is what most of them chose"
 )
+STYLE = "acted"
 LANGUAGE = "en"
 HOMEPAGE = "https://affective-meld.github.io"
 CITATION = """@inproceedings{poria2019meld,
@@ -72,7 +75,8 @@ EMOTIONS = tuple(PUBLISHED["train"])
 # Names in the column of speakers that stand for several people at once.
 SEVERAL = re.compile(r"all|both|the guys|.* and .*", re.IGNORECASE)
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-_FILE = re.compile(r"(?P<again>final_videos_test)?(?P<name>dia\d+_utt\d+)")
+_AGAIN = "final_videos_test"
+_FILE = re.compile(rf"(?P<again>{_AGAIN})?(?P<name>dia\d+_utt\d+)")
 
 
 def scan(root: Path | str) -> CorpusScan:
@@ -102,42 +106,43 @@ def scan(root: Path | str) -> CorpusScan:
             " example: for f in */*.mp4; do ffmpeg -i $f -ac 1 -ar 16000 ${f%.mp4}.wav; done"
         )
     notes = [f"no {part}_sent_emo.csv, so nothing of {part}" for part in PARTS if part not in tables]
-    utterances, listed, named = [], [], set()
+    utterances, out, named = [], NotKept(), set()
     for part, path in tables.items():
         for line, row in read_rows(path, _COLUMNS):
             source = f"{path.relative_to(root).as_posix()}:{line}"
             if row is None:
                 said = "its number of cells is not that of the header"
-                listed.append(Listed(source, "malformed_line", said, source))
+                out.add(source, "malformed_line", said, source)
                 continue
             dialogue, emotion = f"{part}_dia{row['Dialogue_ID']}", row["Emotion"].lower()
             name = f"{dialogue}_utt{row['Utterance_ID']}"
-            files = _different(audio.get(name, []))
+            vote = [(emotion,)] if emotion else []
             if not (row["Dialogue_ID"].isdecimal() and row["Utterance_ID"].isdecimal()):
-                listed.append(Listed(name, "malformed_id", "Dialogue_ID and Utterance_ID must be numbers", source))
+                out.add(name, "malformed_id", "Dialogue_ID and Utterance_ID must be numbers", source, vote)
             elif emotion not in EMOTIONS:
                 said = f"emotion {row['Emotion']!r} is not one of {list(EMOTIONS)}"
-                listed.append(Listed(name, "malformed_line", said, source))
+                out.add(name, "malformed_line", said, source, vote)
             elif name in named:
-                listed.append(Listed(name, "duplicate_label", "the first row is used", source))
-            elif not files:
+                out.add(name, "duplicate_label", "the first row is used", source, vote)
+            elif name not in audio:
                 video = "; its video is there, without audio beside it" if name in videos else ""
-                listed.append(Listed(name, "label_without_audio", f"no audio of {name}{video}", source))
-            elif len(files) > 1:
-                said = f"{' and '.join(file.name for file in files)} differ; move the one away that you do not trust"
-                listed.append(Listed(name, "ambiguous_audio", said, source))
+                out.add(name, "label_without_audio", f"no audio of {name}{video}", source, vote)
+            elif (recording := _recording(audio[name], root, PARTS[part])) is None:
+                files = " and ".join(file.relative_to(root).as_posix() for file in audio[name][:3])
+                said = f"{files} differ; move those away that you do not trust"
+                out.add(name, "ambiguous_audio", said, source, vote)
             elif SEVERAL.fullmatch(row["Speaker"]) or not row["Speaker"]:
-                listed.append(Listed(name, "no_speaker", f"speaker {row['Speaker']!r}", source))
+                out.add(name, "no_speaker", f"speaker {row['Speaker']!r}", source, vote)
             else:
                 extra = {"partition": part, "dialogue": dialogue, "transcript": row["Utterance"]}
                 ratings = [Rating(None, (emotion,))]
-                utterances.append(Utterance(name, row["Speaker"], "", NAME, ratings, files[0], extra=extra))
+                utterances.append(Utterance(name, row["Speaker"], "", NAME, ratings, recording, extra=extra))
             named.add(name)
     for name in sorted(set(audio) - named):
         where = audio[name][0].relative_to(root).as_posix()
-        listed.append(Listed(name, "audio_without_label", "no row in a table", where))
+        out.add(name, "audio_without_label", "no row in a table", where)
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def _table(root: Path, part: str) -> Path | None:
@@ -159,11 +164,13 @@ def _find(root: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     return found
 
 
-def _different(files: list[Path]) -> list[Path]:
-    """Leave files out that are copies of an earlier one."""
-    if len(files) < 2:
-        return files
-    return list({path.read_bytes(): path for path in reversed(files)}.values())[::-1]
+def _recording(files: list[Path], root: Path, folders: tuple[str, ...]) -> Path | None:
+    """Return the file of the plain name, else the one of the test folder's other name; None if nobody can tell."""
+    again = [path for path in files if path.stem.startswith(_AGAIN)]
+    plain = [path for path in files if path not in again]
+    kinds = [the_recording(kind, root, folders, SUFFIXES) for kind in (plain, again) if kind]
+    same = [path and file_digest(path) for path in kinds] if len(kinds) > 1 else []
+    return kinds[0] if len(set(same)) < 2 else None
 
 
 def compare(scan: CorpusScan, table: VoteTable) -> list[str]:

@@ -12,9 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.data.corpora._msp_answers import Answers, number, split_line
-from hf_ambiser.data.release_files import audio_files, by_name, first_file, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.corpora._msp_answers import UNREADABLE, Answers, number, split_line
+from hf_ambiser.data.lost_votes import NO_BLOCK
+from hf_ambiser.data.release_files import SUFFIXES, NotKept, audio_files, first_file, of_form, versus
+from hf_ambiser.data.schema import CorpusScan, Utterance
 from hf_ambiser.labels.votes import VoteTable
 
 
@@ -37,6 +39,7 @@ SPEECH = (
     " four emotions, read these sentences, and talk naturally between the scenes; five or more crowd workers saw and"
     " heard each turn"
 )
+STYLE = "acted"
 LANGUAGE = "en"
 HOMEPAGE = "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Improv.html"
 CITATION = """@article{busso2017improv,
@@ -95,18 +98,20 @@ def scan(root: Path | str) -> CorpusScan:
             f"MSP-IMPROV not found: {root} {what}. Point --root at the release's top folder, the one with {LABELS[0]}."
         )
     notes: list[str] = []
-    audio = by_name(audio_files(root), _FORM, notes)
-    listed: list[Listed] = []
-    answers = Answers(PRIMARY, SECONDARY)
-    headers = _read(path, answers, listed)
+    # The release has a tree of folders for each session, so no one folder is preferred.
+    audio, unclear = recordings_by_name(of_form(audio_files(root), _FORM), root, (), SUFFIXES, notes)
+    out, answers = NotKept(), Answers(PRIMARY, SECONDARY)
+    headers = _read(path, answers, out)
 
     utterances = []
     for name, (source, code, means) in headers.items():
-        match = _FORM.fullmatch(name)
+        match, told = _FORM.fullmatch(name), answers.labels_of(name)
         if match is None:
-            listed.append(Listed(name, "malformed_id", "not IMPROV-S<nn><emotion>-<actor>-<scenario>-<turn>", source))
+            out.add(name, "malformed_id", "not IMPROV-S<nn><emotion>-<actor>-<scenario>-<turn>", source, told)
         elif name not in audio:
-            listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
+            out.add(name, "label_without_audio", f"no {name}.* below the root", source, told)
+        elif name in unclear:
+            out.add(name, "ambiguous_audio", unclear[name], source, told)
         else:
             extra: dict[str, Any] = {
                 "sentence": match["sentence"],
@@ -116,41 +121,42 @@ def scan(root: Path | str) -> CorpusScan:
                 **{word: number(means.get(letter)) for letter, word in _ATTRIBUTES.items()},
                 **({"typed": answers.typed[name]} if name in answers.typed else {}),
             }
-            ratings = list(answers.ratings.get(name, {}).values())
-            session = f"session{int(match['session'])}"
+            session, ratings = f"session{int(match['session'])}", answers.of(name)
             utterances.append(Utterance(name, match["speaker"], session, NAME, ratings, audio[name], extra=extra))
     for name in sorted(set(audio) - set(headers)):
         where = audio[name].relative_to(root).as_posix()
-        listed.append(Listed(name, "audio_without_label", f"no block in {path.name}", where))
+        out.add(name, "audio_without_label", f"no block in {path.name}", where)
     if lacking := sum(not utterance.ratings for utterance in utterances):
         notes.append(f"{lacking} utterances have no rating in {path.name}")
     notes += answers.remarks.notes()
+    out.lost.update(answers.lost)
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
-def _read(path: Path, answers: Answers, listed: list[Listed]) -> dict[str, tuple[str, str, dict[str, str]]]:
+def _read(path: Path, answers: Answers, out: NotKept) -> dict[str, tuple[str, str, dict[str, str]]]:
     """Read utterance -> (place, consensus code, letter -> mean) of each block, and the raters' lines below it."""
     headers: dict[str, tuple[str, str, dict[str, str]]] = {}
-    name = ""
+    name, why = "", NO_BLOCK  # where there is no name: for which reason the ratings below do not count
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         for line, text in enumerate(file, start=1):
             source, text = f"{path.name}:{line}", text.strip()
             if header := _HEADER.fullmatch(text):
                 name = f"MSP-IMPROV-{header[1]}"
                 if name in headers:
-                    listed.append(Listed(name, "duplicate_label", "the first block is used", source))
-                    name = ""
+                    out.add(name, "duplicate_label", "the first block is used", source)
+                    name, why = "", "duplicate_label"
                 else:
                     means = {letter.upper(): value for letter, value in _MEANS.findall(header[3])}
                     headers[name] = (source, header[2].upper(), means)
             elif "IMPROV-" in text.split(";")[0]:
-                listed.append(Listed(source, "malformed_line", f"not the line of an utterance: {text[:60]!r}", source))
-                name = ""
-            elif text and name and (found := split_line(text)):
+                out.add(source, "malformed_line", f"not the line of an utterance: {text[:60]!r}", source)
+                name, why = "", "malformed_line"
+            elif (found := split_line(text)) and name:
                 answers.add(name, *found, source)
             elif text:
-                answers.remarks.add("lines hold no rating that can be read, and do not count", source)
+                answers.remarks.add(UNREADABLE, source)
+                out.lost.add_ratings(why, [answers.told(*found[1:])] if found else [])
     return headers
 
 

@@ -20,9 +20,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.data.corpora._msp_answers import Answers, number, split_line
-from hf_ambiser.data.release_files import audio_files, by_name, first_file, read_rows, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.corpora._msp_answers import UNREADABLE, Answers, number, split_line
+from hf_ambiser.data.lost_votes import NO_BLOCK, PARTITION
+from hf_ambiser.data.release_files import (
+    SUFFIXES,
+    NotKept,
+    audio_files,
+    first_file,
+    of_form,
+    read_rows,
+    versus,
+)
+from hf_ambiser.data.schema import CorpusScan, Utterance
 from hf_ambiser.files.read import read_json
 from hf_ambiser.labels.votes import VoteTable
 
@@ -45,6 +55,7 @@ SPEECH = (
     " emotions; five or more crowd workers heard each of them and named one primary and any number of secondary"
     " emotions"
 )
+STYLE = "natural"
 LANGUAGE = "en"
 HOMEPAGE = "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html"
 CITATION = """@article{lotfian2019podcast,
@@ -86,6 +97,7 @@ UNKNOWN = ("", "unknown", "nan", "none")
 
 _FORM = re.compile(r"MSP-PODCAST_(?P<podcast>\d{4})_\d{4}(?:_\d+)?")
 _FOLDERS = ("Labels", "labels", "label", "")
+_AUDIO = ("Audios", "Audio")
 _SPELLINGS = ("consensus", "concensus")  # the second one in the releases before 1.10
 
 
@@ -112,33 +124,38 @@ def scan(root: Path | str, *, partitions: Sequence[str] = ()) -> CorpusScan:
     notes: list[str] = []
     answers, read_from = _answers(labels)
     notes.append(f"ratings are read from {read_from.name}, speakers and partitions from {consensus.name}")
-    audio_root = next((root / name for name in ("Audios", "Audio") if (root / name).is_dir()), root)
-    audio = by_name(audio_files(audio_root), _FORM, notes)
+    audio_root = next((root / name for name in _AUDIO if (root / name).is_dir()), root)
+    audio, unclear = recordings_by_name(of_form(audio_files(audio_root), _FORM), root, _AUDIO, SUFFIXES, notes)
 
     found: dict[str, Utterance] = {}
-    listed: list[Listed] = []
+    out = NotKept()
     aside: Counter[str] = Counter()
     named: set[str] = set()
     for place, row in _people(consensus):
         source = f"{consensus.relative_to(root).as_posix()}:{place}"
         if row is None:
-            listed.append(Listed(source, "malformed_line", "its number of cells is not that of the header", source))
+            out.add(source, "malformed_line", "its number of cells is not that of the header", source)
             continue
         name = row["FileName"].removesuffix(".wav")
         match = _FORM.fullmatch(name)
         again = name in named
+        # A name's first row says what becomes of its ratings; further rows tell no vote.
+        told = [] if again else answers.labels_of(name)
         named.add(name)
         speaker, partition = row["SpkrID"], row["Split_Set"]
         if partitions and partition not in partitions:
             aside[partition] += 1
+            out.lost.add_ratings(PARTITION, told)
         elif match is None:
-            listed.append(Listed(name or source, "malformed_id", "not MSP-PODCAST_<podcast>_<number>.wav", source))
+            out.add(name or source, "malformed_id", "not MSP-PODCAST_<podcast>_<number>.wav", source, told)
         elif again:
-            listed.append(Listed(name, "duplicate_label", "the first row is used", source))
+            out.add(name, "duplicate_label", "the first row is used", source)
         elif name not in audio:
-            listed.append(Listed(name, "label_without_audio", f"no {name}.* in {audio_root.name}", source))
+            out.add(name, "label_without_audio", f"no {name}.* in {audio_root.name}", source, told)
         elif speaker.lower() in UNKNOWN:
-            listed.append(Listed(name, "no_speaker", f"SpkrID is {speaker!r}", source))
+            out.add(name, "no_speaker", f"SpkrID is {speaker!r}", source, told)
+        elif name in unclear:
+            out.add(name, "ambiguous_audio", unclear[name], source, told)
         else:
             sex = {"female": "female", "male": "male"}.get(row.get("Gender", "").lower())
             extra: dict[str, Any] = {
@@ -149,22 +166,23 @@ def scan(root: Path | str, *, partitions: Sequence[str] = ()) -> CorpusScan:
                 "dominance": number(row.get("EmoDom")),
                 **({"typed": answers.typed[name]} if name in answers.typed else {}),
             }
-            ratings = list(answers.ratings.get(name, {}).values())
-            about = {"sex": sex} if sex else {}
+            ratings, about = answers.of(name), {"sex": sex} if sex else {}
             found[name] = Utterance(
                 name, speaker, match["podcast"], NAME, ratings, audio[name], extra=extra, about_speaker=about
             )
     for name in sorted(set(answers.ratings) - named):
-        listed.append(Listed(name, "no_speaker", f"ratings, and no row in {consensus.name}", read_from.name))
+        told = answers.labels_of(name)
+        out.add(name or "(no name)", "no_speaker", f"ratings, and no row in {consensus.name}", read_from.name, told)
     for name in sorted(set(audio) - named - set(answers.ratings)):
         where = audio[name].relative_to(root).as_posix()
-        listed.append(Listed(name, "audio_without_label", "Test3 has no labels in any release", where))
+        out.add(name, "audio_without_label", "Test3 has no labels in any release", where)
     notes.extend(f"{n} utterances of the partition {name} left aside" for name, n in sorted(aside.items()))
     if lacking := sum(not utterance.ratings for utterance in found.values()):
         notes.append(f"{lacking} utterances have no rating in {read_from.name}")
     notes += answers.remarks.notes()
+    out.lost.update(answers.lost)
     utterances = sorted(found.values(), key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -204,7 +222,8 @@ def _people(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
         yield from read_rows(path, needed)
         return
     for place, (name, values) in enumerate(read_json(path, "Take it from the release again.").items(), start=1):
-        row = {"FileName": name, **{key: str(value).strip() for key, value in values.items()}}
+        cells = values.items() if isinstance(values, Mapping) else ()
+        row = {"FileName": name, **{key: str(value).strip() for key, value in cells}}
         yield place, row if all(key in row for key in needed) else None
 
 
@@ -239,8 +258,8 @@ def _read_csv(path: Path, answers: Answers) -> None:
             found = (worker, row["EmoClass_Major"], row.get("EmoClass_Second", ""))
         else:
             found = None
-        if row is None or found is None or not found[0]:
-            answers.remarks.add("lines hold no rating that can be read, and do not count", place)
+        if row is None or found is None:
+            answers.remarks.add(UNREADABLE, place)
         else:
             answers.add(row["FileName"].removesuffix(".wav"), *found, place)
 
@@ -250,7 +269,7 @@ def _read_json(path: Path, answers: Answers) -> None:
         for worker, answer in workers.items() if isinstance(workers, Mapping) else ():
             place = f"{path.name}: {name}, {worker}"
             if not isinstance(answer, Mapping) or "EmoClass_Major" not in answer:
-                answers.remarks.add("lines hold no rating that can be read, and do not count", place)
+                answers.remarks.add(UNREADABLE, place)
                 continue
             second = str(answer.get("EmoClass_Second") or "")
             answers.add(name.removesuffix(".wav"), worker, str(answer["EmoClass_Major"]), second, place)
@@ -265,10 +284,11 @@ def _read_text(path: Path, answers: Answers) -> None:
                 name = ""
             elif head.endswith(".wav"):
                 name = head.removesuffix(".wav")
-            elif name and (found := split_line(text)):
+            elif (found := split_line(text)) and name:
                 answers.add(name, *found, f"{path.name}:{line}")
             else:
-                answers.remarks.add("lines hold no rating that can be read, and do not count", f"{path.name}:{line}")
+                answers.remarks.add(UNREADABLE, f"{path.name}:{line}")
+                answers.lost.add_ratings(NO_BLOCK, [answers.told(*found[1:])] if found else [])
 
 
 def compare(scan: CorpusScan, table: VoteTable) -> list[str]:

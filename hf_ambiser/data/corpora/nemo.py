@@ -13,9 +13,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from hf_ambiser.data.release_files import audio_files, by_name, read_rows, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.release_files import SUFFIXES, NotKept, audio_files, of_form, read_rows, versus
+from hf_ambiser.data.schema import CorpusScan, Rating, Utterance
 from hf_ambiser.labels.votes import VoteTable
+from hf_ambiser.untrusted.numbers import whole_number
 
 
 NAME = "nemo"
@@ -29,6 +31,7 @@ SPEECH = (
     "posed Polish: nine actors (four women, five men, 23 to 28 years old) say ninety fixed sentences in six emotions;"
     " the label is the emotion that the actor was asked to show, and not what listeners heard"
 )
+STYLE = "posed"
 LANGUAGE = "pl"
 HOMEPAGE = "https://github.com/amu-cai/nEMO"
 CITATION = """@inproceedings{christop2024nemo,
@@ -43,7 +46,7 @@ FILES_READ = "`data.tsv` and `samples/`"
 RATERS = "none: one label an utterance, the intended emotion"
 NOT_VERIFIED = "the copy on the Hub, which has another form and is not read"
 
-TABLE = "data.tsv"
+TABLE, FOLDERS = "data.tsv", ("samples",)
 # Counted in the release's data.tsv.
 PUBLISHED = {"anger": 749, "fear": 736, "happiness": 749, "neutral": 809, "sadness": 769, "surprised": 669}
 _FORM = re.compile(r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>[a-z]+)_(?P<sentence>\d+)")
@@ -67,29 +70,33 @@ def scan(root: Path | str) -> CorpusScan:
             f"nEMO not found: {root} {what}. Point --root at a copy of the release's repository ({HOMEPAGE})."
         )
     notes: list[str] = []
-    audio = by_name(audio_files(root), _FORM, notes)
-    utterances, listed, named = [], [], set()
+    audio, unclear = recordings_by_name(of_form(audio_files(root), _FORM), root, FOLDERS, SUFFIXES, notes)
+    utterances, out, named = [], NotKept(), set()
     columns = ("file_id", "emotion", "raw_text", "speaker_id", "gender", "age")
     for line, row in read_rows(path, columns, delimiter="\t"):
         source = f"{TABLE}:{line}"
         if row is None:
-            listed.append(Listed(source, "malformed_line", "its number of cells is not that of the header", source))
+            out.add(source, "malformed_line", "its number of cells is not that of the header", source)
             continue
         name = row["file_id"].removesuffix(".wav")
         match = _FORM.fullmatch(name)
+        vote = [(row["emotion"],)] if row["emotion"] else []
         if match is None:
-            listed.append(Listed(name or source, "malformed_id", "not <speaker>_<emotion>_<sentence>.wav", source))
+            out.add(name or source, "malformed_id", "not <speaker>_<emotion>_<sentence>.wav", source, vote)
         elif (match["speaker"], match["emotion"]) != (row["speaker_id"], row["emotion"]):
             said = f"the row says {row['speaker_id']}, {row['emotion']}"
-            listed.append(Listed(name, "malformed_line", said, source))
+            out.add(name, "malformed_line", said, source, vote)
         elif match["emotion"] not in PUBLISHED:
-            listed.append(Listed(name, "malformed_line", f"{row['emotion']!r} is not one of {[*PUBLISHED]}", source))
+            out.add(name, "malformed_line", f"{row['emotion']!r} is not one of {[*PUBLISHED]}", source, vote)
         elif name in named:
-            listed.append(Listed(name, "duplicate_label", "the first row is used", source))
+            out.add(name, "duplicate_label", "the first row is used", source, vote)
         elif name not in audio:
-            listed.append(Listed(name, "label_without_audio", f"no {name}.* below the root", source))
+            out.add(name, "label_without_audio", f"no {name}.* below the root", source, vote)
+        elif name in unclear:
+            out.add(name, "ambiguous_audio", unclear[name], source, vote)
         else:
-            age = {"age": int(row["age"])} if row["age"].isdecimal() else {}
+            years = whole_number(row["age"], 150)
+            age = {} if years is None else {"age": years}
             utterances.append(
                 Utterance(
                     name,
@@ -105,9 +112,9 @@ def scan(root: Path | str) -> CorpusScan:
         named.add(name)
     for name in sorted(set(audio) - named):
         where = audio[name].relative_to(root).as_posix()
-        listed.append(Listed(name, "audio_without_label", f"no row in {TABLE}", where))
+        out.add(name, "audio_without_label", f"no row in {TABLE}", where)
     utterances.sort(key=lambda u: u.id)
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def compare(scan: CorpusScan, table: VoteTable) -> list[str]:

@@ -36,6 +36,7 @@ __all__ = [
     "RATERS",
     "REDISTRIBUTABLE",
     "SPEECH",
+    "STYLE",
     "TERMS",
     "compare",
     "scan",
@@ -58,6 +59,7 @@ SPEECH = (
     "acted Mandarin: students of drama (19 to 30 years old) improvise scenes in pairs, each with one of six moods; the"
     " shares of the raters' answers are those that EMO-SUPERB published"
 )
+STYLE = "acted"
 LANGUAGE = "zh"
 HOMEPAGE = "https://nnime.ee.nthu.edu.tw/"
 CITATION = f"""@inproceedings{{chou2017nnime,

@@ -15,8 +15,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from hf_ambiser.data.release_files import audio_files, by_name, versus
-from hf_ambiser.data.schema import CorpusScan, Listed, Rating, Utterance
+from hf_ambiser.data.audio_copies import recordings_by_name
+from hf_ambiser.data.release_files import SUFFIXES, NotKept, audio_files, of_form, versus
+from hf_ambiser.data.schema import CorpusScan, Rating, Utterance
 from hf_ambiser.labels.votes import VoteTable
 
 
@@ -34,6 +35,7 @@ SPEECH = (
     "posed English: 24 professional actors (12 women, 12 men) in Toronto say two fixed sentences in eight emotions, in"
     " a studio; the label is the emotion that the actor was asked to show, and not what listeners heard"
 )
+STYLE = "posed"
 LANGUAGE = "en"
 HOMEPAGE = "https://zenodo.org/records/1188976"
 CITATION = """@article{livingstone2018ravdess,
@@ -58,6 +60,7 @@ EMOTIONS = {
     "08": "surprised",
 }  # fmt: skip
 UTTERANCES = 1440
+FOLDERS = tuple(f"Actor_{actor:02d}" for actor in range(1, 25))
 _FORM = re.compile(
     r"03-(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
     r"-(?P<actor>[01]\d|2[0-4])"
@@ -77,7 +80,7 @@ def scan(root: Path | str) -> CorpusScan:
     root = Path(root)
     notes: list[str] = []
     paths = list(audio_files(root)) if root.is_dir() else []
-    audio = by_name(paths, _FORM, notes)
+    audio, unclear = recordings_by_name(of_form(paths, _FORM), root, FOLDERS, SUFFIXES, notes)
     matches = {name: match for name in sorted(audio) if (match := _FORM.fullmatch(name))}
     if not any(match["channel"] == "01" for match in matches.values()):
         what = "is not a folder" if not root.is_dir() else "holds no 03-01-*.wav"
@@ -87,13 +90,15 @@ def scan(root: Path | str) -> CorpusScan:
     songs = sum(match["channel"] == "02" for match in matches.values())
     if songs:
         notes.append(f"{songs} songs left aside")
-    listed = []
+    out = NotKept()
     for path in paths:
         if not _FORM.fullmatch(path.stem) and not _OTHER_MODALITY.fullmatch(path.stem):
             where = path.relative_to(root).as_posix()
-            listed.append(
-                Listed(path.stem, "malformed_id", "not seven numbers of two digits, as the release says", where)
-            )
+            out.add(path.stem, "malformed_id", "not seven numbers of two digits, as the release says", where)
+    speech = {name: match for name, match in matches.items() if match["channel"] == "01"}
+    for name in sorted(set(speech) & set(unclear)):
+        where = audio[name].relative_to(root).as_posix()
+        out.add(name, "ambiguous_audio", unclear[name], where, [(EMOTIONS[speech[name]["emotion"]],)])
     utterances = [
         Utterance(
             name,
@@ -109,10 +114,10 @@ def scan(root: Path | str) -> CorpusScan:
             },
             about_speaker={"sex": "female" if int(match["actor"]) % 2 == 0 else "male"},
         )
-        for name, match in matches.items()
-        if match["channel"] == "01"
+        for name, match in speech.items()
+        if name not in unclear
     ]
-    return CorpusScan(NAME, utterances, listed, notes, len(utterances) + len(listed))
+    return CorpusScan(NAME, utterances, out.listed, notes, len(utterances) + len(out.listed), lost=out.lost)
 
 
 def compare(scan: CorpusScan, table: VoteTable) -> list[str]:
