@@ -26,6 +26,7 @@ from hf_ambiser.data.notes import stored_notes
 from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
 from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.policy_file import policy_of
+from hf_ambiser.data.policy_remarks import aggregation_notes, left_out_winners
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
@@ -275,7 +276,7 @@ def prepare(
     ratings = rating_arrays([one.utterance for one in usable])
     groups = np.unique([getattr(one.utterance, module.GROUP) for one in usable], return_inverse=True)[1]
     table = tally(policy, replace(ratings, group=groups))
-    notes += _aggregation_notes(policy, ratings, table)
+    notes += aggregation_notes(policy, ratings, table)
     listed += _without_label(policy, ratings, table, usable, root)
     count_in = len(utterances) + len(scan.listed)
     counts = count_in, notes, dict(conversions)
@@ -315,22 +316,6 @@ def _nothing_usable(name: str, root: Path | str, listed: list[Listed]) -> str:
     )
 
 
-def _aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:
-    """Describe in one sentence what a model of the raters did with the votes; return nothing for `shares`."""
-    if policy.aggregation == "shares":
-        return []
-    voted, before, after = table.votes.sum(axis=1) > 0, table.vote_label, table.label
-    given, taken = (before < 0) & (after >= 0), (before >= 0) & (after < 0)
-    other = (before >= 0) & (after >= 0) & (before != after)
-    return [
-        f"label and soft_label are by {policy.aggregation} (crowd-kit {crowd_kit_version()}) over {voted.sum()}"
-        f" utterances with votes and {len(ratings.raters)} raters; of the votes' consensus labels {other.sum()} became"
-        f" another class and {taken.sum()} none, {given.sum()} utterances without one got one; a soft label holds"
-        f" {table.entropy[voted].mean():.3f} bit on average, the votes'"
-        f" {entropy_bits(table.vote_shares)[voted].mean():.3f}"
-    ]
-
-
 def _without_label(
     policy: LabelPolicy, ratings: RatingArrays, table: VoteTable, usable: list[UsableUtterance], root: Path | str
 ) -> list[Listed]:
@@ -338,7 +323,7 @@ def _without_label(
     gone = np.flatnonzero(~table.kept)
     if len(gone) == 0:
         return []
-    winner = _winners(policy, ratings)
+    winner = left_out_winners(policy, ratings)
     listed = []
     for i in gone:
         votes = {c: float(v) for c, v in zip(policy.classes, table.votes[i], strict=True) if v}
@@ -352,22 +337,6 @@ def _without_label(
         utterance = usable[int(i)].utterance
         listed.append(Listed(utterance.id, reason, detail, _where(utterance, root)))
     return listed
-
-
-def _winners(policy: LabelPolicy, ratings: RatingArrays) -> list[str]:
-    """For each utterance, return the left-out raw label that is its consensus, or ""."""
-    left_out = tuple(raw for raw, target in policy.class_map.items() if target is None)
-    if not left_out or policy.agreement_over != "all":
-        return [""] * ratings.n_utterances
-    # Apply the same rule with every left-out label as a class of its own; the prefix keeps the names different.
-    names = {raw: f"left out: {raw}" for raw in left_out}
-    wider = policy.with_(
-        aggregation="shares",
-        classes=(*policy.classes, *names.values()),
-        class_map={raw: target or names[raw] for raw, target in policy.class_map.items()},
-    )
-    first = len(policy.classes)
-    return [left_out[label - first] if label >= first else "" for label in tally(wider, ratings).label]
 
 
 def _true_distribution(utterance: Utterance, classes: tuple[str, ...]) -> list[float]:
