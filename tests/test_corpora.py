@@ -14,6 +14,7 @@ from hf_ambiser.data.audio_copies import recordings_by_name
 from hf_ambiser.data.build import build
 from hf_ambiser.data.build_cli import main
 from hf_ambiser.data.corpora import (
+    IN_THE_TABLE,
     REQUIRED,
     STYLES,
     available_corpora,
@@ -182,7 +183,7 @@ def test_a_build_makes_a_data_set_whose_strict_folds_share_no_voice(name, make, 
 @pytest.mark.parametrize("name", available_corpora())
 def test_a_corpus_says_what_cards_and_the_table_of_corpora_need(name):
     corpus = load_corpus(name)
-    assert all(hasattr(corpus, field) for field in REQUIRED) and corpus.NAME == name
+    assert all(hasattr(corpus, field) for field in (*REQUIRED, *IN_THE_TABLE)) and corpus.NAME == name
     for field in ("LICENSE", "TERMS", "SPEECH", "FILES_READ", "RATERS"):
         assert len(getattr(corpus, field)) > 10 and "  " not in getattr(corpus, field), field
     assert corpus.NOT_VERIFIED is not None and corpus.GROUP in ("speaker", "session")

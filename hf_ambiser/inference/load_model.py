@@ -158,10 +158,14 @@ def check_files(model: Path) -> None:
         check_tensors(path, _CURE)
 
 
+# Fields that every model of ours has for whoever loads it without the package.
+_IGNORED = ("auto_map", "custom_pipelines")
+
+
 def check_configuration(place: str, what: str, revision: str | None = None) -> None:
     """Check that no field in the configuration of a model would run code, such as a kernel of the Hub for attention.
 
-    `auto_map` is no such field here: it is ignored, because no call trusts remote code.
+    `auto_map` and `custom_pipelines` are no such fields here: they are ignored, because no call trusts remote code.
 
     Args:
         place: Folder or Hub name of a model or an encoder.
@@ -175,7 +179,7 @@ def check_configuration(place: str, what: str, revision: str | None = None) -> N
     from transformers import PreTrainedConfig
 
     fields, _ = PreTrainedConfig.get_config_dict(place, revision=revision)
-    refuse_code({name: value for name, value in fields.items() if name != "auto_map"}, what)
+    refuse_code({name: value for name, value in fields.items() if name not in _IGNORED}, what)
 
 
 def _checked_adapter(path: Path) -> Record:
