@@ -2,8 +2,9 @@
 
 Methods are found by listing. A property is a function of `suite_checks.py` or `suite_loads.py`; the conditions are
 those of `suite_methods.BASE`: float32 on a CPU, no dropout, masking or layer drop unless a property is about them.
-Each method runs everything once; of a method's variants "learns" and "loads" are run, the rest is marked slow. The two
-properties that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
+Each method, and each variant of one, learns, is saved and loaded. The rest is run for every method with state of its
+own and for one of those without (`suite_methods.ONE_OF_A_KIND`), and for all others under `-m slow`. The two properties
+that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from helpers.suite_checks import (
     check_skipped,
     check_unread,
 )
-from helpers.suite_methods import METHODS, PROPERTIES, VARIANTS, needs
+from helpers.suite_methods import EVERY_KIND, METHODS, ONE_OF_A_KIND, PROPERTIES, VARIANTS, needs
 
 from hf_ambiser.methods import load_method
 
 
-EVERY = [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS)]
+EVERY = [*EVERY_KIND, *(pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS)]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,7 +103,7 @@ def elsewhere(learnt, adapted, saved):
     """One process without the package reads all saved models and adapters."""
     for case in METHODS + VARIANTS:
         learnt(case)
-    for case in METHODS:
+    for case in ONE_OF_A_KIND:
         adapted(case)
     return suite_loads.load_elsewhere(saved)
 
@@ -113,7 +114,7 @@ def test_loads_where_the_package_is_missing(case, elsewhere):
     assert elsewhere[case] == ""
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", ONE_OF_A_KIND)
 def test_adapter_loads_where_the_package_is_missing(case, elsewhere):
     needs(case, "loads")
     assert elsewhere[f"{case}-adapter"] == ""

@@ -17,11 +17,12 @@ import yaml
 from helpers import made_data
 from helpers.forking import fork, wait_for
 from helpers.made_run import built, fields
+from helpers.suite_methods import EVERY_KIND
 from helpers.tiny_encoders import ENCODERS
 from safetensors.torch import load_file, save_file
 
 from hf_ambiser import train
-from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.methods import load_method
 from hf_ambiser.models import BLSTMConfig, FusionConfig, PrototypeConfig, load_family
 from hf_ambiser.run_folder import layout
 from hf_ambiser.runs.arguments import RunArguments
@@ -91,7 +92,7 @@ def make(method, folder, feature_cache, layers="last", epochs=2, **more):
 
 
 @pytest.mark.parametrize("layers", ["last", "weighted_sum"])
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", EVERY_KIND)
 def test_every_method_learns_the_same_from_cached_frames(method, layers, tmp_path):
     # With the seed 0 and a copy for each epoch, the cached copies are those that are otherwise made anew.
     own = {"cached_copies": 4} if load_method(method).needs_augmented else {}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from datasets import disable_progress_bars
 from helpers.made_run import TINY, built, fields
+from helpers.suite_methods import ONE_OF_A_KIND
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model, set_seed
 
@@ -115,7 +116,9 @@ BEST = {
 }  # fmt: skip
 FAMILIES_OF_METHODS = {load_method(method).model_family for method in available_methods()}
 CASES = {
-    **{method: plain(method, **load_method(method).suite_settings) for method in available_methods()},
+    **{
+        method: plain(method, **load_method(method).suite_settings) for method in sorted({"hard_vote", *ONE_OF_A_KIND})
+    },
     **{family: plain("hard_vote", family) for family in available_families() if family not in FAMILIES_OF_METHODS},
     "an adapter": around_encoder("ipr", with_adapter, {"lora": LORA, "warmup_epochs": 1}),
 }

@@ -1,4 +1,4 @@
-"""Every method on two ranks: resumed exactly, and broken by the faults that only ranks show.
+"""A method of each kind on two ranks: resumed exactly, and broken by the faults that only ranks show.
 
 Two ranks equal one process where there is no dropout and no masking: with them, each rank draws its own numbers.
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import pytest
 from helpers.suite_checks import assert_same_run_folder, check_ranks
-from helpers.suite_methods import METHODS, VARIANTS, cannot, needs, two_rank_runs
+from helpers.suite_methods import ONE_OF_A_KIND, STATELESS, VARIANTS, cannot, needs, two_rank_runs
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Every method, and IPR with planted faults, trained once by two processes; the folder of their traces."""
-    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"), *METHODS, "faults")
+    """A method of each kind, and IPR with planted faults, trained by two processes; the folder of their traces."""
+    return two_rank_runs(tmp_path_factory.mktemp("two_ranks"), *ONE_OF_A_KIND, "faults")
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", ONE_OF_A_KIND)
 def test_two_ranks_equal_one_process(case, trained, tmp_path):
     needs(case, "ranks")
     check_ranks(case, tmp_path, trained)
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", ONE_OF_A_KIND)
 def test_two_ranks_resume_exactly(case, trained):
     needs(case, "resume")
     folder = trained / "resumed" / case
@@ -30,7 +30,7 @@ def test_two_ranks_resume_exactly(case, trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", VARIANTS)
+@pytest.mark.parametrize("case", [*STATELESS[1:], *VARIANTS])
 def test_variants_on_two_ranks(case, tmp_path):
     two_rank_runs(tmp_path, case)
     if not cannot(case, "ranks"):

@@ -9,11 +9,12 @@ import pytest
 import torch
 from datasets import disable_progress_bars
 from helpers.made_run import built, fields
+from helpers.suite_methods import EVERY_KIND
 from helpers.tiny_encoders import TINY_WHISPER
 from safetensors import safe_open
 from transformers import AutoModelForAudioClassification, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.build_model import build_model
@@ -49,7 +50,7 @@ def dataset(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("trained", TRAINED)
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", EVERY_KIND)
 def test_every_method_trains_it(method, trained, whisper, dataset, tmp_path):
     settings = load_method(method).suite_settings
     slc = {"dataset_config": "slc-strict", "train_splits": ["clear"], "ambiguous_splits": ["ambiguous"]}

@@ -42,6 +42,10 @@ STATELESS = [
     if all(getattr(load_method(method), hook) is getattr(AmbiSERTrainer, hook) for hook in STATE_HOOKS)
 ]
 ONE_OF_A_KIND = [method for method in METHODS if method not in STATELESS[1:]]
+# All methods, those that another one stands for under `-m slow`.
+EVERY_KIND = [
+    method if method in ONE_OF_A_KIND else pytest.param(method, marks=pytest.mark.slow) for method in METHODS
+]
 PROPERTIES = {
     "learns": "loss falls, every parameter moves",
     "accumulation": "batch 8 x 1 equals 2 x 4, at dropout 0",
