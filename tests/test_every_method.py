@@ -3,8 +3,8 @@
 Methods are found by listing. A property is a function of `suite_checks.py` or `suite_loads.py`; the conditions are
 those of `suite_methods.BASE`: float32 on a CPU, no dropout, masking or layer drop unless a property is about them.
 Each method, and each variant of one, learns, is saved and loaded. The rest is run for every method with state of its
-own and for one of those without (`suite_methods.ONE_OF_A_KIND`), and for all others under `-m slow`. The two properties
-that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
+own and for one of those without (`suite_methods.ONE_OF_A_KIND`), and for all others under `-m slow`. The two
+properties that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
 """
 
 from __future__ import annotations
