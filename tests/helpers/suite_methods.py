@@ -33,13 +33,14 @@ TESTS = HELPERS.parent
 METHODS = available_methods()
 # A case is a method, or a variant that it declares: "method:variant".
 VARIANTS = [f"{method}:{variant}" for method in METHODS for variant in load_method(method).variants]
-# What a method overrides to keep state. One that overrides none of them is killed, resumed and divided among ranks by
+# What a method overrides to keep state. One that overrides none of them and draws no ambiguous utterances is killed, resumed and divided among ranks by
 # the base class alone, whatever its labels and its loss are: the suite's default run does this to one of them.
 STATE_HOOKS = ("update_state", "observe", "epoch_finished", "takes_ambiguous", "step_taken", "get_batch_samples")
 STATELESS = [
     method
     for method in METHODS
-    if all(getattr(load_method(method), hook) is getattr(AmbiSERTrainer, hook) for hook in STATE_HOOKS)
+    if not load_method(method).needs_ambiguous
+    and all(getattr(load_method(method), hook) is getattr(AmbiSERTrainer, hook) for hook in STATE_HOOKS)
 ]
 ONE_OF_A_KIND = [method for method in METHODS if method not in STATELESS[1:]]
 # All methods, those that another one stands for under `-m slow`.
