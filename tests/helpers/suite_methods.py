@@ -34,8 +34,8 @@ METHODS = available_methods()
 # A case is a method, or a variant that it declares: "method:variant".
 VARIANTS = [f"{method}:{variant}" for method in METHODS for variant in load_method(method).variants]
 # What a method overrides to keep state. One that overrides none of them and draws no ambiguous utterances is killed,
-# resumed and divided among ranks by the base class alone, whatever its labels and its loss are: the suite's default run
-# does this to one of them.
+# resumed and divided among ranks by the base class alone, whatever its labels and its loss are: the default run does
+# this to one of them.
 STATE_HOOKS = ("update_state", "observe", "epoch_finished", "takes_ambiguous", "step_taken", "get_batch_samples")
 STATELESS = [
     method
