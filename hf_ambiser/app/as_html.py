@@ -9,6 +9,7 @@ from html import escape
 from hf_ambiser.app.rated_set import RatedUtterance
 from hf_ambiser.inference.answers import Answer
 from hf_ambiser.plotting.colours import colour
+from hf_ambiser.untrusted.printed import printable
 
 
 def shown(text: str) -> str:
@@ -16,8 +17,7 @@ def shown(text: str) -> str:
 
     `$` and braces are escaped, too, because gradio computes what stands in `${...}` and `{{...}}`.
     """
-    printed = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return re.sub(r"[${}]", lambda mark: f"&#{ord(mark[0])};", escape(printed))
+    return re.sub(r"[${}]", lambda mark: f"&#{ord(mark[0])};", escape(printable(text)))
 
 
 def problem(text: str) -> str:

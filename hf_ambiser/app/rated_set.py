@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.hub_dataset import dataset_folder
-from hf_ambiser.data.loading import cure_of, read_dataset_info, split_files
+from hf_ambiser.data.loading import cure_of, dataset_files, read_dataset_info
 from hf_ambiser.data.parquet_files import read_columns
 from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.inference.dataset_source import ParquetSource
@@ -88,8 +88,7 @@ class RatedSet:
             ValueError: If it holds no utterance. As a FileError, if a file cannot be used.
         """
         info, folder = read_dataset_info(dataset), dataset_folder(dataset)
-        splits = [(about, split) for about in info["configs"].values() for split in about["splits"]]
-        files = sorted({path for about, split in splits for path in split_files(folder, about, split)})
+        files = sorted(dataset_files(folder, info))
         if not files:
             raise ValueError(f"{dataset} holds no utterance: its configs {sorted(info['configs'])} have no file.")
         classes = tuple(map(str, info["classes"]))

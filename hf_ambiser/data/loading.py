@@ -113,6 +113,12 @@ def split_files(dataset_dir: Path, config: dict[str, Any], split: str) -> list[P
     return [path for pattern in config["splits"][split]["data_files"] for path in sorted(dataset_dir.glob(pattern))]
 
 
+def dataset_files(dataset_dir: Path, info: dict[str, Any]) -> list[Path]:
+    """List the Parquet files of all splits of all configs, each once; `info` comes from `read_dataset_info`."""
+    splits = [(config, split) for config in info["configs"].values() for split in config["splits"]]
+    return list(dict.fromkeys(path for config, split in splits for path in split_files(dataset_dir, config, split)))
+
+
 def read_split_columns(dataset_dir: Path, config: dict[str, Any], split: str, columns: Sequence[str]) -> pa.Table:
     """Read columns of a split directly from its files, without the audio and without the cache of `datasets`.
 

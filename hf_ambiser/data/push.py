@@ -10,7 +10,7 @@ from hf_ambiser.data.build import CARD, KEPT_METADATA, LISTED, REPORT
 from hf_ambiser.data.card import dataset_card
 from hf_ambiser.data.corpora import available_corpora
 from hf_ambiser.data.intensities import INTENSITIES
-from hf_ambiser.data.loading import cure_of, read_dataset_info, split_files
+from hf_ambiser.data.loading import cure_of, dataset_files, read_dataset_info
 from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.data.speakers import SPEAKERS
@@ -85,8 +85,7 @@ def _parquet(folder: Path, report: dict[str, Any]) -> list[Path]:
         PushError: If there are others, or if their content is not the one that was built.
     """
     there = sorted(folder.rglob("*.parquet"))
-    configs = report["configs"].values()
-    built = {path for config in configs for split in config["splits"] for path in split_files(folder, config, split)}
+    built = set(dataset_files(folder, report))
     refuse_links(folder, sorted({*there, *built}))
     strange = [path.relative_to(folder).as_posix() for path in there if path not in built]
     if strange:

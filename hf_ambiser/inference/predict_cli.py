@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hf_ambiser.inference.inputs import SUFFIXES
 from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
-from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.run_folder.text_out import check_out, write_out
 
 
 if TYPE_CHECKING:
@@ -48,13 +47,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     )
     if args.format == "parquet":
         write_parquet(args.out, answers, opened.classes)
-    elif args.out is not None:
-        write_whole(args.out, text_of(answers, opened.classes, args.format))
     else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks must not cost all answers.
-            sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout.write(text_of(answers, opened.classes, args.format))
+        write_out(args.out, text_of(answers, opened.classes, args.format))
     if args.plot is not None:
         from hf_ambiser.inference.timeline_figure import draw_answers
 
@@ -111,13 +105,9 @@ def _check(args: argparse.Namespace) -> None:
     """
     if args.format == "parquet" and args.out is None:
         raise ValueError("--format parquet needs --out FILE: a Parquet file is not written to a terminal.")
-    if args.out is not None:
-        if args.out.exists() and not args.out.is_file():
-            raise ValueError(f"--out {args.out} is a folder or a device; give the name of a file.")
-        if args.out.suffix.lower() in SUFFIXES:
-            raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
-        if not args.out.absolute().parent.is_dir():
-            raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
+    check_out(args.out)
+    if args.out is not None and args.out.suffix.lower() in SUFFIXES:
+        raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
     if args.plot is not None and args.plot.exists() and not args.plot.is_dir():
         raise ValueError(f"--plot {args.plot} is a file; give the name of a folder.")
     if args.inputs.count("-") > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_ambiser.inference.answers import Answer, WindowAnswer
 from hf_ambiser.run_folder.layout import whole
 from hf_ambiser.untrusted.cells import csv_of
+from hf_ambiser.untrusted.printed import printable
 
 
 # What each one holds stands in docs/predict.md.
@@ -68,7 +69,7 @@ def _table(answers: Sequence[Answer]) -> str:
     rows = [("recording", "seconds", "heard", "ambiguity", "distribution in %")]
     for answer in answers:
         length = "" if answer.duration is None else f"{answer.duration:.1f}"
-        rows.append((_printable(answer.recording), length, *_said(answer)))
+        rows.append((printable(answer.recording), length, *_said(answer)))
         if len(answer.windows) > 1:
             rows += [(f"  {one.start:.1f} to {one.end:.1f} s", "", *_said(one)) for one in answer.windows]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -82,12 +83,7 @@ def _table(answers: Sequence[Answer]) -> str:
 def _said(answer: Answer | WindowAnswer) -> tuple[str, str, str]:
     """What was heard, how ambiguous it is, and the classes from the most probable one on; or why nothing is said."""
     if answer.probabilities is None or answer.ambiguity is None:
-        return answer.status, "", _printable(answer.reason)
+        return answer.status, "", printable(answer.reason)
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-    shares = ", ".join(f"{_printable(name)} {100 * value:.0f}" for name, value in ordered)
-    return _printable(answer.emotion or answer.status), f"{answer.ambiguity:.2f}", shares
-
-
-def _printable(text: str) -> str:
-    """A text that changes nothing on a terminal but its own place."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    shares = ", ".join(f"{printable(name)} {100 * value:.0f}" for name, value in ordered)
+    return printable(answer.emotion or answer.status), f"{answer.ambiguity:.2f}", shares

@@ -12,6 +12,7 @@ from hf_ambiser.inference.answers import Answer
 from hf_ambiser.plotting.colours import NONE, colour
 from hf_ambiser.plotting.figure import new_figure, save
 from hf_ambiser.plotting.panels import grid, literal
+from hf_ambiser.untrusted.printed import printable
 
 
 def draw_answers(folder: Path, answers: Sequence[Answer], classes: Sequence[str]) -> list[Path]:
@@ -74,5 +75,5 @@ def draw_timeline(axes: Any, answer: Answer, classes: Sequence[str]) -> None:
 
 def _end(name: str) -> str:
     """The end of a long name, which says more than its beginning."""
-    clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+    clean = printable(name)
     return clean if len(clean) <= 70 else f"...{clean[-67:]}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.data.hub_dataset import dataset_folder
-from hf_ambiser.data.loading import cure_of, read_dataset_info, split_files
+from hf_ambiser.data.loading import cure_of, dataset_files, read_dataset_info
 from hf_ambiser.data.parquet_files import read_columns
 from hf_ambiser.data.schema import ANONYMOUS
 from hf_ambiser.files.read import FileError
@@ -74,15 +74,10 @@ def read_rated_votes(dataset: Path | str) -> RatedVotes:
         ValueError: If it holds no utterance. As a FileError, if a file cannot be used.
     """
     info, folder, cure = read_dataset_info(dataset), dataset_folder(dataset), cure_of(dataset)
-    files = {
-        path: None
-        for config in info["configs"].values()
-        for split in config["splits"]
-        for path in split_files(folder, config, split)
-    }
+    files = dataset_files(folder, info)
     if not files:
         raise FileError(folder, "holds no split of its build", cure)
-    table = read_columns(list(files), ("id", "speaker", "ratings", "reference_votes"), cure)
+    table = read_columns(files, ("id", "speaker", "ratings", "reference_votes"), cure)
     # An utterance may stand in several configurations, and one of them may hide its labels.
     rows: dict[str, int] = {}
     ids, ratings = table["id"].to_pylist(), table["ratings"].to_pylist()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_ambiser.run_folder.layout import write_whole
+from hf_ambiser.run_folder.text_out import check_out, write_out
+from hf_ambiser.untrusted.printed import printable
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") -> int:
     """Suggest and print. Exit status 2: a mistake, said in one line."""
     args = _parser(prog).parse_args(argv)
-    _check(args)
+    check_out(args.out)
 
     # Imported here: the help should not wait for torch.
     from transformers.utils import logging
@@ -37,13 +37,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") ->
     if args.raters and not found.raters:
         raise ValueError(f"{args.dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
     text = text_of(found, args.format, raters=args.raters)
-    if args.out is not None:
-        write_whole(args.out, text)
-    else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks must not cost all rows.
-            sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout.write(text)
+    write_out(args.out, text)
     said = [
         f"{found.source}: {100 * found.model_share:.0f} % of what the next vote may be comes from it",
         *found.notes,
@@ -53,30 +47,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") ->
         said.append(f"{len(found.raters)} raters have names; the answers of {len(wrong)} look wrong")
         if wrong and not args.raters:
             said[-1] += f" (--raters shows the evidence): {', '.join(wrong[:10])}{' ...' if len(wrong) > 10 else ''}"
-    sys.stderr.write("".join(f"{prog}: {_line(line)}\n" for line in said))
+    sys.stderr.write("".join(f"{prog}: {printable(line)}\n" for line in said))
     return 0
-
-
-def _line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Check what can be checked before a model hears a data set.
-
-    Raises:
-        ValueError: If the rows could not be written.
-    """
-    if args.out is None:
-        return
-    if args.out.exists() and not args.out.is_file():
-        raise ValueError(f"--out {args.out} is a folder or a device; give the name of a file.")
-    if not args.out.absolute().parent.is_dir():
-        raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
-    if args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
-        raise ValueError(
-            f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."
-        )
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

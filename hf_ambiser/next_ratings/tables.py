@@ -9,6 +9,7 @@ from typing import Any
 from hf_ambiser.next_ratings.rater_evidence import RaterEvidence
 from hf_ambiser.next_ratings.suggest import Suggestions
 from hf_ambiser.untrusted.cells import csv_of
+from hf_ambiser.untrusted.printed import printable
 
 
 FORMATS = ("table", "csv", "jsonl")
@@ -66,12 +67,7 @@ def _raters_table(raters: Sequence[RaterEvidence]) -> str:
 
 def _aligned(rows: Sequence[Sequence[Any]]) -> str:
     """Columns beside each other; the last one has no fixed width."""
-    texts = [[_printable(cell) for cell in row] for row in rows]
+    texts = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in texts) for i in range(len(rows[0]) - 1)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row[:-1], widths, strict=True)), row[-1]]) for row in texts]
     return "".join(line.rstrip() + "\n" for line in lines)
-
-
-def _printable(text: str) -> str:
-    """A text that changes nothing on a terminal but its own place."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -15,6 +15,7 @@ from hf_ambiser.data.schema import REASONS
 from hf_ambiser.data.splits import SplitError, SplitOptions, expand_configs, make_split, tiers
 from hf_ambiser.data.splits.common import apart_of
 from hf_ambiser.labels.votes import VoteTable, entropy_bits, fleiss_kappa, krippendorff_alpha, tally
+from hf_ambiser.untrusted.printed import printable
 
 
 WIDTH = 40  # letters of the longest bar
@@ -41,7 +42,7 @@ def preview(own: OwnCorpus, configs: Sequence[str], options: SplitOptions) -> st
         "Nothing was written. A build also opens every audio file, and lists those that cannot be used.",
     ]
     # Names come from the table, and a terminal obeys control characters.
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in "\n".join(lines))
+    return printable("\n".join(lines), keep="\n")
 
 
 def _counts(own: OwnCorpus, table: VoteTable) -> list[str]:

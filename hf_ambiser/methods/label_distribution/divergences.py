@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ def jensen_shannon(logits: Tensor, target: Tensor) -> Tensor:
     log_p = F.log_softmax(logits, dim=-1)
     p = log_p.exp()
     # log m from logarithms: where t_c is 0 and p_c is tiny, log(p_c / 2) is exact and its gradient finite.
-    log_m = torch.logaddexp(log_p, target.clamp(min=1e-38).log()) - torch.log(torch.tensor(2.0, device=p.device))
+    log_m = torch.logaddexp(log_p, target.clamp(min=1e-38).log()) - math.log(2)
     to_target = (torch.xlogy(target, target) - target * log_m).sum(dim=-1)
     return (to_target + (p * (log_p - log_m)).sum(dim=-1)) / 2
 

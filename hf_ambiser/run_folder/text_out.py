@@ -1,0 +1,34 @@
+"""Where a command writes its text: into the file of `--out`, or to the terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from hf_ambiser.run_folder.layout import write_whole
+
+
+def check_out(path: Path | None) -> None:
+    """Check, before long work, that `--out` can be written; None is the terminal.
+
+    Raises:
+        ValueError: If it is no file, or its folder is not there.
+    """
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise ValueError(f"--out {path} is a folder or a device; give the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}; make it first.")
+
+
+def write_out(path: Path | None, text: str) -> None:
+    """Write a text into a file, whole or not at all, or to the terminal."""
+    if path is not None:
+        write_whole(path, text)
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks must not cost all rows.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.write(text)
