@@ -14,7 +14,7 @@ from hf_ambiser.untrusted.printed import printable
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") -> int:
     """Suggest and print. Exit status 2: a mistake, said in one line."""
     args = _parser(prog).parse_args(argv)
-    check_out(args.out)
+    _check(args)
 
     # Imported here: the help should not wait for torch.
     from transformers.utils import logging
@@ -49,6 +49,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") ->
             said[-1] += f" (--raters shows the evidence): {', '.join(wrong[:10])}{' ...' if len(wrong) > 10 else ''}"
     sys.stderr.write("".join(f"{prog}: {printable(line)}\n" for line in said))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check what can be checked before a model hears a data set.
+
+    Raises:
+        ValueError: If the rows could not be written.
+    """
+    check_out(args.out)
+    if args.out is not None and args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
+        raise ValueError(
+            f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."
+        )
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
