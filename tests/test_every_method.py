@@ -2,9 +2,10 @@
 
 Methods are found by listing. A property is a function of `suite_checks.py` or `suite_loads.py`; the conditions are
 those of `suite_methods.BASE`: float32 on a CPU, no dropout, masking or layer drop unless a property is about them.
-Each method, and each variant of one, learns, is saved and loaded. The rest is run for every method with state of its
-own and for one of those without (`suite_methods.ONE_OF_A_KIND`), and for all others under `-m slow`. The two
-properties that need processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
+Each method, and each variant of one, learns, is saved and loaded; each method's loss is the same over accumulation.
+The rest is run for one method of each kind (`suite_methods.ONE_OF_A_KIND`), for all others under `-m slow`. Padding
+is the encoder's affair, so one method shows the properties on the other encoders. The two properties that need
+processes of their own are in `test_two_ranks.py` and `test_killed_runs.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,20 @@ from helpers.suite_methods import EVERY_KIND, METHODS, ONE_OF_A_KIND, PROPERTIES
 from hf_ambiser.methods import load_method
 
 
-EVERY = [*EVERY_KIND, *(pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS)]
+SLOW_VARIANTS = [pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS]
+EVERY = [*EVERY_KIND, *SLOW_VARIANTS]
+
+
+def on_encoders(cases):
+    """Pairs of case and encoder: each case on log-mel, the first also on the others; all pairs under `-m slow`."""
+    return [
+        pytest.param(
+            *getattr(case, "values", [case]), encoder, marks=getattr(case, "marks", ()) if usual else pytest.mark.slow
+        )
+        for place, case in enumerate(cases)
+        for encoder in ("log-mel", "wav2vec2", "whisper")
+        for usual in [encoder == "log-mel" or place == 0]
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -120,8 +134,7 @@ def test_adapter_loads_where_the_package_is_missing(case, elsewhere):
     assert elsewhere[f"{case}-adapter"] == ""
 
 
-@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2", "whisper"])
-@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize(("case", "encoder"), on_encoders([*METHODS, *SLOW_VARIANTS]))
 def test_accumulation_changes_nothing(case, encoder, tmp_path):
     needs(case, "accumulation")
     check_accumulation(case, tmp_path, encoder=encoder)
@@ -133,7 +146,14 @@ def test_stopped_and_resumed_with_an_adapter_is_bit_equal(case, tmp_path):
     check_resume(case, tmp_path, lora=True, encoder="wav2vec2")
 
 
-@pytest.mark.parametrize("case", EVERY)
+# Cached frames are drawn by the collator: from one copy, or from augmented ones, too.
+CACHED = [ONE_OF_A_KIND[0], next(method for method in ONE_OF_A_KIND if load_method(method).needs_augmented)]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*CACHED, *(pytest.param(case, marks=pytest.mark.slow) for case in METHODS + VARIANTS if case not in CACHED)],
+)
 def test_stopped_and_resumed_on_cached_frames_is_bit_equal(case, tmp_path):
     needs(case, "resume")
     check_resume(case, tmp_path, frozen=True, encoder="whisper")
@@ -158,8 +178,7 @@ def test_bfloat16_keeps_losses_and_state_in_float32(case, tmp_path):
     check_precision(case, tmp_path)
 
 
-@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2", "whisper"])
-@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize(("case", "encoder"), on_encoders(EVERY))
 def test_activation_checkpointing_changes_nothing(case, encoder, tmp_path):
     needs(case, "checkpointing")
     check_checkpointing(case, tmp_path, encoder=encoder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from helpers.suite_checks import assert_same_run_folder, check_ranks
-from helpers.suite_methods import ONE_OF_A_KIND, STATELESS, VARIANTS, cannot, needs, two_rank_runs
+from helpers.suite_methods import ONE_OF_A_KIND, OTHERS, VARIANTS, cannot, needs, two_rank_runs
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_two_ranks_resume_exactly(case, trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [*STATELESS[1:], *VARIANTS])
+@pytest.mark.parametrize("case", [*OTHERS, *VARIANTS])
 def test_variants_on_two_ranks(case, tmp_path):
     two_rank_runs(tmp_path, case)
     if not cannot(case, "ranks"):

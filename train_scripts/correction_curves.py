@@ -1,7 +1,8 @@
 """Do SLC's corrected labels come closer to the truth than votes do, by the number of raters and by alpha?
 
 python train_scripts/correction_curves.py --out runs/correction_curves
-python train_scripts/correction_curves.py --out runs/correction_curves_crema_d --dataset data/crema_d --raters 1 2 3
+python train_scripts/correction_curves.py --out runs/correction_curves_crema_d --dataset data/crema_d_six \
+  --dataset-config slc-strict-kfold5-0 --config crema_d/whisper_slc --raters 1 2 4 --held-out 4
 
 On simulated corpora, whose true distributions are known. Nine raters decide which utterances are clear and which are
 ambiguous, and that stays the same; then the ambiguous ones keep the votes of only some of the nine, SLC is trained,
@@ -9,15 +10,17 @@ and what it made of their labels is compared with the truth. Beside it what need
 votes with the share alpha of the uniform distribution in place of the prediction. Prints Markdown and draws the
 curves (curves.png, for the method's page). Stopped, the same command goes on.
 
-With `--dataset`, on a built data set of real speech (config slc-strict), whose truth nobody knows: of every ambiguous
-utterance three raters are held out, and labels are compared with their answers. The squared distance to these is, but
-for a constant, the one to the distribution that raters are drawn from, and so tells which of two labels is closer to
-it. Utterances with too few votes for the classes are left out, and counted.
+With `--dataset`, on a built data set of real speech, whose truth nobody knows: of every ambiguous utterance some
+raters are held out, and labels are compared with their answers. The squared distance to these is, but for a constant,
+the one to the distribution that raters are drawn from, and so tells which of two labels is closer to it. Utterances
+with too few votes for the classes are left out, and counted. `--config` names the model and the schedule; without it,
+it is SLC's model with an encoder from scratch.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -44,14 +47,16 @@ from hf_ambiser.run_folder.layout import write_whole  # noqa: E402
 if TYPE_CHECKING:
     from hf_ambiser.labels.policies import LabelPolicy
 
-POOL, HELD_OUT = 9, 3
-CONFIG = "slc-strict"
+POOL = 9
+CONFIG = "slc-strict"  # of the simulated corpora
 # A learning rate for an encoder from scratch; everything else as the method's defaults.
-TRAINING = {
-    "learning_rate": 1e-3,
-    "per_device_train_batch_size": 8,
+TRAINING = {"method": "slc", "learning_rate": 1e-3, "per_device_train_batch_size": 8, "num_train_epochs": 10}
+# Only the labels of the end are looked at.
+QUIET = {
     "save_strategy": "no",
     "eval_strategy": "no",
+    "load_best_model_at_end": False,
+    "early_stopping_patience": None,
     "trajectory_every": 0,
     "disable_tqdm": True,
     "use_cpu": True,
@@ -64,22 +69,34 @@ class Study:
 
     Args:
         out: Folder of all.
-        epochs: On all utterances, after half as many on clear ones.
+        recipe: Arguments of a run: the model and the schedule. `epochs` are those on all utterances.
         utterances: Of each simulated corpus.
-        dataset: A built one instead; of its raters `most` may be kept.
+        dataset: A built one instead; of its raters `most` may be kept, and `held_out` others say what is right.
+        dataset_config: Its config.
         most: The largest number of raters of any cell.
+        held_out: How many raters labels are compared with.
     """
 
     out: Path
-    epochs: int
+    recipe: dict[str, Any]
     utterances: int
     dataset: Path | None
+    dataset_config: str
     most: int
+    held_out: int
+
+    @property
+    def epochs(self) -> int:
+        """Epochs on all utterances."""
+        return int(self.recipe["num_train_epochs"])
 
     def place(self, seed: int) -> Path:
         """The folder of a seed's cells and of its simulated corpus."""
-        what = f"clips-{self.utterances}" if self.dataset is None else f"{self.dataset.name}-{self.most}"
-        return self.out / what / f"seed-{seed}"
+        if self.dataset is None:
+            return self.out / f"clips-{self.utterances}" / f"seed-{seed}"
+        recipe = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:8]
+        raters = f"{self.most}-of-{self.most + self.held_out}"
+        return self.out / f"{self.dataset.name}-{self.dataset_config}-{raters}-{recipe}" / f"seed-{seed}"
 
     def data(self, seed: int) -> Path:
         """The data set of a seed."""
@@ -94,22 +111,30 @@ def main(argv: list[str] | None = None) -> int:
     """Train every cell that is not there, then print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for corpora, cells, table and figure")
-    parser.add_argument("--dataset", type=Path, help=f"built data set with {CONFIG} (default: simulated corpora)")
+    parser.add_argument("--dataset", type=Path, help="built data set (default: simulated corpora)")
+    parser.add_argument("--dataset-config", default=CONFIG, help="its config (%(default)s)")
+    parser.add_argument("--held-out", type=int, default=3, help="raters that labels are compared with (%(default)s)")
+    parser.add_argument("--config", help="of a run of method slc: its model and schedule (default: from scratch)")
     parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5, 9], help=f"of {POOL} (%(default)s)")
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.6], help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of corpus and model (%(default)s)")
     parser.add_argument("--utterances", type=int, default=600, help="of each simulated corpus (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=10, help="on all utterances, after half as many on clear ones")
+    parser.add_argument("--epochs", type=int, help="on all utterances, after half as many on clear ones (10)")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (%(default)s)")
     args = parser.parse_args(argv)
-    wrong = [n for n in args.raters if not 1 <= n <= POOL] + [a for a in args.alphas if not 0 < a <= 1]
+    wrong = [n for n in [*args.raters, args.held_out] if not 1 <= n <= POOL] + [
+        a for a in args.alphas if not 0 < a <= 1
+    ]
     if wrong:
         print(f"correction_curves.py: {wrong[0]}: raters go from 1 to {POOL}, alphas from 0 to 1.", file=sys.stderr)
         return 2
-    study = Study(args.out, args.epochs, args.utterances, args.dataset, max(args.raters))
     try:
         if args.dataset is not None:
-            dataset_config(read_dataset_info(args.dataset), args.dataset, CONFIG)
+            dataset_config(read_dataset_info(args.dataset), args.dataset, args.dataset_config)
+        recipe = _recipe(args.config, args.epochs)
+        study = Study(
+            args.out, recipe, args.utterances, args.dataset, args.dataset_config, max(args.raters), args.held_out
+        )
     except (ValueError, OSError) as error:
         print(f"correction_curves.py: {error}", file=sys.stderr)
         return 2
@@ -123,6 +148,22 @@ def main(argv: list[str] | None = None) -> int:
     write_whole(args.out / "curves.md", text + "\n")
     _draw(found, args.raters, args.alphas, args.out / "curves.png", study)
     return 0
+
+
+def _recipe(config: str | None, epochs: int | None) -> dict[str, Any]:
+    """Arguments of a run without those of its data."""
+    from hf_ambiser.runs.config_files import read_config
+
+    about_data = ("dataset", "dataset_config", "train_splits", "ambiguous_splits", "test_splits", "output_dir", "seed")
+    recipe = {k: v for k, v in (read_config(config) if config else TRAINING).items() if k not in about_data}
+    if recipe.get("method") != "slc":
+        raise ValueError(
+            f"--config {config}: method {recipe.get('method')!r} is not 'slc', whose labels are looked at."
+        )
+    if epochs or not config:
+        epochs = epochs or TRAINING["num_train_epochs"]
+        recipe |= {"num_train_epochs": epochs, "finetune_epochs": epochs // 2}
+    return recipe | QUIET
 
 
 def _all(jobs: int, what: str, calls: list[tuple[Any, tuple[Any, ...]]]) -> None:
@@ -169,42 +210,35 @@ def _trainer(
     from hf_ambiser.data.loading import load_split
     from hf_ambiser.labels.policies import LabelPolicy
     from hf_ambiser.methods import load_method
-    from hf_ambiser.runs.arguments import ModelArguments
+    from hf_ambiser.runs.arguments import RunArguments
     from hf_ambiser.runs.build_model import build_model
-    from hf_ambiser.training.dataset import TrainingSet
 
     torch.set_num_threads(1)
     logging.set_verbosity_error()
-    method = load_method("slc")
+    about_data = {"dataset": str(study.data(seed)), "dataset_config": study.dataset_config}
+    run = RunArguments.from_mapping(
+        {**study.recipe, **about_data, "output_dir": str(folder), "seed": seed, "alpha": alpha}
+    )
+    method = load_method(run.method)
     policy = LabelPolicy.from_dict(read_dataset_info(study.data(seed))["policy"])
-    clear, ambiguous = (load_split(study.data(seed), CONFIG, split) for split in ("clear", "ambiguous"))
+    clear, ambiguous = (load_split(study.data(seed), study.dataset_config, split) for split in ("clear", "ambiguous"))
     left_out = 0
     if study.dataset is None:
         truth = soft_labels(np.array(ambiguous["true_distribution"]))
     else:
-        enough = [i for i, r in enumerate(ambiguous["ratings"]) if len(_counted(r, policy)) >= study.most + HELD_OUT]
+        enough = [
+            i for i, r in enumerate(ambiguous["ratings"]) if len(_counted(r, policy)) >= study.most + study.held_out
+        ]
         left_out = len(ambiguous) - len(enough)
         ambiguous = ambiguous.select(enough)
         # The last of an order of which the first are kept: nobody is both.
-        truth = _of_some(ambiguous["ratings"], -HELD_OUT, seed, policy)
+        truth = _of_some(ambiguous["ratings"], -study.held_out, seed, policy)
     labels = _of_some(ambiguous["ratings"], raters, seed, policy)
     ambiguous = ambiguous.remove_columns("soft_label").add_column("soft_label", labels.tolist())
     set_seed(seed)
-    model, extractor = build_model(ModelArguments(), method.model_family, list(policy.classes), folder)
-    args = method.arguments_class(
-        output_dir=str(folder),
-        seed=seed,
-        alpha=alpha,
-        num_train_epochs=study.epochs,
-        finetune_epochs=study.epochs // 2,
-        **TRAINING,
-    )
-    data = TrainingSet(clear, ambiguous, ambiguous_target=method.ambiguous_target, seed=seed)
-    return (
-        method(model, args, data, feature_extractor=extractor),
-        dict(zip(ambiguous["id"], truth, strict=True)),
-        left_out,
-    )
+    model, extractor = build_model(run.model, method.model_family, list(policy.classes), folder)
+    trainer = method(model, run.training, clear, feature_extractor=extractor, ambiguous_dataset=ambiguous)
+    return trainer, dict(zip(ambiguous["id"], truth, strict=True)), left_out
 
 
 def _counted(ratings: list[dict[str, Any]], policy: LabelPolicy) -> list[dict[str, Any]]:
@@ -285,7 +319,7 @@ def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -
     scope = "a corpus"
     if study.dataset is not None:
         left_out = next(iter(found.values()))["left_out"]
-        scope = f"with at least {study.most + HELD_OUT} votes ({left_out} with fewer are left out)"
+        scope = f"with at least {study.most + study.held_out} votes ({left_out} with fewer are left out)"
     lines = [
         f"{min(utterances)} to {max(utterances)} ambiguous utterances {scope}, mean (sd) over {len(seeds)} seeds.",
         "",
@@ -303,7 +337,7 @@ def _table(found: Found, raters: list[int], alphas: list[float], study: Study) -
 
 
 def _title(study: Study) -> str:
-    return "JS from the truth, bit" if study.dataset is None else f"squared distance to {HELD_OUT} other raters"
+    return "JS from the truth, bit" if study.dataset is None else f"squared distance to {study.held_out} other raters"
 
 
 def _draw(found: Found, raters: list[int], alphas: list[float], out: Path, study: Study) -> None:

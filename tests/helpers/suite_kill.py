@@ -87,6 +87,11 @@ SCENARIOS = {
             ("none", 0),
         ],
     ),
+    # The same run, killed while a method's own state is written, between checkpoints and at the end of an epoch.
+    "briefly": Scenario(
+        first=[("step taken", 1), ("epoch end", 3), ("method state half written", 4)],
+        second=[("marked, not rotated", 4), ("epoch end", 9), ("none", 0)],
+    ),
     # Checkpoints 3, 6 and 9 are saved before the end of their epoch, which evaluates and logs.
     "by_epoch": Scenario(
         arguments={"save_steps": 3, "eval_strategy": "epoch", "logging_strategy": "epoch", "eval_on_start": True},

@@ -33,21 +33,32 @@ TESTS = HELPERS.parent
 METHODS = available_methods()
 # A case is a method, or a variant that it declares: "method:variant".
 VARIANTS = [f"{method}:{variant}" for method in METHODS for variant in load_method(method).variants]
-# What a method overrides to keep state. One that overrides none of them and draws no ambiguous utterances is killed,
-# resumed and divided among ranks by the base class alone, whatever its labels and its loss are: the default run does
-# this to one of them.
-STATE_HOOKS = ("update_state", "observe", "epoch_finished", "takes_ambiguous", "step_taken", "get_batch_samples")
-STATELESS = [
-    method
-    for method in METHODS
-    if not load_method(method).needs_ambiguous
-    and all(getattr(load_method(method), hook) is getattr(AmbiSERTrainer, hook) for hook in STATE_HOOKS)
-]
-ONE_OF_A_KIND = [method for method in METHODS if method not in STATELESS[1:]]
+# What a method overrides to keep state or to draw utterances. Methods that have all of it from the same classes are
+# killed, resumed and divided among ranks by the same code, whatever their labels and losses are: the default run does
+# this to the first of each kind.
+STATE_HOOKS = (
+    "update_state",
+    "observe",
+    "epoch_finished",
+    "takes_ambiguous",
+    "step_taken",
+    "get_batch_samples",
+    "create_optimizer",
+)
+
+
+def kind_of(method: str) -> tuple[object, ...]:
+    """What two methods share that the default run kills only one of."""
+    trainer = load_method(method)
+    return trainer.needs_ambiguous, trainer.needs_augmented, *(getattr(trainer, hook) for hook in STATE_HOOKS)
+
+
+ONE_OF_A_KIND = list({kind_of(method): method for method in reversed(METHODS)}.values())[::-1]
 # All methods, those that another one stands for under `-m slow`.
 EVERY_KIND = [
     method if method in ONE_OF_A_KIND else pytest.param(method, marks=pytest.mark.slow) for method in METHODS
 ]
+OTHERS = [method for method in METHODS if method not in ONE_OF_A_KIND]
 PROPERTIES = {
     "learns": "loss falls, every parameter moves",
     "accumulation": "batch 8 x 1 equals 2 x 4, at dropout 0",
