@@ -18,6 +18,7 @@ from hf_ambiser.report.decisions import decisions_table
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
 from hf_ambiser.report.groups import Group, find, group
+from hf_ambiser.report.leaderboard import leaderboard_table
 from hf_ambiser.report.page import page
 from hf_ambiser.report.paper_tables import quoted_folds_table, quoted_table
 from hf_ambiser.report.planned import Planned, read_planned
@@ -234,6 +235,9 @@ class _Report:
         """Tables and figures of one test split."""
         self.bar.set_description(f"tests on {split}")
         blocks: list[Block] = [counts_line(group, split), *self.table(baselines_table(group, split))]
+        worths = worth_of_systems(group, split)
+        if split == group.whole:
+            blocks += self.table(leaderboard_table(group, split, reference, worths))
         blocks += self.table(figures_table(group, split))
         if split == group.whole:
             blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
@@ -244,7 +248,6 @@ class _Report:
         blocks += self.table(per_class_table(group, split))
         blocks += self.table(None if split == group.whole else apart_table(group, split))
         blocks += self.table(speaker_groups_table(group, split))
-        worths = worth_of_systems(group, split)
         blocks += self.table(rater_equivalence_table(group, split, worths))
         parts, some = (group.name, split), _some(group, figures.MOST_PANELS)
         lines = _some(group, figures.MOST_LINES)
