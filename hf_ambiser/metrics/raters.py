@@ -7,6 +7,7 @@ the K are not known here and do not count.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import comb, prod
 
 import numpy as np
@@ -88,14 +89,18 @@ def split_half_js(votes: Array) -> float:
         UndefinedMetric: As `rater_confusion`, or if the votes of an utterance divide in more than `MAX_HALVES` ways.
     """
     counts, times = np.unique(counts_of_two_votes(votes), axis=0, return_counts=True)
-    total = 0.0
-    for row, n in zip(counts, times, strict=True):
-        given = row[row > 0]
-        if prod(int(v) + 1 for v in given) > MAX_HALVES:
-            raise UndefinedMetric(f"{row.sum()} votes divide into halves in more than {MAX_HALVES} ways")
-        half = np.indices(given + 1).reshape(len(given), -1).T
-        half = half[half.sum(axis=1) == given.sum() // 2]
-        ways = [np.array([comb(int(v), h) for h in range(int(v) + 1)], dtype=np.float64) for v in given]
-        weight = prod(ways[k][half[:, k]] for k in range(len(given)))
-        total += n * float(weight @ js_divergence(soft_labels(half), soft_labels(given - half)) / weight.sum())
+    total = sum(n * _halves_of(tuple(row[row > 0].tolist())) for row, n in zip(counts, times, strict=True))
     return float(total / times.sum())
+
+
+@lru_cache(maxsize=2**16)  # the same votes are scored after every epoch
+def _halves_of(votes: tuple[int, ...]) -> float:
+    """The expected JS between the halves of one utterance's votes, without the classes that have none."""
+    given = np.array(votes)
+    if prod(v + 1 for v in votes) > MAX_HALVES:
+        raise UndefinedMetric(f"{given.sum()} votes divide into halves in more than {MAX_HALVES} ways")
+    half = np.indices([v + 1 for v in votes]).reshape(len(votes), -1).T
+    half = half[half.sum(axis=1) == given.sum() // 2]
+    ways = [np.array([comb(v, h) for h in range(v + 1)], dtype=np.float64) for v in votes]
+    weight = prod(ways[k][half[:, k]] for k in range(len(given)))
+    return float(weight @ js_divergence(soft_labels(half), soft_labels(given - half)) / weight.sum())

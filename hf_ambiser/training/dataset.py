@@ -104,8 +104,9 @@ class UtteranceStore:
 
     def names(self, ids: Sequence[str]) -> list[str]:
         """Return an id for each segment: the utterance's id, with `#<number>` for all segments but the first."""
+        every = ids[:]  # at once: a column of `datasets` would select and read a row for each index
         return [
-            f"{ids[u]}#{s}" if s else str(ids[u])
+            f"{every[u]}#{s}" if s else str(every[u])
             for u, s in zip(self.utterance.tolist(), self.segment.tolist(), strict=True)
         ]
 
