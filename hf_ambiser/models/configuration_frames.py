@@ -1,0 +1,71 @@
+"""The base of configurations of families whose head takes the frames of a log-mel spectrum or of any encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from .configuration_waveform import WaveformClassifierConfig, check_fields
+
+
+INPUTS = ("log_mel", "encoder")
+POSITIVE = "a whole number of at least 1"
+
+
+class FrameClassifierConfig(WaveformClassifierConfig):
+    """Configuration of a `FrameClassifier`. See its subclasses.
+
+    Args:
+        encoder_config: For `input="encoder"` the encoder's configuration; for `"log_mel"` a `LogMelConfig`, of which
+            the front end and its SpecAugment are used. None: the default `LogMelConfig`. It is copied.
+        input: The kind of frames: `"log_mel"`, a log-mel spectrum every 10 ms, on which these systems were published;
+            or `"encoder"`, the output of an encoder.
+        **kwargs: `layers`, `frames_averaged` and `standardize_frames` (see `WaveformClassifierConfig`), for
+            `input="encoder"` only, and fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels`
+            (K classes).
+
+    Raises:
+        ValueError: If a field is out of range; the message names it, its value and what is allowed.
+    """
+
+    keys_to_ignore_at_inference = ["embedding"]
+
+    def __init__(
+        self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, input: str = "log_mel", **kwargs: Any
+    ) -> None:
+        self.input = input
+        check_fields(self, {"input": (input in INPUTS, f"one of {', '.join(INPUTS)}")})
+        super().__init__(encoder_config, **kwargs)
+        log_mel, encoder = self.encoder_config.model_type == "ambiser_logmel", input == "encoder"
+        check_fields(
+            self,
+            {
+                "input": (encoder or log_mel, "encoder, because log_mel takes a LogMelConfig as encoder_config"),
+                "layers": (encoder or self.layers == "last", "'last', unless input is 'encoder'"),
+                "standardize_frames": (encoder or not self.standardize_frames, "False, unless input is 'encoder'"),
+                "frames_averaged": (encoder or self.frames_averaged == 1, "1, unless input is 'encoder'"),
+            },
+        )
+
+    @property
+    def frame_size(self) -> int:
+        """Number of values D of one frame: mel bands, or the encoder's hidden size."""
+        return self.encoder_config.hidden_size if self.input == "encoder" else self.encoder_config.n_mels
+
+    def describe_frames(self) -> str:
+        """Describe the frames in a few words, for a model card."""
+        return "a log-mel spectrum every 10 ms" if self.input == "log_mel" else super().describe_frames()
+
+    def describe_head(self) -> str:
+        """Describe in a few words what a family has above the frames, for a model card."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Describe the architecture above the frames in a few words, for a model card."""
+        return ", then ".join(filter(None, [self.describe_layers(), self.describe_head()]))
+
+
+def is_count(*values: Any) -> bool:
+    """Whether all values are whole numbers of at least 1."""
+    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
