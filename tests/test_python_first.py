@@ -45,6 +45,11 @@ SMALL = {
         "segment_seconds": 0.7, "minimum_seconds": 0.4, "classifier_hidden_size": 16,
         "spatial_channels": [4, 4, 4, 4, 96],
     },
+    "alexnet": {"image_side": 63, "channels": [4, 6, 8, 8, 6], "classifier_hidden_size": 8},
+    "amsnet": {"lstm_hidden_size": 4, "channels": [4, 6], "branch_hidden_size": 8},
+    "attention_lstm": {"lstm_hidden_size": 4, "classifier_hidden_size": 8},
+    "capsnet": {"primary_capsules": 2, "class_capsule_size": 4},
+    "cnn_attention": {"channels": [4, 6, 8, 8, 6]},
 }  # fmt: skip
 HIDDEN = ("ipr-strict", "d1", "d2", "d3")  # configuration, labelled, ambiguous, test
 SHOWN = ("slc-strict", "clear", "ambiguous", "test")  # for methods that read what raters said of ambiguous utterances

@@ -39,11 +39,9 @@ def stretched(frames: Tensor, lengths: Tensor, size: int) -> Tensor:
 class AlexNetLayer(GradientCheckpointingLayer):
     """Convolution and ReLU, and after some of them the maximum over patches of 3 x 3 at a step of 2."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: int, pool: bool
-    ) -> None:
+    def __init__(self, channels: tuple[int, int], kernel: int, stride: int, padding: int, pool: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding)
+        self.conv = nn.Conv2d(*channels, kernel, stride=stride, padding=padding)
         self.pool = pool
 
     def forward(self, image: Tensor) -> Tensor:
@@ -61,7 +59,7 @@ class AlexNetHead(nn.Module):
         self.side = config.image_side
         channels = [1, *config.channels]
         self.layers = nn.ModuleList(
-            AlexNetLayer(channels[i], channels[i + 1], *layer) for i, layer in enumerate(LAYERS)
+            AlexNetLayer((channels[i], channels[i + 1]), *layer) for i, layer in enumerate(LAYERS)
         )
         size = config.classifier_hidden_size
         self.dense = nn.ModuleList([nn.Linear(channels[-1] * config.last_side**2, size), nn.Linear(size, size)])

@@ -13,13 +13,13 @@ from .layer_mix import LayerMix
 from .masked_convolution import ConvolutionBlock, as_image
 
 
-EPSILON = 1e-8  # added below roots, whose slope at 0 is infinite
+EPSILON = 1e-12  # added below roots, whose slope at 0 is infinite
 
 
 def squash(capsules: Tensor) -> Tensor:
-    """Give vectors (..., S) a length below 1 and keep their direction: `|s|^2 / (1 + |s|^2) * s / |s|` (Sabour, Eq. 1).
+    """Give vectors (..., S) a length below 1 and keep their direction; a vector of zeros stays one.
 
-    A vector of zeros stays one.
+    It is `|s|^2 / (1 + |s|^2) * s / |s|` (Sabour et al., 2017, Eq. 1).
     """
     squares = capsules.square().sum(-1, keepdim=True)
     return capsules * (squares + EPSILON).sqrt() / (1 + squares)
