@@ -10,6 +10,7 @@ import torch
 from helpers.made_data import tiny_config, tiny_model
 from helpers.tiny_encoders import batch, clips
 from transformers import AutoModelForAudioClassification
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from hf_ambiser.models import available_families, load_family
 from hf_ambiser.models.frame_classifier import FrameClassifier
@@ -25,10 +26,12 @@ READINGS = {
     "amsnet": [{"fusion": "concatenation", "bidirectional": True}],
 }
 WHISPER = {"layers": "weighted_sum", "standardize_frames": True, "frames_averaged": 2}
+SQUEEZE = {"amsnet": {"squeeze_factor": 1}}
 CASES = [
     *((family, "log-mel", {}) for family in FAMILIES),
     *((family, "log-mel", fields) for family in FAMILIES for fields in READINGS[family]),
-    *((family, "log-mel", {"input": "encoder"}) for family in FAMILIES),
+    # With so few channels, the ReLU between squeeze and excitation may be zero for all utterances at the start.
+    *((family, "log-mel", {"input": "encoder", **SQUEEZE.get(family, {})}) for family in FAMILIES),
     *((family, "whisper", WHISPER) for family in FAMILIES),
 ]
 
@@ -85,11 +88,12 @@ def test_a_saved_model_is_the_same_where_the_package_is_not_installed(family, en
     assert type(again) is load_family(family)
     torch.testing.assert_close(answers(again, inputs), expected, atol=0, rtol=0)
     half = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert half.head.out_proj.weight.dtype == torch.bfloat16 if hasattr(half.head, "out_proj") else True
+    assert {p.dtype for name, p in half.head.named_parameters() if "layer_mix" not in name} == {torch.bfloat16}
     torch.testing.assert_close(answers(half, inputs), expected, atol=0.3, rtol=0.3)
-    elsewhere = AutoModelForAudioClassification.from_pretrained(tmp_path, trust_remote_code=True)
-    assert type(elsewhere).__module__.startswith("transformers_modules")
-    torch.testing.assert_close(answers(elsewhere, inputs), expected, atol=0, rtol=0)
+    # The class of the copied files, which import nothing of the package (`tests/test_hub_folder.py`).
+    elsewhere = get_class_from_dynamic_module(model.config.model_class, str(tmp_path))
+    assert elsewhere.__module__.startswith("transformers_modules")
+    torch.testing.assert_close(answers(elsewhere.from_pretrained(tmp_path), inputs), expected, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +62,8 @@ class AMSNetHead(nn.Module):
     @property
     def below_relu(self) -> tuple[nn.Module, ...]:
         """The linear layers whose output goes through a ReLU."""
-        return (self.of_frames, self.of_utterance, self.dense, *(gate.squeeze for gate in self.gates))  # type: ignore[return-value, union-attr]
+        gates: Any = self.gates
+        return (self.of_frames, self.of_utterance, self.dense, *(gate.squeeze for gate in gates))
 
     def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, 2 H), both branches weighted."""
