@@ -25,7 +25,7 @@ READINGS = {
     "alexnet": [{"image_side": 70}],
     "amsnet": [{"fusion": "concatenation", "bidirectional": True}],
 }
-WHISPER = {"layers": "weighted_sum", "standardize_frames": True, "frames_averaged": 2}
+WHISPER = {"layers": "weighted_sum", "standardize_frames": True, "frames_averaged": 2, "projection_size": 12}
 SQUEEZE = {"amsnet": {"squeeze_factor": 1}}
 CASES = [
     *((family, "log-mel", {}) for family in FAMILIES),
@@ -206,8 +206,8 @@ def test_a_card_can_say_what_a_family_is(family):
     assert plain.describe_frames() == "a log-mel spectrum every 10 ms"
     said = [config_class(num_labels=3, **fields).describe() for fields in READINGS[family]]
     assert plain.describe() not in (said if family != "cnn_attention" else said[:1])
-    around = config_class(num_labels=3, input="encoder", frames_averaged=5)
-    assert around.describe() == f"means of 5 neighbouring frames, then {plain.describe()}"
+    around = config_class(num_labels=3, input="encoder", frames_averaged=5, projection_size=40)
+    assert around.describe() == f"means of 5 neighbouring frames, then a linear layer of 40, then {plain.describe()}"
     assert around.describe_frames() == "a logmel encoder trained from scratch"
 
 
@@ -219,6 +219,7 @@ def test_a_card_can_say_what_a_family_is(family):
         ("capsnet", {"layers": "weighted_sum"}, "layers is 'weighted_sum'; allowed: 'last', unless input"),
         ("capsnet", {"standardize_frames": True}, "standardize_frames is True; allowed: False, unless input"),
         ("capsnet", {"frames_averaged": 5}, "frames_averaged is 5; allowed: 1, unless input"),
+        ("capsnet", {"projection_size": 0}, "projection_size is 0; allowed: None, or a whole number of at least 1"),
         ("capsnet", {"window_shift": 41}, "window_shift is 41; allowed: a whole number from 1 to window_frames"),
         ("capsnet", {"channels": (15, 16, 16)}, "channels is .*; allowed: 3 whole numbers of at least 1, the first"),
         ("capsnet", {"routing_iterations": 0}, "routing_iterations is 0"),

@@ -21,6 +21,8 @@ class FrameClassifierConfig(WaveformClassifierConfig):
             the front end and its SpecAugment are used. None: the default `LogMelConfig`. It is copied.
         input: The kind of frames: `"log_mel"`, a log-mel spectrum every 10 ms, on which these systems were published;
             or `"encoder"`, the output of an encoder.
+        projection_size: Size of a linear layer on each frame, below the rest of the head; None: there is none. The
+            values of an encoder's frame have no order. Above this layer they get one, which convolutions need.
         **kwargs: `layers`, `frames_averaged` and `standardize_frames` (see `WaveformClassifierConfig`), for
             `input="encoder"` only, and fields of `PreTrainedConfig`, among them `id2label`/`label2id` or `num_labels`
             (K classes).
@@ -32,10 +34,21 @@ class FrameClassifierConfig(WaveformClassifierConfig):
     keys_to_ignore_at_inference = ["embedding"]
 
     def __init__(
-        self, encoder_config: PreTrainedConfig | dict[str, Any] | None = None, input: str = "log_mel", **kwargs: Any
+        self,
+        encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
+        input: str = "log_mel",
+        projection_size: int | None = None,
+        **kwargs: Any,
     ) -> None:
         self.input = input
-        check_fields(self, {"input": (input in INPUTS, f"one of {', '.join(INPUTS)}")})
+        self.projection_size = projection_size
+        check_fields(
+            self,
+            {
+                "input": (input in INPUTS, f"one of {', '.join(INPUTS)}"),
+                "projection_size": (projection_size is None or is_count(projection_size), f"None, or {POSITIVE}"),
+            },
+        )
         super().__init__(encoder_config, **kwargs)
         log_mel, encoder = self.encoder_config.model_type == "ambiser_logmel", input == "encoder"
         check_fields(
@@ -49,9 +62,14 @@ class FrameClassifierConfig(WaveformClassifierConfig):
         )
 
     @property
-    def frame_size(self) -> int:
-        """Number of values D of one frame: mel bands, or the encoder's hidden size."""
+    def input_size(self) -> int:
+        """Number of values of one frame: mel bands, or the encoder's hidden size."""
         return self.encoder_config.hidden_size if self.input == "encoder" else self.encoder_config.n_mels
+
+    @property
+    def frame_size(self) -> int:
+        """Number of values D of one frame above the projection, if there is one."""
+        return self.projection_size or self.input_size
 
     def describe_frames(self) -> str:
         """Describe the frames in a few words, for a model card."""
@@ -63,7 +81,8 @@ class FrameClassifierConfig(WaveformClassifierConfig):
 
     def describe(self) -> str:
         """Describe the architecture above the frames in a few words, for a model card."""
-        return ", then ".join(filter(None, [self.describe_layers(), self.describe_head()]))
+        projection = "" if self.projection_size is None else f"a linear layer of {self.projection_size}"
+        return ", then ".join(filter(None, [self.describe_layers(), projection, self.describe_head()]))
 
 
 def is_count(*values: Any) -> bool:

@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 from .bidirectional_lstm import reset_lstm
 from .configuration_frames import FrameClassifierConfig
 from .configuration_logmel import LogMelConfig
+from .layer_mix import LayerMix
 from .modeling_logmel import LogMelFrontend, LogMelModel
 from .valid_frames import length_mask, pad_to_minimum
 from .waveform_check import checked_lengths
@@ -34,13 +35,39 @@ class FrameClassifierOutput(ModelOutput):
     embedding: Tensor | None = None
 
 
+class FrameHead(nn.Module):
+    """Base of the heads: everything above the frames in one module, which peft saves with `modules_to_save=["head"]`.
+
+    A family defines `classify`, whose answer must not depend on padded frames. Linear layers whose output goes through
+    a ReLU stand in `below_relu`; a module of its own with parameters has `reset_weights`.
+    """
+
+    def __init__(self, config: FrameClassifierConfig, layer_mix: LayerMix | None = None) -> None:
+        super().__init__()
+        self.layer_mix = layer_mix
+        size = config.projection_size
+        self.projection = None if size is None else nn.Linear(config.input_size, size)
+
+    @property
+    def below_relu(self) -> tuple[nn.Module, ...]:
+        """The linear layers whose output goes through a ReLU."""
+        return ()
+
+    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, H), which are valid, bool (B, T) -> logits (B, K), and an embedding, float32 (B, E)."""
+        if self.projection is not None:
+            frames = self.projection(frames.to(self.projection.weight.dtype))
+        return self.classify(frames.float(), valid)
+
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames, float32 (B, T, D), which are valid, bool (B, T) -> logits (B, K), embedding, float32 (B, E)."""
+        raise NotImplementedError
+
+
 class FrameClassifier(WaveformClassifier):
     """Base of families that are a head above frames: those of a log-mel spectrum, or those of an encoder.
 
-    A family sets `config_class` and `head_class`. A head is made with `(config, layer_mix)` and keeps `layer_mix`. It
-    takes frames, float32 (B, T, D), and which are valid, bool (B, T), and returns logits (B, K) and an embedding,
-    float32 (B, D). What it says must not depend on padded frames. A module of its own with parameters has
-    `reset_weights`; linear layers below a ReLU stand in `head.below_relu`.
+    A family sets `config_class`, and `head_class`, a `FrameHead`.
     """
 
     config: FrameClassifierConfig
@@ -115,7 +142,6 @@ class FrameClassifier(WaveformClassifier):
             if encoder_frames is not None or encoder_lengths is not None:
                 self._need_encoder("encoder_frames")
             frames, valid = self._log_mel(input_values, attention_mask)
-        frames = frames.float()
         if self.training and any(getattr(part, "gradient_checkpointing", False) for part in self.head.modules()):
             if not frames.requires_grad:
                 # Reentrant checkpointing gives a layer gradients only if one of its inputs asks for one.

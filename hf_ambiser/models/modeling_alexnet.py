@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_alexnet import LAYERS, AlexNetConfig
-from .frame_classifier import FrameClassifier
+from .frame_classifier import FrameClassifier, FrameHead
 from .layer_mix import LayerMix
 
 
@@ -50,12 +50,11 @@ class AlexNetLayer(GradientCheckpointingLayer):
         return nn.functional.max_pool2d(image, 3, 2) if self.pool else image
 
 
-class AlexNetHead(nn.Module):
+class AlexNetHead(FrameHead):
     """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
     def __init__(self, config: AlexNetConfig, layer_mix: LayerMix | None = None) -> None:
-        super().__init__()
-        self.layer_mix = layer_mix
+        super().__init__(config, layer_mix)
         self.side = config.image_side
         channels = [1, *config.channels]
         self.layers = nn.ModuleList(
@@ -71,7 +70,7 @@ class AlexNetHead(nn.Module):
         """The linear layers whose output goes through a ReLU."""
         return tuple(self.dense)
 
-    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, H), the second hidden layer."""
         hidden = self.image(frames, valid).to(self.out_proj.weight.dtype)[:, None]
         for layer in self.layers:

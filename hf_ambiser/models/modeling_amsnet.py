@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .attentive_lstm import AttentiveLSTM
 from .configuration_amsnet import AMSNetConfig
-from .frame_classifier import FrameClassifier
+from .frame_classifier import FrameClassifier, FrameHead
 from .layer_mix import LayerMix
 from .masked_convolution import ConvolutionBlock, as_image
 
@@ -34,12 +34,11 @@ def mean_over_positions(image: Tensor, frames: Tensor) -> Tensor:
     return image.float().mean(dim=3).sum(dim=2) / frames[:, None]
 
 
-class AMSNetHead(nn.Module):
+class AMSNetHead(FrameHead):
     """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
     def __init__(self, config: AMSNetConfig, layer_mix: LayerMix | None = None) -> None:
-        super().__init__()
-        self.layer_mix = layer_mix
+        super().__init__(config, layer_mix)
         units, size = config.lstm_hidden_size, config.branch_hidden_size
         self.recurrent = AttentiveLSTM(config.frame_size, units, config.bidirectional, config.dropout)
         channels = [1, *config.channels]
@@ -65,7 +64,7 @@ class AMSNetHead(nn.Module):
         gates: Any = self.gates
         return (self.of_frames, self.of_utterance, self.dense, *(gate.squeeze for gate in gates))
 
-    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, 2 H), both branches weighted."""
         dtype = self.dense.weight.dtype
         vectors = [

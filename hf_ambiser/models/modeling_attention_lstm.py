@@ -7,16 +7,15 @@ from torch import Tensor, nn
 
 from .attentive_lstm import AttentiveLSTM
 from .configuration_attention_lstm import AttentionLSTMConfig
-from .frame_classifier import FrameClassifier
+from .frame_classifier import FrameClassifier, FrameHead
 from .layer_mix import LayerMix
 
 
-class AttentionLSTMHead(nn.Module):
+class AttentionLSTMHead(FrameHead):
     """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
     def __init__(self, config: AttentionLSTMConfig, layer_mix: LayerMix | None = None) -> None:
-        super().__init__()
-        self.layer_mix = layer_mix
+        super().__init__(config, layer_mix)
         size, units = config.frame_size, config.lstm_hidden_size
         self.once = config.feature_attention == "utterance"
         self.feature_attention = None if config.feature_attention == "none" else nn.Linear(size, size)
@@ -30,7 +29,7 @@ class AttentionLSTMHead(nn.Module):
         """The linear layers whose output goes through a ReLU."""
         return (self.dense,)
 
-    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, H)."""
         if self.feature_attention is not None:
             frames = frames * self.feature_weights(frames, valid)

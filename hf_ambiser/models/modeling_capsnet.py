@@ -8,7 +8,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_capsnet import CapsNetConfig
-from .frame_classifier import FrameClassifier
+from .frame_classifier import FrameClassifier, FrameHead
 from .layer_mix import LayerMix
 from .masked_convolution import ConvolutionBlock, as_image
 
@@ -68,20 +68,17 @@ class Capsules(GradientCheckpointingLayer):
         init.normal_(self.weight, std=self.weight.shape[2] ** -0.5)
 
     def forward(self, lower: Tensor) -> Tensor:
-        """Lower capsules (B, N, I, s), N of each kind -> upper capsules, float32: from all of them (B, K, S)."""
+        """Lower capsules (..., N, I, s), N of each kind -> upper capsules of all of them, float32 (..., K, S)."""
         with torch.autocast(device_type=lower.device.type, enabled=False):
-            votes = torch.einsum("bnis,ikos->bniko", lower.float(), self.weight.float())
-            return route(votes.flatten(1, 2), self.iterations)
+            votes = torch.einsum("...is,ikos->...iko", lower.float(), self.weight.float())
+            return route(votes.flatten(-4, -3), self.iterations)
 
 
-class CapsNetHead(nn.Module):
+class CapsNetHead(FrameHead):
     """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`."""
 
-    below_relu: tuple[nn.Module, ...] = ()
-
     def __init__(self, config: CapsNetConfig, layer_mix: LayerMix | None = None) -> None:
-        super().__init__()
-        self.layer_mix = layer_mix
+        super().__init__(config, layer_mix)
         self.config = config
         first, second, third = config.channels
         eps = config.layer_norm_eps
@@ -102,7 +99,7 @@ class CapsNetHead(nn.Module):
         self.window_capsules = Capsules(lower, config.primary_capsule_size, classes, size, times)
         self.utterance_capsules = Capsules(classes, size, classes, size, times)
 
-    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, K S), the utterance's capsules."""
         capsules = self.utterance_capsules(self.of_windows(frames, valid))
         lengths = (capsules.square().sum(-1) + EPSILON).sqrt()
@@ -121,12 +118,11 @@ class CapsNetHead(nn.Module):
         for block in self.blocks:
             image = block(image, counts)
             counts = block.frames_left(counts)  # type: ignore[operator]
-        config, batch = self.config, len(frames)
+        config = self.config
         primary = squash(self.primary(image.permute(0, 2, 3, 1)).float().unflatten(-1, (config.primary_capsules, -1)))
         padded = nn.functional.pad(primary.flatten(2, 3), (0, 0, 0, 0, 0, config.window_steps - 1))
         windows = padded.unfold(1, config.window_steps, config.shift_steps)  # (B, N, features x capsules, s, steps)
-        lower = windows.permute(0, 1, 4, 2, 3).flatten(2, 3).flatten(0, 1)
-        return self.window_capsules(lower[:, None]).unflatten(0, (batch, -1))
+        return self.window_capsules(windows.permute(0, 1, 4, 2, 3).flatten(2, 3)[:, :, None])
 
 
 class CapsNetForAudioClassification(FrameClassifier):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_cnn_attention import CNNAttentionConfig
-from .frame_classifier import FrameClassifier
+from .frame_classifier import FrameClassifier, FrameHead
 from .layer_mix import LayerMix
 from .masked_convolution import ConvolutionBlock, as_image
 from .valid_frames import length_mask
 
 
-class CNNAttentionHead(nn.Module):
+class CNNAttentionHead(FrameHead):
     """Everything above the frames, in one module, so that peft saves all of it with `modules_to_save=["head"]`.
 
     Two maps are made of the last layer: `bottom_up`, one number for each position, and `out_proj`, the top-down map
@@ -20,8 +20,7 @@ class CNNAttentionHead(nn.Module):
     """
 
     def __init__(self, config: CNNAttentionConfig, layer_mix: LayerMix | None = None) -> None:
-        super().__init__()
-        self.layer_mix = layer_mix
+        super().__init__(config, layer_mix)
         self.normalised = config.attention == "softmax"
         pools = [(2, 2) if layer + 1 in config.pooled_layers else (1, 1) for layer in range(len(config.channels))]
         first, eps = config.channels[0] // 2, config.layer_norm_eps
@@ -35,9 +34,7 @@ class CNNAttentionHead(nn.Module):
         self.bottom_up = nn.Linear(config.channels[-1], 1, bias=not self.normalised)
         self.out_proj = nn.Linear(config.channels[-1], len(config.id2label or {}))
 
-    below_relu: tuple[nn.Module, ...] = ()
-
-    def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (B, T, D), which are valid (B, T) -> logits (B, K), embedding (B, C).
 
         The top-down map is affine in the features of a position. So to map their weighted sum gives the same as to sum
