@@ -33,8 +33,10 @@ from hf_ambiser.models import (
     LogMelConfig,
     PrototypeConfig,
     PrototypeForAudioClassification,
+    available_families,
     load_family,
 )
+from hf_ambiser.models.frame_classifier import FrameClassifier
 
 
 torch.set_num_threads(1)
@@ -278,6 +280,7 @@ def test_a_graph_knows_its_bounds():
 # ---- all of it ----------------------------------------------------------------------------------------------------
 
 KINDS = [name for name in ENCODERS if name != "sew-d"]
+HEADS = [name for name in available_families() if issubclass(load_family(name), FrameClassifier)]
 FAMILIES = {
     "blstm log-mel": lambda: tiny_model(tiny_config(family="blstm")),
     "blstm acoustic32": lambda: load_family("blstm")(load_family("blstm").config_class(num_labels=3)),
@@ -287,6 +290,11 @@ FAMILIES = {
     "fusion segments": lambda: FusionForAudioClassification(
         FusionConfig(ENCODERS["wav2vec2 layer norm"], num_labels=3, segment_seconds=0.5, minimum_seconds=0.4)
     ),
+    **{name: lambda name=name: tiny_model(tiny_config(family=name), family=name) for name in HEADS},
+    **{
+        f"{name} whisper": lambda name=name: tiny_model(tiny_config(family=name, encoder="whisper"), family=name)
+        for name in HEADS
+    },
     "fusion spatial": lambda: FusionForAudioClassification(
         FusionConfig(ENCODERS["log-mel"], num_labels=3, segment_seconds=0.5, minimum_seconds=0.4, variant="spatial")
     ),
