@@ -6,11 +6,7 @@ import copy
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
-
-from hf_ambiser.training.distributed import world_size
+from torch import Tensor
 
 
 # The offset is large, so that this run's second network is not another run's first network.
@@ -54,22 +50,3 @@ def _encoder_is_pretrained(config: Any) -> bool:
     """Whether the encoder or the whole model was loaded from a Hub name or a folder."""
     encoder = getattr(config, "encoder_config", None)
     return bool(config._name_or_path or getattr(encoder, "_name_or_path", ""))
-
-
-def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return what training changes in a model, as views: its trainable parameters and its buffers."""
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
-
-
-def average_gradients(model: nn.Module) -> None:
-    """Average every gradient over the ranks, as DDP does for the first network."""
-    if world_size() == 1:
-        return
-    trained = [p for p in model.parameters() if p.requires_grad]
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    total = parameters_to_vector(gradients)
-    dist.all_reduce(total)
-    vector_to_parameters(total / world_size(), gradients)
-    for parameter, gradient in zip(trained, gradients, strict=True):
-        parameter.grad = gradient
