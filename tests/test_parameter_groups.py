@@ -70,7 +70,9 @@ def rates_of(made: AmbiSERTrainer) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("case", METHODS)
 def test_without_the_arguments_the_groups_are_those_of_the_trainer(case, tmp_path):
     made = trainer(case, tmp_path, arguments=ADAM)
-    own = [(g["weight_decay"], g["lr"], len(g["params"]), "depth" in g) for g in made.optimizer.param_groups]
+    beside = {id(p) for c in getattr(made, "companions", {}).values() if not c.twin for p in c.module.parameters()}
+    groups = [g for g in made.optimizer.param_groups if beside.isdisjoint(map(id, g["params"]))]
+    own = [(g["weight_decay"], g["lr"], len(g["params"]), "depth" in g) for g in groups]
     made.optimizer = None
     Trainer.create_optimizer(made)
     plain = [(g["weight_decay"], g["lr"], len(g["params"]), False) for g in made.optimizer.param_groups]

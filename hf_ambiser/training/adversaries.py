@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.domains import DomainArguments, DomainTrainer
 from hf_ambiser.training.sampler import StepKey
 
@@ -49,7 +50,7 @@ class AdversaryArguments(DomainArguments):
             raise ValueError(f"discriminator_rate={self.discriminator_rate} must be above 0.")
 
 
-class AdversaryTrainer(DomainTrainer):
+class AdversaryTrainer(CompanionTrainer, DomainTrainer):
     """Trains domain discriminators on the embedding, whose gradient is reversed before it comes to the model."""
 
     arguments_class = AdversaryArguments

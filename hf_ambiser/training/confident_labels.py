@@ -75,11 +75,5 @@ class ConfidentLabelTrainer(AmbiSERTrainer):
         for rows in (batch.ambiguous, batch.augmented):  # copies have the order of their utterances
             targets[rows] = F.one_hot(label, targets.shape[-1]).to(targets.dtype)
             weights[rows] = self.args.ambiguous_weight * confident.to(weights.dtype)
+        self.record(share_confident=self.effective_mean(confident, "ambiguous"))
         return targets, weights
-
-    def update_state(self, rows: dict[str, Tensor]) -> None:
-        """Write the labels into the table, and log the share of utterances whose label is confident."""
-        super().update_state(rows)
-        ambiguous = BatchRows(rows["index"], rows["role"]).ambiguous
-        if ambiguous.any():
-            self.record(share_confident=(rows["weight"][ambiguous] > 0).float().mean())

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.batch_rows import BatchRows
-from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.schedules import sigmoid_growth
-from hf_ambiser.training.trainer import Outputs
+from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
 SCHEDULES = ("constant", "growing")
@@ -54,7 +53,7 @@ class DomainArguments(AmbiSERTrainingArguments):
             raise ValueError(f"domain_steepness={self.domain_steepness} must be above 0; the paper has 10.")
 
 
-class DomainTrainer(CompanionTrainer):
+class DomainTrainer(AmbiSERTrainer):
     """Learns from labels as they are, and adds `domain_loss` in each step that holds ambiguous utterances."""
 
     arguments_class = DomainArguments

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from hf_ambiser.training.adversaries import AdversaryTrainer, domain_cross_entropy, reverse_gradient
+from hf_ambiser.training.adversaries import (
+    AdversaryArguments,
+    AdversaryTrainer,
+    domain_cross_entropy,
+    reverse_gradient,
+)
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.companions import in_float32
 from hf_ambiser.training.papers import Paper
 from hf_ambiser.training.trainer import Outputs
+
+
+@dataclass
+class DANNArguments(AdversaryArguments):
+    """Arguments of `DANNTrainer`: those of every method with domain discriminators."""
 
 
 class DANNTrainer(AdversaryTrainer):
@@ -19,6 +31,7 @@ class DANNTrainer(AdversaryTrainer):
     """
 
     name = "dann"
+    arguments_class = DANNArguments
     summary = (
         "Domain-adversarial training (DANN). The model learns from clips on which the raters agree. A second network"
         " learns to tell ambiguous clips, whose votes are never seen, from clear ones by the model's embedding, and"
