@@ -356,6 +356,14 @@ def test_the_global_threshold_has_a_cap(tmp_path):
 # ---- what is refused ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", ["mmd", "dann", "daan"])
+def test_an_embedding_that_cannot_change_is_refused(method, tmp_path):
+    trainer = make_trainer(method, tmp_path, **settings(method, "learns"))
+    trainer.model.freeze_encoder()
+    with pytest.raises(ValueError, match=f"{method} changes the model's embeddings, and no parameter below them lear"):
+        trainer.train()
+
+
 @pytest.mark.parametrize(
     ("method", "given", "words"),
     [

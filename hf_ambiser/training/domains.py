@@ -74,6 +74,21 @@ class DomainTrainer(AmbiSERTrainer):
         """Return the loss of a micro-batch, weighted, scaled as `effective_mean` scales it. A method overrides it."""
         raise NotImplementedError
 
+    def embedding(self, outputs: Outputs) -> Tensor:
+        """Return the embeddings `(B, D)`, float32, that the domains' loss is to change.
+
+        Raises:
+            ValueError: If nothing below the embedding learns, so that no loss can change it.
+        """
+        embedding: Tensor = outputs.embedding.float()
+        if not embedding.requires_grad:
+            raise ValueError(
+                f"{self.name} changes the model's embeddings, and no parameter below them learns. Train the encoder or"
+                " a part of it, or give the head layers of its own (model_fields: {projection_size: 128}, or layers:"
+                " weighted_sum)."
+            )
+        return embedding
+
     def extra_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor | float:
         """Return `domain_loss`; 0 if the weight is 0 or the step holds no ambiguous utterance on any rank."""
         if self.args.domain_weight == 0 or self.effective_counts["ambiguous"] == 0:

@@ -42,9 +42,10 @@ class BNMArguments(DomainArguments):
 def nuclear_norm(probability: Tensor) -> Tensor:
     """Return the sum of the singular values of answers `(B, K)`, float32.
 
-    It is computed in float64, because the gradient at small singular values has few digits.
+    It is computed in float64, because the gradient at small singular values has few digits, and on the CPU, because
+    not every device has float64 and the matrix is small.
     """
-    return torch.linalg.svdvals(probability.double()).sum().float()
+    return torch.linalg.svdvals(probability.cpu().double()).sum().float().to(probability.device)
 
 
 class BNMTrainer(DomainTrainer):

@@ -86,7 +86,7 @@ class DAANTrainer(AdversaryTrainer):
             probability = reverse_gradient(probability, self.domain_weight)
         else:
             probability = probability.detach()
-        embedding = reverse_gradient(outputs.embedding, self.domain_weight)
+        embedding = reverse_gradient(self.embedding(outputs), self.domain_weight)
         said = torch.cat([in_float32(self.whole, embedding), in_float32(self.by_class, embedding, probability)], dim=1)
         loss = domain_cross_entropy(said, batch)
         wrong = ((said > 0) == batch.labelled[:, None]).float()

@@ -68,7 +68,7 @@ class DANNTrainer(AdversaryTrainer):
 
     def domain_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         """Return the discriminator's mean cross-entropy on labelled utterances plus that on ambiguous ones."""
-        said = in_float32(self.adversary, reverse_gradient(outputs.embedding, self.domain_weight)).squeeze(1)
+        said = in_float32(self.adversary, reverse_gradient(self.embedding(outputs), self.domain_weight)).squeeze(1)
         loss = domain_cross_entropy(said, batch)
         parts = {"labelled": loss[batch.labelled], "ambiguous": loss[batch.ambiguous]}
         return sum((self.effective_mean(part, name) for name, part in parts.items()), loss.new_zeros(()))

@@ -47,7 +47,7 @@ class MMDTrainer(DomainTrainer):
 
     def domain_loss(self, outputs: Outputs, batch: BatchRows) -> Tensor:
         """Return the squared discrepancy of the embeddings of all ranks, times the weight."""
-        embedding = outputs.embedding.float()
+        embedding = self.embedding(outputs)
         clear, _ = gather_with_gradient(embedding[batch.labelled])
         ambiguous, _ = gather_with_gradient(embedding[batch.ambiguous])
         if not len(clear) or not len(ambiguous):
