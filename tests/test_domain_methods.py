@@ -42,7 +42,7 @@ class Steps:
         trained = load_method(method)
         seen: list[dict[str, Tensor]] = []
 
-        class Recorded(trained):  # type: ignore[misc, valid-type]
+        class Recorded(trained):
             def update_state(self, rows: dict[str, Tensor]) -> None:
                 super().update_state(rows)
                 seen.append(rows)
