@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from hf_ambiser.methods.co_teaching.arguments import CoTeachingArguments
-from hf_ambiser.methods.co_teaching.peer import make_peer
 from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate
 from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.distributed import gather_rows, world_size
 from hf_ambiser.training.losses import soft_cross_entropy
 from hf_ambiser.training.papers import Paper
 from hf_ambiser.training.trainer import BatchRows, Outputs
+from hf_ambiser.training.twin import add_twin, logits_of
 
 
 class CoTeachingTrainer(CompanionTrainer):
@@ -67,13 +67,7 @@ class CoTeachingTrainer(CompanionTrainer):
     def set_up(self) -> None:
         """Make the second network, and columns for both networks' weights and losses."""
         super().set_up()
-        self.peer = self.add_companion(
-            "peer", lambda: make_peer(self.model, self.args.seed), what="second network", twin=True
-        )
-        if self.args.activation_checkpointing:
-            options: dict[str, Any] = dict(self.args.activation_checkpointing_kwargs or {})  # type: ignore[arg-type]
-            own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
-            self.peer.activation_checkpointing_enable(options or None, **own)
+        self.peer = add_twin(self, "peer", self.args.seed, "second network")
         weight = self.table.columns["weight"]
         self.table.add_column("peer_weight", weight.clone())
         self.table.add_column("loss", torch.zeros_like(weight))
@@ -108,7 +102,7 @@ class CoTeachingTrainer(CompanionTrainer):
         for inputs in self._ahead:
             inputs = self._prepare_inputs(inputs)
             targets = self.table.observed[inputs["index"]]
-            logits = [self.balance.logits(self._logits(network, inputs)) for network in (model, self.peer)]
+            logits = [self.balance.logits(logits_of(self, network, inputs)) for network in (model, self.peer)]
             losses = [soft_cross_entropy(z, targets) for z in logits]
             parts.append({"index": inputs["index"], "loss": losses[0], "peer_loss": losses[1]})
         rows = gather_rows({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -134,15 +128,10 @@ class CoTeachingTrainer(CompanionTrainer):
 
     # ---- losses ------------------------------------------------------------------------------------------------
 
-    def _logits(self, network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        with self.accelerator.autocast():
-            logits: Tensor = network(**{name: inputs[name] for name in inputs if name not in ("index", "role")}).logits
-        return logits
-
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         """Return the loss of the base class; in training, first compute the second network's logits."""
         if "votes" not in inputs:
-            self._peer_logits = self._logits(self.peer, inputs)
+            self._peer_logits = logits_of(self, self.peer, inputs)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
