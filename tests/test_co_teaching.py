@@ -14,9 +14,9 @@ from helpers.suite_methods import BASE, make_trainer, run, settings, state_of
 from torch import Tensor
 
 from hf_ambiser.methods.co_teaching import CoTeachingArguments, CoTeachingTrainer
-from hf_ambiser.methods.co_teaching.peer import make_peer
 from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate, n_kept
 from hf_ambiser.training.sampler import StepKey
+from hf_ambiser.training.twin import make_twin
 
 
 torch.set_num_threads(1)
@@ -87,7 +87,7 @@ def test_two_epochs_are_the_literal_transcription(cut, tmp_path, monkeypatch):
     chosen = dict(forget_rate=0.5, ramp_epochs=1, num_train_epochs=2, learning_rate=0.05)
     size = dict(per_device_train_batch_size=cut[0], gradient_accumulation_steps=cut[1])
     trainer = make_trainer("co_teaching", tmp_path, **{**BASE, **chosen, **size})
-    first, second = made_data.tiny_model().train(), make_peer(made_data.tiny_model(), BASE["seed"])
+    first, second = made_data.tiny_model().train(), make_twin(made_data.tiny_model(), BASE["seed"])
     trainer.train()
     assert len(trainer.seen) == 6
     weight, peer_weight = {}, {}
@@ -135,7 +135,7 @@ def test_stopped_and_resumed_inside_an_epoch_of_micro_batches_is_bit_equal(tmp_p
 def test_the_second_network_is_drawn_anew_and_a_pretrained_encoder_is_not(tmp_path):
     model = made_data.tiny_model(made_data.tiny_config(encoder="wav2vec2"))
     state = torch.random.get_rng_state()
-    peer, again = make_peer(model, 3), make_peer(model, 3)
+    peer, again = make_twin(model, 3), make_twin(model, 3)
     assert torch.equal(torch.random.get_rng_state(), state)
     other = {name for name, p in peer.named_parameters() if not torch.equal(p, model.get_parameter(name))}
     assert any(name.startswith("encoder.") for name in other) and any(name.startswith("head.") for name in other)
@@ -143,7 +143,7 @@ def test_the_second_network_is_drawn_anew_and_a_pretrained_encoder_is_not(tmp_pa
     model.encoder.save_pretrained(tmp_path / "encoder")
     model = type(model).from_encoder(tmp_path / "encoder", num_labels=4)
     model.freeze_feature_encoder()
-    peer = make_peer(model, 3)
+    peer = make_twin(model, 3)
     for name, p in peer.named_parameters():
         own = model.get_parameter(name)
         assert (p is own) == (not own.requires_grad)

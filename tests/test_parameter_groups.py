@@ -70,12 +70,15 @@ def rates_of(made: AmbiSERTrainer) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("case", METHODS)
 def test_without_the_arguments_the_groups_are_those_of_the_trainer(case, tmp_path):
     made = trainer(case, tmp_path, arguments=ADAM)
-    own = [(g["weight_decay"], g["lr"], len(g["params"]), "depth" in g) for g in made.optimizer.param_groups]
+    companions = getattr(made, "companions", {}).values()
+    beside = {id(p) for c in companions if not c.twin for p in c.module.parameters()}
+    groups = [g for g in made.optimizer.param_groups if beside.isdisjoint(map(id, g["params"]))]
+    own = [(g["weight_decay"], g["lr"], len(g["params"]), "depth" in g) for g in groups]
     made.optimizer = None
     Trainer.create_optimizer(made)
     plain = [(g["weight_decay"], g["lr"], len(g["params"]), False) for g in made.optimizer.param_groups]
-    twice = 2 if case == "co_teaching" else 1  # both networks are in its groups
-    assert own == [(decay, rate, n * twice, depth) for decay, rate, n, depth in plain]
+    networks = 1 + sum(c.twin for c in companions)  # all of them are in its groups
+    assert own == [(decay, rate, n * networks, depth) for decay, rate, n, depth in plain]
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -272,6 +272,18 @@ def test_each_segment_is_a_row_with_its_utterances_target():
     np.testing.assert_array_equal(clip.waveform, wave(A, 3)[4000:8000])
 
 
+def test_a_row_is_given_by_itself_and_its_ratings_where_they_are_learnt_from():
+    data = TrainingSet(A, B, target="soft_label", segment_seconds=0.25)
+    rows = [data.row(i) for i in range(len(data.ids))]
+    assert [row.index for row in rows] == list(range(len(data.ids))) and len(rows) > 15
+    assert [row.role for row in rows] == [LABELLED] * data.n_labelled + [AMBIGUOUS] * data.n_ambiguous
+    assert all(np.array_equal(row.waveform, one) for row, one in zip(rows, data.waveforms(), strict=True))
+    by_name = {row["id"]: row["ratings"] for row in A}
+    assert data.ratings == [by_name.get(name.split("#")[0], []) for name in data.ids]
+    assert all(len(ratings) == 5 for ratings in data.ratings[: data.n_labelled])
+    assert TrainingSet(A, B).ratings == [[]] * 15, "consensus labels are learnt from, and no rating"
+
+
 def test_segments_are_scored_each_with_its_clips_answer():
     data, whole = EvaluationSet(B, segment_seconds=0.2), EvaluationSet(B)
     row = [whole.ids.index(name.partition("#")[0]) for name in data.ids]

@@ -214,6 +214,25 @@ class TrainingSet(TorchDataset):
             votes[first : first + len(store)] = np.asarray(split["votes"], dtype=np.float64)[store.utterance]
         return votes
 
+    @property
+    def ratings(self) -> list[list[dict[str, Any]]]:
+        """N lists of the ratings behind targets that are soft labels, as they are stored; [] for any other row.
+
+        They are read now. A rating has `rater`, `labels` and `self_report` (`data/schema.py`).
+        """
+        ratings: list[list[dict[str, Any]]] = [[] for _ in self.ids]
+        for first, store, split in self._soft:
+            of_split = split["ratings"][:]
+            ratings[first : first + len(store)] = [of_split[int(u)] for u in store.utterance]
+        return ratings
+
+    def row(self, index: int) -> Example:
+        """Return a row of the label table as an example, without its labels and not augmented."""
+        if index < self.n_labelled:
+            return self._labelled.example(index, index, LABELLED)
+        assert self._ambiguous is not None
+        return self._ambiguous.example(index - self.n_labelled, index, AMBIGUOUS)
+
     def waveforms(self) -> Iterator[np.ndarray]:
         """Yield the waveform (or frames) of every row of the label table, in its order."""
         for store in (self._labelled, self._ambiguous):

@@ -176,6 +176,11 @@ class ParameterGroupTrainer(SplitTrainer):
 
     # ---- warm-up of the head -----------------------------------------------------------------------------------
 
+    @property
+    def network_epochs(self) -> float:
+        """Epochs, with their fraction, since the network began; a method in which it begins again overrides this."""
+        return float(self.state.epoch or 0)
+
     def hold_encoder(self) -> None:
         """During the warm-up of the head, drop the encoder's gradients, also those of LoRA adapters inside it.
 
@@ -183,7 +188,7 @@ class ParameterGroupTrainer(SplitTrainer):
         (At a rate of 0 the moments would fill with gradients that a random head sent.) Nothing else changes, so DDP,
         accumulation, checkpointing and gradient scaling work as ever, and an epoch costs what it always costs.
         """
-        if float(self.state.epoch or 0) < self.args.head_warmup_epochs:
+        if self.network_epochs < self.args.head_warmup_epochs:
             optimizer: Any = self.optimizer
             for group in optimizer.param_groups:
                 for parameter in group["params"] if group["depth"] != HEAD else ():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def exponential_ramp(epoch: float, n_epochs: float, maximum: float, base: float) -> float:
     """IPR, Eq. 7 as we read it: `min(w_m (r^(e_c / (e_m / 2)) - 1) / (r - 1), w_m)`.
@@ -22,3 +24,13 @@ def exponential_ramp(epoch: float, n_epochs: float, maximum: float, base: float)
     x = epoch / (n_epochs / 2)
     grown = x if base == 1 else (base**x - 1) / (base - 1)
     return min(maximum * grown, maximum)
+
+
+def sigmoid_growth(progress: float, steepness: float) -> float:
+    """Ganin et al. (2016), section 5.2.2: `2 / (1 + exp(-gamma p)) - 1`, from 0 at the beginning to nearly 1.
+
+    Args:
+        progress: p, the share of the training that is done, 0..1.
+        steepness: gamma > 0; the paper has 10.
+    """
+    return 2 / (1 + math.exp(-steepness * progress)) - 1

@@ -35,6 +35,11 @@ def made_split(n: int, seed: int, labelled: bool = True, name: str = "u") -> Dat
         soundfile.write(stream, wave.astype(np.float32), 16000, format="FLAC", subtype="PCM_16")
         votes = np.bincount([label] * 3 + list(rng.integers(0, len(CLASSES), 2)), minlength=len(CLASSES))
         shown = votes if labelled else np.zeros(len(CLASSES))
+        # Five of seven raters have voted, each once.
+        answers = [CLASSES[k] for k in np.repeat(np.arange(len(CLASSES)), shown.astype(int))]
+        ratings = [
+            {"rater": f"r{(i + j) % 7}", "labels": [word], "self_report": False} for j, word in enumerate(answers)
+        ]
         rows.append(
             {
                 "id": f"{name}{i:03d}",
@@ -43,7 +48,7 @@ def made_split(n: int, seed: int, labelled: bool = True, name: str = "u") -> Dat
                 "speaker": f"s{i % 5}",
                 "session": "",
                 "corpus": "made",
-                "ratings": [],
+                "ratings": ratings,
                 "votes": shown.tolist(),
                 "soft_label": (shown / max(shown.sum(), 1)).tolist(),
                 "label": label if labelled else -1,

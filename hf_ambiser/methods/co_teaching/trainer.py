@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from hf_ambiser.methods.co_teaching.arguments import CoTeachingArguments
-from hf_ambiser.methods.co_teaching.peer import average_gradients, make_peer, trained_state
 from hf_ambiser.methods.co_teaching.selection import easiest, keep_rate
+from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.distributed import gather_rows, world_size
 from hf_ambiser.training.losses import soft_cross_entropy
 from hf_ambiser.training.papers import Paper
-from hf_ambiser.training.trainer import AmbiSERTrainer, BatchRows, Outputs
+from hf_ambiser.training.trainer import BatchRows, Outputs
+from hf_ambiser.training.twin import add_twin, logits_of
 
 
-class CoTeachingTrainer(AmbiSERTrainer):
+class CoTeachingTrainer(CompanionTrainer):
     """Two networks; each learns only from the utterances that the other one finds easiest.
 
     Networks fit clean labels before noisy ones, so an utterance with a small loss probably has a clean label. Each
@@ -65,18 +66,8 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     def set_up(self) -> None:
         """Make the second network, and columns for both networks' weights and losses."""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ValueError(
-                "co_teaching cannot run under FSDP or DeepSpeed, because they do not shard its second network. Use"
-                " DDP: train_scripts/accelerate/ddp.yaml."
-            )
-        self.peer = make_peer(self.model, self.args.seed)
-        if self.args.activation_checkpointing:
-            options: dict[str, Any] = dict(self.args.activation_checkpointing_kwargs or {})  # type: ignore[arg-type]
-            own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
-            self.peer.activation_checkpointing_enable(options or None, **own)
-        # These tensors are views of the network: a checkpoint saves the network, and a resume restores it.
-        self.method_state |= {f"peer.{name}": tensor for name, tensor in trained_state(self.peer).items()}
+        super().set_up()
+        self.peer = add_twin(self, "peer", self.args.seed, "second network")
         weight = self.table.columns["weight"]
         self.table.add_column("peer_weight", weight.clone())
         self.table.add_column("loss", torch.zeros_like(weight))
@@ -111,7 +102,7 @@ class CoTeachingTrainer(AmbiSERTrainer):
         for inputs in self._ahead:
             inputs = self._prepare_inputs(inputs)
             targets = self.table.observed[inputs["index"]]
-            logits = [self.balance.logits(self._logits(network, inputs)) for network in (model, self.peer)]
+            logits = [self.balance.logits(logits_of(self, network, inputs)) for network in (model, self.peer)]
             losses = [soft_cross_entropy(z, targets) for z in logits]
             parts.append({"index": inputs["index"], "loss": losses[0], "peer_loss": losses[1]})
         rows = gather_rows({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -137,15 +128,10 @@ class CoTeachingTrainer(AmbiSERTrainer):
 
     # ---- losses ------------------------------------------------------------------------------------------------
 
-    def _logits(self, network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        with self.accelerator.autocast():
-            logits: Tensor = network(**{name: inputs[name] for name in inputs if name not in ("index", "role")}).logits
-        return logits
-
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         """Return the loss of the base class; in training, first compute the second network's logits."""
         if "votes" not in inputs:
-            self._peer_logits = self._logits(self.peer, inputs)
+            self._peer_logits = logits_of(self, self.peer, inputs)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
@@ -185,35 +171,9 @@ class CoTeachingTrainer(AmbiSERTrainer):
         super().update_state(rows)
         self.table.write(rows["index"], **{name: rows[name] for name in ("peer_weight", "loss", "peer_loss")})
 
-    # ---- the second network's step -----------------------------------------------------------------------------
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Return the Trainer's optimiser; each group also gets the second network's copies of its parameters."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        first: Any = self.model
-        name_of = {id(p): name for name, p in first.named_parameters()}
-        peers = dict(self.peer.named_parameters())
-        for group in optimizer.param_groups:
-            group["params"] = [*group["params"], *(peers[name_of[id(p)]] for p in group["params"])]
-        return optimizer
-
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Train as the Trainer does; before an optimiser step, average the second network's gradients over ranks."""
+        """Train as the base class does; before the first micro-batch of a step, select from all of them."""
         # This cannot run in get_batch_samples: on a resume the Trainer restores the random state only after it.
         if self._ahead and not self._selected:
             self._look_ahead()
-        loss: Tensor = super().training_step(*args, **kwargs)
-        # Average now: next the gradient scaler looks for overflow, and all ranks must find the same.
-        if self.accelerator.sync_gradients:
-            average_gradients(self.peer)
-        return loss
-
-    def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
-        nn.utils.clip_grad_norm_(self.peer.parameters(), self.args.max_grad_norm)
-        return norm
-
-    def step_taken(self) -> None:
-        """Also reset the second network's gradients; the Trainer resets only those of its own model."""
-        super().step_taken()
-        self.peer.zero_grad()
+        return super().training_step(*args, **kwargs)
