@@ -16,7 +16,7 @@ from hf_ambiser.inference.windows import SHORTEST, Window
 
 
 # A CPU needs as long for a batch as for its windows one by one, once they are some seconds together: a larger batch
-# saves nothing and leaves the caches, and padding is computed like speech (docs/speed.md has the measurement).
+# saves nothing and leaves the caches, and padding is computed like speech (the rows `files` of docs/speed.md).
 _SECONDS_ON_CPU = 6.0
 _LEAST_SHARE_ON_CPU = 0.9  # of a padded batch that is not padding
 
