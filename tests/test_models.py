@@ -60,6 +60,25 @@ def test_group_norm_over_valid_frames_is_torchs_on_the_cut_out_clip():
     torch.testing.assert_close(padded[1:], repaired(wave[1:]), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [[1, 30, 17], [30, 30, 30]])
+def test_group_norm_of_each_utterance_alone_is_the_masked_one(frames):
+    layer = torch.nn.Module()
+    layer.conv, layer.activation, layer.layer_norm = None, None, torch.nn.GroupNorm(5, 5)
+    layer.layer_norm.weight.data.normal_(), layer.layer_norm.bias.data.normal_()
+    repaired, mask = valid_frames.ValidFrameGroupNormLayer(layer), valid_frames.length_mask(torch.tensor(frames), 30)
+    values, found = torch.randn(3, 5, 30) + 2, []
+    for norm in (lambda x: repaired._each_alone(x, frames), lambda x: repaired._all_masked(x, torch.tensor(frames))):
+        leaf, pulled = (
+            values.clone().requires_grad_(True),
+            torch.randn(5, 30, generator=torch.Generator().manual_seed(1)),
+        )
+        layer.layer_norm.zero_grad()
+        (normed := norm(leaf) * mask[:, None]).mul(pulled).sum().backward()
+        found.append((normed.detach(), leaf.grad, layer.layer_norm.weight.grad, layer.layer_norm.bias.grad))
+    for alone, masked in zip(*found, strict=True):
+        torch.testing.assert_close(alone, masked, atol=1e-3, rtol=1e-4)
+
+
 def test_minimum_samples_is_a_receptive_field():
     plain = Wav2Vec2Config(mask_time_prob=0.0)
     assert valid_frames.minimum_samples(plain) == 400  # 25 ms

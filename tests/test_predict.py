@@ -245,18 +245,30 @@ def test_a_batch_size_below_one_is_refused(size, tiny):
         predict(noise(1.0), tiny, sampling_rate=RATE, batch_size=size)
 
 
-def test_batches_hold_windows_of_similar_length(tiny, monkeypatch):
+@pytest.mark.parametrize(
+    "on_cpu,lengths,size,expected",
+    [
+        (False, [2.0, 0.5, 3.0, 1.0, 1.5], 2, [[0.5, 1.0], [1.5, 2.0], [3.0]]),
+        # A CPU computes no more than a tenth of padding, and no more than 6 s together.
+        (True, [2.0, 0.5, 3.0, 1.0, 1.5], 2, [[0.5], [1.0], [1.5], [2.0], [3.0]]),
+        (True, [2.0, 2.1, 2.0, 2.1, 0.5, 7.0, 0.5], 8, [[0.5, 0.5], [2.0, 2.0], [2.1, 2.1], [7.0]]),
+        (True, [0.9, 1.0, 0.95], 2, [[0.9, 0.95], [1.0]]),
+    ],
+)
+def test_batches_hold_windows_of_similar_length(tiny, monkeypatch, on_cpu, lengths, size, expected):
+    monkeypatch.setattr(type(tiny), "on_cpu", property(lambda self: on_cpu))
     sizes = []
     plain = type(tiny).probabilities
 
     def noted(self, waveforms, temperature=1.0):
-        sizes.append([len(wave) for wave in waveforms])
+        sizes.append([len(wave) / RATE for wave in waveforms])
         return plain(self, waveforms, temperature)
 
     monkeypatch.setattr(type(tiny), "probabilities", noted)
-    lengths = [2.0, 0.5, 3.0, 1.0, 2.5, 1.5]
-    found = predict([noise(one) for one in lengths], tiny, sampling_rate=RATE, batch_size=2, progress=False)
-    assert sizes == [[8000, 16000], [24000, 32000], [40000, 48000]]
+    found = predict(
+        [noise(one) for one in lengths], tiny, sampling_rate=RATE, window=8.0, batch_size=size, progress=False
+    )
+    assert sizes == expected
     assert [one.duration for one in found] == lengths
 
 

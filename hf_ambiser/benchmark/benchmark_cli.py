@@ -19,12 +19,19 @@ Measure what a model costs at inference by length of the utterance: FLOPs, laten
   {prog} runs/crema_d/ipr/0    # a run's model; or a model folder, or a Hub name
   {prog} --family prototype --encoder_fields '{{"model_type": "wav2vec2"}}'    # its base size
   {prog}    # every family as it is by default
+  {prog} --against transformers    # side by side with transformers, training too
 
 Without a model its weights are random, which speed does not depend on. Utterances are noise. Every length and batch
 size is measured in a fresh process. With `--out FILE` every figure is kept as JSON, and the same command continues
 where it was stopped. (The table of the paper on real-time soft-label correction, VI:
 `--lengths 1 1.2 1.6 1.94 --batch_sizes 1`.)
+
+With `--against transformers` both are measured in turns in one process on the CPU: files to answers, one utterance at
+a time, training, correction, bfloat16, a stream. Utterances are those of CREMA-D below $CREMA_D_ROOT, the encoder is
+whisper-tiny.en below $AMBISER_ENCODERS; without them sound and encoder are made. It prints the table of docs/speed.md.
 """
+# Options that act with `--against` alone, beside --threads and --out.
+_SIDE_BY_SIDE = ("rows", "seconds", "quick", "profile")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "benchmark.py") -> int:
@@ -48,19 +55,59 @@ def main(argv: Sequence[str] | None = None, prog: str = "benchmark.py") -> int:
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="of torch on the CPU (default: torch's choice)")
     parser.add_argument("--out", type=Path, help="JSON file")
+    side = parser.add_argument_group("side by side with transformers")
+    side.add_argument("--against", choices=["transformers"], help="what it is compared with")
+    side.add_argument("--rows", nargs="+", default=[], help="names of rows, or how they begin (default: all)")
+    side.add_argument(
+        "--seconds", type=float, default=25.0, help="no round begins later in a row (default: %(default)s)"
+    )
+    side.add_argument("--quick", action="store_true", help="tiny models, to see that it runs")
+    side.add_argument("--profile", action="store_true", help="list operators of all rows, not only where goals missed")
     args = parser.parse_args(argv)
+    try:
+        _check_all_act(args, parser)
+        said, failed = _side_by_side(args) if args.against else _costs(args)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{prog}: {' '.join(str(error).split())}\n")
+        return 2
+    sys.stdout.write(f"{said}\n")
+    return 1 if failed else 0
 
+
+def _check_all_act(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse options that belong to the other of the two measurements.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    shared = ("against", "threads", "out")
+    given = [name for name, value in vars(args).items() if value != parser.get_default(name) and name not in shared]
+    if idle := [name for name in given if (name in _SIDE_BY_SIDE) != bool(args.against)]:
+        named = ", ".join("model" if name == "model" else f"--{name}" for name in idle)
+        where = "has no effect beside --against" if args.against else "acts only beside --against transformers"
+        raise ValueError(f"{named} {where}; leave it out.")
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
+
+
+def _costs(args: argparse.Namespace) -> tuple[str, bool]:
+    """Return the tables of inference, and whether a case failed."""
     # Imported here: the help should not wait for torch.
     from hf_ambiser.benchmark.grid import run_benchmark
     from hf_ambiser.benchmark.table import describe
 
-    try:
-        rows = run_benchmark(_cases(args), args.out)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{prog}: {' '.join(str(error).split())}\n")
-        return 2
-    sys.stdout.write(f"{describe(rows)}\n")
-    return 1 if any("error" in row for row in rows) else 0
+    rows = run_benchmark(_cases(args), args.out)
+    return describe(rows), any("error" in row for row in rows)
+
+
+def _side_by_side(args: argparse.Namespace) -> tuple[str, bool]:
+    """Return the table of both side by side, and whether a row failed."""
+    from hf_ambiser.benchmark.against.run import Wanted, run_against
+    from hf_ambiser.benchmark.against.table import describe_against
+
+    wanted = Wanted(tuple(args.rows), args.seconds, args.quick, args.profile, args.threads)
+    rows = run_against(wanted, args.out)
+    return describe_against(rows), any("error" in row for row in rows)
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:
@@ -78,8 +125,6 @@ def _cases(args: argparse.Namespace) -> list[Case]:
     made = {name: getattr(args, name) for name in ("encoder", "encoder_fields", "model_fields")}
     if args.model and (args.family or any(made.values())):
         raise ValueError(f"{args.model} says what it is; leave out --family, --encoder and the fields.")
-    if args.out is not None and not args.out.absolute().parent.is_dir():
-        raise ValueError(f"--out {args.out}: there is no folder {args.out.absolute().parent}; make it first.")
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -125,7 +125,11 @@ def open_onnx(folder: Path, device: str = "auto") -> OpenedOnnx:
     file = folder / MODEL
     return OpenedOnnx(
         name=str(folder),
-        model=SimpleNamespace(config=SimpleNamespace(**config), session=_session(file, device)),
+        model=SimpleNamespace(
+            config=SimpleNamespace(**config),
+            session=_session(file, device),
+            device="cuda" if device == "cuda" else "cpu",
+        ),
         extractor=_extractor(folder, about),
         classes=tuple(map(str, about["classes"])),
         rate=about["sampling_rate"],

@@ -47,6 +47,11 @@ class OpenedModel:
     window: float
     ours: bool
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether a CPU computes the answers."""
+        return str(getattr(self.model, "device", "cpu")).startswith("cpu")
+
     def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,12 @@ from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.model_door import OpenedModel
 from hf_ambiser.inference.speech import FLOOR, has_speech, level, threshold
 from hf_ambiser.inference.windows import SHORTEST, Window
+
+
+# A CPU needs as long for a batch as for its windows one by one, once they are some seconds together: a larger batch
+# saves nothing and leaves the caches, and padding is computed like speech (the rows `files` of docs/speed.md).
+_SECONDS_ON_CPU = 6.0
+_LEAST_SHARE_ON_CPU = 0.9  # of a padded batch that is not padding
 
 
 @dataclass
@@ -65,14 +72,14 @@ def answer_parts(
 ) -> None:
     """Let the model answer for windows, in batches of similar length, and let go of their samples.
 
+    On a CPU batches are smaller than `batch_size` where that is faster.
+
     The model is not asked about a window that is too short, or silent however loud the others are. Embeddings are kept
     only if they are wanted, for those of many windows are large.
     """
     asked = [part for part in parts if part.length >= SHORTEST * opened.rate and part.level >= FLOOR]
     asked.sort(key=lambda part: part.length)
-    size = batch_size if opened.ours else 1
-    for start in range(0, len(asked), size):
-        batch = asked[start : start + size]
+    for batch in _batches(asked, opened, batch_size if opened.ours else 1):
         try:
             found = opened.probabilities([_samples(part) for part in batch], decision.temperature)
         except (RuntimeError, ValueError, IndexError) as error:
@@ -86,6 +93,23 @@ def answer_parts(
             part.embedding = found.embeddings[i] if embeddings and found.embeddings is not None else None
     for part in parts:
         part.samples = None
+
+
+def _batches(parts: list[Part], opened: OpenedModel, size: int) -> Iterator[list[Part]]:
+    """Yield parts, which are sorted by length, as batches of at most `size`."""
+    most = _SECONDS_ON_CPU * opened.rate if opened.on_cpu else math.inf
+    least = _LEAST_SHARE_ON_CPU if opened.on_cpu else 0.0
+    batch: list[Part] = []
+    heard = 0  # samples of the batch
+    for part in parts:
+        padded = (len(batch) + 1) * part.length
+        if batch and (len(batch) == size or padded > most or heard + part.length < least * padded):
+            yield batch
+            batch, heard = [], 0
+        batch.append(part)
+        heard += part.length
+    if batch:
+        yield batch
 
 
 def _samples(part: Part) -> np.ndarray:

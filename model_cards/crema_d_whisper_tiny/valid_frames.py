@@ -151,15 +151,32 @@ class ValidFrameGroupNormLayer(nn.Module):
         return self.activation(self._normalise(hidden_states, frames))
 
     def _normalise(self, hidden_states: Tensor, frames: Tensor) -> Tensor:
-        mask = length_mask(frames, hidden_states.shape[-1])[:, None].float()
-        count = frames[:, None, None]
         # Use float32: in half precision, a sum over thousands of frames loses its digits.
         values = hidden_states.float()
+        # On a CPU torch's own norm of each utterance is several times as fast, because it keeps no copies of the
+        # frames. A compiler cannot see the lengths, and a GPU would wait for them.
+        alone = values.device.type == "cpu" and not torch.compiler.is_compiling()
+        normed = self._each_alone(values, frames.tolist()) if alone else self._all_masked(values, frames)
+        return normed.to(hidden_states.dtype)
+
+    def _each_alone(self, values: Tensor, frames: list[int]) -> Tensor:
+        norm, size = self.layer_norm, values.shape[-1]
+        weight, bias = norm.weight.float(), norm.bias.float()
+        if min(frames) == size:
+            return torch.group_norm(values, norm.num_groups, weight, bias, norm.eps)
+        rows = [
+            torch.group_norm(row[None, :, :n], norm.num_groups, weight, bias, norm.eps)
+            for row, n in zip(values.unbind(), frames, strict=True)
+        ]
+        return torch.cat([nn.functional.pad(row, (0, size - row.shape[-1])) for row in rows])
+
+    def _all_masked(self, values: Tensor, frames: Tensor) -> Tensor:
+        norm, mask = self.layer_norm, length_mask(frames, values.shape[-1])[:, None].float()
+        count = frames[:, None, None]
         centred = values - (values * mask).sum(-1, keepdim=True) / count
-        variance = ((centred * mask) ** 2).sum(-1, keepdim=True) / count
-        norm = self.layer_norm
-        scaled = centred * torch.rsqrt(variance + norm.eps) * norm.weight.float()[:, None]
-        return (scaled + norm.bias.float()[:, None]).to(hidden_states.dtype)
+        variance = (centred * mask).square().sum(-1, keepdim=True) / count
+        scale = torch.rsqrt(variance + norm.eps) * norm.weight.float()[:, None]
+        return torch.addcmul(norm.bias.float()[:, None], centred, scale)
 
 
 class ZeroPaddedFrames(nn.Module):
