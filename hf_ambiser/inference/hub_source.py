@@ -128,7 +128,11 @@ def open_streamed(given: str, subset: str | None, split: str | None) -> Streamed
             f" files, too: {HUB}{repo.repo_id}@refs/convert/parquet"
         )
     ((kind, files),) = kinds.items()
-    opened = {"Parquet files": StreamedParquet, "tars": StreamedTars, "recordings": StreamedFiles}[kind](repo, files)
+    opened: StreamedParquet | StreamedTars | StreamedFiles
+    if kind == "Parquet files":
+        opened = StreamedParquet(repo, files)
+    else:
+        opened = StreamedTars(repo, files) if kind == "tars" else StreamedFiles(repo, files)
     if others := len(paths) - len(files):
         opened.left_out["files that are no recordings"] = others
     if len(opened) == 0:
