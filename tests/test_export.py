@@ -136,7 +136,7 @@ def test_it_answers_where_torch_cannot_be_imported_by_the_command_and_as_its_car
 
 def test_bad_recordings_are_the_same_rows_as_from_pytorch(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "no_ffmpeg"))
-    answers = predict(bad_recordings(tmp_path / "bad"), exported, progress=False)
+    answers = predict(bad_recordings(tmp_path / "bad"), exported, threshold=0, progress=False)
     check({Path(one.recording).name: (one.status, one.reason) for one in answers})
 
 
