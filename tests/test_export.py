@@ -292,11 +292,11 @@ def test_a_graph_knows_its_bounds():
 
 KINDS = [name for name in ENCODERS if name != "sew-d"]
 FAMILIES = {
-    "blstm log-mel": lambda: tiny_model(tiny_config(family="blstm")),
+    "blstm log-mel": lambda: tiny_model(tiny_config(family="blstm"), family="blstm"),
     "blstm acoustic32": lambda: load_family("blstm")(load_family("blstm").config_class(num_labels=3)),
-    "blstm whisper": lambda: tiny_model(tiny_config(family="blstm", encoder="whisper")),
-    "fusion log-mel": lambda: tiny_model(tiny_config(family="fusion")),
-    "fusion wav2vec2": lambda: tiny_model(tiny_config(family="fusion", encoder="wav2vec2")),
+    "blstm whisper": lambda: tiny_model(tiny_config(family="blstm", encoder="whisper"), family="blstm"),
+    "fusion log-mel": lambda: tiny_model(tiny_config(family="fusion"), family="fusion"),
+    "fusion wav2vec2": lambda: tiny_model(tiny_config(family="fusion", encoder="wav2vec2"), family="fusion"),
     "fusion segments": lambda: FusionForAudioClassification(
         FusionConfig(ENCODERS["wav2vec2 layer norm"], num_labels=3, segment_seconds=0.5, minimum_seconds=0.4)
     ),

@@ -68,7 +68,7 @@ def made(tmp_path_factory) -> Path:
     """The models, and a recording of several windows."""
     folder = tmp_path_factory.mktemp("made")
     for family in FAMILIES:
-        saved(folder / family, tiny_model(tiny_config(family=family)))
+        saved(folder / family, tiny_model(family=family))
     blstm = load_family("blstm")
     acoustic = blstm(blstm.config_class(num_labels=3))
     saved(folder / ACOUSTIC, acoustic, acoustic.make_feature_extractor())
