@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from helpers.hub_endpoint import HubEndpoint
-from helpers.made_data import tiny_config, tiny_model
+from helpers.made_data import tiny_model
 from helpers.made_model import RATE, noise, saved
 from helpers.package_imports import ROOT
 
