@@ -120,7 +120,14 @@ def test_what_cannot_be_heard_gets_one_clear_line(tab, made):
         assert tab.locator("#answers .ambiser-card").count() == 0
         tab.reload()
         tab.locator("#recording input[type=file]").wait_for(state="attached")
+    with (made.folder / "large.wav").open("wb") as file:
+        file.truncate(10_000_000)
+    upload(tab, made.folder / "large.wav")  # it is not sent
+    own = tab.locator("#ambiser-too-large")
+    own.filter(has_text="large.wav: the file has 10.0 MB, and this page takes at most 9.7 MB. Cut it").wait_for()
+    assert tab.get_by_text("maximum allowed size").count() == 0
     upload(tab, made.folder / "speech.wav")  # the page still works
+    own.wait_for(state="hidden")
     tab.locator("#answers .ambiser-card").first.wait_for()
 
 

@@ -83,6 +83,11 @@ def test_it_takes_files_bytes_any_rate_and_channels(folder, listen, tmp_path):
         check(listen(given), answer)
 
 
+def test_a_stack_of_utterances_is_refused(listen):
+    with pytest.raises(ValueError, match=r"shape \(3, 8000\), which may be several recordings; give those as a list"):
+        listen(np.stack([noise(0.5, seed) for seed in range(3)]))
+
+
 def test_without_soundfile_and_soxr_it_does_what_transformers_does(listen, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_optional", lambda name: None)
     monkeypatch.setattr(module, "ffmpeg_read", lambda data, rate: np.frombuffer(data, np.float32))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.bad_recordings import bad_recordings, check
 from helpers.made_data import tiny_config, tiny_model
 from helpers.made_model import RATE, noise, saved
 from helpers.package_imports import ROOT
@@ -56,13 +57,13 @@ exec(open(sys.argv[2]).read())
 """
 
 
-def made(recurrent_size: int | None = 40) -> PrototypeForAudioClassification:
+def made() -> PrototypeForAudioClassification:
     """A model with everything that a head may have, and weights that are worth storing in fewer bits."""
     torch.manual_seed(0)
     encoder = LogMelConfig(hidden_size=64, conv_channels=(4, 8), conv_strides=((2, 2), (2, 4)), n_mels=20)
     return PrototypeForAudioClassification(
         PrototypeConfig(
-            encoder, id2label=CLASSES, projection_size=80, recurrent_size=recurrent_size, pooling="attention_std",
+            encoder, id2label=CLASSES, projection_size=80, recurrent_size=40, pooling="attention_std",
             classifier_hidden_size=64, frames_averaged=3, standardize_frames=True, decision=DECISION,
         )
     ).eval()  # fmt: skip
@@ -135,6 +136,12 @@ def test_it_answers_where_torch_cannot_be_imported_by_the_command_and_as_its_car
     assert eval(card) == pytest.approx(expected[0].probabilities, abs=2e-4)
 
 
+def test_bad_recordings_are_the_same_rows_as_from_pytorch(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "no_ffmpeg"))
+    answers = predict(bad_recordings(tmp_path / "bad"), exported, threshold=0, progress=False)
+    check({Path(one.recording).name: (one.status, one.reason) for one in answers})
+
+
 @pytest.mark.parametrize(("precision", "worst"), [("float16", 2e-2), ("int8", 0.3)])
 def test_fewer_bits_make_a_smaller_file_and_nearly_the_same_answers(exported, folder, tmp_path, precision, worst):
     shutil.copytree(exported, tmp_path / "less")
@@ -144,7 +151,7 @@ def test_fewer_bits_make_a_smaller_file_and_nearly_the_same_answers(exported, fo
 
 
 def test_a_program_of_torch_needs_neither_transformers_nor_the_package(tmp_path):
-    opened = open_model(saved(tmp_path / "model", made(recurrent_size=None)), "cpu")
+    opened = open_model(saved(tmp_path / "model", made()), "cpu")  # with an LSTM
     out = export_model(opened, tmp_path / "program", "torch")
     program = torch.export.load(out / TORCH_MODEL).module()
     for lengths in (LENGTHS, (8007,), (1601,) * 5):
@@ -175,7 +182,6 @@ REFUSED = {
     "format": (lambda: made(), {"format": "coreml"}, "format is 'coreml'; allowed: onnx, torch"),
     "precision": (lambda: made(), {"precision": "int4"}, "precision is 'int4'; allowed: float32, float16, int8"),
     "torch": (lambda: made(), {"format": "torch", "precision": "int8"}, "format torch has float32 only"),
-    "LSTM": (lambda: made(), {"format": "torch"}, "has an LSTM, and torch.export fixes the number of its steps"),
     "sew-d": (
         lambda: PrototypeForAudioClassification(PrototypeConfig(ENCODERS["sew-d"], num_labels=3)),
         {},
@@ -205,6 +211,13 @@ def test_what_is_no_model_to_export_or_no_place_to_write_is_refused(exported, fo
     with pytest.raises(ValueError, match=r'needs onnx, onnxscript, onnxruntime: pip install "hf_ambiser\[onnx\]"'):
         export_model(folder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_of_torch_that_fixes_the_steps_of_an_lstm_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_write_graph", None)
+    monkeypatch.setitem(sys.modules, "torch.export._patches", None)
+    with pytest.raises(ValueError, match=r"has an LSTM, and torch.export of this .* fixes the number of its steps"):
+        export_model(folder, tmp_path / "out", "torch")
 
 
 def test_nothing_is_left_of_an_export_that_failed(folder, tmp_path, monkeypatch):
@@ -282,11 +295,11 @@ def test_a_graph_knows_its_bounds():
 KINDS = [name for name in ENCODERS if name != "sew-d"]
 HEADS = [name for name in available_families() if issubclass(load_family(name), FrameClassifier)]
 FAMILIES = {
-    "blstm log-mel": lambda: tiny_model(tiny_config(family="blstm")),
+    "blstm log-mel": lambda: tiny_model(tiny_config(family="blstm"), family="blstm"),
     "blstm acoustic32": lambda: load_family("blstm")(load_family("blstm").config_class(num_labels=3)),
-    "blstm whisper": lambda: tiny_model(tiny_config(family="blstm", encoder="whisper")),
-    "fusion log-mel": lambda: tiny_model(tiny_config(family="fusion")),
-    "fusion wav2vec2": lambda: tiny_model(tiny_config(family="fusion", encoder="wav2vec2")),
+    "blstm whisper": lambda: tiny_model(tiny_config(family="blstm", encoder="whisper"), family="blstm"),
+    "fusion log-mel": lambda: tiny_model(tiny_config(family="fusion"), family="fusion"),
+    "fusion wav2vec2": lambda: tiny_model(tiny_config(family="fusion", encoder="wav2vec2"), family="fusion"),
     "fusion segments": lambda: FusionForAudioClassification(
         FusionConfig(ENCODERS["wav2vec2 layer norm"], num_labels=3, segment_seconds=0.5, minimum_seconds=0.4)
     ),

@@ -104,8 +104,10 @@ def test_channels_are_averaged_also_eight_of_them(tmp_path):
     path = tmp_path / "eight.wav"
     soundfile.write(path, channels, RATE, subtype="FLOAT")
     np.testing.assert_allclose(read(Recording("a", path)), channels.mean(1), atol=1e-6)
-    for form in (channels, channels.T):
-        np.testing.assert_allclose(read(Recording("a", form, RATE)), channels.mean(1), atol=1e-6)
+    np.testing.assert_allclose(read(Recording("a", channels, RATE)), channels.mean(1), atol=1e-6)
+    stereo = channels[:, :2]
+    for form in (stereo, stereo.T):
+        np.testing.assert_allclose(read(Recording("a", form, RATE)), stereo.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +143,17 @@ def test_samples_that_no_recording_has_are_refused_by_name(samples, words):
     assert found.status == "invalid" and words in found.reason
 
 
-@pytest.mark.parametrize("shape", [(), (2, 2), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (2, 2), (0, 2), (2, 3, 4)])
 def test_an_array_whose_channels_nobody_can_tell_is_refused(shape):
     with pytest.raises(NoAudio, match="allowed: \\(samples,\\), \\(samples, channels\\)"):
         channels_last(np.zeros(shape))
+
+
+@pytest.mark.parametrize(("shape", "words"), [((3, 4000), "3 recordings or 3 channels"), ((40, 33), "at most 32")])
+def test_a_stack_of_utterances_is_not_taken_for_the_channels_of_one(shape, words):
+    """Their average would get an answer, and nobody would see that it is wrong."""
+    found = problem(Recording("a", np.zeros(shape, np.float32), RATE))
+    assert found.status == "invalid" and words in found.reason
 
 
 def test_a_float_file_with_nan_and_one_on_the_scale_of_integers(tmp_path):

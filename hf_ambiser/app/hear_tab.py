@@ -14,6 +14,10 @@ from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
 
 
+# Where `page.js` writes; gradio changes only what Python gives it anew.
+TOO_LARGE = '<div id="ambiser-too-large" class="ambiser-problem" role="alert" hidden></div>'
+
+
 def hear_tab(models: Models) -> None:
     """Lay out the tab."""
     gr.HTML(
@@ -22,6 +26,7 @@ def hear_tab(models: Models) -> None:
     recording = gr.Audio(
         sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="recording"
     )
+    gr.HTML(TOO_LARGE)
     wrong = gr.HTML(elem_id="hear-problem")
     answers = gr.HTML(elem_id="answers")
     picture = gr.Plot(visible=False, show_label=False, format="png", elem_id="timeline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,20 @@ def make_page(models: Models, rated: RatedSet | None = None, voting: Voting | No
     return page
 
 
-def look() -> dict[str, Any]:
-    """Return how the page looks, as arguments of `launch`; fonts are those of the reader's machine."""
+def look(most: int) -> dict[str, Any]:
+    """Return how the page looks, and what its own script does, as arguments of `launch`.
+
+    Fonts are those of the reader's machine.
+
+    Args:
+        most: Bytes of the largest file that it takes.
+    """
+    here = Path(__file__)
     theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("monospace",))
-    return {"theme": theme, "css_paths": [Path(__file__).with_name("page.css")]}
+    words = (
+        f"and this page takes at most {most / 1e6:.1f} MB. Cut it or save it as FLAC, answer for it with `hf-ambiser"
+        " predict`, or start the page with a greater --longest"
+    )
+    script = here.with_name("page.js").read_text(encoding="utf-8")
+    call = f"() => (\n{script})({most}, {json.dumps(words)})"
+    return {"theme": theme, "css_paths": [here.with_name("page.css")], "js": call, "max_file_size": most}

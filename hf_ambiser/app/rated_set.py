@@ -94,7 +94,7 @@ class RatedSet:
         classes = tuple(map(str, info["classes"]))
         rows = read_columns(files, _COLUMNS, cure_of(folder)).to_pylist()
         first = {row["id"]: row for row in reversed(rows)}
-        source = ParquetSource(folder, [path.relative_to(folder).as_posix() for path in files])
+        source = ParquetSource(folder, [path.relative_to(folder).as_posix() for path in files], built=True)
         utterances = tuple(_utterance(place, first[name], classes) for place, name in enumerate(source.names()))
         return cls(folder.resolve().name, classes, utterances, source)
 

@@ -83,13 +83,12 @@ def serve_app(
         prevent_thread_lock=not block,
         quiet=not block,
         allowed_paths=[],
-        max_file_size=round(models.longest * _BYTES_A_SECOND) + 2**20,
         enable_monitoring=False,
         run_history=False,
         footer_links=[],
         ssr_mode=False,
         mcp_server=False,
-        **look(),
+        **look(round(models.longest * _BYTES_A_SECOND) + 2**20),
     )
     return page
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hf_ambiser.files import lfs
 
@@ -31,6 +31,7 @@ class FileError(ValueError):
         super().__init__(" ".join(f"{path} {what}. {cure}".split()))
 
 
+_AHEAD = 8 * 2**20  # bytes of a column that are read from a stream at a time
 # A kind of value, in the words of JSON.
 _IN_JSON: dict[object, str] = {dict: "an object", list: "a list"}
 
@@ -200,8 +201,14 @@ def read_header(path: Path, cure: str) -> dict[str, Any]:
 
 
 @contextmanager
-def open_parquet(path: Path, cure: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: Path, cure: str, stream: IO[bytes] | None = None) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; errors that come while the block reads from it name the file, too.
+
+    Args:
+        path: The file.
+        cure: What to do about a file that cannot be used.
+        stream: Where it is read from if it lies elsewhere; then `path` is only its name. A column is read some
+            megabytes at a time, and never a row group as a whole.
 
     Raises:
         FileError: If the file cannot be read or is not Parquet.
@@ -210,11 +217,12 @@ def open_parquet(path: Path, cure: str) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb"):  # pyarrow says less about a folder, or a file that is not ours to read
-            pass
-        if lfs.is_stub_file(path):
-            raise FileError(path, lfs.WHAT, lfs.CURE)
-        with pq.ParquetFile(path) as file:
+        if stream is None:
+            with path.open("rb"):  # pyarrow says less about a folder, or a file that is not ours to read
+                pass
+            if lfs.is_stub_file(path):
+                raise FileError(path, lfs.WHAT, lfs.CURE)
+        with pq.ParquetFile(stream or path, buffer_size=_AHEAD if stream else 0) as file:
             yield file
     except FileError:
         raise

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from hf_ambiser.hub.retry import is_network
 
 
 class DownloadError(FileNotFoundError):
@@ -26,21 +29,36 @@ def download_dataset(repo_id: str, revision: str | None, files: Sequence[str], *
     Raises:
         DownloadError: If there is no such repository or revision, or it cannot be reached and is not in the cache.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
+
+    with reasons(repo_id, revision):
+        found = snapshot_download(
+            repo_id, repo_type="dataset", revision=revision, allow_patterns=list(files), local_files_only=cached
+        )
+    return Path(found)
+
+
+@contextmanager
+def reasons(repo_id: str, revision: str | None) -> Iterator[None]:
+    """Say in one line why the block cannot have a data set's repository, and what to do.
+
+    Raises:
+        DownloadError: Whatever the Hub, its client or the network has refused in the block.
+    """
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
         LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     where = f"{repo_id}, revision {revision}," if revision else repo_id
     try:
-        found = snapshot_download(
-            repo_id, repo_type="dataset", revision=revision, allow_patterns=list(files), local_files_only=cached
-        )
-        return Path(found)
+        yield
+        return
     except GatedRepoError:
         reason = f"{where} is gated: ask its owner on its page for access, and run `hf auth login`"
     except RepositoryNotFoundError:
@@ -51,12 +69,17 @@ def download_dataset(repo_id: str, revision: str | None, files: Sequence[str], *
         reason = f"{repo_id} has no revision {revision}; its page lists its tags and commits"
     except HFValidationError:
         reason = f"{repo_id!r} is no name of a repository"
+    except OfflineModeIsEnabled:
+        reason = f"HF_HUB_OFFLINE is set, and {where} would be read from the Hub; unset it"
     except LocalEntryNotFoundError:
         reason = f"{where} is not in the cache and "
         if constants.HF_HUB_OFFLINE:
             reason += "HF_HUB_OFFLINE is set; unset it, or download it once while you are online"
         else:
             reason += "the Hub cannot be reached; try again when you are online"
-    except OSError as error:  # answers of the Hub (5xx), a full disk
+    except Exception as error:
+        # Answers of the Hub (5xx), a full disk; a broken connection is an error of the client's HTTP library.
+        if not isinstance(error, OSError) and not is_network(error):
+            raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
     raise DownloadError(reason)

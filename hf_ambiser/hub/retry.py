@@ -55,7 +55,7 @@ class Retry:
                 status, after = _status(error)
                 if status == 412:
                     raise Moved from error
-                if status not in _PASSES and not (status is None and _is_network(error)):
+                if status not in _PASSES and not (status is None and is_network(error)):
                     raise PushError(self._explain(what, status, error)) from error
                 if not left:
                     raise PushError(
@@ -92,7 +92,7 @@ def _status(error: BaseException | None) -> tuple[int | None, float]:
     return None, 0.0
 
 
-def _is_network(error: BaseException | None) -> bool:
+def is_network(error: BaseException | None) -> bool:
     """Return whether a broken or timed-out connection caused the error.
 
     The check uses class names, because the Hub's client changed its HTTP library within the versions that we allow.

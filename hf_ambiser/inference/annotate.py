@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import torch
 from tqdm import tqdm
 
 from hf_ambiser.files.read import Record, exists
+from hf_ambiser.hub.address import HUB
 from hf_ambiser.inference.annotation_folder import AnnotationFolder, row_of
 from hf_ambiser.inference.decision import Decision
+from hf_ambiser.inference.hub_source import Streamed
 from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.predict import predict
@@ -33,6 +36,8 @@ def annotate(
     out: str | Path,
     model: str | Path | OpenedModel | None = None,
     *,
+    subset: str | None = None,
+    split: str | None = None,
     shard_size: int = 1000,
     embeddings: bool = False,
     window: float | None = None,
@@ -50,9 +55,13 @@ def annotate(
 
     Args:
         source: A folder of recordings; a text file with a path in each line; a .tar file or a folder of them; the
-            folder of a data set, in Parquet files or as `save_to_disk` wrote it.
+            folder of a data set, in Parquet files or as `save_to_disk` wrote it; or a data set that is streamed from
+            the Hub, `hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]`. Of the latter nothing is kept on this machine.
         out: Folder to write, on a file system that all processes share.
         model: As for `predict`.
+        subset: Config of a data set of the Hub; None: the only or default one, or of a set that this package built,
+            each utterance of all of them.
+        split: Split of a data set of the Hub; None: all, one after the other.
         shard_size: Inputs of a shard.
         embeddings: Whether to write the embedding of each input, float32 `(D,)`.
         window: As for `predict`.
@@ -68,7 +77,9 @@ def annotate(
 
     Raises:
         ValueError: If an argument is out of range, the source holds nothing, another process works in `out`, or `out`
-            was begun with another model, source or setting. As a FileError, if a stored file cannot be used.
+            was begun with another model, source or setting. As a FileError, if a stored file cannot be used. As a
+            `StreamBroken`, if the connection to the Hub breaks: the same call goes on later.
+        DownloadError: If a data set of the Hub cannot be had.
     """
     for name, number in (("shard_size", shard_size), ("batch_size", batch_size)):
         if number < 1:
@@ -76,11 +87,11 @@ def annotate(
     out = Path(out)
     if exists(out) and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give the name of a folder.")
-    if out.resolve().is_relative_to(Path(source).resolve()):
+    if not str(source).startswith(HUB) and out.resolve().is_relative_to(Path(source).resolve()):
         raise ValueError(
             f"--out {out} is inside the source {source}, and would be read as a part of it; choose another."
         )
-    inputs = open_source(source)
+    inputs = open_source(source, subset, split)
     processes = processes_of_this_job(device)
     opened = model if isinstance(model, OpenedModel) else open_model(model, _device(device, processes))
     if embeddings and not opened.ours:
@@ -152,8 +163,12 @@ def _about_model(opened: OpenedModel, name: str) -> dict[str, Any]:
 
 
 def _about_source(inputs: Source, source: str | Path) -> dict[str, Any]:
+    if isinstance(inputs, Streamed):
+        place = {"name": inputs.repo.repo_id, "revision": inputs.repo.commit}
+    else:
+        place = {"name": Path(source).resolve().name}
     return {
-        "name": Path(source).resolve().name,
+        **place,
         "kind": inputs.kind,
         "inputs": len(inputs),
         "digest": digest_of(inputs),
@@ -167,10 +182,12 @@ def _rows(
     """Return the rows of a shard; audio and windows of only some of its inputs are in memory at a time."""
     rows: list[dict[str, Any]] = []
     step = batch_size * _BATCHES_READ
-    for start in range(shard.start, shard.stop, step):
-        recordings = list(inputs.recordings(start, min(start + step, shard.stop)))
+    # One pass over the shard: to begin in the middle of a Parquet file means to read its row group from the beginning.
+    left = inputs.recordings(shard.start, shard.stop)
+    while recordings := list(islice(left, step)):
         answers = predict(recordings, opened, batch_size=batch_size, progress=False, **options)
-        rows += [row_of(place, answer, options["embeddings"]) for place, answer in enumerate(answers, start)]
+        first = shard.start + len(rows)
+        rows += [row_of(place, answer, options["embeddings"]) for place, answer in enumerate(answers, first)]
         bar.update(len(recordings))
     return rows
 

@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -
         args.source,
         args.out,
         args.model,
+        subset=args.subset,
+        split=args.split,
         shard_size=args.shard_size,
         embeddings=args.embeddings,
         window=args.window,
@@ -62,9 +64,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        type=Path,
-        help="folder of recordings, text file with a path in each line, .tar file or a folder of them, or data set",
+        help="folder of recordings, text file with a path in each line, .tar file or a folder of them, or data set,"
+        " also hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]",
     )
+    parser.add_argument("--subset", help="config of a data set of the Hub (default: the only or default one)")
+    parser.add_argument("--split", help="split of a data set of the Hub (default: all, one after the other)")
     parser.add_argument(
         "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
     )

@@ -106,10 +106,11 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _counts(told: Mapping[str, Any]) -> list[str]:
     counts, source = told["counts"], told["source"]
+    commit = f" at the commit `{source['revision']}`" if "revision" in source else ""
     lines = [
         "## What was annotated",
         "",
-        f"*{source['name']}* ({source['kind']}; digest of the list of inputs `{source['digest']}`).",
+        f"*{source['name']}*{commit} ({source['kind']}; digest of the list of inputs `{source['digest']}`).",
         f"**{counts['in']} in = {counts['answered']} answered + {counts['not_answered']} not answered.**"
         f" Of those answered, the model abstains for {counts['abstains']}.",
         *[f"Left out: {n} {what}." for what, n in source["left_out"].items() if n],

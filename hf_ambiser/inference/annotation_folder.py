@@ -39,6 +39,7 @@ _SAME = {
     ("model", "digest"): "model",
     ("model", "classes"): "classes",
     ("source", "kind"): "kind of source",
+    ("source", "revision"): "revision of the data set",
     ("source", "inputs"): "number of inputs",
     ("source", "digest"): "list of inputs",
     **{("settings", name): name for name in ("shard_size", "embeddings", "window", "hop", "temperature", "threshold")},
@@ -130,10 +131,14 @@ class AnnotationFolder:
 
     def _compare(self, was: Record, now: Mapping[str, Any]) -> None:
         for (group, name), called in _SAME.items():
-            if was[group][name] != now[group][name]:
+            # Only a source on the Hub has a revision.
+            before, after = (
+                about[group].get(name) if name == "revision" else about[group][name] for about in (was, now)
+            )
+            if before != after:
                 raise ValueError(
-                    f"{self.path} was begun with another {called}: {was[group][name]!r:.100}, and now it is"
-                    f" {now[group][name]!r:.100}. Start it as it was begun, or choose another --out."
+                    f"{self.path} was begun with another {called}: {before!r:.100}, and now it is {after!r:.100}."
+                    " Start it as it was begun, or choose another --out."
                 )
 
     def write_shard(

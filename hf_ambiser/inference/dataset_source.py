@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_ambiser.files.audio_column import audio_column
-from hf_ambiser.files.read import FileError, exists, open_parquet
+from hf_ambiser.files.read import FileError, open_parquet
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
 from hf_ambiser.untrusted.names import NotAName, path_of_name
 
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 # A data set that this package built stands beside it. Its configurations repeat utterances under the same id.
-_OF_A_BUILD = "build_report.json"
-_CURE = "Restore the file from a copy, or make the data set again."
+OF_A_BUILD = "build_report.json"
+CURE = "Restore the file from a copy, or make the data set again."
 _ID, _REPEATS = "id", "repeats of an utterance"
 _AT_ONCE = 16  # rows whose audio is in memory
 
@@ -31,6 +35,7 @@ class ParquetSource:
     Args:
         root: Folder that the paths begin at.
         paths: The files, relative to `root`.
+        built: Whether this package built the data set.
 
     Raises:
         FileError: If a file cannot be used or has no such column.
@@ -38,12 +43,11 @@ class ParquetSource:
 
     kind = "data set (Parquet)"
 
-    def __init__(self, root: Path, paths: list[str]) -> None:
+    def __init__(self, root: Path, paths: list[str], built: bool) -> None:
         self.left_out: dict[str, int] = {}
         self._root, self._paths, self._columns = root, paths, list[str]()
         self._names: list[str] = []
         self._files, self._rows = array("i"), array("q")
-        built = exists(root / _OF_A_BUILD)
         seen: set[str] = set()
         for number, path in enumerate(paths):
             row = -1
@@ -71,10 +75,10 @@ class ParquetSource:
             yield from self._of_file(number, list(places))
 
     def _of_file(self, number: int, places: list[int]) -> Iterator[Recording]:
-        path, column = self._root / self._paths[number], self._columns[number]
+        path, column = self._paths[number], self._columns[number]
         names = {self._rows[i]: self._names[i] for i in places}
         first, last = self._rows[places[0]], self._rows[places[-1]]
-        with open_parquet(path, _CURE) as file:
+        with self._open(path) as file:
             begin = 0
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
@@ -83,12 +87,18 @@ class ParquetSource:
                     for batch in file.iter_batches(_AT_ONCE, row_groups=[group], columns=[column]):
                         for cell in batch.column(0):
                             if at in names:
-                                yield Recording(names[at], _content(cell.as_py(), path.parent))
+                                yield Recording(names[at], self._audio(cell.as_py(), path))
                             at += 1
                 begin += rows
 
+    def _open(self, path: str) -> AbstractContextManager[pq.ParquetFile]:
+        return open_parquet(self._root / path, CURE)
+
+    def _audio(self, value: Mapping[str, Any] | None, path: str) -> bytes | Path | NoAudio:
+        return _content(value, (self._root / path).parent)
+
     def _names_in(self, path: str) -> Iterator[str]:
-        with open_parquet(self._root / path, _CURE) as file:
+        with self._open(path) as file:
             column = audio_column(file.schema_arrow, self._root / path)
             self._columns.append(column)
             has_id = _ID in file.schema_arrow.names
@@ -121,7 +131,7 @@ class ArrowSource:
         try:
             loaded = load_from_disk(str(folder))
         except (DatasetsError, OSError, ValueError, KeyError, TypeError) as error:
-            raise FileError(folder, f"cannot be loaded by `datasets` ({error})", _CURE) from error
+            raise FileError(folder, f"cannot be loaded by `datasets` ({error})", CURE) from error
         self._splits: list[tuple[str, Any, str]] = []
         for split, rows in loaded.items() if isinstance(loaded, Mapping) else [("", loaded)]:
             for name, feature in rows.features.items():

@@ -8,8 +8,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.inference.export_card import card_of
 from hf_ambiser.inference.export_precision import PRECISIONS, store_in
 from hf_ambiser.inference.onnx_model import ABOUT, MODEL, TORCH_MODEL, OpenedOnnx, open_onnx
@@ -111,6 +112,7 @@ def _check_arguments(out: Path, format: str, precision: str) -> None:
 
 def _check_model(opened: OpenedModel, format: str) -> bool:
     """Refuse what cannot be exported; return whether the feature extractor scales waveforms."""
+    import torch
     from torch import nn
     from transformers import Wav2Vec2FeatureExtractor
 
@@ -128,10 +130,12 @@ def _check_model(opened: OpenedModel, format: str) -> bool:
     if encoder is not None and encoder.config.model_type in REFUSED:
         kind = encoder.config.model_type
         raise ValueError(f"model {opened.name} has a {kind} encoder and cannot be exported: {REFUSED[kind]}.")
-    if format == "torch" and any(isinstance(module, nn.LSTM) for module in opened.model.modules()):
+    has_lstm = any(isinstance(module, nn.LSTM) for module in opened.model.modules())
+    if format == "torch" and has_lstm and _lstm_as_loop() is None:
         raise ValueError(
-            f"model {opened.name} has an LSTM, and torch.export fixes the number of its steps, so that recordings of"
-            " another length would be refused; use --format onnx."
+            f"model {opened.name} has an LSTM, and torch.export of this version of torch ({torch.__version__}) fixes"
+            " the number of its steps, so that recordings of another length would be refused; use --format onnx, or a"
+            " newer torch."
         )
     if opened.model.main_input_name == "input_features":
         return False
@@ -182,7 +186,9 @@ def _write_graph(folder: Path, graph: Graph, opened: OpenedModel, format: str) -
     length = torch.export.Dim.DYNAMIC(min=graph.shortest, max=graph.longest)
     shapes = {0: torch.export.Dim.DYNAMIC, 1: length}
     try:
-        with torch.no_grad():
+        # For ONNX there is no LSTM of torch in the graph any more.
+        loop = _lstm_as_loop() if format == "torch" else None
+        with torch.no_grad(), loop() if loop is not None else nullcontext():
             program = torch.export.export(
                 graph,
                 (values, mask),
@@ -203,10 +209,23 @@ def _write_graph(folder: Path, graph: Graph, opened: OpenedModel, format: str) -
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f"model {opened.name} cannot be exported with this version of torch ({torch.__version__}):"
-            f" {' '.join(str(error).split())[:300]}"
+            f" {in_one_line(error, 300)}"
         ) from error
     _forget_where(written.model)
     written.save(folder / MODEL)
+
+
+def _lstm_as_loop() -> Callable[[], AbstractContextManager[None]] | None:
+    """What lets torch.export follow an LSTM as a loop of any number of steps; None: this version of torch has it not.
+
+    Without it the exporter follows the steps one by one, and fixes their number. Either way the program holds the LSTM
+    as one operation of torch, and not these steps.
+    """
+    try:
+        from torch.export._patches import register_lstm_while_loop_decomposition
+    except ImportError:
+        return None
+    return register_lstm_while_loop_decomposition
 
 
 def _take_out_assertions(program: torch.export.ExportedProgram) -> None:
@@ -273,7 +292,7 @@ def _difference(folder: Path, opened: OpenedModel, graph: Graph, format: str) ->
         except Exception as error:  # of torch, or of onnxruntime, which has classes of its own
             raise ValueError(
                 f"model {opened.name}: the exported graph fails on recordings of {lengths} samples"
-                f" ({' '.join(str(error).split())[:200]}). Please report it."
+                f" ({in_one_line(error)}). Please report it."
             ) from error
         for name in graph.outputs:
             field = name.removeprefix("utterance_")

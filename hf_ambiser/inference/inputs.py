@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,16 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[str], lis
             if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
         ]
     return found, [_closed(error, folder) for error in closed]
+
+
+def kinds_of(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Divide paths into "recordings", "tars" and "Parquet files"; what has another ending is in none of them."""
+    kinds: dict[str, list[str]] = {"recordings": [], "tars": [], "Parquet files": []}
+    endings = {**dict.fromkeys(SUFFIXES, "recordings"), ".tar": "tars", ".parquet": "Parquet files"}
+    for path in paths:
+        if (kind := endings.get(os.path.splitext(path)[1].lower())) is not None:
+            kinds[kind].append(path)
+    return kinds
 
 
 def _closed(error: OSError, folder: Path) -> Recording:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.read import Record, check_tensors, exists, read_json
+from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.run_folder.adapter_base import CONFIG, base_of
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import check_shards
@@ -135,7 +136,7 @@ def _refusal(error: Exception, model: str) -> ValueError:
         )
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return in_our_words(error, f"model {model!r}")
-    said = " ".join(str(error).split())[:200] or type(error).__name__
+    said = in_one_line(error)
     if isinstance(error, OSError):
         return ValueError(
             f"model {model!r} cannot be loaded: it is neither a folder with a trained model and its feature extractor"

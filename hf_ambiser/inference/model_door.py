@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hf_ambiser.models
+from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.inference.onnx_model import exported_folder, open_onnx
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
@@ -93,10 +94,6 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device {name!r} is not here ({_line(error)}); allowed: auto, cpu, cuda, cuda:1 ..."
+            f"device {name!r} is not here ({in_one_line(error)}); allowed: auto, cpu, cuda, cuda:1 ..."
         ) from None
     return device
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -42,8 +42,9 @@ def predict(
 
     Args:
         inputs: A path; a folder, which is searched; encoded bytes; a binary file object; an array of floats in [-1, 1]
-            or PCM integers, `(T,)`, `(T, channels)` or `(channels, T)`; `{"array": ..., "sampling_rate": ...}`; or a
-            list of any of these, or of `Recording`s.
+            or PCM integers, `(T,)`, `(T, channels)` or, of one or two channels, `(channels, T)`;
+            `{"array": ..., "sampling_rate": ...}`; or a list of any of these, or of `Recording`s. A stack of N
+            utterances `(N, T)` is not such a list: give `list(stack)`.
         model: Folder of a model, of a finished run or of an exported model, Hub name, or what `open_model` has
             returned. None: the model that the repository ships.
         sampling_rate: Of arrays, in Hz.

@@ -28,7 +28,7 @@ class Recording:
     Args:
         name: What it is called in answers.
         content: A file's path; encoded bytes; a binary file object, read from its beginning; an array `(T,)`,
-            `(T, channels)` or `(channels, T)`; or why there is no audio.
+            `(T, channels)` or, of one or two channels, `(channels, T)`; or why there is no audio.
         sampling_rate: Of an array, in Hz.
     """
 

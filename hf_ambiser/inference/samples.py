@@ -9,6 +9,10 @@ from hf_ambiser.inference.no_audio import NoAudio
 
 
 _PCM = {"int8": (0, 2**7), "uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+# What has more is taken for samples along the other axis, whose average over time would be no sound.
+MOST_CHANNELS = 32
+# With more rows, (channels, samples) is more probably a stack of utterances, whose average would be no sound.
+_MOST_ROWS = 2
 _CURE = "allowed: floating point in [-1, 1], or PCM of type int8, uint8, int16 or int32"
 
 
@@ -40,16 +44,28 @@ def as_mono(samples: np.ndarray) -> np.ndarray:
 def channels_last(array: np.ndarray) -> np.ndarray:
     """Turn an array `(T,)`, `(T, channels)` or `(channels, T)` into one of the first two forms.
 
-    The shorter axis is that of the channels.
+    The shorter axis is that of the channels. `(channels, T)` may have one or two: a stack of N utterances has the same
+    form, and must not become one recording.
 
     Raises:
-        NoAudio: If the array has another form, or both axes are as long.
+        NoAudio: If the array has another form, both axes are as long, or it may be a stack of utterances.
     """
     if array.ndim == 1:
         return array
-    if array.ndim != 2 or array.shape[0] == array.shape[1]:
+    if array.ndim != 2 or array.shape[0] == array.shape[1] or array.size == 0:
         raise NoAudio(
             "invalid",
             f"its array has shape {array.shape}; allowed: (samples,), (samples, channels) or (channels, samples)",
         )
-    return array if array.shape[0] > array.shape[1] else array.T
+    rows, columns = array.shape
+    if _MOST_ROWS < rows < columns:
+        raise NoAudio(
+            "invalid",
+            f"its array has shape {array.shape}, which may be {rows} recordings or {rows} channels of one. Give"
+            " recordings as a list, `list(array)`, and channels as (samples, channels), `array.T`",
+        )
+    if min(rows, columns) > MOST_CHANNELS:
+        raise NoAudio(
+            "invalid", f"its array has shape {array.shape}; allowed: at most {MOST_CHANNELS} channels, beside samples"
+        )
+    return array if rows > columns else array.T

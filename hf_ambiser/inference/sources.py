@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Protocol
 
 from hf_ambiser.files.read import exists, read_text
-from hf_ambiser.inference.dataset_source import ArrowSource, ParquetSource
-from hf_ambiser.inference.inputs import SUFFIXES, files_below, shown
+from hf_ambiser.hub.address import HUB
+from hf_ambiser.inference.dataset_source import OF_A_BUILD, ArrowSource, ParquetSource
+from hf_ambiser.inference.hub_source import open_streamed
+from hf_ambiser.inference.inputs import SUFFIXES, files_below, kinds_of, shown
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.recordings import Recording
 from hf_ambiser.inference.tar_source import TarSource
 
 
 _ALLOWED = (
-    "a folder of recordings, a text file with a path in each line, a .tar file or a folder of them (WebDataset), or"
-    " the folder of a data set (Parquet files, or what `save_to_disk` wrote)"
+    "a folder of recordings, a text file with a path in each line, a .tar file or a folder of them (WebDataset),"
+    f" the folder of a data set (Parquet files, or what `save_to_disk` wrote), or {HUB}ACCOUNT/NAME"
 )
 
 
@@ -75,12 +77,26 @@ class FileSource:
             yield Recording(shown(path), folder or where)
 
 
-def open_source(given: Path | str) -> Source:
+def open_source(given: Path | str, subset: str | None = None, split: str | None = None) -> Source:
     """Open a source, and list its inputs.
+
+    Args:
+        given: See `annotate`.
+        subset: See `annotate`.
+        split: See `annotate`.
 
     Raises:
         ValueError: If it is none of what is allowed, holds inputs of several kinds, or none at all.
+        DownloadError: If a data set of the Hub cannot be had.
     """
+    if str(given).startswith(HUB):
+        return open_streamed(str(given), subset, split)
+    for option, value in (("subset", subset), ("split", split)):
+        if value is not None:
+            raise ValueError(
+                f"--{option} {value} is for a data set of the Hub ({HUB}ACCOUNT/NAME), and {given} is none; give the"
+                " folder or file that is to be annotated."
+            )
     path = Path(given)
     if not exists(path):
         raise ValueError(f"source {given}: there is no such file or folder; allowed: {_ALLOWED}.")
@@ -103,7 +119,7 @@ def _of_file(path: Path) -> Source:
     if suffix == ".tar":
         return TarSource(path.parent, [path.name])
     if suffix == ".parquet":
-        return ParquetSource(path.parent, [path.name])
+        return ParquetSource(path.parent, [path.name], exists(path.parent / OF_A_BUILD))
     if suffix in SUFFIXES:
         raise ValueError(f"source {path} is one recording; `hf-ambiser predict {path.name}` answers for it.")
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".gz")):
@@ -117,11 +133,7 @@ def _of_folder(folder: Path) -> Source:
     if exists(folder / "dataset_dict.json") or exists(folder / "state.json"):
         return ArrowSource(folder)
     found, problems = files_below(folder, (*SUFFIXES, ".tar", ".parquet"))
-    audio: list[str] = []
-    by_kind: dict[str, list[str]] = {".tar": [], ".parquet": []}
-    for path in found:
-        by_kind.get(os.path.splitext(path)[1].lower(), audio).append(os.path.relpath(path, folder))
-    kinds = {"recordings": audio, "tars": by_kind[".tar"], "Parquet files": by_kind[".parquet"]}
+    kinds = kinds_of(os.path.relpath(path, folder) for path in found)
     if len(there := [f"{len(paths)} {kind}" for kind, paths in kinds.items() if paths]) > 1:
         raise ValueError(f"source {folder} holds {' and '.join(there)}; give a folder that holds one of these alone.")
     if problems and not found:
@@ -129,6 +141,6 @@ def _of_folder(folder: Path) -> Source:
     if kinds["tars"]:
         return TarSource(folder, kinds["tars"])
     if kinds["Parquet files"]:
-        return ParquetSource(folder, kinds["Parquet files"])
+        return ParquetSource(folder, kinds["Parquet files"], exists(folder / OF_A_BUILD))
     named = [Recording(os.path.relpath(one.name, folder), one.content) for one in problems]
-    return FileSource("folder", folder, audio, named)
+    return FileSource("folder", folder, kinds["recordings"], named)

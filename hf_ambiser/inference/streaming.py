@@ -12,12 +12,8 @@ from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.parts import Part, answer_parts
 from hf_ambiser.inference.resampling import Resampler
-from hf_ambiser.inference.samples import as_mono
+from hf_ambiser.inference.samples import MOST_CHANNELS, as_mono
 from hf_ambiser.inference.windows import Window, WindowCutter, WindowSizes
-
-
-# A wider chunk is taken for one of (channels, samples), whose average over its samples would be no sound.
-MOST_CHANNELS = 32
 
 
 class StreamingClassifier:

@@ -7,6 +7,7 @@ import tarfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from hf_ambiser.inference.inputs import SUFFIXES, shown
 from hf_ambiser.inference.no_audio import NoAudio
@@ -48,11 +49,14 @@ class TarSource:
         for i in range(start, min(stop, len(self))):
             yield Recording(self._names[i], self._problems.get(i) or self._read(i))
 
+    def _open(self, path: str) -> IO[bytes]:
+        return (self._root / path).open("rb")
+
     def _index(self, number: int) -> None:
         path = self._paths[number]
         members = 0
         try:
-            with tarfile.open(self._root / path, "r:") as archive:
+            with self._open(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 while (member := archive.next()) is not None:
                     archive.members = []  # type: ignore[attr-defined]  # it would keep every header
                     members += 1
@@ -78,7 +82,7 @@ class TarSource:
 
     def _read(self, i: int) -> bytes | NoAudio:
         try:
-            with (self._root / self._paths[self._archives[i]]).open("rb") as archive:
+            with self._open(self._paths[self._archives[i]]) as archive:
                 # A header may lie: room is made for what is there, and not for what it says.
                 there = max(0, archive.seek(0, os.SEEK_END) - self._starts[i])
                 if there < self._sizes[i]:

@@ -23,6 +23,7 @@ TASK = "emotion-distribution"
 WINDOW = 6.0  # seconds, where the model has not learnt from segments
 SHORTEST = 0.1  # seconds
 LOUDEST = 32.0  # of full scale 1
+MOST_CHANNELS = 32
 FLOOR, RANGE = -60.0, 30.0  # dB of full scale, and below the loudest window
 FRAME, LOUD_FRAMES, NOTHING = 0.025, 10, 1e-10  # of a window's level
 # As `Any`, because transformers declares its pipelines' flags as None and their methods' arguments loosely.
@@ -32,7 +33,7 @@ _Base: Any = ChunkPipeline
 class EmotionPipeline(_Base):
     """Says what listeners would hear in a recording.
 
-    Call it with a path, encoded bytes, an array of floats `(T,)`, `(T, channels)` or `(channels, T)` at the model's
+    Call it with a path, encoded bytes, an array of floats `(T,)`, `(T, channels)` or `(1 or 2, T)` at the model's
     sampling rate, `{"array": ..., "sampling_rate": ...}`, or a list of these. A recording that is longer than a window
     is divided into overlapping ones. soundfile reads files if it is installed, else the program ffmpeg.
 
@@ -202,7 +203,13 @@ def _mono(inputs: Any, wanted: int) -> Tensor:
             " (samples,) or (samples, channels). Divide 16-bit integers by 32768."
         )
     if samples.ndim == 2:
-        samples = samples.mean(dim=1 if samples.shape[0] > samples.shape[1] else 0)
+        rows, columns = samples.shape
+        if 2 < rows < columns or min(rows, columns) > MOST_CHANNELS or rows == columns:
+            raise ValueError(
+                f"a recording has shape {(rows, columns)}, which may be several recordings; give those as a list, and"
+                f" channels as (samples, channels), at most {MOST_CHANNELS} of them."
+            )
+        samples = samples.mean(dim=1 if rows > columns else 0)
     if not bool(samples.isfinite().all()) or float(samples.abs().max() if len(samples) else 0) > LOUDEST:
         raise ValueError("a recording has samples that are NaN, infinite or far above full scale; allowed: [-1, 1].")
     return _resampled(samples.float().contiguous(), rate, wanted)

@@ -5,12 +5,14 @@
 Reads a line of JSON a task: the name of a repository, to which the run is pushed, or a list of commands, each with the
 environment variables that are changed before it. Prints the child's `pid N`, for each command a line of JSON (exit
 status, output, errors), and when the child has ended `ended CODE` (negative: killed by that signal). What is slow,
-imports and figures, is done once before; waiting between repetitions is left out.
+imports and figures, is done once before; `HUB_PROCESS_IMPORTS` names more modules that the children need. Waiting
+between repetitions is left out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -54,6 +56,8 @@ def run_commands(cases: list) -> None:
 
 def main(run: Path | None) -> None:
     share_no_lock()
+    for name in os.environ.get("HUB_PROCESS_IMPORTS", "").split():
+        importlib.import_module(name)
     time.sleep = lambda seconds: None  # type: ignore[assignment]
     whole = publication(read_facts(run)) if run else None
     for line in sys.stdin:

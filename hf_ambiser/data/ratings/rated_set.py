@@ -32,16 +32,11 @@ from hf_ambiser.data.ratings.set_rows import (
 from hf_ambiser.data.schema import ANONYMOUS
 from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.files.tables import Cell, TableFile, cell_of
+from hf_ambiser.hub.address import HUB, DatasetAddress
 from hf_ambiser.hub.download import download_dataset
 from hf_ambiser.untrusted.names import path_of_name, why_no_name
 
 
-HUB = "hf://datasets/"
-_ON_THE_HUB = re.compile(
-    r"hf://datasets/(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)"
-    r"(?:@(?P<revision>refs/(?:convert|pr)/\w+|[\w-][\w.-]*))?(?:/(?P<below>.+?))?/?",
-    re.ASCII,
-)
 _FILES = ("*.parquet", "README.md", REPORT)
 # Columns of ratings that have no usual name of a column of labels.
 _RATINGS = ("ratings", "annotations", "votes")
@@ -151,16 +146,14 @@ def _place(ratings: str) -> tuple[Path, str, str]:
     """Return where a set is on this machine, its name, and how lists and messages call it."""
     if not ratings.startswith(HUB):
         return Path(ratings), Path(ratings).stem, Path(ratings).name
-    match = _ON_THE_HUB.fullmatch(ratings)
-    if not match:
-        raise ValueError(f"{ratings!r} is no address of a data set: hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]")
-    folder = download_dataset(match["repo"], match["revision"], _FILES)
-    name = match["repo"].partition("/")[2]
-    shown_as = f"{match['repo'].replace('/', '--')}@{folder.name[:12]}"
-    below = match["below"]
+    address = DatasetAddress.of(ratings)
+    folder = download_dataset(address.repo, address.revision, _FILES)
+    name = address.repo.partition("/")[2]
+    shown_as = f"{address.repo.replace('/', '--')}@{folder.name[:12]}"
+    below = address.below
     root = path_of_name(folder, below, "folder", ratings, below=True, follow=True) if below else folder
     if below and not exists(root):
-        raise ValueError(f"{match['repo']} has no {below!r} with Parquet files; leave it out, or give another.")
+        raise ValueError(f"{address.repo} has no {below!r} with Parquet files; leave it out, or give another.")
     return root, name, shown_as
 
 

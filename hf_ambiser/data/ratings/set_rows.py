@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from hf_ambiser.data.audio import AudioProblem
 from hf_ambiser.files.audio_column import audio_column, holds_audio
 from hf_ambiser.files.read import FileError, exists, open_parquet, read_header
+from hf_ambiser.files.system_errors import in_one_line
 
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def rows_of_parquet(root: Path, files: Sequence[Path], outside: bool, needed: Se
         table = pa.concat_tables(tables, promote_options="permissive")
         features = Features.from_arrow_schema(table.schema)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise FileError(root, f"holds files whose columns do not fit together ({_line(error)})", CURE) from error
+        raise FileError(root, f"holds files whose columns do not fit together ({in_one_line(error)})", CURE) from error
     return SetRows(table, features, places, names, _CopiedAudio(files, columns, outside).read)
 
 
@@ -213,7 +214,7 @@ def rows_of_saved(folder: Path, subset: str | None) -> SetRows:
     except (DatasetsError, OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ValueError) and str(error).startswith(f"{folder.name} has no split"):
             raise
-        raise FileError(folder, f"cannot be loaded by `datasets` ({_line(error)})", CURE) from error
+        raise FileError(folder, f"cannot be loaded by `datasets` ({in_one_line(error)})", CURE) from error
     column = audio_column(whole.features.arrow_schema, folder)
     if isinstance(whole.features[column], Audio):
         whole = whole.cast_column(column, Audio(decode=False))
@@ -257,7 +258,3 @@ def _file_content(path: Path, allowed: bool) -> bytes | AudioProblem:
 
 def _file_name(path: str | None) -> str:
     return path.replace("\\", "/").rpartition("/")[2] if path else ""
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
