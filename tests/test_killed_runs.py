@@ -35,7 +35,7 @@ EVERY = [
 def killed(tmp_path_factory):
     """Two processes in which a method of each kind is trained, killed many times, and finished."""
     cases = [case for case in [*KILLED, *SOME] if not cannot(parts_of(case)[0], "resume")]
-    return killed_runs(tmp_path_factory.mktemp("killed"), *cases, kills=3)
+    return killed_runs(tmp_path_factory.mktemp("killed"), *cases, kills=2)
 
 
 def check_killed(case, folder):

@@ -109,7 +109,7 @@ def test_a_failure_at_any_request_is_survived_by_the_push_itself(client, request
         assert list(hub.tags(repo).values()) == [hub.history(repo, "model")[-1].oid]
 
 
-@pytest.mark.parametrize("how", ["kill", "kill_after"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("kill_after", marks=pytest.mark.slow)])
 def test_killed_at_any_request_the_same_push_again_finishes(client, requests, hub, expected, how):
     for at, request in enumerate(requests):
         repo = f"me/killed-{how}-{at}"

@@ -44,13 +44,13 @@ STATE_HOOKS = (
     "step_taken",
     "get_batch_samples",
     "create_optimizer",
+    "before_training",
 )
 
 
 def kind_of(method: str) -> tuple[object, ...]:
     """What two methods share that the default run kills only one of."""
-    trainer = load_method(method)
-    return trainer.needs_ambiguous, trainer.needs_augmented, *(getattr(trainer, hook) for hook in STATE_HOOKS)
+    return tuple(getattr(load_method(method), hook) for hook in STATE_HOOKS)
 
 
 ONE_OF_A_KIND = list({kind_of(method): method for method in reversed(METHODS)}.values())[::-1]
