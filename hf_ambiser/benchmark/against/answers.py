@@ -52,7 +52,7 @@ def files(pair: SameEncoder, settings: Settings, same_model: bool = False) -> Me
         return spent
 
     def theirs(batch_size: int) -> Callable[[], Spent]:
-        pipeline = AudioClassificationPipeline(
+        pipeline: Any = AudioClassificationPipeline(
             model=model.eval(), feature_extractor=extractor, batch_size=batch_size, top_k=None, device="cpu"
         )
 

@@ -85,8 +85,9 @@ class Speech:
         lengths = rng.permutation(np.linspace(shortest, longest, n))
         joined = []
         for i, seconds in enumerate(lengths):
-            needed, parts, at = round(seconds * SAMPLING_RATE), [], i
-            while sum(map(len, parts)) < needed:
+            parts: list[np.ndarray] = []
+            needed, at = round(seconds * SAMPLING_RATE), i
+            while sum(len(part) for part in parts) < needed:
                 parts.append(self.utterances[at % len(self.utterances)].samples)
                 at += 1
             joined.append(Spoken(np.concatenate(parts)[:needed], self.utterances[i % len(self.utterances)].label))
