@@ -119,12 +119,12 @@ def test_runs_end_early_but_not_before_the_least_number():
 
 def test_peak_memory_sees_what_was_given_back_again():
     memory = PeakMemory(CPU)
-    block = torch.ones(64 * 2**20, dtype=torch.uint8)
+    block = torch.ones(512 * 2**20, dtype=torch.uint8)  # more than an allocator may keep for later
     del block
     found = memory.read()
     if found is None:
         pytest.skip("this system does not say what a process's peak memory was")
-    assert 50 * 2**20 < found["peak"] - found["before"] < 120 * 2**20
+    assert 450 * 2**20 < found["peak"] - found["before"] < 600 * 2**20
 
 
 def test_where_the_peak_cannot_be_reset_it_is_not_measured(monkeypatch, tmp_path):

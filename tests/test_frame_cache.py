@@ -82,10 +82,16 @@ def make(method, folder, feature_cache, layers="last", epochs=2, **more):
         optim="sgd", save_strategy="no", eval_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1,
         feature_cache=str(feature_cache), **{"learning_rate": 0.01, **settings},
     )  # fmt: skip
-    model = frozen(trainer_class.model_family, layers=layers, standardize_frames=layers != "last")
+    model = frozen(trainer_class.model_family, **frame_fields(trainer_class.model_family, layers))
     ambiguous = made_data.made_split(13, 1, labelled=trainer_class.ambiguous_target is not None, name="b")
     labelled = made_data.made_split(12, 0, name="a")
     return trainer_class(model, args, labelled, ambiguous_dataset=ambiguous if trainer_class.needs_ambiguous else None)
+
+
+def frame_fields(family: str, layers: str) -> dict[str, object]:
+    """Fields of a model on these layers; methods that change embeddings ask for something to learn below them."""
+    below = {"projection_size": 8} if family == "prototype" and layers == "last" else {}
+    return {"layers": layers, "standardize_frames": layers != "last", **below}
 
 
 # ---- the same training ----------------------------------------------------------------------------------------------
@@ -108,7 +114,8 @@ def test_every_method_learns_the_same_from_cached_frames(method, layers, tmp_pat
         results[cached] = trainer.predict(test, ignore_keys=[]).predictions[0], trainer.bare_model().state_dict()
         if cached:
             assert trainer.evaluation_set(test)[0][0].encoded is not None
-    start = frozen(load_method(method).model_family, layers=layers, standardize_frames=layers != "last").state_dict()
+    family = load_method(method).model_family
+    start = frozen(family, **frame_fields(family, layers)).state_dict()
     assert any((value != start[name]).any() for name, value in results[True][1].items() if name.startswith("head."))
     np.testing.assert_allclose(results[True][0], results[False][0], atol=2e-4, rtol=1e-3)
     for name, value in results[True][1].items():

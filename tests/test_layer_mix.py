@@ -60,9 +60,9 @@ def test_frames_of_all_layers_do_not_depend_on_the_batch(name):
     for waveform, frames, n in zip(waveforms, together, counts.tolist(), strict=True):
         alone, (m,) = model.encoder_frames(waveform[None])
         assert alone.shape[1] == n_layers == model.frame_shape[0] and m == n
-        torch.testing.assert_close(frames[:, :n], alone[0, :, :n], atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(frames[:, :n], alone[0, :, :n], atol=5e-5, rtol=1e-5)
     last, _ = model.encoder_adapter.encode(waveforms[-1][None], torch.tensor([len(waveforms[-1])]))
-    torch.testing.assert_close(together[-1, -1, : counts[-1]], last[0, : counts[-1]], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[-1, -1, : counts[-1]], last[0, : counts[-1]], atol=5e-5, rtol=1e-5)
     moved = (together[-1, 1:] - together[-1, :-1]).abs().amax(dim=(1, 2))
     assert (moved > 1e-3).all(), "two layers are alike"
 

@@ -149,7 +149,7 @@ def test_the_penalty_and_the_uncertainties_are_means_over_drawn_distributions():
 
 @pytest.mark.parametrize("method", OBJECTIVES)
 def test_a_row_counts_by_its_weight_and_by_its_class(method, tmp_path):
-    given = settings(method, "learns", class_weights="inverse_frequency")
+    given = settings(method, "ranks", class_weights="inverse_frequency")
     trainer = make_trainer(method, tmp_path, **given)
     batch = BatchRows(torch.arange(5), torch.full((5,), LABELLED))
     logits, weights = torch.randn(5, 4), torch.rand(5)

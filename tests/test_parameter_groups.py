@@ -16,7 +16,7 @@ from helpers.suite_checks import (
     check_ranks,
     check_resume,
 )
-from helpers.suite_methods import METHODS, make_trainer, run, settings
+from helpers.suite_methods import EVERY_KIND, METHODS, ONE_OF_A_KIND, make_trainer, run, settings
 from helpers.suite_ranks import forked_ranks
 from transformers import Trainer, TrainerCallback
 from transformers.optimization import get_scheduler
@@ -126,7 +126,7 @@ def test_both_networks_of_co_teaching_have_the_same_rates(tmp_path):
     assert {name: of[id(p)] for name, p in first.items()} == {name: of[id(p)] for name, p in peer.items()}
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", EVERY_KIND)
 def test_groups_at_one_rate_train_the_same_model_bit_for_bit(case, tmp_path):
     chosen = settings(case, "learns", **ADAM)
     runs = [
@@ -226,7 +226,7 @@ _WAYS = {
 
 @pytest.mark.parametrize(
     ("case", "way"),
-    [(case, way) for case in METHODS for way in _WAYS if way == "whole" or case in ("co_teaching", "slc")],
+    [(case, way) for case in ONE_OF_A_KIND for way in _WAYS if way == "whole" or case in ("co_teaching", "slc")],
 )
 def test_in_the_warm_up_the_encoder_stays_bit_for_bit_and_then_moves(case, way, tmp_path):
     chosen = settings(case, "learns", **ADAM, **WARMUP) | _WAYS[way]
@@ -272,7 +272,7 @@ def test_the_gradient_scaler_of_fp16_steps_over_what_is_dropped(tmp_path):
     assert moved and all(name.startswith("head.") for name in moved)
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", EVERY_KIND)
 def test_a_run_resumes_bit_for_bit_across_the_end_of_the_warm_up(case, tmp_path):
     # Of the checkpoints 2, 4, 6 and 8, the first lies inside this warm-up of three steps.
     check_resume(
@@ -280,7 +280,7 @@ def test_a_run_resumes_bit_for_bit_across_the_end_of_the_warm_up(case, tmp_path)
     )
 
 
-@pytest.mark.parametrize("case", METHODS)
+@pytest.mark.parametrize("case", EVERY_KIND)
 def test_accumulation_changes_nothing_at_different_rates(case, tmp_path):
     check_accumulation(case, tmp_path, encoder="wav2vec2", **WARMUP)
 

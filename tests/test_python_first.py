@@ -354,7 +354,9 @@ def test_a_method_that_needs_ambiguous_utterances_says_so(method, dataset, encod
     with pytest.raises(
         ValueError, match=f"method '{method}' also learns from ambiguous utterances, and none were given: set amb"
     ):
-        trainer_class(CASES[method][3](encoder), args, load_split(dataset, "ipr-strict", "d1"))
+        trainer_class(
+            CASES.get(method, CASES["self_training"])[3](encoder), args, load_split(dataset, "ipr-strict", "d1")
+        )
 
 
 def test_patience_needs_validation_utterances(dataset, encoder, tmp_path):

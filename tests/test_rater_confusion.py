@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_every_answer(form, tmp_path):
 
 
 def test_the_trajectory_says_what_a_rater_answers(tmp_path):
-    trainer = make_trainer(NAME, tmp_path, **settings(NAME, "learns"))
+    trainer = make_trainer(NAME, tmp_path, **settings(NAME, "learns", form="crowd_layer"))
     with torch.no_grad():
         trainer.layers.change[2, 3, 1] = 5.0  # this rater answers class 3 where class 1 is heard
     shown = trainer.trajectory_tensors()["rater_confusion"]
