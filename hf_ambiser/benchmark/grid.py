@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from hf_ambiser.benchmark.inference_cost import measure, noise
-from hf_ambiser.files.read import exists, read_json
+from hf_ambiser.benchmark.kept_rows import kept_rows
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.training.model_arguments import ModelArguments
@@ -148,7 +148,7 @@ def run_benchmark(
         ValueError: If a model cannot be made or loaded, or `out` was measured in another environment.
     """
     environment = json.loads(json.dumps(describe_environment()))
-    rows = _earlier(out, environment)
+    rows = kept_rows(out, {"environment": environment}, {"case": dict, "model": str})
     bar = tqdm(cases, desc="measuring", unit="case", dynamic_ncols=True)
     answer = []
     for case in bar:
@@ -162,22 +162,6 @@ def run_benchmark(
                 write_whole(out, json.dumps({"environment": environment, "rows": rows}, indent=1))
         answer.append(row)
     return answer
-
-
-def _earlier(out: Path | None, environment: dict[str, Any]) -> list[dict[str, Any]]:
-    if out is None or not exists(out):
-        return []
-    cure = "It is not the JSON of a benchmark; give another --out, or delete it."
-    before = read_json(out, cure)
-    before.check({"rows": [{"case": dict, "model": str}], "environment": dict})
-    rows, then = before["rows"], before["environment"]
-    changed = sorted(k for k in {**then, **environment} if then.get(k) != environment.get(k))
-    if changed:
-        raise ValueError(
-            f"{out} was measured in another environment ({', '.join(changed)} differ), so its rows could not be"
-            " compared with new ones; give another --out, or delete it."
-        )
-    return [row for row in rows if "error" not in row]
 
 
 def _in_fresh_process(work: Callable[[Case], dict[str, Any]], case: Case) -> dict[str, Any]:

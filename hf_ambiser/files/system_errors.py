@@ -1,4 +1,4 @@
-"""Errors of the system and of libraries in the words of a command: which file, what was said, and the cure."""
+"""Errors of the system in the words of a command: which file, what the system says, and the cure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ _CURES = {
     errno.ENOSPC: "Free space on the disk, and give the command again.",
     errno.EDQUOT: "Free space on the disk, and give the command again.",
 }
-
-
-def in_one_line(error: BaseException, longest: int = 200) -> str:
-    """Return what a library says, in one line of at most that many characters; an error without a text by its kind."""
-    return " ".join(str(error).split())[:longest] or type(error).__name__
 
 
 def in_words(error: Exception) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hf_ambiser.hub.retry import is_network
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 class DownloadError(FileNotFoundError):
@@ -81,5 +82,5 @@ def reasons(repo_id: str, revision: str | None) -> Iterator[None]:
         # Answers of the Hub (5xx), a full disk; a broken connection is an error of the client's HTTP library.
         if not isinstance(error, OSError) and not is_network(error):
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = in_one_line(error, 300)
     raise DownloadError(reason)

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_ambiser.hub.download import DownloadError, reasons
 from hf_ambiser.untrusted.names import why_no_name
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 class StreamBroken(ValueError):
@@ -116,10 +117,9 @@ class _Ranges(io.RawIOBase):
         try:
             data = self._file.read(len(buffer))
         except Exception as error:  # of the Hub, of the system, or of one of several HTTP libraries
-            said = " ".join(str(error).split())[:200] or type(error).__name__
             raise StreamBroken(
-                f"{self._name} cannot be read from the Hub any further ({said}). What is whole is kept: give the same"
-                " command again when the Hub can be reached."
+                f"{self._name} cannot be read from the Hub any further ({in_one_line(error)}). What is whole is kept:"
+                " give the same command again when the Hub can be reached."
             ) from error
         buffer[: len(data)] = data
         return len(data)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.inference.export_card import card_of
 from hf_ambiser.inference.export_precision import PRECISIONS, store_in
 from hf_ambiser.inference.onnx_model import ABOUT, MODEL, TORCH_MODEL, OpenedOnnx, open_onnx
 from hf_ambiser.inference.opened_model import OpenedModel
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.read import Record, check_tensors, exists, read_json
-from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.run_folder.adapter_base import CONFIG, base_of
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import check_shards
 from hf_ambiser.untrusted.code_fields import CodeRefused, in_our_words, refuse_code
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 _CURE = "Restore it from a copy, or train the model again."

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hf_ambiser.models
-from hf_ambiser.files.system_errors import in_one_line
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.inference.onnx_model import exported_folder, open_onnx
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 from hf_ambiser.inference.windows import WINDOW
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 if TYPE_CHECKING:

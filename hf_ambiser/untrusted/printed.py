@@ -1,4 +1,4 @@
-"""Names on a terminal, in a figure or on a page: what cannot be printed there could move the cursor or hide a text."""
+"""Texts on a terminal, in a figure or on a page: what cannot be printed there could move the cursor or hide a text."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def printable(text: str, keep: str = "") -> str:
         keep: Letters that stay, such as a line break.
     """
     return "".join(letter if letter.isprintable() or letter in keep else "\ufffd" for letter in text)
+
+
+def in_one_line(error: BaseException, longest: int = 200) -> str:
+    """Return what a library says, in one line of at most that many characters; an error without a text by its kind."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

@@ -20,7 +20,6 @@ def operators(once: Callable[[], Any]) -> dict[str, Any]:
         `wall_s`, `outside` (share of it in no operator of torch: Python, numpy, reading files; on one thread), and
         `most`: name, share of the wall time and calls of the operators that take most time themselves.
     """
-    clock = Clock()
     with profile(activities=[ProfilerActivity.CPU]) as found:
         clock = Clock()
         once()

@@ -22,9 +22,10 @@ from hf_ambiser.benchmark.against.rows import FASTER, NO_SLOWER, Measured, Setti
 from hf_ambiser.benchmark.against.speech import Speech
 from hf_ambiser.benchmark.against.turns import Ratio, ratio_of
 from hf_ambiser.benchmark.grid import device_name
-from hf_ambiser.files.read import exists, read_json
+from hf_ambiser.benchmark.kept_rows import kept_rows
 from hf_ambiser.run_folder.layout import write_whole
 from hf_ambiser.runs.environment import describe_environment
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def run_against(wanted: Wanted, out: Path | None = None) -> list[dict[str, Any]]
     about = {"seconds": wanted.seconds, "quick": wanted.quick, "speech": settings.speech.source}
     with _quiet(), _threads(wanted.threads):
         environment["threads"] = torch.get_num_threads()
-        rows = _earlier(out, environment, about)
+        rows = kept_rows(out, {"environment": environment, "settings": about}, {"row": str})
         pair = cache(lambda encoder: BUILDERS[encoder](wanted.quick))
         answer = []
         for row in (bar := tqdm(wanted.chosen(), desc="side by side", unit="row", dynamic_ncols=True)):
@@ -162,7 +163,7 @@ def _measured(row: Row, pair: Callable[[str], SameEncoder], settings: Settings, 
             if measured.ways and (profile or not (settings.few or reached(said))):
                 said["operators"] = {way: operators(once) for way, once in measured.ways.items()}
     except Exception as error:
-        return {"row": row.name, "what": row.what, "error": f"{type(error).__name__}: {_line(error)}"[:300]}
+        return {"row": row.name, "what": row.what, "error": f"{type(error).__name__}: {in_one_line(error, 300)}"[:300]}
     return said
 
 
@@ -183,27 +184,9 @@ def _said(row: Row, measured: Measured) -> dict[str, Any]:
     return said
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _ratio(seconds: dict[str, list[float]], meaning: str) -> Ratio:
     ours, other = seconds.values()
     return ratio_of(other, ours) if meaning == FASTER else ratio_of(ours, other)
-
-
-def _earlier(out: Path | None, environment: dict[str, Any], about: dict[str, Any]) -> list[dict[str, Any]]:
-    if out is None or not exists(out):
-        return []
-    before = read_json(out, "It is not the JSON of this benchmark; give another --out, or delete it.")
-    before.check({"rows": [{"row": str}], "environment": dict, "settings": dict})
-    then, now = {**before["environment"], **before["settings"]}, {**environment, **about}
-    if changed := sorted(name for name in {**then, **now} if then.get(name) != now.get(name)):
-        raise ValueError(
-            f"{out} was measured in another environment or otherwise ({', '.join(changed)} differ), so its rows could"
-            " not be compared with new ones; give another --out, or delete it."
-        )
-    return [row for row in before["rows"] if "error" not in row]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from hf_ambiser.data.audio import AudioProblem
 from hf_ambiser.files.audio_column import audio_column, holds_audio
 from hf_ambiser.files.read import FileError, exists, open_parquet, read_header
-from hf_ambiser.files.system_errors import in_one_line
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 if TYPE_CHECKING:
