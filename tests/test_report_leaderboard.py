@@ -10,7 +10,7 @@ import pytest
 from helpers.made_report import made_whole
 
 from hf_ambiser.report.groups import find, group
-from hf_ambiser.report.leaderboard import cross_entropy, leaderboard_table
+from hf_ambiser.report.leaderboard import leaderboard_table, mean_cross_entropy
 from hf_ambiser.report.rater_equivalence import worth_of_systems
 from hf_ambiser.report.write import write_report
 
@@ -73,9 +73,9 @@ def test_a_sure_mistake_is_finite_and_runs_without_predictions_are_left_out(stud
         columns = staticmethod(lambda split, names: {**_columns, "probabilities": _columns["probabilities"] * 0})
 
     _columns = columns
-    assert math.isfinite(cross_entropy(one.whole, Sure()))
+    assert math.isfinite(mean_cross_entropy(one.whole, Sure()))
     Sure.has_predictions = staticmethod(lambda split: False)
-    assert cross_entropy(one.whole, Sure()) is None
+    assert mean_cross_entropy(one.whole, Sure()) is None
     alone = made_whole(tmp_path / "alone", system="alone")
     assert alone and leaderboard_table(whole_group(tmp_path), whole_group(tmp_path).whole, None, {}) is None
 

@@ -19,6 +19,7 @@ from scipy.stats import beta
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.calibration import expected_calibration_error
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
+from hf_ambiser.metrics.distribution import cross_entropy
 from hf_ambiser.metrics.selective import RiskCoverage, risk_coverage
 
 
@@ -328,7 +329,7 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
         if labelled.any():
             figures["set_coverage_consensus"] = float(sets[labelled, label[labelled]].mean())
     for name, answers in (("", q), ("_before", before)):
-        figures[f"cross_entropy{name}"] = _cross_entropy(answers, shares)
+        figures[f"cross_entropy{name}"] = float(cross_entropy(shares, answers, np.finfo(np.float64).tiny).mean())
         figures[f"ece{name}"] = (
             expected_calibration_error(answers[labelled], label[labelled])[0] if labelled.any() else None
         )
@@ -364,12 +365,6 @@ def check_share(name: str, value: float) -> None:
 
 def _room(level: float) -> float:
     return float(level) * (1 - ROOM)
-
-
-def _cross_entropy(probabilities: Array, shares: Array) -> float:
-    """Mean over utterances of -sum_k p_k log q_k (nats). A softmax may round to 0, which counts as the least float."""
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return float(-(shares * logs).sum(axis=1).mean())
 
 
 def _with_votes(votes: Array, consensus: Array) -> tuple[Array, Array, Array]:

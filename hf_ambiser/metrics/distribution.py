@@ -36,6 +36,14 @@ def kl_divergence(true: Array, predicted: Array, smoothing: float = KL_SMOOTHING
         return (p * (np.log(np.where(voted, p, 1.0)) - np.log(np.where(voted, q, 1.0)))).sum(axis=1)
 
 
+def cross_entropy(true: Array, predicted: Array, least: float) -> Array:
+    """`(N,)` -sum_k p_k log q_k in nats; a softmax may round to 0, and every q_k counts as `least` at least.
+
+    Rows are taken as they are: a row of zeros in p, an utterance without votes, gives 0.
+    """
+    return -(true * np.log(np.maximum(predicted, least))).sum(axis=1)
+
+
 def js_divergence(true: Array, predicted: Array) -> Array:
     """`(N,)` Jensen-Shannon divergence in bits, H((p + q) / 2) - (H(p) + H(q)) / 2: 0 (equal) to 1 (disjoint)."""
     p, q = check_pair(true, predicted)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.display import COLUMNS, Shown
+from hf_ambiser.metrics.distribution import cross_entropy
 from hf_ambiser.metrics.significance import holm
 from hf_ambiser.report.convergence import about_tests, both_converged, convergence
 from hf_ambiser.report.groups import Group
@@ -34,14 +35,13 @@ NOTE = (
 )
 
 
-def cross_entropy(split: str, run: FinishedRun) -> float | None:
+def mean_cross_entropy(split: str, run: FinishedRun) -> float | None:
     """Return the cross-entropy (nats) of a run's answers against the shares of the votes; None if they are gone."""
     if not run.has_predictions(split):
         return None
     table = run.columns(split, ("id", "probabilities", "votes"))
-    answers = np.clip(np.asarray(table["probabilities"], dtype=np.float64), _LEAST, None)
-    shares = soft_labels(np.asarray(table["votes"], dtype=np.float64))
-    return float(-(shares * np.log(answers)).sum(axis=1).mean())
+    answers = np.asarray(table["probabilities"], dtype=np.float64)
+    return float(cross_entropy(soft_labels(table["votes"]), answers, _LEAST).mean())
 
 
 def leaderboard_table(
@@ -52,7 +52,12 @@ def leaderboard_table(
     Returns:
         None with fewer than two systems, or if no predictions are there any more.
     """
-    value = partial(cross_entropy, split)
+    # Each run's predictions are read once, although the reference is compared with every other system.
+    values = {run.folder: mean_cross_entropy(split, run) for runs in group.systems.values() for run in runs}
+
+    def value(run: FinishedRun) -> float | None:
+        return values[run.folder]
+
     found = {system: spread(runs, value) for system, runs in group.systems.items()}
     means = {system: values.t.mean for system, values in found.items() if values.t is not None}
     ranked = sorted(means, key=lambda system: means[system])

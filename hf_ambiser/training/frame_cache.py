@@ -124,8 +124,10 @@ class FrameCache:
             # A batch copies them all, so one read of the file is cheaper than a map of it; and its header was read
             # when the training set was made, which takes longer than the rest.
             known = self._known.get(key)
-            if known is None:
-                return np.load(self.file(key), mmap_mode="r")
+            if known is None:  # written in this run
+                stored = np.load(self.file(key), mmap_mode="r")
+                self._known[key] = stored.shape, stored.offset
+                return stored
             shape, begin = known
             return np.frombuffer(self.file(key).read_bytes(), self.dtype, math.prod(shape), begin).reshape(shape)
         except FileNotFoundError as error:
