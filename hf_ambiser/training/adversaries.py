@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.domains import DomainArguments, DomainTrainer
-from hf_ambiser.training.sampler import StepKey
 
 
 @dataclass
@@ -68,17 +67,6 @@ class AdversaryTrainer(CompanionTrainer, DomainTrainer):
         for given in (self.embedding_size(), size):
             layers += [nn.Linear(given, size), nn.ReLU(), nn.Dropout(drop)]
         return nn.Sequential(*layers, nn.Linear(size, 1))
-
-    @torch.no_grad()
-    def embedding_size(self) -> int:
-        """Return D of the model's embeddings `(B, D)`; families do not say it, so one utterance is answered."""
-        model = self.bare_model()
-        training = model.training
-        batch = self._prepare_inputs(self.collate([self.data[StepKey(0, 0, ())]]))
-        inputs: dict[str, Any] = {name: batch[name] for name in batch if name not in ("index", "role")}
-        size = int(model.eval()(**inputs).embedding.shape[1])
-        model.train(training)
-        return size
 
 
 class _Reversed(torch.autograd.Function):

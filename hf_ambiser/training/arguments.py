@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -166,10 +166,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(f"drop_raters={self.drop_raters} is a probability; it must be 0 or more and less than 1.")
         if self.ambiguous_per_labelled is not None and self.ambiguous_per_labelled < 0:
             raise ValueError(f"ambiguous_per_labelled={self.ambiguous_per_labelled} must be 0 or more, or None.")
-        if self.class_weights not in ("none", "inverse_frequency"):
-            raise ValueError(f"class_weights={self.class_weights!r} is not one of ['none', 'inverse_frequency'].")
-        if self.feature_cache_dtype not in DTYPES:
-            raise ValueError(f"feature_cache_dtype={self.feature_cache_dtype!r} is not one of {list(DTYPES)}.")
+        self.check_choices({"class_weights": ("none", "inverse_frequency")})
+        self.check_choices({"feature_cache_dtype": DTYPES})
         self.feature_cache = "none" if self.feature_cache is None else str(self.feature_cache)  # YAML: null, off
         if self.feature_cache.lower() in ("", "off", "no", "false", "on", "yes", "true", "0", "1"):
             raise ValueError(
@@ -178,8 +176,7 @@ class AmbiSERTrainingArguments(TrainingArguments):
             )
         if self.cached_copies is not None and self.cached_copies < 1:
             raise ValueError(f"cached_copies={self.cached_copies} must be 1 or more.")
-        if self.class_weight_form not in FORMS:
-            raise ValueError(f"class_weight_form={self.class_weight_form!r} is not one of {list(FORMS)}.")
+        self.check_choices({"class_weight_form": FORMS})
         if self.class_weight_form != "utterance" and self.class_weights == "none":
             raise ValueError(
                 f"class_weight_form={self.class_weight_form!r} says how class weights act, and there are none. Set"
@@ -198,6 +195,19 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(
                 "early_stopping_patience needs metric_for_best_model, for example 'ua' (with greater_is_better: true)."
             )
+
+    def check_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
+        """Check that fields have one of their values.
+
+        Args:
+            choices: Name of a field -> its values.
+
+        Raises:
+            ValueError: If a field has another one.
+        """
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
 
     @property
     def target(self) -> str | None:

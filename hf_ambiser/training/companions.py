@@ -7,7 +7,7 @@ is scored and published.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 # The offset is large, so that no companion of this run begins as the model of another run does.
-_SEED_OFFSET = 1_000_003
+SEED_OFFSET = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,22 @@ class CompanionTrainer(AmbiSERTrainer):
         if twin and rate != 1:
             raise ValueError(f"rate={rate}: a twin learns at the rates of the model; leave rate at 1.")
         with torch.random.fork_rng():
-            torch.manual_seed(self.args.seed + _SEED_OFFSET + zlib.crc32(name.encode()))
+            torch.manual_seed(self.args.seed + SEED_OFFSET + zlib.crc32(name.encode()))
             module = make().to(self.args.device).train()
         self.companions[name] = Companion(module, rate, twin)
         # These tensors are views of the companion: a checkpoint saves it, and a resume restores it.
         self.method_state |= {f"{name}.{key}": tensor for key, tensor in trained_state(module).items()}
         return module
+
+    @torch.no_grad()
+    def embedding_size(self) -> int:
+        """Return D of the model's embeddings `(B, D)`; families do not say it, so one utterance is answered."""
+        model = self.bare_model()
+        training = model.training
+        inputs = self._prepare_inputs(self.collate([[self.data.row(0)]]))
+        size = int(model.eval()(**inputs_of(inputs)).embedding.shape[1])
+        model.train(training)
+        return size
 
     # ---- its step ----------------------------------------------------------------------------------------------
 
@@ -163,6 +173,11 @@ class CompanionTrainer(AmbiSERTrainer):
         super().step_taken()
         for companion in self.companions.values():
             companion.module.zero_grad()
+
+
+def inputs_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a model takes of a batch as the collator makes it; the rest is for the trainer."""
+    return {name: tensor for name, tensor in batch.items() if name not in ("index", "role")}
 
 
 def in_float32(module: nn.Module, *inputs: Tensor) -> Any:

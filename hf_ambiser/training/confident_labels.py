@@ -8,23 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.ipr_recipe import IPRRecipeArguments
 from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
 @dataclass
-class ConfidentLabelArguments(AmbiSERTrainingArguments):
-    """Weight of the copies. Epochs, rate and batch are those of IPR, so that its Table 2 has one recipe.
+class ConfidentLabelArguments(IPRRecipeArguments):
+    """Weight of the copies.
 
     Raises:
         ValueError: If a value is not allowed.
     """
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "IPR, section 3.2."})
-    num_train_epochs: float = field(default=50, metadata={"help": "IPR, section 3.2."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; IPR, section 3.2."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default, as for IPR."})
     ambiguous_weight: float = field(
         default=1.0,
         metadata={

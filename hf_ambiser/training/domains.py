@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.ipr_recipe import IPRRecipeArguments
 from hf_ambiser.training.schedules import sigmoid_growth
 from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
@@ -20,17 +20,13 @@ SCHEDULES = ("constant", "growing")
 
 
 @dataclass
-class DomainArguments(AmbiSERTrainingArguments):
-    """Weight of the loss of two domains. Epochs, rate and batch are those of IPR, so that its Table 2 has one recipe.
+class DomainArguments(IPRRecipeArguments):
+    """Weight of the loss of two domains.
 
     Raises:
         ValueError: If a value is not allowed.
     """
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "IPR, section 3.2."})
-    num_train_epochs: float = field(default=50, metadata={"help": "IPR, section 3.2."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; IPR, section 3.2."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default, as for IPR."})
     domain_weight: float = field(
         default=1.0, metadata={"help": "Weight of the loss that brings the two domains together, 0 or more."}
     )
@@ -45,8 +41,7 @@ class DomainArguments(AmbiSERTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.domain_schedule not in SCHEDULES:
-            raise ValueError(f"domain_schedule={self.domain_schedule!r} is not one of {list(SCHEDULES)}.")
+        self.check_choices({"domain_schedule": SCHEDULES})
         if self.domain_weight < 0:
             raise ValueError(f"domain_weight={self.domain_weight} must be 0 or more.")
         if self.domain_steepness <= 0:

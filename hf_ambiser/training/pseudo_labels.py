@@ -8,20 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.batch_rows import BatchRows
+from hf_ambiser.training.ipr_recipe import IPRRecipeArguments
 from hf_ambiser.training.schedules import exponential_ramp
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
 @dataclass
-class PseudoLabelArguments(AmbiSERTrainingArguments):
+class PseudoLabelArguments(IPRRecipeArguments):
     """Schedule of Sun et al. (2024), section 3.2 and Eq. 7."""
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "IPR, section 3.2."})
-    num_train_epochs: float = field(default=50, metadata={"help": "e_m; IPR, section 3.2."})
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Labelled utterances; IPR, section 3.2."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's own default; the paper gives none."})
     warmup_epochs: int = field(default=10, metadata={"help": "Epochs on labelled utterances only; IPR, section 3.2."})
     beta_max: float = field(default=0.5, metadata={"help": "w_m, cap of the ambiguous weight, Eq. 7; section 3.2."})
     ramp_base: float = field(default=10.0, metadata={"help": "r of Eq. 7; the paper gives none."})

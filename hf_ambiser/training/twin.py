@@ -8,11 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_ambiser.training.companions import CompanionTrainer
-
-
-# The offset is large, so that this run's second network is not another run's first network.
-_SEED_OFFSET = 1_000_003
+from hf_ambiser.training.companions import SEED_OFFSET, CompanionTrainer, inputs_of
 
 
 def add_twin(trainer: CompanionTrainer, name: str, seed: int, what: str) -> Any:
@@ -36,7 +32,7 @@ def add_twin(trainer: CompanionTrainer, name: str, seed: int, what: str) -> Any:
 def logits_of(trainer: CompanionTrainer, network: Any, inputs: dict[str, Tensor]) -> Tensor:
     """Return the logits `(B, K)` of a network for a batch as the collator makes it, under the run's autocast."""
     with trainer.accelerator.autocast():
-        logits: Tensor = network(**{name: inputs[name] for name in inputs if name not in ("index", "role")}).logits
+        logits: Tensor = network(**inputs_of(inputs)).logits
     return logits
 
 
@@ -50,7 +46,7 @@ def make_twin(model: Any, seed: int) -> Any:
         seed: Decides its random numbers.
     """
     twin = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad})
-    fresh = _drawn_again(model, seed + _SEED_OFFSET)
+    fresh = _drawn_again(model, seed + SEED_OFFSET)
     adapted = hasattr(model, "get_base_model")
     with torch.no_grad():
         for name, parameter in twin.named_parameters():

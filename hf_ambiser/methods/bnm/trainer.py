@@ -35,8 +35,7 @@ class BNMArguments(DomainArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.nuclear_norm_over not in DIVISORS:
-            raise ValueError(f"nuclear_norm_over={self.nuclear_norm_over!r} is not one of {list(DIVISORS)}.")
+        self.check_choices({"nuclear_norm_over": DIVISORS})
 
 
 def nuclear_norm(probability: Tensor) -> Tensor:

@@ -39,5 +39,4 @@ class CoTeachingArguments(AmbiSERTrainingArguments):
             raise ValueError(f"forget_rate={self.forget_rate} must be 0 or more and less than 1.")
         if self.ramp_epochs < 1:
             raise ValueError(f"ramp_epochs={self.ramp_epochs} must be 1 or more.")
-        if self.select not in ("batch", "epoch"):
-            raise ValueError(f"select={self.select!r} is not one of ['batch', 'epoch'].")
+        self.check_choices({"select": ("batch", "epoch")})

@@ -48,8 +48,6 @@ class DAANArguments(AdversaryArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices(_CHOICES)
         if not 0 <= self.omega_start <= 1:
             raise ValueError(f"omega_start={self.omega_start} must lie in [0, 1].")

@@ -44,8 +44,7 @@ class EmotionExistenceArguments(AmbiSERTrainingArguments):
             raise ValueError(
                 f"existence_share={self.existence_share} must be above 0 and below 1: both steps need epochs."
             )
-        if self.existence_label not in LABELS:
-            raise ValueError(f"existence_label={self.existence_label!r} is not one of {list(LABELS)}.")
+        self.check_choices({"existence_label": LABELS})
         if self.max_steps > 0:
             raise ValueError(
                 f"max_steps={self.max_steps} does not say where the first step ends, because existence_share is a"

@@ -40,8 +40,7 @@ class EmotionProfileRefineryArguments(AmbiSERTrainingArguments):
             raise ValueError(f"stages={self.stages} must be 2 or more; one network alone is `hard_vote`.")
         if not 0 <= self.hard_share <= 1:
             raise ValueError(f"hard_share={self.hard_share} is a share; it must be from 0 to 1.")
-        if self.hard_label not in HARD_LABELS:
-            raise ValueError(f"hard_label={self.hard_label!r} is not one of {list(HARD_LABELS)}.")
+        self.check_choices({"hard_label": HARD_LABELS})
         if self.hard_label == "consensus" and self.hard_share in (0, 1):
             raise ValueError(
                 f"hard_label='consensus' with hard_share={self.hard_share}: "

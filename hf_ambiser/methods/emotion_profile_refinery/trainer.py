@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hf_ambiser.methods.emotion_profile_refinery.arguments import EmotionProfileRefineryArguments
 from hf_ambiser.training.batch_rows import BatchRows
-from hf_ambiser.training.fresh_start import begin_again, beginning
+from hf_ambiser.training.fresh_start import begin_round, beginning
 from hf_ambiser.training.papers import Paper
 from hf_ambiser.training.sweep import sweep
 from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
@@ -98,8 +98,4 @@ class EmotionProfileRefineryTrainer(AmbiSERTrainer):
         """Before the first epoch of a stage, put the network back to its beginning."""
         super().begin_epoch()
         model: Any = self.model
-        stage = self.stage_of(self.epoch)
-        # An epoch begins again on a resume in its middle, and then the network has begun this stage already.
-        if stage > int(self.method_state[STAGE]):
-            begin_again(MODEL, model, self.method_state, self.optimizer)  # type: ignore[arg-type]
-            self.method_state[STAGE].fill_(stage)
+        begin_round(self, STAGE, self.stage_of(self.epoch), {MODEL: model})

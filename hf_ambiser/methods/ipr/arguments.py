@@ -68,9 +68,7 @@ class IPRArguments(PseudoLabelArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices(_CHOICES)
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma={self.gamma} must lie in [0, 1].")
         if self.contrast_temperature <= 0:

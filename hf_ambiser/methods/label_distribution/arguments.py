@@ -50,9 +50,7 @@ class LabelDistributionArguments(AmbiSERTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in (("divergence", OBJECTIVES), ("class_distance", DISTANCES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices({"divergence": OBJECTIVES, "class_distance": DISTANCES})
         if not 0 < self.target_smoothing < 1:
             raise ValueError(f"target_smoothing={self.target_smoothing} must be above 0 and below 1.")
         if not self.transport_blur > 0:

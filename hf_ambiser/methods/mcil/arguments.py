@@ -45,9 +45,7 @@ class MCILArguments(PseudoLabelArguments):
         super().__post_init__()
         if self.classifiers < 2:
             raise ValueError(f"classifiers={self.classifiers} must be 2 or more; one alone is `self_training`.")
-        for name, allowed in (("new_label", FORMS), ("retrain", RETRAIN)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices({"new_label": FORMS, "retrain": RETRAIN})
         if self.relabel_epochs < 0:
             raise ValueError(f"relabel_epochs={self.relabel_epochs} must be 0 or more.")
         if self.warmup_epochs < 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_ambiser.methods.mcil.arguments import MCILArguments
 from hf_ambiser.methods.mcil.new_labels import counted, new_labels
 from hf_ambiser.training.companions import CompanionTrainer
-from hf_ambiser.training.fresh_start import begin_again, beginning
+from hf_ambiser.training.fresh_start import begin_round, beginning
 from hf_ambiser.training.papers import Paper
 from hf_ambiser.training.pseudo_labels import PseudoLabelTrainer
 from hf_ambiser.training.sweep import sweep
@@ -109,12 +109,8 @@ class MCILTrainer(CompanionTrainer, PseudoLabelTrainer):
     def begin_epoch(self) -> None:
         """Before the first epoch with new labels, put the classifiers back to their beginnings, if they are to be."""
         super().begin_epoch()
-        now = self.round_of(self.epoch)
-        # An epoch begins again on a resume in its middle, and then the classifiers have begun this round already.
-        if now > int(self.method_state[ROUND]):
-            for name, network in self._networks().items() if self.args.retrain == "afresh" else ():
-                begin_again(name, network, self.method_state, self.optimizer)  # type: ignore[arg-type]
-            self.method_state[ROUND].fill_(now)
+        networks = self._networks() if self.args.retrain == "afresh" else {}
+        begin_round(self, ROUND, self.round_of(self.epoch), networks)
 
     # ---- losses ------------------------------------------------------------------------------------------------
 

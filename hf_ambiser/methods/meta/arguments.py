@@ -98,9 +98,7 @@ class MetaArguments(AmbiSERTrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices(_CHOICES)
         for name in ("label_learning_rate", "weight_learning_rate", "label_scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")

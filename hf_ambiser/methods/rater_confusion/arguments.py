@@ -43,8 +43,7 @@ class RaterConfusionArguments(AmbiSERTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in FORMS:
-            raise ValueError(f"form={self.form!r} is not one of {list(FORMS)}.")
+        self.check_choices({"form": FORMS})
         if not self.rater_rate > 0:
             raise ValueError(f"rater_rate={self.rater_rate} must be above 0; layers that stay would teach nothing.")
         if self.common_size < 1:

@@ -73,19 +73,11 @@ class RaterConfusionTrainer(CompanionTrainer, ObjectiveTrainer):
         self._rater, self._answer = torch.from_numpy(rater).to(device), torch.from_numpy(answer).to(device)
         self._votes_each = float(answers.votes.sum() / (n_answers > 0).sum())
         sizes = len(answers.raters), votes.shape[1]
-        common = (self._embedding_size(), self.args.common_size) if self.args.form == "conal" else None
+        common = (self.embedding_size(), self.args.common_size) if self.args.form == "conal" else None
         self.layers = self.add_companion(
             "raters", lambda: CommonConfusion(*sizes, *common) if common else CrowdLayer(*sizes),
             what="layers of the raters", rate=self.args.rater_rate,
         )  # fmt: skip
-
-    @torch.no_grad()
-    def _embedding_size(self) -> int:
-        model = self.bare_model().eval()
-        inputs = self._prepare_inputs(self.collate([[self.data.row(0)]]))
-        embedding: Tensor = model(**{k: v for k, v in inputs.items() if k not in ("index", "role")}).embedding
-        model.train()
-        return embedding.shape[-1]
 
     def row_loss(self, outputs: Outputs, batch: BatchRows, targets: Tensor, weights: Tensor) -> Tensor:
         """Return the loss of each row `(B,)` as the base class does; for `conal`, keep the embeddings first."""

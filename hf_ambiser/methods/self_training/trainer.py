@@ -30,8 +30,7 @@ class SelfTrainingArguments(PseudoLabelArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pseudo_label not in ("soft", "hard"):
-            raise ValueError(f"pseudo_label={self.pseudo_label!r} is not one of ['soft', 'hard'].")
+        self.check_choices({"pseudo_label": ("soft", "hard")})
         if not 0 < self.sharpening < 1:
             raise ValueError(
                 f"sharpening={self.sharpening} must be above 0 and below 1: at 1 the target is the model's own answer,"

@@ -72,9 +72,7 @@ class SLCArguments(AmbiSERTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {list(allowed)}.")
+        self.check_choices(_CHOICES)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha={self.alpha} must lie in [0, 1].")
         if self.beta < 0:
