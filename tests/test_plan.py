@@ -84,6 +84,20 @@ def test_a_system_that_begins_with_anothers_network_comes_after_its_cell_of_the_
         assert found[f"whole/{fold}/seed-3"] == found[f"given/{fold}/seed-3"] == ()
 
 
+def test_a_system_has_seeds_of_its_own(tmp_path):
+    systems = {"cheap": {"method": "hard_vote"}, "costly": {"method": "soft_vote", "seeds": [1]}}
+    plan = read_plan(write(tmp_path, systems=systems, seeds=[0, 2], shared={}))
+    cells = expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)
+    assert [(cell.system, cell.seed) for cell in cells] == [("cheap", 0), ("cheap", 2), ("costly", 1)]
+    systems["begun"] = {"method": "meta", "pretrained": "costly"}
+    plan = read_plan(write(tmp_path, systems=systems, seeds=[0, 2], shared={}))
+    with pytest.raises(PlanError, match=r"'begun': pretrained='costly' has no run with seed 0, only with \[1\]"):
+        expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)
+    systems = {"costly": {"method": "soft_vote", "seeds": []}}
+    with pytest.raises(PlanError, match=r"system 'costly': seeds=\[\] must be a list of whole numbers"):
+        read_plan(write(tmp_path, systems=systems, shared={}))
+
+
 def test_families_and_folds_are_chosen_from_what_was_built():
     there = ["ipr-strict", "ipr-strict-kfold3-0", "ipr-strict-kfold3-1", "ipr-strict-kfold3-2", "loso-paper-a-b"]
 

@@ -20,7 +20,7 @@ PLAN = {
     "datasets": [{"dataset": "data/made", "configs": ["ipr-strict-kfold3", "slc-paper-loso"]}],
     "seeds": [0, 1],
     "shared": {"method": "hard_vote"},
-    "systems": {"a": {}, "b": {"learning_rate": 0.1}},
+    "systems": {"a": {}, "b": {"learning_rate": 0.1}, "c": {"seeds": [1, 2]}},
     "paper": {"reference": "Table 1", "numbers": [{"system": "a", "figure": "wa", "value": 70, "sd": 1.5}]},
 }
 THERE = ["ipr-strict-kfold3-0", "ipr-strict-kfold3-1", "ipr-strict-kfold3-2", "slc-paper-loso-x", "slc-paper-loso-y"]
@@ -39,7 +39,8 @@ def test_what_was_written_is_read(plan, tmp_path):
     file.write(plan.resolved())
     assert file.path == tmp_path / "out" / "plan.yaml" and yaml.safe_load(file.path.read_text()) == plan.resolved()
     read = file.read()
-    assert read.systems == ("a", "b") and read.seeds == (0, 1) and read.not_there_yet == {}
+    assert read.systems == ("a", "b", "c") and read.seeds == (0, 1) and read.not_there_yet == {}
+    assert read.own_seeds == {"c": (1, 2)}
     assert [(one.dataset, one.config, one.folds) for one in read.configs] == [
         ("data/made", "ipr-strict-kfold3", None), ("data/made", "slc-paper-loso", None)
     ]  # fmt: skip
@@ -55,7 +56,7 @@ def test_its_cells_are_those_that_the_runner_runs(plan, tmp_path):
     run = expand(plan, [choose(plan.datasets[0], THERE, "it")], tmp_path / "out")
     runs = [CellIdentity("other", "z", "slc-paper-loso", fold, 9) for fold in ("y", "x")]
     cells, unknown = file.read().cells(runs)
-    assert unknown == [] and len(set(cells)) == len(cells) == 2 * 2 * 5
+    assert unknown == [] and len(set(cells)) == len(cells) == 3 * 2 * 5
     assert {(c.system, c.config, c.seed) for c in cells} == {(c.system, c.dataset_config, c.seed) for c in run}
     cells, unknown = file.read().cells([])
     assert unknown == ["slc-paper-loso"] and {c.family for c in cells} == {"ipr-strict-kfold3"}

@@ -72,21 +72,29 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
         out: The study's folder.
 
     Raises:
-        PlanError: If two cells would share a folder.
+        PlanError: If two cells would share a folder, or a cell would wait for one that is not planned.
     """
     cells = []
     systems = [system for system in plan.systems if not system.missing]
-    present = {system.name for system in systems}
-    for seed in plan.seeds:
+    seeds = {system.name: system.seeds for system in systems}
+    for seed in plan.all_seeds:
         for data, names in zip(plan.datasets, configs, strict=True):
             for config in names:
                 for system in systems:
+                    if seed not in system.seeds:
+                        continue
                     key = _key(data, system.name, config, seed)
                     after = tuple(
                         (name, _key(data, system.fields[name], config, seed))
                         for name in load_method(str(system.fields["method"])).arguments_class.of_system
-                        if system.fields.get(name) in present
+                        if system.fields.get(name) in seeds
                     )
+                    for name, _ in after:
+                        if seed not in seeds[first := str(system.fields[name])]:
+                            raise PlanError(
+                                f"system {system.name!r}: {name}={first!r} has no run with seed {seed}, only with"
+                                f" {list(seeds[first])}. Give both the same `seeds`."
+                            )
                     fields = {
                         **system.fields,
                         "system": system.name,

@@ -11,6 +11,7 @@ shared: {num_train_epochs: 10}         # fields of every run, over those of its 
 systems:
   baseline: {config: baseline.yaml}    # from where this file is, or a shipped one's name (crema_d/ipr)
   ipr: {config: ipr.yaml, mu: 0.3}     # further fields are the system's own
+  costly: {config: ipr.yaml, seeds: [0]}     # seeds of its own, in place of the plan's
   swept: {config: ipr.yaml, sweep: {gamma: [0.9, 0.99], mu: [0.1, 0.2]}}      # swept@gamma=0.9,mu=0.1 and three more
   in_turn: {config: ipr.yaml, sweep: [{gamma: [0.9, 0.99]}, {mu: [0.1, 0.2]}]}    # one field at a time
 ```
@@ -27,7 +28,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ class PlannedData:
 class System:
     """One system, a row of the later tables: its name and the fields of its runs.
 
-    `missing` says what of it does not exist yet ("" if all does); `swept` holds the fields of its point of a sweep.
+    `missing` says what of it does not exist yet ("" if all does); `swept` holds the fields of its point of a sweep;
+    `seeds` are those of its runs.
     """
 
     name: str
     fields: dict[str, Any]
+    seeds: tuple[int, ...]
     swept: dict[str, Any] = field(default_factory=dict)
     missing: str = ""
 
@@ -86,6 +89,11 @@ class Plan:
     systems: tuple[System, ...]
     seeds: tuple[int, ...]
     paper: dict[str, Any]
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The plan's seeds, then those that only some systems have."""
+        return tuple(dict.fromkeys([*self.seeds, *(seed for system in self.systems for seed in system.seeds)]))
 
     def resolved(self) -> dict[str, Any]:
         """Return the content of `OUT/plan.yaml`: the plan with its config files read in and its sweeps expanded."""
@@ -102,6 +110,7 @@ class Plan:
                 for d in self.datasets
             ],
             "seeds": list(self.seeds),
+            "own_seeds": {s.name: list(s.seeds) for s in self.systems if s.seeds != self.seeds},
             "systems": {
                 s.name: {**s.fields, **({"swept": s.swept} if s.swept else {})} for s in self.systems if not s.missing
             },
@@ -123,12 +132,13 @@ def read_plan(given: Path | str) -> Plan:
         _known(text, _PLAN, "the plan")
         not_yet = _mapping(text.get("not_yet", {}), "not_yet")
         _known(not_yet, ("method", "model_family"), "not_yet")
+        seeds = _seeds(text.get("seeds", [0]), "seeds")
         return Plan(
             name=_text(text.get("name", path.stem), "name"),
             about=_text(text.get("about", ""), "about"),
             datasets=_datasets(text.get("datasets")),
-            systems=_systems(text, path.parent, not_yet),
-            seeds=_seeds(text.get("seeds", [0])),
+            systems=_systems(text, path.parent, seeds, not_yet),
+            seeds=seeds,
             paper=_paper(text.get("paper", {})),
         )
     except FileError as error:
@@ -160,7 +170,9 @@ def _datasets(given: Any) -> tuple[PlannedData, ...]:
     return tuple(found)
 
 
-def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) -> tuple[System, ...]:
+def _systems(
+    plan: Mapping[str, Any], base: Path, seeds: tuple[int, ...], not_yet: Mapping[str, Any]
+) -> tuple[System, ...]:
     given = _mapping(plan.get("systems"), "systems")
     if not given:
         raise PlanError("`systems` is missing: give at least one, `name: {config: FILE}` or `name: {method: ...}`.")
@@ -171,6 +183,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
         where = f"system {name!r}"
         own = dict(_mapping(entry, where))
         config, sweep = own.pop("config", None), own.pop("sweep", {})
+        own_seeds = _seeds(own.pop("seeds"), f"{where}: seeds") if "seeds" in own else seeds
         _not_set(own, where)
         fields = {} if config is None else read_config(_text(config, f"{where}: config"), base)
         fields = {k: v for k, v in {**fields, **shared, **own}.items() if k not in SET_BY_PLAN}
@@ -178,7 +191,7 @@ def _systems(plan: Mapping[str, Any], base: Path, not_yet: Mapping[str, Any]) ->
             point = ",".join(f"{k}={_plain(v)}" for k, v in swept.items())
             full = f"{name}@{point}" if point else str(name)
             _fit_for_a_folder(full, "a system's name")
-            systems.append(_checked_system(full, {**fields, **swept}, swept, not_yet))
+            systems.append(_checked_system(System(full, {**fields, **swept}, own_seeds, swept), not_yet))
     names = [system.name for system in systems]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -201,27 +214,28 @@ def _points(sweep: Any, where: str) -> list[dict[str, Any]]:
     return points
 
 
-def _checked_system(name: str, fields: dict[str, Any], swept: dict[str, Any], not_yet: Mapping[str, Any]) -> System:
+def _checked_system(system: System, not_yet: Mapping[str, Any]) -> System:
     """Check a system's fields. A method or model that the plan announces (`not_yet`) may be missing."""
+    where, fields = f"system {system.name!r}", system.fields
     for kind, there in (("method", available_methods()), ("model_family", available_families())):
         value = fields.get(kind)
         coming = [str(v) for v in not_yet.get(kind, [])]
         if value in coming and value not in there:
-            return System(name, fields, swept, f"{kind} {value} is not there yet")
+            return replace(system, missing=f"{kind} {value} is not there yet")
         if kind == "method" and value is not None and value not in there:
             hint = nearest(str(value), [*there, *coming])
             raise PlanError(
-                f"system {name!r}: there is no method {value!r}{hint}; there are {there}. A method that is still to"
+                f"{where}: there is no method {value!r}{hint}; there are {there}. A method that is still to"
                 " come is named under `not_yet: {method: [...]}`."
             )
     shared = [f.name for f in dataclass_fields(SharingArguments) if f.name in fields]
     if shared:
-        raise PlanError(f"system {name!r}: a study is not pushed ({shared[0]}); push a cell with `hf-ambiser push`.")
+        raise PlanError(f"{where}: a study is not pushed ({shared[0]}); push a cell with `hf-ambiser push`.")
     try:
         given_fields(fields)
     except ValueError as error:
-        raise PlanError(f"system {name!r}: {error}") from error
-    return System(name, fields, swept)
+        raise PlanError(f"{where}: {error}") from error
+    return system
 
 
 def _paper(given: Any) -> dict[str, Any]:
@@ -247,11 +261,11 @@ def _paper(given: Any) -> dict[str, Any]:
     return paper
 
 
-def _seeds(given: Any) -> tuple[int, ...]:
+def _seeds(given: Any, where: str) -> tuple[int, ...]:
     if not isinstance(given, list) or not given or any(type(seed) is not int for seed in given):
-        raise PlanError(f"seeds={given!r} must be a list of whole numbers, for example [0, 1, 2].")
+        raise PlanError(f"{where}={given!r} must be a list of whole numbers, for example [0, 1, 2].")
     if len(set(given)) < len(given):
-        raise PlanError(f"seeds={given} names a seed twice.")
+        raise PlanError(f"{where}={given} names a seed twice.")
     return tuple(given)
 
 

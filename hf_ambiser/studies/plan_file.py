@@ -6,7 +6,8 @@ The runner writes it; a report reads it to know which cells are missing. Needs n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class ResolvedPlan:
         systems: Names of the systems, in order; those that do not exist yet are not among them.
         configs: What of which data sets is used.
         seeds: Seeds of the runs.
+        own_seeds: System -> its seeds, where they are not the plan's.
         not_there_yet: System -> what it waits for.
         quoted: A paper's numbers.
         quoted_folds: A paper's values fold by fold.
@@ -103,6 +105,7 @@ class ResolvedPlan:
     not_there_yet: dict[str, str]
     quoted: tuple[Quoted, ...]
     quoted_folds: tuple[QuotedFolds, ...] = ()
+    own_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def cells(self, runs: Iterable[CellIdentity]) -> tuple[list[CellIdentity], list[str]]:
         """All cells of the plan, and the families whose folds cannot be known here, so that their cells are missing.
@@ -120,8 +123,9 @@ class ResolvedPlan:
             cells += [
                 CellIdentity(name, system, family, one, seed)
                 for one in folds
-                for seed in self.seeds
+                for seed in dict.fromkeys(chain(self.seeds, *self.own_seeds.values()))
                 for system in self.systems
+                if seed in self.own_seeds.get(system, self.seeds)
             ]
         return cells, unknown
 
@@ -189,6 +193,7 @@ def _resolved(content: Mapping[str, Any], study: Path) -> ResolvedPlan:
         systems=tuple(str(name) for name in content["systems"]),
         configs=tuple(configs),
         seeds=tuple(content["seeds"]),
+        own_seeds={str(name): tuple(seeds) for name, seeds in (content.get("own_seeds") or {}).items()},
         not_there_yet={str(name): str(why) for name, why in (content.get("not_there_yet") or {}).items()},
         quoted=_quoted(content.get("paper") or {}),
         quoted_folds=_quoted_folds(content.get("paper") or {}),

@@ -55,10 +55,10 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     kinds = {name: _kind(cell) for name, cell in cells.items()}
     one_each: dict[str, Cell] = {}
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     for name, kind in kinds.items():
         one_each.setdefault(kind, cells[name])
-        first.setdefault(str(cells[name].fields["method"]), kind)
+        first.setdefault(_method(cells[name]), kind)
     found: dict[str, Cost] = {}
     start = time.monotonic()
     try:
@@ -76,13 +76,18 @@ def _kind(cell: Cell) -> str:
     return repr(sorted((name, repr(value)) for name, value in cell.fields.items() if name not in {*_NO_TIME, *own}))
 
 
+def _method(cell: Cell) -> tuple[str, str]:
+    """The method and the model family, which decide most of the time."""
+    return str(cell.fields["method"]), str(cell.fields.get("model_family") or "")
+
+
 def _by_method(found: Mapping[str, Cost], kind: str, cells: Mapping[str, Cell]) -> Cost:
-    method = cells[kind].fields["method"]
-    known = [cost.seconds for other, cost in found.items() if cells[other].fields["method"] == method and cost.seconds]
+    own = _method(cells[kind])
+    known = [cost.seconds for other, cost in found.items() if _method(cells[other]) == own and cost.seconds]
     if not known:
-        return Cost(0.0, "time not measured, as that of the other systems of its method")
-    seconds = sum(known) / len(known)
-    return Cost(seconds, f"{duration(seconds)} (not measured: the mean of {len(known)} systems of method {method})")
+        return Cost(0.0, "time not measured, as that of the other systems of its method and family")
+    seconds, name = sum(known) / len(known), " ".join(filter(None, own))
+    return Cost(seconds, f"{duration(seconds)} (not measured: the mean of {len(known)} systems of method {name})")
 
 
 def _cost(cell: Cell) -> Cost:
