@@ -304,7 +304,7 @@ def test_sources_that_cannot_be_used_are_refused(folder, tmp_path, tiny):
         (tmp_path / "empty", "holds nothing to annotate"),
         (tmp_path / "none.txt", "holds nothing to annotate"),
         (tmp_path / "a.tar.gz", "is compressed"),
-        (folder / "a.wav", "is one recording; `hf-ambiser predict a.wav` answers for it"),
+        (folder / "a.wav", f"is one recording; `hf-ambiser predict {folder}/a.wav` answers for it"),
         (tmp_path / "text.parquet", "is not a whole Parquet file"),
         (tmp_path / "x.parquet", r"has no column of audio \({bytes, path}\); it has \['x'\]"),
         (tmp_path, "holds 4 recordings and 2 Parquet files; give a folder that holds one of these alone"),

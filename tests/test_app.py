@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -374,12 +375,22 @@ def test_what_gradio_would_compute_is_text(rated):
     [
         (["--votes", "v.csv"], "--votes v.csv came without --dataset"),
         (["--port", "99999"], "--port is 99999; allowed: 1 to 65535"),
+        (["--host", "999.1.1.1"], "--host '999.1.1.1' is no address of this machine"),
     ],
 )
 def test_a_wrong_argument_gets_one_line(words, why, capsys):
     assert main(["app", *words]) == 2
     err = capsys.readouterr().err
     assert why in err and err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["app", "--port", str(port), "--model", "nowhere"]) == 2
+    assert capsys.readouterr().err == f"hf-ambiser: --port {port} is in use. Give another one, or leave it out.\n"
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):

@@ -309,6 +309,13 @@ def test_arguments_that_do_not_go_together(words, message, capsys):
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_the_folder_of_a_model_is_not_taken_for_a_run(trained, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["calibrate", str(trained / "model"), "--risk", "0.2"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and f"Give --model {trained / 'model'} --dataset DIR --config NAME --split NAME" in said
+
+
 def test_other_data_is_refused(trained, dataset, tmp_path):
     other = Path(shutil.copytree(dataset, tmp_path / "other"))
     change(other / "build_report.json", lambda report: {**report, "content": "0ddba11"})

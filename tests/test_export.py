@@ -240,6 +240,10 @@ def test_spoilt_and_missing_files_of_an_exported_model_are_one_line(exported, tm
     shutil.copy(exported / MODEL, tmp_path / "alone.onnx")
     with pytest.raises(ValueError, match=r"export.json does not lie beside it"):
         open_model(tmp_path / "alone.onnx")
+    (tmp_path / "bare").mkdir()
+    shutil.copy(exported / MODEL, tmp_path / "bare")
+    with pytest.raises(ValueError, match=r"bare/export.json does not exist. Export the model again"):
+        open_model(tmp_path / "bare")
     (spoilt / ABOUT).write_text('{"format": "onnx"}')
     with pytest.raises(ValueError, match="lacks 'input'"):
         open_model(spoilt)
@@ -250,8 +254,11 @@ def test_a_window_that_the_graph_does_not_take_is_one_line(exported, tmp_path):
     shutil.copytree(exported, short)
     about = json.loads((short / ABOUT).read_text()) | {"longest": 16000}
     (short / ABOUT).write_text(json.dumps(about))
-    with pytest.raises(ValueError, match=r"takes at most 1 s at once, and a window has 1.5 s. Give a shorter window"):
-        predict(noise(1.5), short, sampling_rate=RATE, progress=False)
+    # Whatever the recordings are, so that a long one among short ones costs no answers.
+    with pytest.raises(ValueError, match=r"window is 1.5 s, and model .* takes at most 1 s at once. Give a shorter"):
+        predict(noise(0.5), short, sampling_rate=RATE, window=1.5, progress=False)
+    (answer,) = predict(noise(1.5), short, sampling_rate=RATE, window=1.0, progress=False)
+    assert answer.has_answer
 
 
 # ---- the graph, without a compiler --------------------------------------------------------------------------------

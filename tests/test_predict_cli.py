@@ -121,6 +121,15 @@ def test_a_name_cannot_write_on_the_terminal_or_into_a_spreadsheet(tiny, folder,
     assert "'=1+1" in capsys.readouterr().out
 
 
+def test_the_ending_of_the_file_is_its_format(tiny, folder, capsys):
+    for form in ("jsonl", "csv", "parquet"):
+        assert run("speech/a.wav", "--model", tiny, "--format", form, "--out", f"asked.{form}") == 0
+        assert run("speech/a.wav", "--model", tiny, "--out", f"by_ending.{form}") == 0
+        assert (folder / f"asked.{form}").read_bytes() == (folder / f"by_ending.{form}").read_bytes()
+    assert run("speech/a.wav", "--model", tiny, "--out", "answers.txt") == 0
+    assert (folder / "answers.txt").read_text().startswith("recording")
+
+
 def test_a_terminal_that_lacks_a_letter_of_a_name_costs_no_answer(tiny, folder, monkeypatch):
     soundfile.write("\u00f6.wav", noise(1.0), RATE)
     printed = io.BytesIO()
@@ -149,14 +158,18 @@ def test_a_model_that_abstains_has_answered(tiny, folder, capsys):
     [
         (["--model", "./gone"], "there is no such folder, and it is no Hub name"),
         (["--model", "speech"], "holds no model"),
+        (["--model", "gone.onnx"], "model gone.onnx: there is no such file"),
         (["--format", "parquet"], "--format parquet needs --out FILE"),
         (["--out", "speech"], "--out speech is a folder or a device"),
         (["--out", "/dev/null"], "--out /dev/null is a folder or a device"),
         (["--out", "speech/b.flac"], "--out speech/b.flac ends as recordings do"),
         (["--out", "gone/a.csv"], "there is no folder"),
+        (["--out", "/proc/a.csv"], "--out /proc/a.csv: nothing can be written into /proc"),
+        (["--out", "a.csv", "--format", "table"], "--out a.csv ends as csv does, and --format is table"),
         (["--plot", "speech/a.wav"], "--plot speech/a.wav is a file"),
         (["--window", "0"], "window is 0.0 s"),
         (["--hop", "99"], "hop is 99.0 s"),
+        (["--hop", "1e-6"], "hop is 1e-06 s; allowed: from one sample (1/16000 s)"),
         (["--threshold", "2"], "threshold is 2.0"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--device", "tpu9"], "device 'tpu9' is not here"),

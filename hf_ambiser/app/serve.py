@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -55,16 +57,18 @@ def serve_app(
         The `gradio.Blocks` that is served.
 
     Raises:
-        ValueError: If gradio is not installed, an argument is out of range, or a model, the data set or the file of
-            votes cannot be used.
-        OSError: If the port is taken.
+        ValueError: If gradio is not installed, an argument is out of range, the port is taken, the host is no
+            address of this machine, or a model, the data set or the file of votes cannot be used.
     """
     if votes is not None and dataset is None:
-        raise ValueError(f"--votes {votes} came without --dataset, and there is nothing else to vote on. Give one.")
+        raise ValueError(
+            f"--votes {votes} came without --dataset, and there is nothing else to vote on. Give --dataset, too."
+        )
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"--port is {port}; allowed: 1 to 65535.")
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("the page needs gradio, which is not installed. Install it: pip install 'hf-ambiser[app]'")
+    _check_address(host, port)
     rated = None if dataset is None else RatedSet.of(dataset)
     voting = None if rated is None else Voting(rated, Path(votes or VOTES))
     names = [model] if isinstance(model, str | Path) else list(model)
@@ -80,8 +84,8 @@ def serve_app(
         server_name=host,
         server_port=port,
         share=share,
-        prevent_thread_lock=not block,
-        quiet=not block,
+        prevent_thread_lock=True,
+        quiet=True,
         allowed_paths=[],
         enable_monitoring=False,
         run_history=False,
@@ -90,7 +94,31 @@ def serve_app(
         mcp_server=False,
         **look(round(models.longest * _BYTES_A_SECOND) + 2**20),
     )
+    if block:
+        sys.stderr.write("".join(f"page: {url}\n" for url in (page.local_url, page.share_url) if url))
+        page.block_thread()
     return page
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Check, before models are loaded, that the page can listen there; gradio names other causes.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    try:
+        found = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0]) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(found[4])
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            why = "is in use" if error.errno == errno.EADDRINUSE else "needs rights that this process has not"
+            raise ValueError(f"--port {port} {why}. Give another one, or leave it out.") from None
+        raise ValueError(
+            f"--host {host!r} is no address of this machine ({error.strerror}); allowed: for example 127.0.0.1 (this"
+            " machine alone), or 0.0.0.0 (all its addresses)."
+        ) from None
 
 
 def _own_folder_for_uploads() -> None:

@@ -20,7 +20,6 @@ from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.predict import predict
 from hf_ambiser.inference.sources import Source, digest_of, open_source
-from hf_ambiser.inference.windows import WindowSizes
 from hf_ambiser.run_folder.run_lock import held
 
 
@@ -97,7 +96,7 @@ def annotate(
     if embeddings and not opened.ours:
         raise ValueError(f"model {opened.name} is not one of hf_ambiser and says no embedding; leave embeddings out.")
     decision = Decision.of(opened.model.config, threshold)
-    sizes = WindowSizes.of(opened.window if window is None else window, hop, opened.rate)
+    sizes = opened.window_sizes(window, hop)
     name = opened.name if model is None or isinstance(model, OpenedModel) else str(model)
     settings = {
         "shard_size": shard_size,

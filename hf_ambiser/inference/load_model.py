@@ -138,10 +138,12 @@ def _refusal(error: Exception, model: str) -> ValueError:
         return in_our_words(error, f"model {model!r}")
     said = in_one_line(error)
     if isinstance(error, OSError):
+        found = "is a folder without a trained model and its feature extractor"
+        if not Path(model).is_dir():
+            found = "is no folder here, and no Hub model that can be reached from here"
         return ValueError(
-            f"model {model!r} cannot be loaded: it is neither a folder with a trained model and its feature extractor"
-            f" nor a Hub model that can be reached from here ({said}). Give one of them; a finished run writes"
-            " <output_dir>/model."
+            f"model {model!r} cannot be loaded: it {found} ({said}). Give a folder with a model or a Hub name; a"
+            " finished run writes <output_dir>/model."
         )
     return ValueError(f"model {model!r} cannot be loaded ({type(error).__name__}: {said}). {_CURE}")
 

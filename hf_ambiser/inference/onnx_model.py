@@ -43,16 +43,16 @@ class OpenedOnnx(OpenedModel):
     file: Path
     about: Record
 
+    @property
+    def longest_window(self) -> float | None:
+        """The longest window that the graph takes, in seconds; None where features are computed before it."""
+        return self.about["longest"] / self.rate if self.extractor is None else None
+
     def outputs_of(self, waveforms: list[np.ndarray]) -> Any:
         """Return what the graph says of one batch, as arrays under the names that the family gives them."""
         name = self.about["input"]
         if self.extractor is None:
             values, mask = padded(waveforms, self.about["shortest"])
-            if values.shape[1] > self.about["longest"]:
-                raise ValueError(
-                    f"model {self.name} takes at most {self.about['longest'] / self.rate:g} s at once, and a window"
-                    f" has {values.shape[1] / self.rate:g} s. Give a shorter window (--window)."
-                )
         else:
             found = self.extractor(waveforms, sampling_rate=self.rate, return_tensors="np", padding=True)
             values, mask = found[name].astype(np.float32), found["attention_mask"].astype(np.int64)
@@ -83,6 +83,10 @@ def exported_folder(model: object) -> Path | None:
     if not isinstance(model, str | Path) or not str(model):
         return None
     path = Path(model)
+    if path.suffix == ".onnx" and not path.exists():
+        raise ValueError(f"model {path}: there is no such file. Give a folder that `hf-ambiser export` has written.")
+    if exists(path / MODEL) and not exists(path / ABOUT) and not exists(path / "config.json"):
+        raise FileError(path / ABOUT, "does not exist", _CURE)
     if path.suffix == ".onnx" and path.is_file():
         if path.name != MODEL or not exists(path.parent / ABOUT):
             raise ValueError(

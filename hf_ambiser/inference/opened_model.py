@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.special
 
+from hf_ambiser.inference.windows import WindowSizes
+
 
 class Outputs(NamedTuple):
     """What a model says about N waveforms.
@@ -51,6 +53,26 @@ class OpenedModel:
     def on_cpu(self) -> bool:
         """Whether a CPU computes the answers."""
         return str(getattr(self.model, "device", "cpu")).startswith("cpu")
+
+    @property
+    def longest_window(self) -> float | None:
+        """The longest window that the model takes, in seconds; None: any."""
+        return None
+
+    def window_sizes(self, window: float | None, hop: float | None) -> WindowSizes:
+        """Return the sizes of windows given in seconds; None: the model's own window, and half a window as hop.
+
+        Raises:
+            ValueError: If one is out of range, or the model does not take so long a window.
+        """
+        seconds = self.window if window is None else window
+        sizes = WindowSizes.of(seconds, hop, self.rate)
+        if self.longest_window is not None and seconds > self.longest_window:
+            raise ValueError(
+                f"window is {seconds:g} s, and model {self.name} takes at most {self.longest_window:g} s at once."
+                " Give a shorter window."
+            )
+        return sizes
 
     def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.

@@ -68,7 +68,7 @@ def predict(
     recordings = recordings_of(inputs, sampling_rate)
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     decision = Decision.of(opened.model.config, threshold)
-    sizes = WindowSizes.of(opened.window if window is None else window, hop, opened.rate)
+    sizes = opened.window_sizes(window, hop)
     heard = [_Heard(recording) for recording in recordings]
     held: list[Part] = []
     before = 0  # samples of the recordings before this one

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
     # Recordings may stand on both sides of an option.
     args = _parser(prog).parse_intermixed_args(_without_dashes(sys.argv[1:] if argv is None else argv))
+    args.format = _format(args)
     _check(args)
 
     # Imported here: the help should not wait for torch.
@@ -81,8 +82,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="folder of a model or of a run, or Hub name; model.onnx or folder of an exported model (default: the"
         " model that the repository ships)",
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="file to write, instead of standard output")
+    parser.add_argument("--format", choices=FORMATS, help="(default: by the ending of --out, else table)")
+    parser.add_argument(
+        "--out", type=Path, help="file to write, instead of standard output; a file of that name is replaced"
+    )
     parser.add_argument("--plot", type=Path, metavar="DIR", help="folder for a figure of each recording")
     parser.add_argument(
         "--window", type=float, help="seconds; longer recordings are divided (default: the model's segments, or 6)"
@@ -95,6 +98,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
     parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser
+
+
+def _format(args: argparse.Namespace) -> str:
+    """Return the format of the answers: the one that is asked for, or that of the file's ending.
+
+    Raises:
+        ValueError: If the file ends as one of another format does.
+    """
+    ending = "" if args.out is None else args.out.suffix.lower().removeprefix(".")
+    of_file = ending if ending in FORMATS else None
+    if args.format is not None and of_file not in (None, args.format):
+        raise ValueError(f"--out {args.out} ends as {of_file} does, and --format is {args.format}. Give one of them.")
+    return str(args.format or of_file or "table")
 
 
 def _check(args: argparse.Namespace) -> None:

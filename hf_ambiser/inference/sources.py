@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -121,7 +122,9 @@ def _of_file(path: Path) -> Source:
     if suffix == ".parquet":
         return ParquetSource(path.parent, [path.name], exists(path.parent / OF_A_BUILD))
     if suffix in SUFFIXES:
-        raise ValueError(f"source {path} is one recording; `hf-ambiser predict {path.name}` answers for it.")
+        raise ValueError(
+            f"source {path} is one recording; `hf-ambiser predict {shlex.quote(str(path))}` answers for it."
+        )
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".gz")):
         raise ValueError(f"source {path} is compressed, so nothing can be read from its middle; unpack it first.")
     lines = read_text(path, "Give a text file with a path in each line.").splitlines()

@@ -13,7 +13,7 @@ from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.parts import Part, answer_parts
 from hf_ambiser.inference.resampling import Resampler
 from hf_ambiser.inference.samples import MOST_CHANNELS, as_mono
-from hf_ambiser.inference.windows import Window, WindowCutter, WindowSizes
+from hf_ambiser.inference.windows import Window, WindowCutter
 
 
 class StreamingClassifier:
@@ -52,7 +52,7 @@ class StreamingClassifier:
         self._opened = model if isinstance(model, OpenedModel) else open_model(model)
         self._decision = Decision.of(self._opened.model.config, threshold)
         rate = self._opened.rate
-        self._cutter = WindowCutter(WindowSizes.of(self._opened.window if window is None else window, hop, rate))
+        self._cutter = WindowCutter(self._opened.window_sizes(window, hop))
         self._resampler = Resampler(rate if sampling_rate is None else sampling_rate, rate)
         self._loudest = -np.inf
         self._finished = False

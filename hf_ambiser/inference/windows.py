@@ -53,8 +53,8 @@ class WindowSizes:
         hop = window / 2 if hop is None else hop
         if not (isinstance(hop, Real) and 0 < hop <= window) or round(hop * rate) < 1:
             raise ValueError(
-                f"hop is {hop!r} s; allowed: above 0 and at most the window ({window:g} s), or what lies between"
-                " windows would not be heard."
+                f"hop is {hop!r} s; allowed: from one sample (1/{rate} s) up to the window ({window:g} s), or what"
+                " lies between windows would not be heard."
             )
         return cls(round(window * rate), round(hop * rate))
 

@@ -345,7 +345,10 @@ def check_asked(
         ValueError: If nothing is asked for, or a value is not allowed.
     """
     if risk is None and set_coverage is None and not temperature:
-        raise ValueError("nothing is asked for: give a risk, a set_coverage, or temperature=True.")
+        raise ValueError(
+            "nothing is asked for: give a risk (--risk), a set_coverage (--set-coverage), or temperature=True"
+            " (--temperature)."
+        )
     for name, value in (("risk", risk), ("set_coverage", set_coverage), ("confidence", confidence)):
         if value is not None:
             check_share(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 
 from hf_ambiser.run_folder.layout import write_whole
@@ -13,7 +14,7 @@ def check_out(path: Path | None) -> None:
     """Check, before long work, that `--out` can be written; None is the terminal.
 
     Raises:
-        ValueError: If it is no file, or its folder is not there.
+        ValueError: If it is no file, or its folder is not there or cannot be written to.
     """
     if path is None:
         return
@@ -21,6 +22,14 @@ def check_out(path: Path | None) -> None:
         raise ValueError(f"--out {path} is a folder or a device; give the name of a file.")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}; make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out {path}: nothing can be written into {path.absolute().parent} ({error.strerror}). Give a file in"
+            " another folder."
+        ) from None
 
 
 def write_out(path: Path | None, text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.system_errors import in_words
+from hf_ambiser.run_folder.layout import RunFolder
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") -> int:
@@ -47,6 +48,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
         parser.error("--none goes with a run alone.")
     if args.model and not (args.dataset and args.config and args.split):
         parser.error("--model needs --dataset, --config and --split.")
+    if args.run and (args.run / "config.json").is_file() and not RunFolder(args.run).arguments.is_file():
+        parser.error(
+            f"{args.run} is the folder of a model without a run. Give --model {args.run} --dataset DIR --config NAME"
+            " --split NAME."
+        )
     if args.run and args.config:
         parser.error("--config goes with --model; the configuration of a run is known.")
 

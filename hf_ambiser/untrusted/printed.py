@@ -15,4 +15,7 @@ def printable(text: str, keep: str = "") -> str:
 
 def in_one_line(error: BaseException, longest: int = 200) -> str:
     """Return what a library says, in one line of at most that many characters; an error without a text by its kind."""
-    return " ".join(str(error).split())[:longest] or type(error).__name__
+    text = " ".join(str(error).split())
+    if len(text) > longest:
+        text = text[: longest - 3].rsplit(" ", 1)[0] + " ..."  # no half word, and no half address
+    return text or type(error).__name__
