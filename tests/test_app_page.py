@@ -214,7 +214,7 @@ def test_the_page_is_for_this_machine_and_serves_no_other_file(page, made, monke
         assert caught.value.code in (400, 403, 404), file
 
 
-def test_the_app_of_the_space_is_the_page_of_the_command(page, made, monkeypatch):
+def test_the_app_of_the_space_is_the_page_of_the_command(page, made, monkeypatch, capsys):
     """The block in docs/app.md, as a Space runs it."""
     import gradio
 
@@ -224,7 +224,14 @@ def test_the_app_of_the_space_is_the_page_of_the_command(page, made, monkeypatch
     monkeypatch.setattr(
         "hf_ambiser.app.hearing.open_model", lambda name, device: SimpleNamespace(name=name, classes=("a", "b"))
     )
-    monkeypatch.setattr(gradio.Blocks, "launch", lambda self, **options: given.update(options))
+
+    def launch(self, **options):
+        given.update(options)
+        self.local_url, self.share_url = "http://0.0.0.0:7860/", None
+
+    monkeypatch.setattr(gradio.Blocks, "launch", launch)
+    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda self: given.update(blocked=True))
     exec(compile(code, "app.py", "exec"), {})
+    assert capsys.readouterr().err.endswith("page: http://0.0.0.0:7860/\n")
     assert given["server_name"] == "0.0.0.0" and given["share"] is False and given["allowed_paths"] == []
-    assert given["prevent_thread_lock"] is False
+    assert given["blocked"]
