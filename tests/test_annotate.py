@@ -119,7 +119,7 @@ def test_the_command_writes_what_the_function_writes_and_says_what_came_out(fold
     assert main([*words, "--shard-size", "3"]) == 0
     out, err = capsys.readouterr()
     assert out == (
-        f"{tmp_path / 'out'}: 4 in = 3 answered + 1 not answered (1 unreadable); shards: 2\n"
+        f"{tmp_path / 'out'}: 4 in = 3 answered + 1 not answered (1 unreadable: not_answered.parquet); shards: 2\n"
     ) and "4/4" in err  # fmt: skip
     for path in (tmp_path / "mine").glob("*/*.parquet"):
         assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "mine")).read_bytes()

@@ -47,7 +47,7 @@ def _said(manifest: Mapping[str, Any]) -> str:
     reasons = ", ".join(f"{n} {status}" for status, n in counts["reasons"].items())
     parts = [f"{counts['in']} in = {counts['answered']} answered + {counts['not_answered']} not answered"]
     if reasons:
-        parts[0] += f" ({reasons})"
+        parts[0] += f" ({reasons}: not_answered.parquet)"
     if counts["abstains"]:
         parts.append(f"the model abstains for {counts['abstains']} of those answered")
     parts += [f"left out: {n} {what}" for what, n in left_out.items() if n]
