@@ -257,6 +257,8 @@ def test_a_window_that_the_graph_does_not_take_is_one_line(exported, tmp_path):
     # Whatever the recordings are, so that a long one among short ones costs no answers.
     with pytest.raises(ValueError, match=r"window is 1.5 s, and model .* takes at most 1 s at once. Give a shorter"):
         predict(noise(0.5), short, sampling_rate=RATE, window=1.5, progress=False)
+    with pytest.raises(ValueError, match=r"window is 1.5 s, and model .* takes at most 1 s at once"):
+        open_model(short).probabilities([noise(1.5)])
     (answer,) = predict(noise(1.5), short, sampling_rate=RATE, window=1.0, progress=False)
     assert answer.has_answer
 

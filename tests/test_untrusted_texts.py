@@ -28,6 +28,7 @@ from hf_ambiser.report.write import write_report
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.untrusted.cells import cells, csv_of, texts
 from hf_ambiser.untrusted.markdown import as_code, as_sentence, as_text, as_texts
+from hf_ambiser.untrusted.printed import in_one_line
 
 
 # ---- cells of a spreadsheet ----------------------------------------------------------------------------------------
@@ -335,3 +336,11 @@ def test_a_command_still_works_on_them(tmp_path, capsys):
     made_cell(tmp_path / "run", EVIL, clips={"d3": made_clips(24)})
     assert main(["report", str(tmp_path), "--no-html"]) == 0
     assert "javascript:evil" in capsys.readouterr().out
+
+
+def test_what_a_library_says_is_one_bounded_line_without_half_a_word():
+    for said in ("a" * 500, "word " * 100, "see \n https://a.b/" + "c" * 300):
+        line = in_one_line(ValueError(said), 200)
+        assert len(line) <= 200 and line.endswith(" ...") and "\n" not in line
+    assert in_one_line(ValueError("see https://a.b/" + "c" * 300)) == "see ..."
+    assert in_one_line(ValueError(" short\ntext ")) == "short text" and in_one_line(ValueError()) == "ValueError"

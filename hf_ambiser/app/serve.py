@@ -112,7 +112,7 @@ def _check_address(host: str, port: int | None) -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(found[4])
     except OSError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        if port is not None and error.errno in (errno.EADDRINUSE, errno.EACCES):
             why = "is in use" if error.errno == errno.EADDRINUSE else "needs rights that this process has not"
             raise ValueError(f"--port {port} {why}. Give another one, or leave it out.") from None
         raise ValueError(

@@ -20,6 +20,7 @@ import weakref
 from pathlib import Path
 
 from hf_ambiser.files.read import exists, read_json
+from hf_ambiser.files.try_to_write import try_to_write
 from hf_ambiser.untrusted.names import path_of_name
 
 
@@ -68,7 +69,7 @@ class Place:
                 raise FileExistsError(
                     f"{self.out} holds a built data set already; choose another --out, or replace it with --overwrite."
                 )
-        _try_to_write(self.scratch)
+        try_to_write(self.scratch)
 
     def begin(self) -> Path:
         """Return an empty folder to write the data set into, which no other process takes before `finish`.
@@ -197,21 +198,3 @@ def _can_write(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _try_to_write(folder: Path) -> None:
-    """Write a few bytes into a folder and delete them.
-
-    Raises:
-        OSError: With the cure, if that is not possible.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".hf_ambiser-") as file:
-            file.write(b"0" * 65536)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            f"nothing can be written in {folder} ({error.strerror or error}). Free space there, or give yourself the"
-            " right to write (chmod u+w, or mount it without `ro`), or choose another --out."
-        ) from error

@@ -43,11 +43,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -
 
 
 def _said(manifest: Mapping[str, Any]) -> str:
+    from hf_ambiser.inference.annotation_folder import NOT_ANSWERED
+
     counts, left_out = manifest["counts"], manifest["source"]["left_out"]
     reasons = ", ".join(f"{n} {status}" for status, n in counts["reasons"].items())
     parts = [f"{counts['in']} in = {counts['answered']} answered + {counts['not_answered']} not answered"]
     if reasons:
-        parts[0] += f" ({reasons}: not_answered.parquet)"
+        parts[0] += f" ({reasons}: {NOT_ANSWERED})"
     if counts["abstains"]:
         parts.append(f"the model abstains for {counts['abstains']} of those answered")
     parts += [f"left out: {n} {what}" for what, n in left_out.items() if n]

@@ -53,6 +53,8 @@ class OpenedOnnx(OpenedModel):
         name = self.about["input"]
         if self.extractor is None:
             values, mask = padded(waveforms, self.about["shortest"])
+            # Windows are checked before any is cut; whoever calls the model itself is told, too.
+            self.check_window(values.shape[1] / self.rate)
         else:
             found = self.extractor(waveforms, sampling_rate=self.rate, return_tensors="np", padding=True)
             values, mask = found[name].astype(np.float32), found["attention_mask"].astype(np.int64)
@@ -83,7 +85,7 @@ def exported_folder(model: object) -> Path | None:
     if not isinstance(model, str | Path) or not str(model):
         return None
     path = Path(model)
-    if path.suffix == ".onnx" and not path.exists():
+    if path.suffix == ".onnx" and not exists(path):
         raise ValueError(f"model {path}: there is no such file. Give a folder that `hf-ambiser export` has written.")
     if exists(path / MODEL) and not exists(path / ABOUT) and not exists(path / "config.json"):
         raise FileError(path / ABOUT, "does not exist", _CURE)

@@ -67,12 +67,20 @@ class OpenedModel:
         """
         seconds = self.window if window is None else window
         sizes = WindowSizes.of(seconds, hop, self.rate)
+        self.check_window(seconds)
+        return sizes
+
+    def check_window(self, seconds: float) -> None:
+        """Check that the model takes so long a window.
+
+        Raises:
+            ValueError: If it does not.
+        """
         if self.longest_window is not None and seconds > self.longest_window:
             raise ValueError(
                 f"window is {seconds:g} s, and model {self.name} takes at most {self.longest_window:g} s at once."
                 " Give a shorter window."
             )
-        return sizes
 
     def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the model's rate.

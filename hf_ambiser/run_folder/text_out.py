@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 from pathlib import Path
 
+from hf_ambiser.files.try_to_write import try_to_write
 from hf_ambiser.run_folder.layout import write_whole
 
 
@@ -23,13 +23,9 @@ def check_out(path: Path | None) -> None:
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}; make it first.")
     try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
+        try_to_write(path.absolute().parent)
     except OSError as error:
-        raise ValueError(
-            f"--out {path}: nothing can be written into {path.absolute().parent} ({error.strerror}). Give a file in"
-            " another folder."
-        ) from None
+        raise ValueError(f"--out {path}: {error}") from None
 
 
 def write_out(path: Path | None, text: str) -> None:

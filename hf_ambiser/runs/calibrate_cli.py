@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
         parser.error("--none goes with a run alone.")
     if args.model and not (args.dataset and args.config and args.split):
         parser.error("--model needs --dataset, --config and --split.")
-    if args.run and (args.run / "config.json").is_file() and not RunFolder(args.run).arguments.is_file():
+    if args.run and (args.run / "config.json").is_file() and not RunFolder(args.run).is_begun:
         parser.error(
             f"{args.run} is the folder of a model without a run. Give --model {args.run} --dataset DIR --config NAME"
             " --split NAME."

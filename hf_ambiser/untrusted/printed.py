@@ -17,5 +17,5 @@ def in_one_line(error: BaseException, longest: int = 200) -> str:
     """Return what a library says, in one line of at most that many characters; an error without a text by its kind."""
     text = " ".join(str(error).split())
     if len(text) > longest:
-        text = text[: longest - 3].rsplit(" ", 1)[0] + " ..."  # no half word, and no half address
+        text = text[: longest - 4].rsplit(" ", 1)[0] + " ..."  # no half word, and no half address
     return text or type(error).__name__
