@@ -34,7 +34,8 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     """Make the parser of one corpus. A corpus adds its own arguments with `add_arguments(parser)`."""
     corpus = load_corpus(corpus_name)
     parser = argparse.ArgumentParser(
-        prog=prog, description=f"Build the data set of {corpus_name} ({corpus.HOMEPAGE})."
+        prog=prog,
+        description=f"Build the data set of {corpus_name}" + (f" ({corpus.HOMEPAGE})." if corpus.HOMEPAGE else "."),
     )
     parser.add_argument("--root", type=Path, required=True, help="the corpus release")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")

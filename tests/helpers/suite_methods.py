@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ PROPERTIES = {
     "precision": "bfloat16 autocast keeps losses and state in float32",
     "checkpointing": "trains with activation checkpointing",
 }
+# Compared between steps that are divided in other ways, which draw other random numbers.
+DIVIDED = ("accumulation", "ranks")
 # Nine steps of 8 labelled utterances, of which there are 21, and of 9 ambiguous ones, of which there are 25: neither
 # fills its last step, and 9 divides into neither two ranks nor four micro-batches. Plain SGD for comparisons between
 # batches cut differently: Adam divides by the root of the squared gradient, which makes a step of full size from a
@@ -98,6 +100,9 @@ def settings(case: str, prop: str, **changes: Any) -> dict[str, Any]:
     method, _, variant = case.partition(":")
     trainer_class = load_method(method)
     chosen = {**BASE, **trainer_class.suite_settings, **(trainer_class.variants[variant] if variant else {})}
+    if prop in DIVIDED:  # a method's own networks have dropout, too
+        names = (field.name for field in fields(trainer_class.arguments_class))
+        chosen |= {name: 0.0 for name in names if name.endswith("dropout")}
     _, holds_with = trainer_class.exceptions.get(prop, ("", None))
     return {**chosen, **(holds_with or {}), **changes}
 
