@@ -260,6 +260,16 @@ def test_stopped_in_the_first_stage_and_resumed_is_bit_equal(tmp_path, monkeypat
     assert_same_run_folder(tmp_path / "stopped", tmp_path / "whole")
 
 
+def test_a_run_that_begins_anew_does_not_read_the_first_stage_of_another(tmp_path, caplog):
+    chosen = settings("slc", "learns")
+    for learning_rate in (0.01, 0.1):
+        make_trainer("slc", tmp_path / "same", **chosen | {"learning_rate": learning_rate}).train()
+    assert "is of an earlier run and is deleted" in caplog.text
+    make_trainer("slc", tmp_path / "alone", **chosen | {"learning_rate": 0.1}).train()
+    branches = [(tmp_path / name / "finetuning" / finetuning.RESULT).read_bytes() for name in ("same", "alone")]
+    assert branches[0] == branches[1]
+
+
 def test_a_model_without_a_temporal_branch_has_no_first_stage(tmp_path):
     from hf_ambiser.methods.slc import SLCTrainer
 

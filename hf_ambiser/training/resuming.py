@@ -37,6 +37,7 @@ class ResumingTrainer(ParameterGroupTrainer):
         self.legs: list[dict[str, Any]] = []  # of the run, on the first rank; see `RunFolder.write_legs`
         self.unlogged: dict[str, list[Tensor | float]] = {}  # what `record` was given since the last entry of the log
         self.stands_after = STEP
+        self.goes_on = False  # the caller asked to resume, whether or not there is a checkpoint
         self.last_norm: Any = None
         self.last_rate: float | None = None
         self._checkpoint: Path | None = None
@@ -57,6 +58,7 @@ class ResumingTrainer(ParameterGroupTrainer):
                 checkpoint is as it was saved, or if its steps were divided in another way.
         """
         self.check_not_finished()
+        self.goes_on = bool(resume_from_checkpoint)
         self._checkpoint = self._find(resume_from_checkpoint)
         self.check_arguments(begins=self._checkpoint is None)
         if self._checkpoint is not None and (saved := LoopState.read(self._checkpoint)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -21,6 +22,8 @@ from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "finetuning"
 RESULT = "temporal_branch.safetensors"
@@ -70,11 +73,17 @@ class FineTuningTrainer(AmbiSERTrainer):
 def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float) -> dict[str, Tensor]:
     """Return M_1p of Algorithm 1: the temporal branch of a trainer's model after the first stage.
 
-    The stage is a run inside the run's folder, with its own patience and best checkpoint. An interrupted stage resumes
-    from its last checkpoint; of a finished stage the result is read.
+    The stage is a run inside the run's folder, with its own patience and best checkpoint. Where the run goes on, an
+    interrupted stage resumes from its last checkpoint, and of a finished stage the result is read. Where the run
+    begins anew, so does the stage: what another run left in the folder was learnt from other weights.
     """
     folder = Path(str(args.output_dir)) / FOLDER
     result = folder / RESULT
+    if not trainer.goes_on:
+        if trainer.is_world_process_zero() and folder.exists():
+            logger.warning("%s is of an earlier run and is deleted: this run begins anew.", folder)
+            shutil.rmtree(folder)
+        trainer.accelerator.wait_for_everyone()
     if exists(result):
         if trainer.is_world_process_zero():
             _remove_checkpoints(folder)  # a run that was killed after it wrote the result left them
