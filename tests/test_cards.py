@@ -21,6 +21,7 @@ from hf_ambiser.cli import main
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.hub.edits import parse, render
 from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.models import available_families
 from hf_ambiser.run_folder.predictions import read_predictions
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
@@ -29,8 +30,8 @@ from hf_ambiser.training.papers import IPR
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
-# A family that is no method's default has no record of its own; its card says the same as that of any other.
-FAMILIES = sorted({load_method(method).model_family for method in available_methods()})
+# A family of every kind of head; the card says what its method and its data are.
+FAMILIES = available_families()
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,8 @@ def model_index(facts: Facts) -> list[dict[str, Any]]:
 
 
 def model_name(facts: Facts) -> str:
-    """The model's name, made of method, encoder and corpus."""
+    """The model's name, made of method, family (unless it is the method's own), encoder and corpus."""
+    family = facts.config.model_type.removeprefix("ambiser_")
+    heads = [] if family == facts.method.model_family else [family]
     encoder = facts.encoder.split("/")[-1] or facts.kind
-    return f"{facts.results['method']}-{encoder}-{facts.data['corpus']}".replace("_", "-")
+    return "-".join([facts.results["method"], *heads, encoder, facts.data["corpus"]]).replace("_", "-")
