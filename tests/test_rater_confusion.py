@@ -166,7 +166,7 @@ def test_a_rater_who_confuses_two_emotions_is_found_out(tmp_path):
         ({"rater_rate": 0.0}, "rater_rate=0.0 must be above 0"),
         ({"form": "conal", "common_size": 0}, "common_size=0 must be 1 or more"),
         ({"form": "conal", "own_confusion": -1.0}, "own_confusion=-1.0 must be 0 or more"),
-        ({"own_confusion": 0.1}, "own_confusion=0.1 is of form='conal'"),
+        ({"own_confusion": 0.1}, "own_confusion=0.1 acts with form='conal' alone"),
         ({"drop_raters": 0.1}, "learns from the answer of each rater"),
     ],
 )

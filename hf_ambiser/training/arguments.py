@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from transformers import TrainingArguments
@@ -137,6 +138,7 @@ class AmbiSERTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_inherited(self)
+        self._check_finite()
         if isinstance(self.augmentation, str):
             try:
                 self.augmentation = json.loads(self.augmentation)
@@ -174,6 +176,12 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 f"feature_cache={self.feature_cache!r} looks like a switch; allowed: auto, none, or a folder (one of"
                 " that name is written ./off)."
             )
+        if self.max_seconds is not None and self.max_seconds <= 0:
+            raise ValueError(f"max_seconds={self.max_seconds} must be above 0, or None, which cuts nothing.")
+        if self.audio_cache_gb < 0:
+            raise ValueError(f"audio_cache_gb={self.audio_cache_gb} must be 0 (no cache) or more.")
+        if self.trajectory_every < 0:
+            raise ValueError(f"trajectory_every={self.trajectory_every} must be 0 (never) or more.")
         if self.cached_copies is not None and self.cached_copies < 1:
             raise ValueError(f"cached_copies={self.cached_copies} must be 1 or more.")
         self.check_choices({"class_weight_form": FORMS})
@@ -195,6 +203,35 @@ class AmbiSERTrainingArguments(TrainingArguments):
             raise ValueError(
                 "early_stopping_patience needs metric_for_best_model, for example 'ua' (with greater_is_better: true)."
             )
+
+    def _check_finite(self) -> None:
+        """Refuse nan and inf in every field, a method's own ones included: most comparisons let them through."""
+        for own in fields(self):
+            value = getattr(self, own.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{own.name}={value} is no number to compute with; give a finite one.")
+
+    def refuse_idle(self, field_name: str, value: str, *names: str) -> None:
+        """Refuse arguments that only one value of another gives a part, where that one has another value.
+
+        Args:
+            field_name: The argument that chooses, for example `divergence`.
+            value: Its value with which `names` act.
+            names: Arguments that must be at their defaults otherwise.
+
+        Raises:
+            ValueError: If `field_name` has another value and one of `names` is not at its default.
+        """
+        chosen = getattr(self, field_name)
+        if chosen == value:
+            return
+        defaults = {own.name: own.default for own in fields(self)}
+        for name in names:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} acts with {field_name}={value!r} alone, and {field_name} is"
+                    f" {chosen!r}. Leave {name} out, or set {field_name}={value!r}."
+                )
 
     def check_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
         """Check that fields have one of their values.

@@ -46,6 +46,7 @@ class DomainArguments(IPRRecipeArguments):
             raise ValueError(f"domain_weight={self.domain_weight} must be 0 or more.")
         if self.domain_steepness <= 0:
             raise ValueError(f"domain_steepness={self.domain_steepness} must be above 0; the paper has 10.")
+        self.refuse_idle("domain_schedule", "growing", "domain_steepness")
 
 
 class DomainTrainer(AmbiSERTrainer):

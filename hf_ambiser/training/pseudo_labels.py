@@ -32,6 +32,14 @@ class PseudoLabelArguments(IPRRecipeArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.beta_max < 0:
+            raise ValueError(
+                f"beta_max={self.beta_max} is the largest weight of an ambiguous utterance; it must be 0 or more."
+            )
+        if self.ramp_base <= 0:
+            raise ValueError(f"ramp_base={self.ramp_base} must be above 0; 1 is a straight line.")
+        if self.warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} must be 0 or more.")
         if self.max_steps <= 0 and self.warmup_epochs >= self.num_train_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} leaves no epoch of num_train_epochs={self.num_train_epochs:g}, so"
@@ -62,6 +70,11 @@ class PseudoLabelTrainer(AmbiSERTrainer):
     def takes_ambiguous(self, epoch: int) -> bool:
         """Whether this epoch draws ambiguous utterances: yes, after the warm-up."""
         return epoch >= self.args.warmup_epochs
+
+    @property
+    def counted_after(self) -> float:
+        """The warm-up has no pseudo label."""
+        return self.args.warmup_epochs
 
     @property
     def beta(self) -> float:

@@ -186,6 +186,22 @@ class ResumingTrainer(ParameterGroupTrainer):
         self.last_norm, self.last_rate = grad_norm, kwargs.get("learning_rate")
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
+    # ---- which evaluations count ----------------------------------------------------------------------------------
+
+    @property
+    def counted_after(self) -> float:
+        """Epochs before which a method does not yet do what it is for: a warm-up, a first step.
+
+        Evaluations up to there are made and logged, but neither early stopping nor the best model counts them.
+        """
+        return 0.0
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        # Early stopping, too, has nothing to compare with until a best metric is known.
+        if self.counted_after and float(self.state.epoch or 0) <= self.counted_after:
+            return False
+        return super()._determine_best_metric(metrics, trial)
+
     # ---- the best checkpoint -----------------------------------------------------------------------------------
 
     def _find_best(self) -> None:

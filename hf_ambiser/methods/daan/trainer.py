@@ -51,7 +51,7 @@ class DAANTrainer(AdversaryTrainer):
         venue="ICDM",
         arxiv="1909.08184",
     )
-    suite_settings = {"discriminator_size": 8}
+    suite_settings = {"discriminator_size": 8, "discriminator_dropout": 0.0}  # its literal twin has no dropout
     variants = {
         "as_printed": {"omega": "global_share", "domain_distance": "loss"},
         "fixed": {"omega": "fixed", "domain_schedule": "constant"},

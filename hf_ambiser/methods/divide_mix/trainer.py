@@ -84,6 +84,11 @@ class DivideMixTrainer(CompanionTrainer):
         """Return the rows with clean labels; the others' labels are the networks' own."""
         return self.groups(batch)["clean"]
 
+    @property
+    def counted_after(self) -> float:
+        """The warm-up divides nothing."""
+        return self.args.warmup_epochs
+
     def epoch_finished(self, epoch: int) -> None:
         """From the end of the warm-up on, divide all labels by the losses of both networks."""
         super().epoch_finished(epoch)

@@ -45,11 +45,22 @@ class EmotionExistenceArguments(AmbiSERTrainingArguments):
                 f"existence_share={self.existence_share} must be above 0 and below 1: both steps need epochs."
             )
         self.check_choices({"existence_label": LABELS})
+        if self.max_steps <= 0 and self.existence_epochs >= self.num_train_epochs:
+            raise ValueError(
+                f"existence_share={self.existence_share} of num_train_epochs={self.num_train_epochs:g} leaves no epoch"
+                " that learns the distribution: the first step has whole epochs, one at least. Train longer, or make"
+                " existence_share smaller."
+            )
         if self.max_steps > 0:
             raise ValueError(
                 f"max_steps={self.max_steps} does not say where the first step ends, because existence_share is a"
                 " share of the epochs. Give num_train_epochs instead."
             )
+
+    @property
+    def existence_epochs(self) -> int:
+        """Epochs of the first step."""
+        return max(1, round(self.existence_share * self.num_train_epochs))
 
 
 class EmotionExistenceTrainer(ObjectiveTrainer):
@@ -59,8 +70,8 @@ class EmotionExistenceTrainer(ObjectiveTrainer):
     arguments_class = EmotionExistenceArguments
     target = "soft_label"
     summary = (
-        "The network first learns, for each emotion by itself, whether any rater heard it, which is easier than to say"
-        " how many did; from there it learns the shares of the votes."
+        "The network first learns, for each emotion by itself, whether it is there, which is easier than to say how"
+        " many raters heard it; from there it learns the shares of the votes."
     )
     paper = Paper(
         key="ando2019speech",
@@ -76,7 +87,12 @@ class EmotionExistenceTrainer(ObjectiveTrainer):
     @property
     def learns_existence(self) -> bool:
         """Whether the running epoch is one of the first step."""
-        return self.epoch < max(1, round(self.args.existence_share * self.args.num_train_epochs))
+        return self.epoch < self.args.existence_epochs
+
+    @property
+    def counted_after(self) -> float:
+        """In the first step an answer is not yet a distribution."""
+        return self.args.existence_epochs
 
     def criterion(self, logits: Tensor, targets: Tensor, batch: BatchRows) -> Tensor:
         """Return the mean binary cross-entropy over the classes, or the cross-entropy, `(B,)` in nats."""

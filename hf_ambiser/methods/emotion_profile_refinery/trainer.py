@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -74,6 +75,11 @@ class EmotionProfileRefineryTrainer(AmbiSERTrainer):
         """Epochs, with their fraction, since the running stage began: its head has a warm-up of its own."""
         first = next(epoch for epoch in range(self.epoch + 1) if self.stage_of(epoch) == self.stage_of(self.epoch))
         return super().network_epochs - first
+
+    @property
+    def counted_after(self) -> float:
+        """Only the network of the last stage is the model."""
+        return next(epoch for epoch in itertools.count() if self.stage_of(epoch) == self.args.stages - 1)
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:
         """Return the profiles `(B, K)` of the stage before, with their share of a hard label; and ones `(B,)`."""

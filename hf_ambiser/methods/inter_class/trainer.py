@@ -51,8 +51,8 @@ class InterClassTrainer(ObjectiveTrainer):
     arguments_class = InterClassArguments
     target = "soft_label"
     summary = (
-        "Every emotion that a rater heard must lead, by a margin, every emotion that none heard. How many raters heard"
-        " it is not read, so the model itself finds how the emotions of an utterance share its answer."
+        "Every emotion that was heard must lead, by a margin, every emotion that was not. This loss does not read how"
+        " many raters heard it, so the model itself finds how the emotions of an utterance share its answer."
     )
     paper = Paper(
         key="li2023multi",

@@ -71,6 +71,10 @@ class IPRArguments(PseudoLabelArguments):
         self.check_choices(_CHOICES)
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma={self.gamma} must lie in [0, 1].")
+        if self.alpha < 0:
+            raise ValueError(f"alpha={self.alpha} is the weight of the labelled cross-entropy; it must be 0 or more.")
+        if self.mu < 0:
+            raise ValueError(f"mu={self.mu} is the weight of the contrastive loss; it must be 0 (none) or more.")
         if self.contrast_temperature <= 0:
             raise ValueError(f"contrast_temperature={self.contrast_temperature} must be positive.")
         if self.gamma_reference_rate is not None and self.gamma_reference_rate <= 0:

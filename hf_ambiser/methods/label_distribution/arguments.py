@@ -57,3 +57,5 @@ class LabelDistributionArguments(AmbiSERTrainingArguments):
             raise ValueError(f"transport_blur={self.transport_blur} must be above 0.")
         if self.transport_steps < 1:
             raise ValueError(f"transport_steps={self.transport_steps} must be 1 or more.")
+        self.refuse_idle("divergence", "reverse_kl", "target_smoothing")
+        self.refuse_idle("divergence", "optimal_transport", "class_distance", "transport_blur", "transport_steps")

@@ -36,8 +36,8 @@ class MCILTrainer(CompanionTrainer, PseudoLabelTrainer):
     arguments_class = MCILArguments
     summary = (
         "Multi-classifier interactive learning. Several classifiers learn from clips on which the raters agree; then"
-        " they vote, as raters would, on ambiguous clips, whose real votes they never see, and each learns from the"
-        " votes of all. The first one is the model."
+        " they vote, as raters would, on ambiguous clips, whose real votes they never see, and each learns what all of"
+        " them say. The first one is the model."
     )
     paper = Paper(
         key="zhou2022multi",

@@ -50,13 +50,7 @@ class RaterConfusionArguments(AmbiSERTrainingArguments):
             raise ValueError(f"common_size={self.common_size} must be 1 or more.")
         if not self.own_confusion >= 0:
             raise ValueError(f"own_confusion={self.own_confusion} must be 0 or more.")
-        if self.form == "crowd_layer":
-            for name, default in (("common_size", 20), ("own_confusion", 1e-5)):
-                if getattr(self, name) != default:
-                    raise ValueError(
-                        f"{name}={getattr(self, name)} is of form='conal', and form='crowd_layer' has nothing in"
-                        f" common between raters. Leave {name} out, or set form='conal'."
-                    )
+        self.refuse_idle("form", "conal", "common_size", "own_confusion")
         if self.drop_raters:
             raise ValueError(
                 f"drop_raters={self.drop_raters} leaves votes out of soft labels, and method 'rater_confusion' learns"

@@ -50,8 +50,8 @@ class SoftTargetTrainer(AmbiSERTrainer):
     arguments_class = SoftTargetArguments
     target = "soft_label"
     summary = (
-        "Cross-entropy on the shares of the raters' votes, after each emotion has been given one vote more. So the"
-        " label of an utterance that few people have rated is less certain than its shares."
+        "Cross-entropy on the shares of the raters' votes, after each emotion has been given the same small number of"
+        " votes more. So the label of an utterance that few people have rated is less certain than its shares."
     )
     paper = Paper(
         key="ando2018soft",

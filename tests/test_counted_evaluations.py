@@ -1,0 +1,67 @@
+"""What a method does before it does what it is for counts neither for early stopping nor for the best model."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.suite_methods import METHODS, make_trainer, settings
+
+from hf_ambiser.methods import load_method
+
+
+# Evaluated after each epoch. The figure gets worse and worse, so one evaluation's patience would end it after the second.
+COUNTED = {
+    "num_train_epochs": 5,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss",
+    "greater_is_better": False,
+    "early_stopping_patience": 1,
+}
+EPOCHS = {"divide_mix": {"warmup_epochs": 2}, "emotion_profile_refinery": {"stages": 2}}
+PREPARING = ["divide_mix", "emotion_existence", "emotion_profile_refinery", "ipr", "mcil", "self_training"]
+
+
+def prepared(method, folder):
+    more = EPOCHS.get(method, {"warmup_epochs": 2} if "warmup_epochs" in fields_of(method) else {})
+    return make_trainer(method, folder, **settings(method, "resume") | COUNTED | more)
+
+
+def fields_of(method):
+    return load_method(method).arguments_class.__dataclass_fields__
+
+
+def test_every_method_with_a_beginning_of_its_own_says_so(tmp_path):
+    assert [method for method in METHODS if prepared(method, tmp_path / method).counted_after] == PREPARING
+
+
+@pytest.mark.parametrize("method", PREPARING)
+def test_worse_and_worse_figures_stop_no_run_before_its_method_began(method, tmp_path, monkeypatch):
+    trainer = prepared(method, tmp_path)
+    evaluate, seen = trainer.evaluation_loop, []
+
+    def worse(*args, **kwargs):
+        output = evaluate(*args, **kwargs)
+        seen.append(trainer.state.epoch)
+        return output._replace(metrics={**output.metrics, "eval_loss": float(len(seen))})
+
+    monkeypatch.setattr(trainer, "evaluation_loop", worse)
+    trainer.train()
+    begins = trainer.counted_after
+    assert begins >= 2 and seen == [float(epoch) for epoch in range(1, int(begins) + 3)]
+    steps = trainer.state.max_steps // 5
+    assert trainer.state.best_global_step == (begins + 1) * steps
+
+
+def test_a_method_without_one_stops_as_early_as_ever(tmp_path, monkeypatch):
+    trainer = prepared("soft_vote", tmp_path)
+    evaluate, seen = trainer.evaluation_loop, []
+
+    def worse(*args, **kwargs):
+        output = evaluate(*args, **kwargs)
+        seen.append(1)
+        return output._replace(metrics={**output.metrics, "eval_loss": float(len(seen))})
+
+    monkeypatch.setattr(trainer, "evaluation_loop", worse)
+    trainer.train()
+    assert len(seen) == 2 and trainer.state.best_global_step == trainer.state.max_steps // 5
