@@ -8,7 +8,7 @@ from helpers.suite_methods import METHODS, make_trainer, settings
 from hf_ambiser.methods import load_method
 
 
-# Evaluated after each epoch. The figure gets worse and worse, so one evaluation's patience would end it after the second.
+# Evaluated after each epoch. The figure gets worse and worse, so patience of one would end it after the second.
 COUNTED = {
     "num_train_epochs": 5,
     "eval_strategy": "epoch",
