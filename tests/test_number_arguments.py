@@ -8,6 +8,7 @@ import pytest
 from transformers import TrainingArguments
 
 from hf_ambiser.methods import available_methods, load_method
+from hf_ambiser.training.preparation import training_set
 
 
 THEIRS = {own.name for own in dataclasses.fields(TrainingArguments)}
@@ -59,3 +60,21 @@ def test_both_steps_of_emotion_existence_need_an_epoch(epochs, share):
         load_method("emotion_existence").arguments_class(
             output_dir="unused", num_train_epochs=epochs, existence_share=share
         )
+
+
+def prepared(method, **arguments):
+    """What the trainer does with its data, up to the first check; no split is read."""
+    args = load_method(method).arguments_class(output_dir="unused", num_train_epochs=50, **arguments)
+    training_set(None, object(), load_method(method), args, None, None)
+
+
+@pytest.mark.parametrize("method", [m for m in available_methods() if not load_method(m).needs_augmented])
+def test_copies_are_described_only_to_a_method_that_makes_them(method):
+    with pytest.raises(ValueError, match=f"augmentation=.*'{method}' makes none"):
+        prepared(method, augmentation={"kind": "noise"})
+
+
+@pytest.mark.parametrize("method", [m for m in available_methods() if not load_method(m).needs_ambiguous])
+def test_ambiguous_utterances_of_a_step_are_counted_only_where_some_are_drawn(method):
+    with pytest.raises(ValueError, match=f"ambiguous_per_labelled=3.0.*'{method}' draws none"):
+        prepared(method, ambiguous_per_labelled=3.0)

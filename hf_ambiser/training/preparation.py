@@ -136,6 +136,16 @@ def training_set(
             " ambiguous_dataset, for example to load_split(folder, 'ipr-strict', 'd2') (on the command line:"
             " ambiguous_splits)."
         )
+    if args.augmentation and not method.needs_augmented:
+        raise ValueError(
+            f"augmentation={args.augmentation} says how copies of ambiguous utterances are changed, and method"
+            f" {method.name!r} makes none. Leave it out."
+        )
+    if args.ambiguous_per_labelled is not None and not method.needs_ambiguous:
+        raise ValueError(
+            f"ambiguous_per_labelled={args.ambiguous_per_labelled} says how many ambiguous utterances a step holds for"
+            f" each labelled one, and method {method.name!r} draws none. Leave it out."
+        )
     add = frames_once(method, args, model, extractor)
     made = TrainingSet(
         _with(labelled, add),
