@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -132,6 +133,33 @@ def test_log_mel_keeps_the_level():
     wave = clips((4000,))[0][None]
     shift = (model.frontend(2 * wave) - model.frontend(wave)).mean()
     assert shift.item() == pytest.approx(math.log(4) / 3.5, abs=1e-4)  # power, over log_mel_std
+
+
+@pytest.mark.parametrize("norm_over", ["channels", "frame"])
+def test_norms_are_the_slow_transcription_and_no_frame_reads_another(norm_over):
+    config = LogMelConfig(norm_over=norm_over, conv_channels=(3,), conv_strides=((2, 2),), n_mels=8)
+    block = LogMelModel(config).eval().blocks[0]
+    torch.nn.init.normal_(block.layer_norm.weight)
+    torch.nn.init.normal_(block.layer_norm.bias)
+    given = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    got = block._normalised(given)
+    for b, t in itertools.product(range(2), range(5)):
+        groups = [given[b, :, t]] if norm_over == "frame" else [given[b, :, t, [m]] for m in range(4)]
+        scaled = [(g - g.mean()) / (g.var(unbiased=False) + config.layer_norm_eps).sqrt() for g in groups]
+        for c in range(3):
+            want = torch.cat(scaled, dim=1)[c] * block.layer_norm.weight[c] + block.layer_norm.bias[c]
+            torch.testing.assert_close(got[b, c, t], want)
+
+
+@pytest.mark.parametrize("norm_over", ["channels", "frame"])
+def test_either_norm_gives_the_same_frames_alone_and_in_a_padded_batch(norm_over):
+    model = LogMelModel(LogMelConfig(norm_over=norm_over)).eval()
+    short, long = clips((4000, 9000))
+    padded = torch.stack([torch.nn.functional.pad(short, (0, 5000)), long])
+    mask = torch.ones(2, 9000, dtype=torch.long)
+    mask[0, 4000:] = 0
+    together, alone = model(padded, mask).last_hidden_state[0], model(short[None]).last_hidden_state[0]
+    torch.testing.assert_close(together[: len(alone)], alone)
 
 
 def test_log_mel_masks_about_the_asked_share_and_only_in_training():

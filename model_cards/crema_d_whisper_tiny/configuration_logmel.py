@@ -8,6 +8,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 
+NORMS = ("channels", "frame")
+
+
 class LogMelConfig(PreTrainedConfig):
     """Configuration of `LogMelModel`: log-mel spectrogram, small 2-D convolutional stack, linear layer.
 
@@ -33,6 +36,8 @@ class LogMelConfig(PreTrainedConfig):
         mask_time_prob: SpecAugment in training: the expected share of masked log-mel frames, overlaps counted.
         mask_time_length: Length of one masked span in log-mel frames.
         mask_freq_width: SpecAugment in training: largest width of the masked band of mel bins, one per utterance.
+        norm_over: What a norm after a convolution takes its mean and deviation from: the `channels` of one position,
+            or all channels and bands of one `frame`, which keeps how strong a band is beside the others.
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
@@ -63,6 +68,7 @@ class LogMelConfig(PreTrainedConfig):
         mask_time_prob: float = 0.0,
         mask_time_length: int = 10,
         mask_freq_width: int = 0,
+        norm_over: str = "channels",
         **kwargs: Any,
     ) -> None:
         self.hidden_size = hidden_size
@@ -84,6 +90,7 @@ class LogMelConfig(PreTrainedConfig):
         self.mask_time_prob = mask_time_prob
         self.mask_time_length = mask_time_length
         self.mask_freq_width = mask_freq_width
+        self.norm_over = norm_over
         self._check()
         super().__init__(**kwargs)
 
@@ -92,6 +99,7 @@ class LogMelConfig(PreTrainedConfig):
         for field in positive:
             _require(self, field, getattr(self, field) >= 1, "a whole number of at least 1")
         _require(self, "n_fft", self.n_fft >= self.frame_length, f"at least frame_length ({self.frame_length})")
+        _require(self, "norm_over", self.norm_over in NORMS, " or ".join(map(repr, NORMS)))
         _require(self, "mel_floor", self.mel_floor > 0, "above 0")
         _require(self, "log_mel_std", self.log_mel_std > 0, "above 0")
         nyquist = self.sampling_rate / 2

@@ -73,7 +73,7 @@ class LogMelFrontend(nn.Module):
 
 
 class LogMelBlock(GradientCheckpointingLayer):
-    """Convolution over time and mel, norm over channels at each position, GELU, dropout of whole channels."""
+    """Convolution over time and mel, norm of a position or of a frame, GELU, dropout of whole channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: list[int], config: LogMelConfig) -> None:
         super().__init__()
@@ -81,7 +81,8 @@ class LogMelBlock(GradientCheckpointingLayer):
         time_stride, mel_stride = stride
         self.time_stride = time_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
-        # Norm over channels only: statistics over batch or time would depend on other utterances and on padding.
+        self.norm_over_bands = config.norm_over == "frame"
+        # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding.
         self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -94,14 +95,21 @@ class LogMelBlock(GradientCheckpointingLayer):
 
         For a single utterance the convolution pads the end with zeros, so a batch must have zeros there, too.
         """
-        hidden_states = self.conv(hidden_states)
-        hidden_states = self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        hidden_states = self._normalised(self.conv(hidden_states))
         hidden_states = nn.functional.gelu(hidden_states)
         # Apply dropout and the zeros in one pass over the model's largest tensors. Drop whole channels: to draw a
         # number for each element would take a tenth of a training step on a CPU.
         channels = self.dropout(hidden_states.new_ones(hidden_states.shape[:2]))
         valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
+
+    def _normalised(self, hidden_states: Tensor) -> Tensor:
+        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame."""
+        if not self.norm_over_bands:
+            return self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        frames = hidden_states.transpose(1, 2)
+        frames = nn.functional.layer_norm(frames, frames.shape[2:], eps=self.layer_norm.eps).transpose(1, 2)
+        return frames * self.layer_norm.weight[:, None, None] + self.layer_norm.bias[:, None, None]
 
 
 class LogMelModel(PreTrainedModel):

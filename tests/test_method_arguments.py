@@ -1,4 +1,4 @@
-"""Numbers that no method can compute with are refused by name, whichever method has the argument."""
+"""Every argument of a method acts, or is refused by its name: no number, a negative one, one that has no part."""
 
 from __future__ import annotations
 
