@@ -1,5 +1,8 @@
 """What MkDocs cannot do alone: pages that lie elsewhere in the repository, lists from the code, the API pages.
 
+A page links to a module of the package (`../hf_ambiser/data/schema.py`), which a clone has; on the site the link leads
+to the module's place in the API reference, which a clone does not have.
+
 A page is kept in one place. `README.md`, `CONTRIBUTING.md`, `CHANGELOG.md` and the pages of the methods stay where
 GitHub and the package show them; the site takes them from there and turns their links.
 """
@@ -19,7 +22,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]  # MkDocs runs a hook without its folder in the path
 
-from listings import LISTINGS, api_pages  # noqa: E402
+from listings import LISTINGS, api_pages, module_of  # noqa: E402
 
 
 # A line in italics below the mark stands for the list where the page is read outside the site.
@@ -88,6 +91,8 @@ def _turned(link: re.Match[str], origin: str, place: str) -> str:
         return link[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target))
     there = elsewhere().get(path, path.removeprefix("docs/") if path.startswith("docs/") else None)
+    if module := module_of(path):
+        there, hash_, anchor = f"api/{module.split('.')[1]}.md", "#", module
     if there is None:
         return link["text"]
     relative = posixpath.relpath(there, posixpath.dirname(place) or ".")

@@ -291,15 +291,20 @@ def api_pages() -> dict[str, str]:
         " refused one goes on.\n\n<!-- from the code: inherited_arguments -->\n"
     )
     for folder in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
-        modules = [path for path in sorted(folder.rglob("*.py")) if _is_public(path)]
-        names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in modules]
-        parts = [f"::: {name.removesuffix('.__init__')}" for name in names]
+        paths = [path.relative_to(PACKAGE.parent).as_posix() for path in sorted(folder.rglob("*.py"))]
+        parts = [f"::: {module}" for path in paths if (module := module_of(path))]
         pages[f"{folder.name}.md"] = f"# hf_ambiser.{folder.name}\n\n" + "\n\n".join(parts) + "\n"
     return pages
 
 
-def _is_public(path: Path) -> bool:
-    return not path.name.startswith("_") or path.name == "__init__.py"
+def module_of(path: str) -> str | None:
+    """`hf_ambiser/data/schema.py` -> `hf_ambiser.data.schema`; None of a file that the API reference does not have."""
+    parts = Path(path).with_suffix("").parts
+    if not path.endswith(".py") or len(parts) < 3 or parts[0] != PACKAGE.name:
+        return None
+    if parts[-1] == "__init__":
+        return ".".join(parts[:-1])
+    return None if parts[-1].startswith("_") else ".".join(parts)
 
 
 LISTINGS = {

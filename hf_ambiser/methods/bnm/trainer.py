@@ -28,8 +28,8 @@ class BNMArguments(DomainArguments):
     nuclear_norm_over: str = field(
         default="utterances",
         metadata={
-            "help": "By what the nuclear norm is divided: the number of `utterances` (the paper's loss), the number of"
-            " `singular_values` (public code takes their mean), or `none` (the sum)."
+            "help": "By what the nuclear norm is divided: the number of `utterances` or of `singular_values` (public"
+            " code has either), or `none` (the sum, as on the page of the authors' code). The paper was not at hand."
         },
     )
 

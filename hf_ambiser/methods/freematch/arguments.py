@@ -17,9 +17,7 @@ class FreeMatchArguments(ConfidentLabelArguments):
 
     average_decay: float = field(
         default=0.999,
-        metadata={
-            "help": "lambda of the moving averages, what they keep of themselves in a step; 0 or more, below 1."
-        },
+        metadata={"help": "m of the moving averages, what they keep of themselves in a step; 0 or more, below 1."},
     )
     fairness_weight: float = field(
         default=0.01, metadata={"help": "w_f, weight of the fairness of the classes, 0 or more."}

@@ -41,6 +41,11 @@ class MCILArguments(PseudoLabelArguments):
         },
     )
 
+    distribution_alignment: bool = field(
+        default=False,
+        metadata={"help": "Refused by this method: several classifiers give a label, at the end of an epoch."},
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.classifiers < 2:
