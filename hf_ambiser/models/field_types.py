@@ -25,7 +25,8 @@ def typed(init: Callable[..., None]) -> Callable[..., None]:
     Raises:
         ValueError: When called, for the first such field; the message names it, its value and what is allowed.
     """
-    signature, declared = inspect.signature(init), {}
+    signature = inspect.signature(init)
+    declared: dict[str, Any] = {}
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -53,7 +54,8 @@ def own_fields(init: Callable[..., Any]) -> list[str]:
 def all_fields(config_class: type) -> list[str]:
     """List the fields of a configuration of this package, its own first, without those of transformers' base."""
     classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
-    return list(dict.fromkeys(name for one in classes if "__init__" in vars(one) for name in own_fields(one.__init__)))
+    inits = [vars(one)["__init__"] for one in classes if "__init__" in vars(one)]
+    return list(dict.fromkeys(name for init in inits for name in own_fields(init)))
 
 
 def _fits(value: Any, declared: Any) -> bool:
