@@ -130,3 +130,18 @@ def test_prototypes_are_checked_after_utterances_were_left_out():
     assert fewest > 3 and make_split(data, "ipr-strict", enough).rows("d1").tolist() == found.rows("d1").tolist()
     with pytest.raises(SplitError, match="D1 holds fewer than min_per_class"):
         make_split(data, "ipr-strict", dataclasses.replace(enough, disjoint=("sentence=0.6",)))
+
+
+@pytest.mark.parametrize("quota", ["agreement", "per_class"])
+def test_too_few_for_prototypes_advises_only_what_is_not_given(quota):
+    data = made(unknown=0)
+    options = SplitOptions(min_per_class=1000, d1_quota=quota)
+    with pytest.raises(SplitError, match="D1 holds fewer than min_per_class=1000") as caught:
+        make_split(data, "ipr-strict", options)
+    text = str(caught.value)
+    assert ("--d1-quota" in text) == (quota == "agreement") and "crema" not in text
+    _, advised, after = text.partition("--min-per-class ")
+    assert bool(advised) == (" 0" not in text.partition(" are: ")[2].partition(". ")[0])  # no class without one
+    if advised:
+        enough = dataclasses.replace(options, min_per_class=int(after.partition(")")[0]))
+        assert make_split(data, "ipr-strict", enough).rows("d1").size

@@ -232,7 +232,7 @@ def test_a_card_can_say_what_a_family_is(family):
         ("attention_lstm", {"dropout": 1.0}, r"dropout is 1.0; allowed: in \[0, 1\)"),
         ("alexnet", {"image_side": 62}, "image_side is 62; allowed: a whole number from 63"),
         ("amsnet", {"fusion": "sum"}, "fusion is 'sum'; allowed: one of attention, concatenation"),
-        ("amsnet", {"squeeze_factor": 0}, "squeeze_factor is 0; allowed: a whole number of at least 1"),
+        ("amsnet", {"squeeze_factor": 0}, "squeeze_factor is 0; allowed: a whole number from 1"),
     ],
 )
 def test_a_wrong_field_is_named(family, fields, words):

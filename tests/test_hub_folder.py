@@ -44,6 +44,7 @@ COPIED = {
     "encoder_whisper.py",
     "encoders.py",
     "feature_extractor.py",
+    "field_types.py",
     "kaldi_log_mel.py",
     "layer_mix.py",
     "modeling_logmel.py",
@@ -162,6 +163,7 @@ def test_saved_folder_has_exactly_the_code_it_needs(saved):
         assert pipeline["impl"] == "emotion_pipeline.EmotionPipeline"
     assert {path.name for path in (saved / "encoder").glob("*.py")} == {
         "configuration_logmel.py",
+        "field_types.py",
         "modeling_logmel.py",
         "valid_frames.py",
     }

@@ -426,7 +426,7 @@ def test_a_run_has_its_card_with_figure_3_and_table_3(tmp_path):
     small = {"dense_hidden_size": 8, "lstm_hidden_size": 4, "input": "log_mel"}
     given = fields(
         dataset, tmp_path / "run", method="meta", warmup_epochs=..., num_train_epochs=4, model_fields=small,
-        label_learning_rate=5.0,
+        label_learning_rate=5.0, encoder_fields={"n_mels": 16},
     )  # fmt: skip
     run(RunArguments.from_mapping(given))
     card = (tmp_path / "run/model/README.md").read_text()
@@ -449,7 +449,10 @@ def test_a_run_on_acoustic_features_computes_them_once_and_saves_the_training_se
         return extract(self, waveform, *rest)
 
     monkeypatch.setattr(Acoustic32FeatureExtractor, "extract", counted)
-    given = fields(dataset, tmp_path / "one", method="meta", warmup_epochs=..., num_train_epochs=2, model_fields=small)
+    given = fields(
+        dataset, tmp_path / "one", method="meta", warmup_epochs=..., num_train_epochs=2, model_fields=small,
+        encoder_fields=...,
+    )  # fmt: skip
     results = run(RunArguments.from_mapping(given))
     once = len(extracted)
     scored = results["scores"]

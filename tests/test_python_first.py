@@ -76,12 +76,15 @@ def encoder(tmp_path_factory) -> Path:
 def plain(method: str, family: str | None = None, **arguments: Any) -> tuple[str, str, dict[str, Any], Callable]:
     family = family or load_method(method).model_family
 
+    own = {"model_family": family} if family != load_method(method).model_family else {}
+    acting = load_family(family).config_class.acting_encoder_fields(**SMALL[family])
+    told = {name: value for name, value in TINY.items() if acting is None or name in acting}
+
     def make(encoder: Path) -> Any:
-        config = load_family(family).config_class(encoder_config=LogMelConfig(**TINY), **SMALL[family], **NAMES)
+        config = load_family(family).config_class(encoder_config=LogMelConfig(**told), **SMALL[family], **NAMES)
         return load_family(family)(config)
 
-    own = {"model_family": family} if family != load_method(method).model_family else {}
-    return method, family, own | {"encoder_fields": TINY, "model_fields": SMALL[family]} | arguments, make
+    return method, family, own | {"encoder_fields": told, "model_fields": SMALL[family]} | arguments, make
 
 
 def around_encoder(

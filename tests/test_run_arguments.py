@@ -138,7 +138,7 @@ def refused(words: list[str], make) -> None:
         ({}, ["`method`", "hard_vote", "ipr"]),
         ({"method": "irp"}, ["no method 'irp'", "ipr", "self_training"]),
         ({"method": "ipr", "gama": 1.0}, ["unknown field(s) ['gama']", "'ipr'", "'gamma'", "TrainingArguments"]),
-        ({"method": "hard_vote", "gamma": 0.9}, ["['gamma']", "'hard_vote'"]),  # another method's
+        ({"method": "hard_vote", "gamma": 0.9}, ["gamma is an argument of ipr, not of hard_vote"]),  # another method's
         ({"method": "ipr", "warmup_epochs": "two"}, ["warmup_epochs='two'", "str", "int"]),
         ({"method": "ipr", "learning_rate": "fast"}, ["learning_rate='fast'", "float"]),
         ({"method": "ipr", "test_splits": "d3"}, ["test_splits='d3'", "list"]),
@@ -193,7 +193,7 @@ def test_help_needs_no_method_and_shows_our_own_fields_in_groups_with_their_defa
     assert text.startswith("usage: hf-ambiser train ")
     titles = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert titles == ["options:", "run:", "data:", "model:", "training:", "sharing:"]
-    assert "--train_splits VALUE [VALUE ...]" in text and "(default: ['d1'])" in text
+    assert "--train_splits [VALUE ...]" in text and "(default: ['d1'])" in text
     assert "--class_weights VALUE" in text and "--max_grad_norm VALUE" in text
     assert "--gamma" not in text and "--learning_rate VALUE" not in text and "--hub_token" not in text
     assert "--length_grouping [VALUE]" in text and "--no_length_grouping" not in text
@@ -320,3 +320,31 @@ def test_an_option_that_does_not_exist_names_the_nearest_one():
         ValueError, match=r"unrecognized arguments: --num_train_epoch 2 \(did you mean '--num_train_ep"
     ):
         RunArguments.from_command_line(["--method", "ipr", "--num_train_epoch", "2"])
+
+
+SHARED = {f.name for f in dataclasses.fields(AmbiSERTrainingArguments)}
+OWN = {
+    method: {f.name for f in dataclasses.fields(load_method(method).arguments_class)} - SHARED
+    for method in available_methods()
+}
+
+
+@pytest.mark.parametrize("method", [method for method in available_methods() if method != "hard_vote"])
+def test_an_argument_of_another_method_says_whose_it_is(method):
+    for name in OWN[method]:
+        owners = [one for one in available_methods() if name in OWN[one]]
+        words = rf"{name} is an argument of {', '.join(owners)}, not of hard_vote; leave it out, or choose"
+        for option in (f"--{name}", f"--{name}=5", f"--{name.replace('_', '-')}"):
+            with pytest.raises(ValueError, match=f"^--{words} --method {owners[0]}"):
+                RunArguments.from_command_line(["--method", "hard_vote", option, "5"])
+        with pytest.raises(ValueError, match=f"^{words} method {owners[0]}"):
+            given_fields({"method": "hard_vote", name: 5})
+
+
+def test_an_option_of_splits_without_a_value_is_an_empty_list():
+    lists = ("train_splits", "ambiguous_splits", "reveal_splits", "test_splits")
+    for name in lists:
+        words = ["--method", "mmd", "--use_cpu", "True", f"--{name}", "--output_dir", "runs/x"]
+        assert getattr(RunArguments.from_command_line(words).data, name) == []
+    both = RunArguments.from_command_line(["--method", "mmd", "--use_cpu", "True", "--train_splits", "a", "b"])
+    assert both.data.train_splits == ["a", "b"]

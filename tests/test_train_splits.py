@@ -15,6 +15,7 @@ from helpers.made_run import built, fields
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.data.ratings.from_ratings import build_from_ratings
+from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import prepare, run
 
@@ -98,6 +99,30 @@ def test_a_model_of_everything_says_that_its_figures_are_on_voices_that_it_knows
 def test_what_contradicts_train_on_all_is_refused(changes, words, dataset, tmp_path):
     with pytest.raises(ValueError, match=words):
         prepare(given(dataset, tmp_path, **{"train_on": "all", **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_splits": ["d1", "d1"]}, r"train_splits=\['d1', 'd1'\] names 'd1' twice; name it once"),
+        ({"ambiguous_splits": ["d2", "d2"]}, r"ambiguous_splits=\['d2', 'd2'\] names 'd2' twice"),
+        (
+            {"ambiguous_splits": ["d2", "d1"]},
+            r"train_splits=\['d1'\] and ambiguous_splits=\['d2', 'd1'\] both name 'd1'.*Leave it out of one",
+        ),
+        ({"ambiguous_splits": []}, "needs `ambiguous_splits`, for example"),
+    ],
+)
+@pytest.mark.parametrize("method", [name for name in available_methods() if load_method(name).needs_ambiguous])
+def test_a_split_that_is_named_twice_is_refused(method, changes, words, dataset, tmp_path):
+    changes = {"model_family": "prototype", "num_train_epochs": 20, **changes}  # IPR warms up for 10
+    with pytest.raises(ValueError, match=words):
+        prepare(given(dataset, tmp_path, method, **changes))
+
+
+def test_a_split_without_labels_clashes_with_nothing_where_it_is_not_read(dataset, tmp_path):
+    trainer, _ = prepare(given(dataset, tmp_path, "hard_vote", train_splits=["d1", "d2"], reveal_splits=["d2"]))
+    assert trainer.data.ambiguous_sources == []
 
 
 def test_train_on_is_one_of_two_words(dataset, tmp_path):

@@ -129,7 +129,7 @@ def _check_model(opened: OpenedModel, format: str) -> bool:
     encoder = getattr(opened.model, "encoder", None)
     if encoder is not None and encoder.config.model_type in REFUSED:
         kind = encoder.config.model_type
-        raise ValueError(f"model {opened.name} has a {kind} encoder and cannot be exported: {REFUSED[kind]}.")
+        raise ValueError(f"model {opened.name} has an encoder of type {kind} and cannot be exported: {REFUSED[kind]}.")
     has_lstm = any(isinstance(module, nn.LSTM) for module in opened.model.modules())
     if format == "torch" and has_lstm and _lstm_as_loop() is None:
         raise ValueError(

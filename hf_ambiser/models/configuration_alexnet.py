@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_frames import POSITIVE, FrameClassifierConfig, is_count
 from .configuration_waveform import check_fields
+from .field_types import typed
 
 
 # Kernel, stride and padding of each convolution, and whether patches of 3 x 3 at a step of 2 follow it.
@@ -35,6 +36,7 @@ class AlexNetConfig(FrameClassifierConfig):
     model_type = "ambiser_alexnet"
     model_class = "modeling_alexnet.AlexNetForAudioClassification"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

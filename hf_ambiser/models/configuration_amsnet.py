@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_frames import POSITIVE, FrameClassifierConfig, is_count
 from .configuration_waveform import check_fields
+from .field_types import typed
 
 
 FUSIONS = ("attention", "concatenation")
@@ -23,7 +24,8 @@ class AMSNetConfig(FrameClassifierConfig):
         lstm_hidden_size: Units of the LSTM of the frame-level branch in each direction.
         bidirectional: Whether this LSTM also reads the frames backwards.
         channels: Output channels of the convolutional layers of the utterance-level branch; each halves the image.
-        squeeze_factor: The squeeze-and-excitation of a layer has its channels divided by this number in between.
+        squeeze_factor: The squeeze-and-excitation of a layer has its channels divided by this number in between;
+            at most the smallest of `channels`.
         branch_hidden_size: Size of the vector of each branch before they are joined.
         fusion: How they are joined: "attention", each multiplied by its weight, a softmax over the two branches; or
             "concatenation", as they are.
@@ -39,6 +41,7 @@ class AMSNetConfig(FrameClassifierConfig):
     model_type = "ambiser_amsnet"
     model_class = "modeling_amsnet.AMSNetForAudioClassification"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
@@ -63,13 +66,17 @@ class AMSNetConfig(FrameClassifierConfig):
         self.classifier_hidden_size = classifier_hidden_size
         self.dropout = dropout
         self.layer_norm_eps = layer_norm_eps
-        counts = ("lstm_hidden_size", "squeeze_factor", "branch_hidden_size", "classifier_hidden_size")
+        counts = ("lstm_hidden_size", "branch_hidden_size", "classifier_hidden_size")
         check_fields(
             self,
             {
                 **{field: (is_count(getattr(self, field)), POSITIVE) for field in counts},
-                "bidirectional": (isinstance(bidirectional, bool), "true or false"),
                 "channels": (bool(self.channels) and is_count(*self.channels), "one or more numbers of at least 1"),
+                "squeeze_factor": (
+                    is_count(squeeze_factor) and squeeze_factor <= min(self.channels, default=1),
+                    f"a whole number from 1 to the smallest of channels ({min(self.channels, default=1)})",
+                ),
+                "bidirectional": (isinstance(bidirectional, bool), "true or false"),
                 "fusion": (fusion in FUSIONS, f"one of {', '.join(FUSIONS)}"),
                 "dropout": (0 <= dropout < 1, "in [0, 1)"),
             },

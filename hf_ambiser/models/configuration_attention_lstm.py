@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_frames import POSITIVE, FrameClassifierConfig, is_count
 from .configuration_waveform import check_fields
+from .field_types import typed
 
 
 FEATURE_ATTENTIONS = ("frame", "utterance", "none")
@@ -35,6 +36,7 @@ class AttentionLSTMConfig(FrameClassifierConfig):
     model_type = "ambiser_attention_lstm"
     model_class = "modeling_attention_lstm.AttentionLSTMForAudioClassification"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

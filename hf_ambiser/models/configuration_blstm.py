@@ -6,7 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .configuration_logmel import LogMelConfig
 from .configuration_waveform import WaveformClassifierConfig, check_fields
+from .field_types import typed
 
 
 INPUTS = ("acoustic32", "log_mel", "encoder")
@@ -39,7 +41,9 @@ class BLSTMConfig(WaveformClassifierConfig):
     model_type = "ambiser_blstm"
     model_class = "modeling_blstm.BLSTMForAudioClassification"
     keys_to_ignore_at_inference = ["embedding", "attention"]
+    encoder_acts_with = "input: encoder"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
@@ -79,6 +83,13 @@ class BLSTMConfig(WaveformClassifierConfig):
                 ),
             },
         )
+
+    @classmethod
+    def acting_encoder_fields(cls, input: str = "acoustic32", **fields: Any) -> tuple[str, ...] | None:
+        """Return which fields of the encoder's configuration act: none without one, of log-mel the front end's."""
+        if input == "encoder":
+            return None
+        return LogMelConfig.front_end if input == "log_mel" else ()
 
     @property
     def frame_size(self) -> int:

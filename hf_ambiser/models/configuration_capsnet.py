@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_frames import POSITIVE, FrameClassifierConfig, is_count
 from .configuration_waveform import check_fields
+from .field_types import typed
 
 
 LAYERS = 3
@@ -41,6 +42,7 @@ class CapsNetConfig(FrameClassifierConfig):
     model_type = "ambiser_capsnet"
     model_class = "modeling_capsnet.CapsNetForAudioClassification"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

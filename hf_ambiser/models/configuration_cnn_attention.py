@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_frames import FrameClassifierConfig, is_count
 from .configuration_waveform import check_fields
+from .field_types import typed
 
 
 ATTENTIONS = ("softmax", "none")
@@ -39,6 +40,7 @@ class CNNAttentionConfig(FrameClassifierConfig):
     model_type = "ambiser_cnn_attention"
     model_class = "modeling_cnn_attention.CNNAttentionForAudioClassification"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

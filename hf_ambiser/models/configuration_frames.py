@@ -6,7 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .configuration_logmel import LogMelConfig
 from .configuration_waveform import WaveformClassifierConfig, check_fields
+from .field_types import typed
 
 
 INPUTS = ("log_mel", "encoder")
@@ -32,7 +34,9 @@ class FrameClassifierConfig(WaveformClassifierConfig):
     """
 
     keys_to_ignore_at_inference = ["embedding"]
+    encoder_acts_with = "input: encoder"
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
@@ -60,6 +64,11 @@ class FrameClassifierConfig(WaveformClassifierConfig):
                 "frames_averaged": (encoder or self.frames_averaged == 1, "1, unless input is 'encoder'"),
             },
         )
+
+    @classmethod
+    def acting_encoder_fields(cls, input: str = "log_mel", **fields: Any) -> tuple[str, ...] | None:
+        """Return which fields of the encoder's configuration act: of a log-mel spectrum, the front end's."""
+        return (*LogMelConfig.front_end, *LogMelConfig.spec_augment) if input == "log_mel" else None
 
     @property
     def input_size(self) -> int:

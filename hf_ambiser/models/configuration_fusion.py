@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_waveform import WaveformClassifierConfig, check_fields
 from .encoders import adapter_class
+from .field_types import typed
 
 
 VARIANTS = ("multi_fusion", "integrated", "spatial", "temporal")
@@ -56,6 +57,7 @@ class FusionConfig(WaveformClassifierConfig):
     model_class = "modeling_fusion.FusionForAudioClassification"
     keys_to_ignore_at_inference = ["embedding", "segment_logits", "segment_clip"]
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .configuration_waveform import WaveformClassifierConfig, check_fields
+from .field_types import typed
 
 
 POOLINGS = ("mean", "mean_std", "attention", "attention_std")
@@ -42,6 +43,7 @@ class PrototypeConfig(WaveformClassifierConfig):
     model_class = "modeling_prototype.PrototypeForAudioClassification"
     keys_to_ignore_at_inference = ["embedding", "prototype_similarity", "ambiguous_soft_label"]
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,

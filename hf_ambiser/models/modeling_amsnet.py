@@ -19,7 +19,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
-        between = max(channels // factor, 1)
+        between = channels // factor
         self.squeeze = nn.Linear(channels, between)
         self.excite = nn.Linear(between, channels)
 

@@ -81,8 +81,8 @@ class WaveformClassifier(PreTrainedModel):
         reason = adapter_class(encoder).layers_refused
         if config.layers != "last" and reason is not None:
             raise ValueError(
-                f"{type(config).__name__}.layers is {config.layers!r}, and a {encoder.model_type} encoder cannot have"
-                f" it: {reason}; allowed: 'last', or another encoder."
+                f"{type(config).__name__}.layers is {config.layers!r}, and an encoder of type {encoder.model_type}"
+                f" cannot have it: {reason}; allowed: 'last', or another encoder."
             )
         if config.frames_as_they_are:
             return None

@@ -102,7 +102,7 @@ class RunArguments:
         arguments_class = AmbiSERTrainingArguments if method is None else load_method(method).arguments_class
         parser = arguments_parser(method, arguments_class, SharingArguments, prog, "--help-all" in argv)
         # A mistake gets one line. argparse would print a page with all arguments.
-        parser.error = partial(_refuse, options=parser._option_string_actions)  # type: ignore[method-assign]
+        parser.error = partial(_refuse, method=method, options=parser._option_string_actions)  # type: ignore[method-assign]
         if not asks_for_help:
             # Without defaults in the parser, only what stands on the command line overrides the file.
             parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([]))))
@@ -138,6 +138,8 @@ def given_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     owners = _owners(method)
     unknown = sorted(set(values) - set(owners) - {"method", "system"})
     if unknown:
+        for name in unknown:
+            _refuse_of_another(name, method)
         raise ValueError(
             f"unknown field(s) {unknown}{nearest(unknown[0], owners)} for method {method!r}. Its own are"
             f" {_own_fields(load_method(method).arguments_class)}; beside them the fields of DataArguments,"
@@ -193,10 +195,28 @@ def _as_declared(name: str, value: Any, declared: Any) -> Any:
     raise ValueError(f"{name}={value!r} is of type {type(value).__name__}; it must be of type {allowed}.")
 
 
-def _refuse(message: str, options: Iterable[str]) -> NoReturn:
-    """Raise argparse's message; for an option that does not exist, with the nearest one that does."""
+def _refuse(message: str, method: str | None, options: Iterable[str]) -> NoReturn:
+    """Raise argparse's message; for an option that does not exist, with the method or the nearest one that does."""
     unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
+    for word in unknown:
+        _refuse_of_another(word.partition("=")[0].removeprefix("--").replace("-", "_"), method, "--")
     raise ValueError(message + (nearest(unknown[0], options) if unknown else ""))
+
+
+def _refuse_of_another(name: str, method: str | None, option: str = "") -> None:
+    """Raise a ValueError if a field that this method does not have is one that other methods have."""
+    others = [one for one in available_methods() if name in _own_fields(load_method(one).arguments_class)]
+    if method is not None and others and method not in others:
+        raise ValueError(
+            f"{option}{name} is an argument of {', '.join(others)}, not of {method}; leave it out, or choose"
+            f" {option}method {' or '.join(others)}. Arguments of {method} alone:"
+            f" {', '.join(_beside_the_shared(method)) or 'none'}."
+        )
+
+
+def _beside_the_shared(method: str) -> list[str]:
+    shared = {f.name for f in fields(AmbiSERTrainingArguments)}
+    return [name for name in _own_fields(load_method(method).arguments_class) if name not in shared]
 
 
 def _own_fields(arguments_class: type) -> list[str]:

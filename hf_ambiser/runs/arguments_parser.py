@@ -82,7 +82,10 @@ def arguments_parser(
         help="also show the fields of transformers.TrainingArguments: output_dir, seed, num_train_epochs,"
         " learning_rate, per_device_train_batch_size, use_cpu, bf16, ...",
     )
+    lists = {f.name for f in fields(DataArguments)}
     for action in parser._actions:
+        if action.dest in lists and action.nargs == "+":
+            action.nargs = "*"  # an option without a value is an empty list, as `ambiguous_splits: []` is
         if action.default is None:
             action.default = argparse.SUPPRESS  # "(default: None)" says nothing that the help does not
         if action.nargs == 0 and action.option_strings[0].startswith("--no_"):

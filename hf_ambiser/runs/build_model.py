@@ -6,16 +6,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from hf_ambiser.inference.load_model import check_configuration
 from hf_ambiser.models import LogMelConfig, load_family
+from hf_ambiser.models.configuration_waveform import WaveformClassifierConfig
 from hf_ambiser.models.encoders import adapter_class
+from hf_ambiser.models.field_types import all_fields
 from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.untrusted.code_fields import in_our_words
+
+
+# Fields of a model's configuration that other arguments decide.
+_OF_THE_RUN = {"encoder_config", "id2label", "label2id"}
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
@@ -42,6 +49,8 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
         try:
             check_configuration(encoder, f"encoder={arguments.encoder!r}: its config.json")
             model = model_class.from_encoder(encoder, id2label=names, encoder_kwargs=encoder_fields, **model_fields)
+        except StrictDataclassError as error:
+            raise _of_another_type(error) from None
         except ValueError as error:
             raise in_our_words(error, f"encoder={arguments.encoder!r}") from None
         except OSError as error:
@@ -50,12 +59,16 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
                 f" that can be reached from here. Give one of them. ({str(error).splitlines()[0]})"
             ) from error
     else:
-        config = model_class.config_class(
-            encoder_config={"model_type": LogMelConfig.model_type, **encoder_fields},
-            id2label=names,
-            label2id={label: i for i, label in names.items()},
-            **model_fields,
-        )
+        _check_acting(encoder_fields, model_fields, model_class.config_class)
+        try:
+            config = model_class.config_class(
+                encoder_config={"model_type": LogMelConfig.model_type, **encoder_fields},
+                id2label=names,
+                label2id={label: i for i, label in names.items()},
+                **model_fields,
+            )
+        except StrictDataclassError as error:
+            raise _of_another_type(error) from None
         model = model_class(config)
     # These fields can be checked only now, because the encoder decides the class of their configuration.
     encoder_config = getattr(model.config, "encoder_config", model.config)
@@ -75,6 +88,11 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     return model, extractor
 
 
+def _of_another_type(error: StrictDataclassError) -> ValueError:
+    """Return what transformers says of a field of its own encoders or of every configuration, in one line."""
+    return ValueError(f"encoder_fields or model_fields: {' '.join(str(error).split())}")
+
+
 def _check_known(what: str, given: Mapping[str, Any], config_class: type, added: Iterable[str] = ()) -> None:
     """Refuse fields that a configuration does not have: transformers would keep them without any effect.
 
@@ -89,10 +107,33 @@ def _check_known(what: str, given: Mapping[str, Any], config_class: type, added:
     """
     more = getattr(config_class, "attribute_map", {}).keys() | {"model_type", "attn_implementation"}
     known = vars(config_class()).keys() | more | set(added)
-    unknown = sorted(given.keys() - known)
+    unknown = sorted(given.keys() - (known - _OF_THE_RUN))
     if unknown:
+        ours = all_fields(config_class) if issubclass(config_class, WaveformClassifierConfig | LogMelConfig) else []
+        listed = ", ".join([*ours, *added])
         raise ValueError(
-            f"{what} has {unknown}{nearest(unknown[0], known)}; allowed: fields of {config_class.__name__}."
+            f"{what} has {unknown}{nearest(unknown[0], ours or known)}; allowed: fields of {config_class.__name__}"
+            f"{': ' if ours else ', ' if listed else ''}{listed}."
+        )
+
+
+def _check_acting(encoder_fields: Mapping[str, Any], model_fields: Mapping[str, Any], config_class: Any) -> None:
+    """Refuse fields of an encoder that nothing of the model would read.
+
+    Raises:
+        ValueError: If there is one; the message lists those that act.
+    """
+    acting = config_class.acting_encoder_fields(**model_fields)
+    if acting is None:
+        return
+    given = {k: v for k, v in encoder_fields.items() if (k, v) != ("model_type", LogMelConfig.model_type)}
+    idle = sorted(given.keys() - set(acting))
+    if idle:
+        raise ValueError(
+            f"encoder_fields has {idle}{nearest(idle[0], acting)}, which a model of {config_class.__name__} with"
+            f" model_fields={dict(model_fields)} does not read, because it has no encoder; allowed:"
+            f" {', '.join(acting) or 'none'}. Leave {', '.join(idle)} out, or set {config_class.encoder_acts_with} in"
+            " model_fields."
         )
 
 

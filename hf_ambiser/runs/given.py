@@ -74,9 +74,14 @@ def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
         if changed:
             found["encoder_fields"] = changed
     elif getattr(model.config, "encoder_config", None) is not None:
-        found["encoder_fields"] = {"model_type": model.config.encoder_config.model_type} | _chosen(
-            model.config.encoder_config
-        )
+        chosen = _chosen(model.config.encoder_config)
+        acting = model.config.acting_encoder_fields(**vars(model.config))
+        if acting is not None:
+            chosen = {name: value for name, value in chosen.items() if name in acting}
+        if acting != ():
+            chosen["model_type"] = model.config.encoder_config.model_type
+        if chosen:
+            found["encoder_fields"] = chosen
     own = {name: value for name, value in _chosen(model.config).items() if name != "encoder_config"}
     if own:
         found["model_fields"] = own

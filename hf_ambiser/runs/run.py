@@ -33,7 +33,7 @@ from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import given_by
 from hf_ambiser.runs.held_out import answer_rest, learnt_from
 from hf_ambiser.runs.scoring import save_predictions
-from hf_ambiser.runs.train_splits import EARLIER, choose_train_splits, leave_out_empty
+from hf_ambiser.runs.train_splits import EARLIER, check_named_once, choose_train_splits, leave_out_empty
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
@@ -152,6 +152,7 @@ def _keep_earlier_defaults(arguments: RunArguments, folder: RunFolder) -> None:
 def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, EvaluationSet]]:
     """Return the trainer and the test sets of a run."""
     choose_train_splits(arguments)
+    check_named_once(arguments)
     leave_out_empty(arguments)
     data, training = arguments.data, arguments.training
     method = load_method(arguments.method)

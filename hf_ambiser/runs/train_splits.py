@@ -72,6 +72,26 @@ def choose_train_splits(arguments: RunArguments) -> None:
     given["train_splits"] = data.train_splits
 
 
+def check_named_once(arguments: RunArguments) -> None:
+    """Check that no split is learnt from twice: with labels and without, or twice in one list.
+
+    Raises:
+        ValueError: If one is; the message names the split and the fields that have it.
+    """
+    data = arguments.data
+    named_by = {"train_splits": data.train_splits}
+    if load_method(arguments.method).needs_ambiguous:
+        named_by["ambiguous_splits"] = data.ambiguous_splits
+    for field, named in named_by.items():
+        if twice := [name for name in named if named.count(name) > 1]:
+            raise ValueError(f"{field}={named} names {twice[0]!r} twice; name it once.")
+    if both := [name for name in data.train_splits if name in named_by.get("ambiguous_splits", [])]:
+        raise ValueError(
+            f"train_splits={data.train_splits} and ambiguous_splits={data.ambiguous_splits} both name {both[0]!r}:"
+            " a run learns from an utterance with its label or without, not both. Leave it out of one of the two."
+        )
+
+
 def _take_all(arguments: RunArguments) -> None:
     """Train on every utterance of the configuration once, with hidden labels; nothing is left to validate."""
     data = arguments.data

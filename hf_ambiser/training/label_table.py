@@ -29,7 +29,10 @@ class LabelTable:
             raise ValueError(f"label table: {len(ids)} ids for {len(observed)} rows of targets; give one id per row.")
         if len(set(ids)) != len(ids):
             repeated = next(i for i in ids if list(ids).count(i) > 1)
-            raise ValueError(f"label table: utterance {repeated!r} is in the training data twice; list it once.")
+            raise ValueError(
+                f"label table: utterance {repeated!r} is in the training data twice; list it once: no two splits of"
+                " train_splits and ambiguous_splits may share utterances."
+            )
         self.ids = list(ids)
         self.observed = observed.float()
         self.columns: dict[str, Tensor] = {

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .field_types import typed
+
 
 NORMS = ("channels", "frame")
 
@@ -44,9 +46,16 @@ class LogMelConfig(PreTrainedConfig):
     """
 
     model_type = "ambiser_logmel"
+    # The fields of `LogMelFrontend`, and those of SpecAugment on what it makes; all others are the convolutions'.
+    front_end = (
+        *("sampling_rate", "frame_length", "hop_length", "n_fft", "n_mels", "min_frequency", "max_frequency"),
+        *("mel_floor", "log_mel_mean", "log_mel_std"),
+    )
+    spec_augment = ("mask_time_prob", "mask_time_length", "mask_freq_width")
     # Set here, so that a saved folder always has the code, however the class was imported.
     _auto_class = "AutoConfig"
 
+    @typed
     def __init__(
         self,
         hidden_size: int = 128,

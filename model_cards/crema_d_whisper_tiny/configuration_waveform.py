@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .configuration_logmel import LogMelConfig
+from .field_types import typed
 
 
 LAYERS = ("last", "weighted_sum")
@@ -48,7 +49,10 @@ class WaveformClassifierConfig(PreTrainedConfig):
     _auto_class = "AutoConfig"
     # "module.Class" of the model, for folders that are loaded where this package is not installed.
     model_class = ""
+    # The field under which every field of the encoder acts, for messages.
+    encoder_acts_with = ""
 
+    @typed
     def __init__(
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
@@ -83,6 +87,11 @@ class WaveformClassifierConfig(PreTrainedConfig):
         if kwargs.get("id2label") and not kwargs.get("label2id"):
             kwargs["label2id"] = {label: int(index) for index, label in kwargs["id2label"].items()}
         super().__init__(**kwargs)
+
+    @classmethod
+    def acting_encoder_fields(cls, **fields: Any) -> tuple[str, ...] | None:
+        """Return which fields of the encoder's configuration act in a model with these fields; None: all of them."""
+        return None
 
     @property
     def frames_as_they_are(self) -> bool:

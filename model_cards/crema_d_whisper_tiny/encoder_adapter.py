@@ -149,7 +149,7 @@ class EncoderAdapter:
         """
         if not 1 <= n <= len(self.layers):
             raise ValueError(
-                f"cannot freeze the lowest {n} layers of a {self.config.model_type} encoder; allowed: 1 to "
+                f"cannot freeze the lowest {n} layers of an encoder of type {self.config.model_type}; allowed: 1 to "
                 f"{len(self.layers)}, the number of its layers."
             )
         self.freeze_feature_encoder()

@@ -184,7 +184,7 @@ def make_split(data: SplitInput, config: str, options: SplitOptions | None = Non
     if options.disjoint:
         split = hold_apart(split, data, options)
         if split_base(config)[0] == "ipr":
-            check_prototypes(data, split.rows("d1"), options.min_per_class, config)
+            check_prototypes(data, split.rows("d1"), options, config)
     return split
 
 

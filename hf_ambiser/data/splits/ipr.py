@@ -82,7 +82,7 @@ def ipr_split(data: SplitInput, protocol: str, options: SplitOptions, sides: Sid
     if protocol == "paper":
         parts["d1"], parts["validation"] = _validation_part(data, parts["d1"], options)
         used |= options.only("validation_share")
-    check_prototypes(data, parts["d1"], options.min_per_class, config)
+    check_prototypes(data, parts["d1"], options, config)
     return finish(config, protocol, data, parts, used, description=description, masked=frozenset({"d2"}))
 
 
@@ -134,19 +134,24 @@ def _enough(config: str, what: str, wanted: int, available: int) -> None:
         )
 
 
-def check_prototypes(data: SplitInput, d1: Array, min_per_class: int, config: str) -> None:
+def check_prototypes(data: SplitInput, d1: Array, options: SplitOptions, config: str) -> None:
     """Check that D1 holds enough utterances of every class for a prototype (Eq. 1-2: a class mean over D1).
 
     Raises:
-        SplitError: If not; the message names the classes that have too few and the options to change.
+        SplitError: If not; the message names the classes that have too few, and of the options those that can help.
     """
+    least = options.min_per_class
     counts = np.bincount(data.label[d1], minlength=len(data.classes)).tolist()
-    short = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < min_per_class]
+    short = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < least]
     if short:
         everything = ", ".join(f"{name} {n}" for name, n in zip(data.classes, counts, strict=True))
+        cures = ["make D1 larger (d1_share, or sizes, --sizes)", "use a policy with fewer classes (--policy)"]
+        if min(counts) > 0:
+            cures.insert(0, f"lower min_per_class (--min-per-class {min(counts)})")
+        if options.d1_quota != "per_class":
+            cures.insert(0, "fill D1 from each class separately (d1_quota='per_class', --d1-quota per_class)")
         raise SplitError(
-            f"{config}: D1 holds fewer than min_per_class={min_per_class} utterances of {', '.join(short)};"
-            f" its {len(d1)} are: {everything}. A prototype is the mean of its class over D1. Fill D1 from each class"
-            " separately (d1_quota='per_class', --d1-quota per_class), make D1 larger (d1_share, or sizes, --sizes),"
-            " lower min_per_class (--min-per-class), or use fewer classes (e.g. policy 'crema-d-4')."
+            f"{config}: D1 holds fewer than min_per_class={least} utterances of {', '.join(short)}; its {len(d1)} are:"
+            f" {everything}. A prototype is the mean of its class over D1. You can {', '.join(cures[:-1])}, or"
+            f" {cures[-1]}."
         )
