@@ -84,7 +84,7 @@ OTHER = {
     "hidden_size": 24, "sampling_rate": 16400, "frame_length": 380, "hop_length": 170, "n_fft": 420, "n_mels": 18,
     "min_frequency": 60.0, "max_frequency": 7000.0, "mel_floor": 1000.0, "log_mel_mean": -4.0, "log_mel_std": 3.0,
     "conv_channels": [8, 4], "conv_strides": [[2, 1], [2, 2]], "conv_kernel_size": 5, "dropout": 0.4,
-    "layer_norm_eps": 1e-3, "mask_time_prob": 0.6, "mask_time_length": 4, "mask_freq_width": 9,
+    "layer_norm_eps": 1e-3, "norm_over": "frame", "mask_time_prob": 0.6, "mask_time_length": 4, "mask_freq_width": 9,
 }  # fmt: skip
 
 
