@@ -15,7 +15,7 @@ from hf_ambiser.run_folder.trajectory import read_last, read_trajectory, traject
 
 
 CARDS = Path(__file__).parent.parent / "model_cards"
-RECORDED = sorted(path.parent for path in CARDS.glob("*/run/trajectory"))
+RECORDED = [CARDS / family / "run" for family in ("blstm", "fusion", "prototype")]  # meta, slc, ipr
 EPOCHS = [(run, epoch) for run in RECORDED for epoch in trajectory_epochs(run)]
 
 

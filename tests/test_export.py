@@ -185,7 +185,7 @@ REFUSED = {
     "sew-d": (
         lambda: PrototypeForAudioClassification(PrototypeConfig(ENCODERS["sew-d"], num_labels=3)),
         {},
-        "has a sew-d encoder and cannot be exported: transformers computes its positions",
+        "has an encoder of type sew-d and cannot be exported: transformers computes its positions",
     ),
 }
 

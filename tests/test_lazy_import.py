@@ -66,7 +66,7 @@ for name, look_up in look_ups.items():
         os.write(write, json.dumps(answer).encode())
         os._exit(0)
     os.close(write)
-    print(json.dumps([name, json.load(os.fdopen(read)), early]))
+    print(json.dumps([name, json.load(os.fdopen(read)), early]), flush=True)  # else the next child prints it, too
 """
 
 

@@ -244,7 +244,7 @@ def test_too_few_of_a_class_in_d1_says_which_how_many_and_what_to_do():
     short = CLASSES[int(counts.argmin())]
     assert f"min_per_class={counts.min() + 1} utterances of {short} ({counts.min()})" in text
     assert all(f"{name} {n}" in text for name, n in zip(CLASSES, counts, strict=True))
-    for remedy in ("--d1-quota per_class", "--sizes", "--min-per-class", "crema-d-4"):
+    for remedy in ("--d1-quota per_class", "--sizes", "--min-per-class", "--policy"):
         assert remedy in text
     make_split(data, "ipr-paper", SplitOptions(min_per_class=int(counts.min())))  # just enough is enough
 

@@ -77,7 +77,7 @@ def test_the_lowest_layers_are_frozen_by_number(whisper, tmp_path):
     model, _ = build_model(ModelArguments(encoder=str(whisper), freeze=1), "prototype", ["calm", "loud"], tmp_path)
     trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad and ".layers." in name}
     assert trained == {"1"} and not model.encoder.conv1.weight.requires_grad
-    with pytest.raises(ValueError, match="lowest 3 layers of a whisper encoder; allowed: 1 to 2"):
+    with pytest.raises(ValueError, match="lowest 3 layers of an encoder of type whisper; allowed: 1 to 2"):
         build_model(ModelArguments(encoder=str(whisper), freeze="3"), "prototype", ["calm", "loud"], tmp_path)
     with pytest.raises(ValueError, match="freeze='lowest'.*number of layers"):
         ModelArguments(freeze="lowest")
