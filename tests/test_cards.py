@@ -30,7 +30,7 @@ from hf_ambiser.training.papers import IPR
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
-# A family of every kind of head; the card says what its method and its data are.
+# Each has a record: `python model_cards/record.py <family> RUN`.
 FAMILIES = available_families()
 
 

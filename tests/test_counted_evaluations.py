@@ -35,9 +35,9 @@ def test_every_method_with_a_beginning_of_its_own_says_so(tmp_path):
     assert [method for method in METHODS if prepared(method, tmp_path / method).counted_after] == PREPARING
 
 
-@pytest.mark.parametrize("method", PREPARING)
-def test_worse_and_worse_figures_stop_no_run_before_its_method_began(method, tmp_path, monkeypatch):
-    trainer = prepared(method, tmp_path)
+def trained_worse_and_worse(method, folder, monkeypatch):
+    """A trainer after training in which each evaluation was worse than the one before, and the epochs of these."""
+    trainer = prepared(method, folder)
     evaluate, seen = trainer.evaluation_loop, []
 
     def worse(*args, **kwargs):
@@ -47,21 +47,17 @@ def test_worse_and_worse_figures_stop_no_run_before_its_method_began(method, tmp
 
     monkeypatch.setattr(trainer, "evaluation_loop", worse)
     trainer.train()
+    return trainer, seen
+
+
+@pytest.mark.parametrize("method", PREPARING)
+def test_worse_and_worse_figures_stop_no_run_before_its_method_began(method, tmp_path, monkeypatch):
+    trainer, seen = trained_worse_and_worse(method, tmp_path, monkeypatch)
     begins = trainer.counted_after
     assert begins >= 2 and seen == [float(epoch) for epoch in range(1, int(begins) + 3)]
-    steps = trainer.state.max_steps // 5
-    assert trainer.state.best_global_step == (begins + 1) * steps
+    assert trainer.state.best_global_step == (begins + 1) * (trainer.state.max_steps // 5)
 
 
 def test_a_method_without_one_stops_as_early_as_ever(tmp_path, monkeypatch):
-    trainer = prepared("soft_vote", tmp_path)
-    evaluate, seen = trainer.evaluation_loop, []
-
-    def worse(*args, **kwargs):
-        output = evaluate(*args, **kwargs)
-        seen.append(1)
-        return output._replace(metrics={**output.metrics, "eval_loss": float(len(seen))})
-
-    monkeypatch.setattr(trainer, "evaluation_loop", worse)
-    trainer.train()
+    trainer, seen = trained_worse_and_worse("soft_vote", tmp_path, monkeypatch)
     assert len(seen) == 2 and trainer.state.best_global_step == trainer.state.max_steps // 5

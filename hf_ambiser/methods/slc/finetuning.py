@@ -80,7 +80,7 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
     folder = Path(str(args.output_dir)) / FOLDER
     result = folder / RESULT
     if not trainer.goes_on:
-        if trainer.is_world_process_zero() and folder.exists():
+        if trainer.is_world_process_zero() and exists(folder):
             logger.warning("%s is of an earlier run and is deleted: this run begins anew.", folder)
             shutil.rmtree(folder)
         trainer.accelerator.wait_for_everyone()
