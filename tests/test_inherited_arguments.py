@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.suite_methods import make_trainer, state_of
-from transformers import TrainingArguments
+from transformers import EvalPrediction, TrainingArguments
 
+from hf_ambiser.metrics.display import HEADLINES
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.inherited_arguments import (
@@ -202,3 +204,29 @@ def test_a_training_with_dataloader_drop_last_that_was_begun_goes_on_and_all_of_
     assert len(data) % 8, "the last batch must not be full, or this shows nothing"
     assert len(trainer.predict(data).predictions) == len(data)
     assert trainer.args.dataloader_drop_last  # what the run folder says stays
+
+
+def test_the_direction_of_a_figure_is_that_of_a_right_answer_against_a_wrong_one(tmp_path):
+    votes = np.array([[6, 1, 1], [1, 6, 1], [1, 3, 4], [2, 3, 3], [0, 0, 8], [4, 4, 0]])
+    labels = (votes, np.where(votes.max(1) > 3, votes.argmax(1), -1))
+    figures = ValidationMetrics(["anger", "neutral", "sadness"])
+    shares = votes / votes.sum(1, keepdims=True)
+    right, wrong = (
+        figures(EvalPrediction(np.log(answer + 1e-3), labels)) for answer in (shares, np.roll(shares, 1, axis=1)[::-1])
+    )
+    assert right.keys() == wrong.keys() == set(HEADLINES)
+    for name in HEADLINES:
+        given = AmbiSERTrainingArguments(str(tmp_path), use_cpu=True, metric_for_best_model=f"eval_{name}")
+        assert given.greater_is_better == (right[name] > wrong[name]), name
+    for own in ({"metric_for_best_model": "loss"}, {"metric_for_best_model": "ua", "greater_is_better": False}):
+        assert AmbiSERTrainingArguments(str(tmp_path), use_cpu=True, **own).greater_is_better is False
+
+
+def test_without_a_direction_the_checkpoint_with_the_least_js_is_kept_and_the_other_one_is_warned_of(tmp_path, caplog):
+    given = {**SHORT, "num_train_epochs": 3, "save_strategy": "epoch", "load_best_model_at_end": True}
+    trainer = with_metrics(tmp_path / "least", {**given, "metric_for_best_model": "js"})
+    trainer.train()
+    assert trainer.state.best_metric == min(entry["eval_js"] for entry in trainer.training_log if "eval_js" in entry)
+    assert "keeps the worst model" not in caplog.text
+    with_metrics(tmp_path / "most", {**given, "metric_for_best_model": "js", "greater_is_better": True}).train()
+    assert "greater_is_better=True with metric_for_best_model='js' keeps the worst model: of js, less" in caplog.text

@@ -153,6 +153,8 @@ OF_WHOLE_SET = ("wa", "ua", "js", "bhattacharyya", "brier", "entropy_pearson")
 COMPARED = ("wa", "ua", "js")
 # Computed on validation after every epoch; all figures are computed at the end of a run.
 HEADLINES = ("wa", "ua", "macro_f1", "js", "kl", "brier", "entropy_pearson", "ece")
+# Those of which less is better; of the others more is.
+LESS_IS_BETTER = frozenset({"js", "kl", "brier", "ece"})
 
 
 def one_line(scores: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from hf_ambiser.training.class_weights import FORMS
 from hf_ambiser.training.frame_cache import DTYPES
-from hf_ambiser.training.inherited_arguments import check_inherited
+from hf_ambiser.training.inherited_arguments import check_inherited, more_is_better
 
 
 @dataclass
@@ -27,6 +27,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
       would remove.
     - `save_strategy` and `eval_strategy` `"epoch"`, `save_total_limit` 2, `report_to` none.
     - `restore_callback_states_from_checkpoint` True: the patience of early stopping survives a resume.
+    - `greater_is_better` follows `metric_for_best_model`: of `js`, `kl`, `brier` and `ece`, less is better. The
+      Trainer itself takes the greatest value of every figure that is no loss.
     """
 
     # Arguments that may name another system of a study. That system's run of the same fold and seed comes first.
@@ -136,6 +138,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = more_is_better(self.metric_for_best_model)
         super().__post_init__()
         check_inherited(self)
         self._check_finite()
@@ -200,9 +204,7 @@ class AmbiSERTrainingArguments(TrainingArguments):
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:
-            raise ValueError(
-                "early_stopping_patience needs metric_for_best_model, for example 'ua' (with greater_is_better: true)."
-            )
+            raise ValueError("early_stopping_patience needs metric_for_best_model, for example 'ua'.")
 
     def _check_finite(self) -> None:
         """Refuse nan and inf in every field, a method's own ones included: most comparisons let them through."""

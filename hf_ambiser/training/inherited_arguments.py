@@ -15,7 +15,7 @@ from typing import Any
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
-from hf_ambiser.metrics.display import HEADLINES
+from hf_ambiser.metrics.display import HEADLINES, LESS_IS_BETTER
 from hf_ambiser.run_folder.layout import RunFolder
 
 
@@ -225,6 +225,21 @@ def check_at_start(args: Any, metric_names: Sequence[str] | None, begins: bool) 
     metric = args.metric_for_best_model
     if metric is not None and metric_names is not None and metric.removeprefix("eval_") not in metric_names:
         raise ValueError(f"metric_for_best_model={metric!r} is not one of {list(metric_names)}.")
+    if begins and metric is not None and args.greater_is_better != more_is_better(metric):
+        logger.warning(
+            "greater_is_better=%s with metric_for_best_model=%r keeps the worst model: of %s, %s is better. Leave"
+            " greater_is_better out.",
+            args.greater_is_better,
+            metric,
+            metric.removeprefix("eval_"),
+            "less" if args.greater_is_better else "more",
+        )
+
+
+def more_is_better(metric: str) -> bool:
+    """Whether a greater value of a figure is the better one; the Trainer takes that of every figure but a loss."""
+    name = metric.removeprefix("eval_")
+    return name not in LESS_IS_BETTER and not name.endswith("loss")
 
 
 # What an evaluation of the trainer measures.
