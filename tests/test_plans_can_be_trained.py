@@ -1,0 +1,130 @@
+"""Every system of every shipped plan can be trained: it gets a model, its data and one step, on made speech."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from helpers.crema_d_tree import made_corpus
+from helpers.tiny_encoders import TINY_TRANSFORMER, TINY_WHISPER
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+)
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from hf_ambiser.cli import main
+from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.methods import load_method
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.config_files import SHIPPED
+from hf_ambiser.runs.run import prepare
+from hf_ambiser.studies.cells import chosen_configs
+from hf_ambiser.studies.plan import PlannedData, read_plan
+from hf_ambiser.studies.step_time import timed_steps
+
+
+PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
+# Fields of which a first step does not depend, so that systems of a tuning plan are tried once.
+LATER = "learning_rate num_train_epochs warmup_steps weight_decay eval_steps save_steps metric_for_best_model".split()
+# A licensed release or a large made one is not built here. The data set that stands in has the same splits.
+STAND_INS = {
+    "ipr-paper": "ipr-strict",
+    "slc-paper-loso": "slc-strict",
+    "slc-strict": "slc-strict",
+    "loso-strict": "kfold5-strict-0",
+}
+WITH_VOTES_OF_OUR_OWN = "hf-ambiser build crema_d --root $CREMA_D_ROOT"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory):
+    """The folder that a user works in: the release and the encoders are where the variables say."""
+    folder = tmp_path_factory.mktemp("place")
+    made_corpus(folder / "release", speakers=10)
+    whisper = folder / "encoders" / "whisper-tiny.en"
+    WhisperEncoder(WhisperConfig(**TINY_WHISPER)).save_pretrained(whisper)
+    WhisperFeatureExtractor(feature_size=80, chunk_length=1).save_pretrained(whisper)
+    wav2vec2 = folder / "encoders" / "wav2vec2"
+    Wav2Vec2Model(Wav2Vec2Config(**TINY_TRANSFORMER)).save_pretrained(wav2vec2)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(wav2vec2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CREMA_D_ROOT", str(folder / "release"))
+        patch.setenv("AMBISER_ENCODERS", str(folder / "encoders"))
+        built("data/stand_in", "--policy", "crema-d-4", "--configs", "ipr-strict", "slc-strict", "kfold5-strict")
+        yield folder
+
+
+def built(out: str, *options: str) -> None:
+    """Build a data set of the made release in this process."""
+    command = [*shlex.split(WITH_VOTES_OF_OUR_OWN)[1:3], "--root", "release", "--out", out, *options]
+    assert main([*command, "--min-per-class", "1"]) == 0
+
+
+def data_of(planned: PlannedData) -> tuple[str, str]:
+    """A data set with the splits that a plan wants, by its own command where that can be; a config of it."""
+    if planned.build and planned.build.startswith(WITH_VOTES_OF_OUR_OWN) and "&&" not in planned.build:
+        if not Path(planned.dataset).exists():
+            words = shlex.split(planned.build.removeprefix(WITH_VOTES_OF_OUR_OWN))
+            assert words[:2] == ["--out", planned.dataset]
+            built(planned.dataset, *words[2:])
+        return planned.dataset, chosen_configs(planned)[0]
+    return "data/stand_in", STAND_INS[planned.configs[0]]
+
+
+def on_this_machine(fields: dict[str, Any], encoders: Path) -> dict[str, Any]:
+    """A system's fields with an encoder that is here, without what a GPU or another system's run is needed for."""
+    not_here = ("bf16", "fp16", "tf32", *load_method(fields["method"]).arguments_class.of_system)
+    fields = {name: value for name, value in fields.items() if name not in not_here}
+    if str(fields.get("encoder", "")).startswith("facebook/wav2vec2"):
+        fields |= {"encoder": str(encoders / "wav2vec2")}
+    return fields | {"use_cpu": True, "disable_tqdm": True, "dataloader_num_workers": 0}
+
+
+@cache
+def kinds(path: Path) -> dict[str, dict[str, Any]]:
+    """What a plan's systems are, as text -> the fields of the first one."""
+    found: dict[str, dict[str, Any]] = {}
+    for system in read_plan(path).systems:
+        own = sorted((name, repr(value)) for name, value in system.fields.items() if name not in LATER)
+        found.setdefault(repr(own), {**system.fields, "system": system.name})
+    return found
+
+
+def systems(path: Path) -> list[dict[str, Any]]:
+    """Fields of the systems of a plan that no earlier plan on the same data has: each is tried once."""
+    data = read_plan(path).datasets
+    earlier = [other for other in PLANS[: PLANS.index(path)] if read_plan(other).datasets == data]
+    return [fields for kind, fields in kinds(path).items() if not any(kind in kinds(other) for other in earlier)]
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_system_of_a_shipped_plan_takes_a_step(path, place, tmp_path):
+    plan = read_plan(path)
+    assert not [system.missing for system in plan.systems if system.missing]
+    own = systems(path)
+    for planned in plan.datasets if own else ():
+        dataset, config = data_of(planned)
+        assert config in read_dataset_info(dataset)["configs"]
+        for fields in own:
+            name = fields["system"]
+            here = {"dataset": dataset, "dataset_config": config, "output_dir": str(tmp_path / name), "seed": 0}
+            arguments = RunArguments.from_mapping(on_this_machine(fields, place / "encoders") | here)
+            try:
+                trainer, tests = prepare(arguments)
+                trainer.check_arguments(begins=True)
+                trainer.takes_ambiguous = lambda epoch: True  # type: ignore[method-assign]
+                timed_steps(trainer, 0, 1)
+            except Exception as error:
+                error.add_note(f"system {name!r} of {path}")
+                raise
+            assert tests and all(torch.isfinite(p).all() for p in trainer.model.parameters()), name
