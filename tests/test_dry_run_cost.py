@@ -61,12 +61,13 @@ def test_2000_cells_build_a_model_and_check_arguments_once_for_each_system(tmp_p
 
 def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_path, dataset, monkeypatch):
     systems = {f"b{n}": {"per_device_train_batch_size": n} for n in (2, 3, 4)}
-    path = planned(tmp_path, dataset, {**systems, "soft": {"method": "soft_vote"}}, seeds=1)
+    others = {"soft": {"method": "soft_vote"}, "frozen": {"freeze": "encoder"}}
+    path = planned(tmp_path, dataset, {**systems, **others}, seeds=1)
     plan = read_plan(path)
     cells = {cell.system: cell for cell in expand(plan, [chosen_configs(plan.datasets[0])], tmp_path / "out")}
-    cost = {"b2": 10.0, "soft": 7.0}
+    cost = {"b2": 10.0, "soft": 7.0, "frozen": 1.0}
     monkeypatch.setattr(step_time, "_cost", lambda cell: step_time.Cost(cost[cell.system], "measured"))
     found = step_time.measure(cells, jobs=1, budget=0.0)
-    assert {name: one.seconds for name, one in found.items()} == {"b2": 10.0, "b3": 10.0, "b4": 10.0, "soft": 7.0}
-    assert found["b2"].words == found["soft"].words == "measured"
+    assert {name: one.seconds for name, one in found.items()} == {**cost, "b3": 10.0, "b4": 10.0}
+    assert {found[name].words for name in cost} == {"measured"}
     assert "not measured: the mean of 1 systems of method hard_vote" in found["b3"].words

@@ -43,8 +43,8 @@ class Cost:
 def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dict[str, Cost]:
     """Measure a cell of each system, on the share of this machine's cores that it would have.
 
-    Systems that differ only in fields that cost no time (`_NO_TIME`) are measured once. One system of each method
-    comes first. When the budget is used up, the other systems get the mean of those of their method, and say so.
+    Systems that differ only in fields that cost no time (`_NO_TIME`) are measured once. One system of each method,
+    family and `freeze` comes first. When the budget is used up, the other systems get the mean of those of their method, and say so.
 
     Args:
         cells: System -> one of its cells.
@@ -55,7 +55,7 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     kinds = {name: _kind(cell) for name, cell in cells.items()}
     one_each: dict[str, Cell] = {}
-    first: dict[tuple[str, str], str] = {}
+    first: dict[tuple[str, str, str], str] = {}
     for name, kind in kinds.items():
         one_each.setdefault(kind, cells[name])
         first.setdefault(_method(cells[name]), kind)
@@ -76,9 +76,11 @@ def _kind(cell: Cell) -> str:
     return repr(sorted((name, repr(value)) for name, value in cell.fields.items() if name not in {*_NO_TIME, *own}))
 
 
-def _method(cell: Cell) -> tuple[str, str]:
-    """The method and the model family, which decide most of the time."""
-    return str(cell.fields["method"]), str(cell.fields.get("model_family") or "")
+def _method(cell: Cell) -> tuple[str, str, str]:
+    """The method, the model family and what is frozen, which decide most of the time."""
+    fields = cell.fields
+    freeze = f"freeze={fields['freeze']}" if fields.get("freeze") else ""
+    return str(fields["method"]), str(fields.get("model_family") or ""), freeze
 
 
 def _by_method(found: Mapping[str, Cost], kind: str, cells: Mapping[str, Cell]) -> Cost:
