@@ -126,6 +126,24 @@ def test_a_study_that_was_killed_goes_on_to_the_same_results(made, dataset, tmp_
     assert re.search(r"failed: ipr/\S+: .*made with other data \(content differ\)", said)
 
 
+def test_checkpoints_of_finished_cells_go_when_that_is_asked_for_and_nothing_else_does(made, capsys):
+    path, out = made
+    assert command(path, out) == 0
+
+    def files() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file() and ".runner" not in p.parts}
+
+    kept = {p: time for p, time in files().items() if not any(part.startswith("checkpoint-") for part in p.parts)}
+    assert kept.keys() < files().keys() and list(out.rglob("checkpoint-*"))
+    shutil.rmtree(out / "cells" / "base")  # one cell is finished before, the other one now
+    assert command(path, out, "--drop-checkpoints") == 0
+    assert "2 cells finished, 0 failed" in capsys.readouterr().out
+    assert files().keys() == kept.keys() and not list(out.rglob("checkpoint-*"))
+    of_the_first = {p: time for p, time in kept.items() if "ipr" in p.parts}
+    assert {p: time for p, time in files().items() if p in of_the_first} == of_the_first
+    assert command(path, out) == 0 and files().keys() == kept.keys()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -17,9 +18,10 @@ from hf_ambiser.studies.dispatch import Dispatcher, Outcome
 from hf_ambiser.studies.plan import Plan
 from hf_ambiser.studies.plan_file import PlanFile
 from hf_ambiser.studies.progress import StudyBar
+from hf_ambiser.training.checkpoints import drop_all
 
 
-def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) -> int:
+def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1, drop_checkpoints: bool = False) -> int:
     """Run the cells of a plan that are not finished, and print what became of them.
 
     Args:
@@ -27,6 +29,7 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
         out: Its folder.
         which: `i/n` for every n-th cell only, beginning with the i-th; None for all.
         jobs: Cells at a time.
+        drop_checkpoints: Delete the checkpoints of each cell that is finished, now or before. Its model stays.
 
     Returns:
         0, or 1 if a cell failed.
@@ -41,9 +44,14 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1) ->
     PlanFile(out).write(plan.resolved())
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
+    if drop_checkpoints:
+        for cell in cells:
+            if cell.finished:
+                drop_all(cell.folder)
     before = signal.signal(signal.SIGTERM, _stop)  # schedulers send it when time is up
+    work = partial(train, drop_checkpoints=drop_checkpoints)
     try:
-        outcome = Dispatcher(cells, train, jobs, bar=StudyBar(cells, jobs, STALE)).run()
+        outcome = Dispatcher(cells, work, jobs, bar=StudyBar(cells, jobs, STALE)).run()
     finally:
         signal.signal(signal.SIGTERM, before)
     outcome.failed |= foreign

@@ -44,7 +44,8 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
     """Measure a cell of each system, on the share of this machine's cores that it would have.
 
     Systems that differ only in fields that cost no time (`_NO_TIME`) are measured once. One system of each method,
-    family and `freeze` comes first. When the budget is used up, the other systems get the mean of those of their method, and say so.
+    family and `freeze` comes first. When the budget is used up, the other systems get the mean of those of their
+    method, and say so.
 
     Args:
         cells: System -> one of its cells.

@@ -31,6 +31,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
     parser.add_argument("--dry-run", action="store_true", help="print cells, split sizes and time; run nothing")
     parser.add_argument("--cells", metavar="i/n", help="only every n-th cell, beginning with the i-th")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time; the cores are shared among them")
+    parser.add_argument(
+        "--drop-checkpoints",
+        action="store_true",
+        help="delete the checkpoints of every finished cell, which are half of a study's disk space and more; the"
+        " models stay",
+    )
     args = parser.parse_args(argv)
 
     # Imported here: the help should not wait for torch.
@@ -44,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
         if args.dry_run:
             sys.stdout.write(describe(plan, out, args.cells, args.jobs))
             return 0
-        return run_study(plan, out, args.cells, args.jobs)
+        return run_study(plan, out, args.cells, args.jobs, args.drop_checkpoints)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2

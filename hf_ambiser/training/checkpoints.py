@@ -8,6 +8,7 @@ bytes are those that were saved.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -168,6 +169,14 @@ def drop_newer(checkpoint: Path) -> None:
     for path in order[order.index(checkpoint) + 1 :]:
         unmark(path)
         shutil.rmtree(path)
+
+
+def drop_all(folder: Path) -> None:
+    """Delete all checkpoints of a run that is finished: it has its model, and nothing goes on from them."""
+    for path in all_checkpoints(folder):
+        with contextlib.suppress(FileNotFoundError):  # another runner of the same study was faster
+            unmark(path)
+            shutil.rmtree(path)
 
 
 def rotate(folder: Path, limit: int | None, keep: str | None = None) -> None:
