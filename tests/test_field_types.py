@@ -79,6 +79,7 @@ def test_a_squeeze_factor_leaves_a_channel(factor):
 WITHOUT_ENCODER = [
     *((f, {"input": "log_mel"}) for f in available_families() if "input" in all_fields(load_family(f).config_class)),
     ("blstm", {"input": "acoustic32"}),
+    ("fusion", {"variant": "spatial"}),
 ]
 OTHER = {
     "hidden_size": 24, "sampling_rate": 16400, "frame_length": 380, "hop_length": 170, "n_fft": 420, "n_mels": 18,

@@ -56,6 +56,7 @@ class FusionConfig(WaveformClassifierConfig):
     model_type = "ambiser_fusion"
     model_class = "modeling_fusion.FusionForAudioClassification"
     keys_to_ignore_at_inference = ["embedding", "segment_logits", "segment_clip"]
+    encoder_acts_with = "another variant"
 
     @typed
     def __init__(
@@ -127,7 +128,10 @@ class FusionConfig(WaveformClassifierConfig):
                 "fusion_hidden_size": (self.fusion_hidden_size >= 1, positive),
                 "classifier_hidden_size": (self.classifier_hidden_size >= 1, positive),
                 "classifier_dropout": (0 <= self.classifier_dropout < 1, "in [0, 1)"),
-                "sampling_rate": (rate in (None, self.sampling_rate), f"the encoder's, {rate}"),
+                "sampling_rate": (
+                    rate in (None, self.sampling_rate) or self.variant == "spatial",
+                    f"the encoder's, {rate}",
+                ),
                 "frame_seconds": (self.frame_length >= 2, "two samples or more"),
                 "hop_seconds": (self.hop_length >= 1, "a sample or more"),
                 "n_mels": (
@@ -150,6 +154,11 @@ class FusionConfig(WaveformClassifierConfig):
                 ),
             },
         )
+
+    @classmethod
+    def acting_encoder_fields(cls, variant: str = "multi_fusion", **fields: Any) -> tuple[str, ...] | None:
+        """Return which fields of the encoder's configuration act: none for the spatial branch alone, else all."""
+        return () if variant == "spatial" else None
 
     @property
     def frame_length(self) -> int:
