@@ -213,26 +213,27 @@ class AmbiSERTrainingArguments(TrainingArguments):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{own.name}={value} is no number to compute with; give a finite one.")
 
-    def refuse_idle(self, field_name: str, value: str, *names: str) -> None:
-        """Refuse arguments that only one value of another gives a part, where that one has another value.
+    def refuse_idle(self, field_name: str, value: str | Sequence[str], *names: str) -> None:
+        """Refuse arguments that only some values of another give a part, where that one has another value.
 
         Args:
             field_name: The argument that chooses, for example `divergence`.
-            value: Its value with which `names` act.
+            value: Its value, or values, with which `names` act.
             names: Arguments that must be at their defaults otherwise.
 
         Raises:
             ValueError: If `field_name` has another value and one of `names` is not at its default.
         """
-        chosen = getattr(self, field_name)
-        if chosen == value:
+        chosen, values = getattr(self, field_name), [value] if isinstance(value, str) else value
+        if chosen in values:
             return
+        wanted = " or ".join(map(repr, values))
         defaults = {own.name: own.default for own in fields(self)}
         for name in names:
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} acts with {field_name}={value!r} alone, and {field_name} is"
-                    f" {chosen!r}. Leave {name} out, or set {field_name}={value!r}."
+                    f"{name}={getattr(self, name)!r} acts with {field_name}={wanted} alone, and {field_name} is"
+                    f" {chosen!r}. Leave {name} out, or set {field_name}={wanted}."
                 )
 
     def check_choices(self, choices: Mapping[str, Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ gives no utterance a label.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from hf_ambiser.training.schedules import sigmoid_growth
 from hf_ambiser.training.trainer import AmbiSERTrainer, Outputs
 
 
+logger = logging.getLogger(__name__)
 SCHEDULES = ("constant", "growing")
 
 
@@ -57,6 +59,16 @@ class DomainTrainer(AmbiSERTrainer):
     averaged_over = ("labelled",)
 
     args: DomainArguments
+
+    def check_arguments(self, begins: bool) -> None:
+        """Refuse what cannot act, and say what a weight of 0 leaves."""
+        super().check_arguments(begins)
+        if self.args.domain_weight == 0:
+            logger.warning(
+                "domain_weight=0: %s learns from labelled utterances alone, as hard_vote does; ambiguous ones change"
+                " nothing. Give a weight above 0, unless this is what you compare with.",
+                self.name,
+            )
 
     @property
     def domain_weight(self) -> float:

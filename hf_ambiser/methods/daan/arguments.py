@@ -51,8 +51,4 @@ class DAANArguments(AdversaryArguments):
         self.check_choices(_CHOICES)
         if not 0 <= self.omega_start <= 1:
             raise ValueError(f"omega_start={self.omega_start} must lie in [0, 1].")
-        if self.omega == "fixed" and self.domain_distance != "error":
-            raise ValueError(
-                f"domain_distance={self.domain_distance!r} moves omega, and omega='fixed' does not move. Leave"
-                " domain_distance out, or set omega='local_share' or 'global_share'."
-            )
+        self.refuse_idle("omega", ("local_share", "global_share"), "domain_distance")
