@@ -5,6 +5,7 @@ import time
 import pytest
 import yaml
 from helpers.made_run import built, fields
+from helpers.suite_methods import make_trainer
 
 from hf_ambiser.runs import run as run_module
 from hf_ambiser.studies import plan as plan_module
@@ -71,3 +72,21 @@ def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_p
     assert {name: one.seconds for name, one in found.items()} == {**cost, "b3": 10.0, "b4": 10.0}
     assert {found[name].words for name in cost} == {"measured"}
     assert "not measured: the mean of 1 systems of method hard_vote" in found["b3"].words
+
+
+@pytest.mark.parametrize(
+    ("given", "evaluations"),
+    [
+        ({"eval_strategy": "no"}, 0),
+        ({"eval_strategy": "epoch"}, 2),
+        ({"eval_strategy": "steps", "eval_steps": 3}, None),
+        ({"eval_strategy": "steps", "eval_steps": 0.1}, None),
+    ],
+)
+def test_evaluations_are_counted_as_often_as_the_trainer_makes_them(given, evaluations, tmp_path):
+    trainer = make_trainer("hard_vote", tmp_path, num_train_epochs=2, save_strategy="no", **given)
+    trainer.train()
+    made = sum("eval_loss" in entry for entry in trainer.training_log)
+    assert step_time._evaluations(trainer, trainer.state.max_steps) == made
+    assert evaluations is None or made == evaluations
+    assert given["eval_strategy"] == "no" or made > 1

@@ -227,6 +227,15 @@ def test_without_a_direction_the_checkpoint_with_the_least_js_is_kept_and_the_ot
     trainer = with_metrics(tmp_path / "least", {**given, "metric_for_best_model": "js"})
     trainer.train()
     assert trainer.state.best_metric == min(entry["eval_js"] for entry in trainer.training_log if "eval_js" in entry)
-    assert "keeps the worst model" not in caplog.text
+    assert "chooses by the worse value" not in caplog.text
     with_metrics(tmp_path / "most", {**given, "metric_for_best_model": "js", "greater_is_better": True}).train()
-    assert "greater_is_better=True with metric_for_best_model='js' keeps the worst model: of js, less" in caplog.text
+    assert (
+        "greater_is_better=True with metric_for_best_model='js' chooses by the worse value: of js, less is better"
+        in caplog.text
+    )
+    caplog.clear()
+    own = {"metric_for_best_model": "wer", "greater_is_better": False}
+    trainer = make_trainer("hard_vote", tmp_path / "own", **given, **own)
+    trainer.compute_metrics = lambda prediction: {"wer": 0.5}
+    trainer.train()
+    assert trainer.state.best_metric == 0.5 and "worse value" not in caplog.text

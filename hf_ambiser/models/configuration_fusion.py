@@ -122,6 +122,10 @@ class FusionConfig(WaveformClassifierConfig):
                     self.variant != "spatial" or not self.standardize_frames,
                     "False: 'spatial' has no encoder",
                 ),
+                "frames_averaged": (
+                    self.variant != "spatial" or self.frames_averaged == 1,
+                    "1: 'spatial' has no encoder",
+                ),
                 "frame_weights": (self.frame_weights in ("softmax", "none"), "softmax, none"),
                 "fusion_activation": (self.fusion_activation in ("softmax", "none"), "softmax, none"),
                 "fusion_size": (self.fusion_size >= 1, positive),

@@ -133,7 +133,7 @@ def _check_acting(encoder_fields: Mapping[str, Any], model_fields: Mapping[str, 
             f"encoder_fields has {idle}{nearest(idle[0], acting)}, which a model of {config_class.__name__} with"
             f" model_fields={dict(model_fields)} does not read, because it has no encoder; allowed:"
             f" {', '.join(acting) or 'none'}. Leave {', '.join(idle)} out, or set {config_class.encoder_acts_with} in"
-            " model_fields."
+            " model_fields. encoder_fields={} takes away those of a config."
         )
 
 

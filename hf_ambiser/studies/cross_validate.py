@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -45,18 +46,24 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1, dr
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
     cells = [cell for cell in cells if cell.key not in foreign]
     if drop_checkpoints:
-        for cell in cells:
-            if cell.finished:
-                drop_all(cell.folder)
+        _drop_checkpoints(cells)
     before = signal.signal(signal.SIGTERM, _stop)  # schedulers send it when time is up
     work = partial(train, drop_checkpoints=drop_checkpoints)
     try:
         outcome = Dispatcher(cells, work, jobs, bar=StudyBar(cells, jobs, STALE)).run()
     finally:
         signal.signal(signal.SIGTERM, before)
+    if drop_checkpoints:  # of cells that another runner has finished, too
+        _drop_checkpoints(cells)
     outcome.failed |= foreign
     sys.stdout.write(_summary(plan, out, outcome))
     return 1 if outcome.failed else 0
+
+
+def _drop_checkpoints(cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        if cell.finished:
+            drop_all(cell.folder)
 
 
 def _foreign(cell: Cell) -> str:

@@ -110,19 +110,20 @@ def _cost(cell: Cell) -> Cost:
         except (ValueError, OSError) as error:
             return Cost(0.0, f"time not measured ({' '.join(str(error).split())})")
         opening = time.perf_counter() - start
-        total, words = 0.0, []
+        total, words, all_steps = 0.0, [], 0
         for ambiguous, epochs in _phases(trainer).items():
             trainer.takes_ambiguous = lambda epoch, now=ambiguous: now  # type: ignore
             seconds = median(timed_steps(trainer, _WARM, _STEPS))
             per_epoch = math.ceil(len(trainer.get_train_dataloader()) / trainer.args.gradient_accumulation_steps)
             steps = round(epochs * per_epoch)
             total += steps * seconds
+            all_steps += steps
             words.append(
                 f"{steps} steps of {1000 * seconds:.0f} ms" + (" with ambiguous utterances" if ambiguous else "")
             )
         evaluations: list[tuple[Any, int]] = [(test, 1) for test in tests.values()]
         if trainer.eval_dataset is not None:
-            evaluations.append((trainer.eval_dataset, math.ceil(_epochs(trainer))))
+            evaluations.append((trainer.eval_dataset, _evaluations(trainer, all_steps)))
         batches = sum(n * math.ceil(len(data) / trainer.args.eval_batch_size) for data, n in evaluations)
         if evaluations:
             seconds = _timed_evaluation(trainer, evaluations[0][0])
@@ -136,6 +137,15 @@ def _epochs(trainer: AmbiSERTrainer) -> float:
     if args.max_steps > 0:
         return args.max_steps * args.gradient_accumulation_steps / len(trainer.get_train_dataloader())
     return args.num_train_epochs
+
+
+def _evaluations(trainer: AmbiSERTrainer, steps: int) -> int:
+    """Return how often a training of `steps` steps evaluates; `eval_steps` below 1 is a share of the training."""
+    args = trainer.args
+    if args.eval_strategy == "steps":
+        every = float(args.eval_steps or args.logging_steps)
+        return steps // max(1, math.ceil(every if every >= 1 else every * steps))
+    return math.ceil(_epochs(trainer)) if args.eval_strategy == "epoch" else 0
 
 
 def _phases(trainer: AmbiSERTrainer) -> dict[bool, float]:

@@ -34,10 +34,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
     parser.add_argument(
         "--drop-checkpoints",
         action="store_true",
-        help="delete the checkpoints of every finished cell, which are half of a study's disk space and more; the"
-        " models stay",
+        help="delete the checkpoints of every finished cell, about half of a study's disk space; the models stay",
     )
     args = parser.parse_args(argv)
+
+    if args.dry_run and args.drop_checkpoints:
+        parser.error("--drop-checkpoints does nothing with --dry-run, which deletes nothing; leave one of them out")
 
     # Imported here: the help should not wait for torch.
     from hf_ambiser.studies.cross_validate import run_study

@@ -8,7 +8,6 @@ bytes are those that were saved.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -172,11 +171,20 @@ def drop_newer(checkpoint: Path) -> None:
 
 
 def drop_all(folder: Path) -> None:
-    """Delete all checkpoints of a run that is finished: it has its model, and nothing goes on from them."""
+    """Delete all checkpoints of a run that is finished: it has its model, and nothing goes on from them.
+
+    What cannot be deleted, or is a link, stays, with a warning.
+    """
     for path in all_checkpoints(folder):
-        with contextlib.suppress(FileNotFoundError):  # another runner of the same study was faster
+        try:
+            if path.is_symlink():
+                raise OSError("it is a link")
             unmark(path)
             shutil.rmtree(path)
+        except FileNotFoundError:
+            pass  # another runner of the same study was faster
+        except OSError as error:
+            logger.warning("%s stays: %s.", path, error.strerror or error)
 
 
 def rotate(folder: Path, limit: int | None, keep: str | None = None) -> None:

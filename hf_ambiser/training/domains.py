@@ -65,8 +65,8 @@ class DomainTrainer(AmbiSERTrainer):
         super().check_arguments(begins)
         if self.args.domain_weight == 0:
             logger.warning(
-                "domain_weight=0: %s learns from labelled utterances alone, as hard_vote does; ambiguous ones change"
-                " nothing. Give a weight above 0, unless this is what you compare with.",
+                "domain_weight=0: the ambiguous utterances of %s add no loss to that of the labelled ones. Give a"
+                " weight above 0, unless this is what you compare with.",
                 self.name,
             )
 

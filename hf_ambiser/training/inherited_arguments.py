@@ -225,9 +225,11 @@ def check_at_start(args: Any, metric_names: Sequence[str] | None, begins: bool) 
     metric = args.metric_for_best_model
     if metric is not None and metric_names is not None and metric.removeprefix("eval_") not in metric_names:
         raise ValueError(f"metric_for_best_model={metric!r} is not one of {list(metric_names)}.")
-    if begins and metric is not None and args.greater_is_better != more_is_better(metric):
+    # What a function of the user's measures may be an error under any name.
+    ours = metric is not None and metric_names is not None
+    if begins and ours and args.greater_is_better != more_is_better(metric):
         logger.warning(
-            "greater_is_better=%s with metric_for_best_model=%r keeps the worst model: of %s, %s is better. Leave"
+            "greater_is_better=%s with metric_for_best_model=%r chooses by the worse value: of %s, %s is better. Leave"
             " greater_is_better out.",
             args.greater_is_better,
             metric,
