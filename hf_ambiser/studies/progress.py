@@ -77,7 +77,10 @@ class StudyBar:
         return self._seconds[cell.key]
 
     def time_left(self, failed: Collection[str] = ()) -> str:
-        """Estimate the time of the remaining cells from finished cells of the same system, or else of any system."""
+        """Estimate the time of the remaining cells from finished cells of the same system, or else of any system.
+
+        It names the systems that no finished cell is of: their cells may cost a hundred times as much.
+        """
         known: dict[str, list[float]] = {}
         for cell in self.cells:
             if cell.key in self._finished and (seconds := self.seconds(cell)) is not None:
@@ -88,7 +91,11 @@ class StudyBar:
         left = [cell for cell in self.cells if cell.key not in self._finished and cell.key not in failed]
         total = sum(mean(known[cell.system]) if cell.system in known else overall for cell in left)
         count = sum(map(len, known.values()))
-        return f"about {duration(total / self.jobs)} left (from {count} finished)"
+        unknown = [system for system in dict.fromkeys(cell.system for cell in left) if system not in known]
+        none_of = (
+            f", none of {unknown[0]}" + (f" and {len(unknown) - 1} more" if unknown[1:] else "") if unknown else ""
+        )
+        return f"about {duration(total / self.jobs)} left (from {count} finished{none_of})"
 
 
 def duration(seconds: float) -> str:
