@@ -49,7 +49,7 @@ WITH_VOTES_OF_OUR_OWN = "hf-ambiser build crema_d --root $CREMA_D_ROOT"
 def place(tmp_path_factory):
     """The folder that a user works in: the release and the encoders are where the variables say."""
     folder = tmp_path_factory.mktemp("place")
-    made_corpus(folder / "release", speakers=10)
+    made_corpus(folder / "release", speakers=6, seconds=0.1)
     whisper = folder / "encoders" / "whisper-tiny.en"
     WhisperEncoder(WhisperConfig(**TINY_WHISPER)).save_pretrained(whisper)
     WhisperFeatureExtractor(feature_size=80, chunk_length=1).save_pretrained(whisper)
@@ -112,11 +112,13 @@ def test_every_system_of_a_shipped_plan_takes_a_step(path, place, tmp_path):
     plan = read_plan(path)
     assert not [system.missing for system in plan.systems if system.missing]
     own = systems(path)
-    for planned in plan.datasets if own else ():
-        dataset, config = data_of(planned)
-        assert config in read_dataset_info(dataset)["configs"]
+    # Data sets that are not built here have one that stands in for all of them.
+    for dataset, config in dict.fromkeys(map(data_of, plan.datasets)) if own else ():
+        splits = read_dataset_info(dataset)["configs"][config]["splits"]
         for fields in own:
-            name = fields["system"]
+            name, tested = fields["system"], fields.get("test_splits", ["test"])
+            assert set(tested) <= set(splits), name
+            fields = fields | {"test_splits": tested[:1]}  # opening a split takes most of the time
             here = {"dataset": dataset, "dataset_config": config, "output_dir": str(tmp_path / name), "seed": 0}
             arguments = RunArguments.from_mapping(on_this_machine(fields, place / "encoders") | here)
             try:
