@@ -33,7 +33,7 @@ from hf_ambiser.studies.step_time import timed_steps
 
 
 PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
-# Fields of which a first step does not depend, so that systems of a tuning plan are tried once.
+# Fields on which a first step does not depend, so that systems of a tuning plan are tried once.
 LATER = "learning_rate num_train_epochs warmup_steps weight_decay eval_steps save_steps metric_for_best_model".split()
 # A licensed release or a large made one is not built here. The data set that stands in has the same splits.
 STAND_INS = {

@@ -111,31 +111,23 @@ class FusionConfig(WaveformClassifierConfig):
         least = self.shortest_seconds
         longest = self.minimum_seconds if self.segment_seconds is None else self.segment_seconds
         positive = "a whole number of at least 1"
+        encoder = self.variant != "spatial"
         rate = getattr(self.encoder_config, "sampling_rate", None)  # log-mel has one; all others take 16 kHz
         channels = len(self.spatial_channels) == SPATIAL_LAYERS and min(self.spatial_channels) >= 1
         check_fields(
             self,
             {
                 "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
-                "layers": (self.variant != "spatial" or self.layers == "last", "'last': 'spatial' has no encoder"),
-                "standardize_frames": (
-                    self.variant != "spatial" or not self.standardize_frames,
-                    "False: 'spatial' has no encoder",
-                ),
-                "frames_averaged": (
-                    self.variant != "spatial" or self.frames_averaged == 1,
-                    "1: 'spatial' has no encoder",
-                ),
+                "layers": (encoder or self.layers == "last", "'last': 'spatial' has no encoder"),
+                "standardize_frames": (encoder or not self.standardize_frames, "False: 'spatial' has no encoder"),
+                "frames_averaged": (encoder or self.frames_averaged == 1, "1: 'spatial' has no encoder"),
                 "frame_weights": (self.frame_weights in ("softmax", "none"), "softmax, none"),
                 "fusion_activation": (self.fusion_activation in ("softmax", "none"), "softmax, none"),
                 "fusion_size": (self.fusion_size >= 1, positive),
                 "fusion_hidden_size": (self.fusion_hidden_size >= 1, positive),
                 "classifier_hidden_size": (self.classifier_hidden_size >= 1, positive),
                 "classifier_dropout": (0 <= self.classifier_dropout < 1, "in [0, 1)"),
-                "sampling_rate": (
-                    rate in (None, self.sampling_rate) or self.variant == "spatial",
-                    f"the encoder's, {rate}",
-                ),
+                "sampling_rate": (not encoder or rate in (None, self.sampling_rate), f"the encoder's, {rate}"),
                 "frame_seconds": (self.frame_length >= 2, "two samples or more"),
                 "hop_seconds": (self.hop_length >= 1, "a sample or more"),
                 "n_mels": (

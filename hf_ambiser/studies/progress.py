@@ -92,9 +92,8 @@ class StudyBar:
         total = sum(mean(known[cell.system]) if cell.system in known else overall for cell in left)
         count = sum(map(len, known.values()))
         unknown = [system for system in dict.fromkeys(cell.system for cell in left) if system not in known]
-        none_of = (
-            f", none of {unknown[0]}" + (f" and {len(unknown) - 1} more" if unknown[1:] else "") if unknown else ""
-        )
+        others = f" and {len(unknown) - 1} more" if unknown[1:] else ""
+        none_of = f", none of {unknown[0]}{others}" if unknown else ""
         return f"about {duration(total / self.jobs)} left (from {count} finished{none_of})"
 
 

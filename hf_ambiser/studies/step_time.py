@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
+from transformers import TrainerState
 
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.studies.cells import Cell
@@ -143,8 +144,9 @@ def _evaluations(trainer: AmbiSERTrainer, steps: int) -> int:
     """Return how often a training of `steps` steps evaluates; `eval_steps` below 1 is a share of the training."""
     args = trainer.args
     if args.eval_strategy == "steps":
-        every = float(args.eval_steps or args.logging_steps)
-        return steps // max(1, math.ceil(every if every >= 1 else every * steps))
+        state = TrainerState()
+        state.compute_steps(args, steps)
+        return steps // max(1, state.eval_steps)
     return math.ceil(_epochs(trainer)) if args.eval_strategy == "epoch" else 0
 
 

@@ -166,8 +166,7 @@ def drop_newer(checkpoint: Path) -> None:
     """
     order = all_checkpoints(checkpoint.parent)
     for path in order[order.index(checkpoint) + 1 :]:
-        unmark(path)
-        shutil.rmtree(path)
+        _delete(path)
 
 
 def drop_all(folder: Path) -> None:
@@ -179,8 +178,7 @@ def drop_all(folder: Path) -> None:
         try:
             if path.is_symlink():
                 raise OSError("it is a link")
-            unmark(path)
-            shutil.rmtree(path)
+            _delete(path)
         except FileNotFoundError:
             pass  # another runner of the same study was faster
         except OSError as error:
@@ -198,8 +196,13 @@ def rotate(folder: Path, limit: int | None, keep: str | None = None) -> None:
         spared |= {path for path in whole if path.name == Path(keep).name}
     excess = len(whole) - max(limit, len(spared))
     for path in [p for p in whole if p not in spared][: max(excess, 0)]:
-        unmark(path)
-        shutil.rmtree(path)
+        _delete(path)
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint, its marker first: what a kill leaves of it is then seen to be incomplete."""
+    unmark(checkpoint)
+    shutil.rmtree(checkpoint)
 
 
 def _listed(checkpoint: Path) -> dict[str, dict[str, Any]]:
