@@ -20,7 +20,6 @@ from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.label_analysis.changed_labels import class_moves
 from hf_ambiser.methods.meta import MetaArguments, MetaTrainer
 from hf_ambiser.methods.meta.figures import mean_weights, share_moved
-from hf_ambiser.methods.meta.pretrained import load_network
 from hf_ambiser.methods.meta.sampling import BalancedSampler
 from hf_ambiser.methods.meta.state import (
     RowOptimizer,
@@ -336,24 +335,6 @@ def test_sampling_is_instead_of_w(tmp_path):
         assert trainer.table.columns["w"].tolist() == [1.0] * 9
         trainer.train()
         assert len(trainer.steps) == steps
-
-
-def test_training_begins_with_another_runs_network(tmp_path):
-    first = make(tmp_path / "study/attention/fold-1/seed-0", n=12, learn_labels=False, learn_weights=False)
-    first.train()
-    first.save_model(str(tmp_path / "study/attention/fold-1/seed-0/model"))
-    wanted = first.bare_model().state_dict()
-    here = tmp_path / "study/pretrained/fold-1/seed-0"
-    for source in ("attention", str(tmp_path / "study/attention/fold-1/seed-0")):
-        trainer = make(here, n=12, pretrained=source)
-        got = trainer.bare_model().state_dict()
-        assert all(torch.equal(got[name], wanted[name]) for name in wanted)
-    with pytest.raises(
-        ValueError, match=r"pretrained='attention': there is no model.safetensors in .*run that system"
-    ):
-        make(tmp_path / "study/pretrained/fold-2/seed-0", n=12, pretrained="attention")
-    with pytest.raises(ValueError, match="another architecture .* tensors differ, the first is"):
-        load_network(tiny_model(), "attention", here)
 
 
 def test_balanced_weights_keep_what_each_class_counts_and_the_order_within_it():

@@ -75,7 +75,7 @@ def test_the_resolved_plan_is_a_whole_one(tmp_path):
 
 
 def test_a_system_that_begins_with_anothers_network_comes_after_its_cell_of_the_same_fold_and_seed(tmp_path):
-    systems = {"begun": {"method": "meta", "pretrained": "whole"}, "whole": {"method": "meta"}}
+    systems = {"begun": {"method": "soft_vote", "pretrained": "whole"}, "whole": {"method": "meta"}}
     systems["given"] = {"method": "meta", "pretrained": "runs/some/run"}
     plan = read_plan(write(tmp_path, systems=systems, seeds=[3], shared={}))
     found = {cell.key: cell.after for cell in expand(plan, [["ipr-strict-kfold3-0", "ipr-strict-kfold3-1"]], tmp_path)}

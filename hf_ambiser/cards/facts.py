@@ -136,9 +136,15 @@ class Facts:
         return str(self.given.get("encoder") or "")
 
     @property
-    def encoder_on_hub(self) -> str:
-        """The pretrained encoder's repository on the Hub; "" if it has none."""
-        return self.encoder if self.encoder.count("/") == 1 else ""
+    def pretrained(self) -> str:
+        """Name of the trained model that the run began with, or of its folder or system; "" if there was none."""
+        return str(self.given.get("pretrained") or "")
+
+    @property
+    def base_on_hub(self) -> str:
+        """The repository on the Hub of what the run began with, a trained model or an encoder; "" if it has none."""
+        base = self.pretrained or self.encoder
+        return base if base.count("/") == 1 else ""
 
     @property
     def kind(self) -> str:
@@ -207,11 +213,12 @@ def _config(path: Path) -> Any:
 
 
 def _placeless(key: str, value: Any) -> Any:
-    """The value of an argument; of an encoder in a folder of this machine only the folder's name."""
-    local = (
-        key == "encoder" and value and (str(value).count("/") != 1 or str(value)[0] in "/.~$" or Path(value).is_dir())
-    )
-    return Path(value).name if local else value
+    """The value of an argument; of an encoder or a model in a folder of this machine only the folder's name."""
+    if key not in ("encoder", "pretrained") or not value:
+        return value
+    local = str(value).count("/") != 1 or str(value)[0] in "/.~$" or Path(value).is_dir()
+    folder = Path(value)
+    return (folder.parent.name if folder.name == "model" else folder.name) if local else value
 
 
 def argument_defaults(arguments_class: type) -> dict[str, Any]:

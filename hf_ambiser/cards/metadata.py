@@ -33,8 +33,8 @@ def metadata(facts: Facts) -> dict[str, Any]:
         ],
         "metrics": ["accuracy", "recall", "f1"],
     }
-    if facts.encoder_on_hub:
-        fields["base_model"] = facts.encoder_on_hub
+    if facts.base_on_hub:
+        fields["base_model"] = facts.base_on_hub
     fields["model-index"] = model_index(facts)
     return fields
 

@@ -127,14 +127,17 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
     )
 
 
+def _named(base: str) -> str:
+    """The name of a model or an encoder, as a link if it is on the Hub."""
+    name = as_text(base, brackets=True)
+    return f"[{name}](https://huggingface.co/{as_address(base)})" if base.count("/") == 1 else name
+
+
 def method(facts: Facts, figures: dict[str, str]) -> str:
     """Encoder and method, with the paper, and the method's own figures."""
     size = f"{facts.results['parameters']:,} parameters in all"
     if facts.encoder:
-        name = as_text(facts.encoder, brackets=True)
-        if facts.encoder_on_hub:
-            name = f"[{name}](https://huggingface.co/{as_address(facts.encoder)})"
-        origin = f"the pretrained encoder {name} ({facts.kind})"
+        origin = f"the pretrained encoder {_named(facts.encoder)} ({facts.kind})"
     else:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
@@ -156,6 +159,13 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
             f"Paper: {paper.reference()}. Where the paper is silent, hf_ambiser's page of the method says what was"
             " chosen.",
         ]
+    if facts.pretrained:
+        lines += ["", f"**Began with** the weights of {_named(facts.pretrained)}."]
+        if facts.results.get("learnt_before") == "unknown":
+            lines[-1] += (
+                " Which utterances these learnt from is not recorded here: figures on test utterances that are among"
+                " them say nothing about voices that the model has not heard."
+            )
     own = {name: text for name, text in figures.items() if name in _method_figures(facts, figures)}
     return "\n".join([*lines, *images(own)])
 

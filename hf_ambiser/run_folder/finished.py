@@ -34,6 +34,7 @@ _KINDS: dict[str, Any] = {
     "seed": int,
     "parameters": int,
     "best_checkpoint": str | None,
+    "learnt_before": str | None,
     "log": [dict],
     "held_out_splits": [str],
 }

@@ -16,6 +16,7 @@ from hf_ambiser.models.encoders import adapter_class
 from hf_ambiser.models.field_types import all_fields
 from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.base_model import save_base
+from hf_ambiser.runs.begun_model import copy_weights, place_of_begin, trained_model
 from hf_ambiser.training.distributed import rank
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.untrusted.code_fields import in_our_words
@@ -26,13 +27,13 @@ _OF_THE_RUN = {"encoder_config", "id2label", "label2id"}
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
-    """Return model and feature extractor: a pretrained encoder or one from scratch, partly frozen, or with LoRA.
+    """Return model and feature extractor: with a pretrained encoder, from scratch or trained, partly frozen, or with LoRA.
 
-    With LoRA the model without adapter is saved to `base`.
+    With LoRA the model without adapter is saved to `base`, which lies in the run's folder.
 
     Raises:
-        ValueError: If the configuration does not have a field, there is no such encoder, or `freeze` cannot act
-            beside `lora`.
+        ValueError: If the configuration does not have a field, there is no such encoder or trained model, or `freeze`
+            cannot act beside `lora`.
     """
     if arguments.lora and (arguments.freeze == "encoder" or arguments.freeze.isdecimal()):
         raise ValueError(
@@ -40,6 +41,32 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             " adapters learn in every layer. Leave one of the two out; `layers_to_transform: [2, 3]` in lora chooses"
             " the layers that have adapters."
         )
+    trained, place = None, arguments.encoder_place
+    if arguments.pretrained is not None:
+        place = place_of_begin(arguments.pretrained, base.parent)
+        trained = trained_model(place, classes)
+    if trained is None or arguments.says_architecture:
+        model = _new_model(arguments, family, classes)
+        if trained is not None:
+            copy_weights(model, trained, str(arguments.pretrained))
+    else:
+        model = trained
+    extractor = model.make_feature_extractor(place)
+    if arguments.freeze == "feature_encoder":
+        model.freeze_feature_encoder()
+    elif arguments.freeze == "encoder":
+        model.freeze_encoder()
+    elif arguments.freeze.isdecimal():
+        model.freeze_lowest_layers(int(arguments.freeze))
+    if arguments.lora:
+        if rank() == 0:
+            save_base(model, extractor, base)
+        return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
+    return model, extractor
+
+
+def _new_model(arguments: ModelArguments, family: str, classes: list[str]) -> Any:
+    """Return a model whose family, encoder and fields are those of the arguments, untrained above its encoder."""
     model_class = load_family(arguments.model_family or family)
     names = dict(enumerate(classes))
     encoder_fields, model_fields = dict(arguments.encoder_fields or {}), dict(arguments.model_fields or {})  # type: ignore[arg-type]
@@ -74,18 +101,7 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
     encoder_config = getattr(model.config, "encoder_config", model.config)
     added = () if encoder_config is model.config else adapter_class(encoder_config).added_fields
     _check_known("encoder_fields", encoder_fields, type(encoder_config), added)
-    extractor = model.make_feature_extractor(encoder)
-    if arguments.freeze == "feature_encoder":
-        model.freeze_feature_encoder()
-    elif arguments.freeze == "encoder":
-        model.freeze_encoder()
-    elif arguments.freeze.isdecimal():
-        model.freeze_lowest_layers(int(arguments.freeze))
-    if arguments.lora:
-        if rank() == 0:
-            save_base(model, extractor, base)
-        return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
-    return model, extractor
+    return model
 
 
 def _of_another_type(error: StrictDataclassError) -> ValueError:

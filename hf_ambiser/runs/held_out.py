@@ -10,7 +10,7 @@ The splits of the test side should be held out, and a run may learn from them al
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
@@ -60,18 +60,27 @@ def answer_rest(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], fol
     return [name or split for split, name in side.items()]
 
 
-def learnt_from(trainer: AmbiSERTrainer, answered: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Return how many utterances of each answered split the run has learnt from, for the splits that have any."""
-    learnt, found = set(trainer.data.ids), {}
+def learnt_from(
+    trainer: AmbiSERTrainer, answered: Mapping[str, np.ndarray], before: Collection[str] = ()
+) -> dict[str, int]:
+    """Return how many utterances of each answered split the run has learnt from, for the splits that have any.
+
+    Args:
+        trainer: A trained trainer.
+        answered: Answered split -> the ids of its utterances.
+        before: Ids of the utterances that the trained model has learnt from with which the run began.
+    """
+    learnt, found = {*trainer.data.ids, *before}, {}
     for name, ids in answered.items():
         if n := sum(one in learnt for one in ids):
             found[name] = n
             logger.warning(
-                "%d of the %d utterances of the test split %r are in the training set: its figures say nothing about"
+                "%d of the %d utterances of the test split %r are in the training set%s: its figures say nothing about"
                 " voices that the model has not heard.",
                 n,
                 len(ids),
                 name,
+                " of this run or of the model that it began with" if before else "",
             )
     return found
 

@@ -27,6 +27,7 @@ from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.base_model import keep_base_of
+from hf_ambiser.runs.begun_model import learnt_before
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.data_of_run import changed_data, describe_data, fingerprints
 from hf_ambiser.runs.environment import describe_environment
@@ -254,7 +255,10 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         folder.card.unlink(missing_ok=True)  # the one that peft writes is empty
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
-        if learnt := learnt_from(trainer, answered):
+        before = _learnt_before(folder)
+        if before is None:
+            results["learnt_before"] = "unknown"
+        if learnt := learnt_from(trainer, answered, before or ()):
             results["learnt_from"] = learnt
         # The results are written last and whole, because they mark a finished run; the card is made from them.
         results["code"] = code_digests(folder)
@@ -262,6 +266,22 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         write_card(folder.path)
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _learnt_before(folder: RunFolder) -> set[str] | None:
+    """Return what the trained model has learnt from with which a run began; None, and a warning, if it is not known."""
+    source = folder.read_arguments().get("pretrained")
+    data = folder.read_data()
+    if source is None or data is None:
+        return set()
+    found = learnt_before(source, folder.path, data["corpus"])
+    if found is None:
+        logger.warning(
+            "which utterances the model of pretrained=%r has learnt from is not known here: figures on test utterances"
+            " that are among them say nothing about voices that the model has not heard.",
+            source,
+        )
+    return found
 
 
 def _legs(trainer: AmbiSERTrainer) -> dict[str, Any]:

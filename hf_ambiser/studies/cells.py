@@ -14,6 +14,7 @@ from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.studies.plan import Plan, PlanError, PlannedData
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 CELLS, RUNNER = "cells", ".runner"
@@ -63,6 +64,11 @@ class Cell:
         return [(name, key) for name, key in self.after if not RunFolder(self.out / CELLS / key).is_finished]
 
 
+def _of_system(method: str) -> tuple[str, ...]:
+    """Return the arguments whose value may be a system of the study: of the model, and the method's own."""
+    return (*ModelArguments.of_system, *load_method(method).arguments_class.of_system)
+
+
 def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
     """Return all cells of the systems that exist, seed by seed, so that a stopped study has complete seeds.
 
@@ -86,7 +92,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                     key = _key(data, system.name, config, seed)
                     after = tuple(
                         (name, _key(data, system.fields[name], config, seed))
-                        for name in load_method(str(system.fields["method"])).arguments_class.of_system
+                        for name in _of_system(str(system.fields["method"]))
                         if system.fields.get(name) in seeds
                     )
                     for name, _ in after:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_ambiser.models import available_families, load_family
 from hf_ambiser.training.places import expanded
@@ -15,6 +15,9 @@ from hf_ambiser.untrusted.code_fields import refuse_code
 @dataclass
 class ModelArguments:
     """The model's family and encoder, what is trained, and fields of the configurations that are not the defaults."""
+
+    # Arguments whose value may be a system of the same study, whose cell then runs first.
+    of_system: ClassVar[tuple[str, ...]] = ("pretrained",)
 
     model_family: str | None = field(
         default=None, metadata={"help": f"One of {available_families()}; default: the family of the method."}
@@ -35,6 +38,14 @@ class ModelArguments:
     )
     model_fields: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Fields of the model's configuration (JSON on the command line)."}
+    )
+    pretrained: str | None = field(
+        default=None,
+        metadata={
+            "help": "Begin with the weights of a trained model: a Hub name, the folder of a model or a finished run,"
+            " or the name of a system of the same study, whose run on the same fold and seed is used. Without other"
+            " model fields its architecture is used, too."
+        },
     )
     freeze: str = field(
         default="none",
@@ -58,6 +69,11 @@ class ModelArguments:
             raise ValueError(
                 f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'] or a number of layers."
             )
+
+    @property
+    def says_architecture(self) -> bool:
+        """Whether a field says what the model is made of; if none does, a trained model says it."""
+        return any((self.model_family, self.encoder, self.encoder_fields, self.model_fields))
 
     @property
     def encoder_place(self) -> str | None:

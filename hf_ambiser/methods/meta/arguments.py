@@ -20,7 +20,7 @@ _CHOICES = {
 class MetaArguments(AmbiSERTrainingArguments):
     """Arguments of `MetaTrainer`. The method's page lists our choices where the paper gives no value."""
 
-    of_system: ClassVar[tuple[str, ...]] = ("pretrained", "labels_from")
+    of_system: ClassVar[tuple[str, ...]] = ("labels_from",)
 
     learning_rate: float = field(
         default=1e-3, metadata={"help": "For the network: Adam's default; the paper gives none."}
@@ -80,13 +80,6 @@ class MetaArguments(AmbiSERTrainingArguments):
         metadata={
             "help": "Multiply the rate of an utterance's label by its w. In Eq. 6 the gradient of l is divided by w,"
             " so that labels of rare classes (w .1) move ten times as fast as others. Not in the paper."
-        },
-    )
-    pretrained: str | None = field(
-        default=None,
-        metadata={
-            "help": "Start from the network of another run (L + w pretrained): the folder of a finished run or of a"
-            " model, or the name of a system of the same study, whose run on the same fold and seed is used.",
         },
     )
     labels_from: str | None = field(

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from hf_ambiser.methods.meta.arguments import MetaArguments
 from hf_ambiser.methods.meta.figures import mean_weights, plot_moved_labels, plot_weights, share_moved
-from hf_ambiser.methods.meta.pretrained import learnt_state, load_network
+from hf_ambiser.methods.meta.learnt_state import learnt_state
 from hf_ambiser.methods.meta.sampling import BalancedSampler
 from hf_ambiser.methods.meta.state import (
     RowOptimizer,
@@ -101,8 +101,6 @@ class MetaTrainer(AmbiSERTrainer):
         classes = labels.argmax(dim=1)
         self._initial_w = torch.stack([columns["w"][classes == c].mean() for c in range(labels.shape[1])])
         self._show()
-        if self.args.pretrained is not None:
-            load_network(self.bare_model(), self.args.pretrained, Path(str(self.args.output_dir)))
         if self.args.alternates:
             self.add_callback(_NothingNewToEvaluate(self))
 

@@ -1,0 +1,181 @@
+"""Runs that begin with the weights of a trained model: which one, its architecture, its classes, what it has heard."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import disable_progress_bars
+from helpers.made_data import CLASSES, tiny_config, tiny_model
+from helpers.made_run import built, fields
+from transformers import AutoModelForAudioClassification
+
+from hf_ambiser.cards.facts import read_facts
+from hf_ambiser.cards.sections import method as section
+from hf_ambiser.models import available_families
+from hf_ambiser.runs.arguments import RunArguments
+from hf_ambiser.runs.begun_model import place_of_begin, trained_model, with_classes
+from hf_ambiser.runs.build_model import build_model
+from hf_ambiser.runs.run import prepare, run
+from hf_ambiser.training.model_arguments import ModelArguments
+
+
+torch.set_num_threads(1)
+disable_progress_bars()
+pytestmark = pytest.mark.usefixtures("blank_figures")
+PLAIN: dict[str, Any] = {"method": "hard_vote", "warmup_epochs": ..., "num_train_epochs": 1}
+# What a run leaves to the trained model.
+OF_THE_MODEL: dict[str, Any] = {**PLAIN, "encoder_fields": ..., "model_fields": ...}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return built(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def first(dataset, tmp_path_factory) -> Path:
+    """A finished run, in the place of a cell of a study."""
+    out = tmp_path_factory.mktemp("study") / "first" / "fold-0" / "seed-0"
+    run(RunArguments.from_mapping(fields(dataset, out, **PLAIN)))
+    return out
+
+
+def begun(dataset: Path, out: Path, source: object, **changes: Any) -> dict[str, torch.Tensor]:
+    """The weights with which a run begins."""
+    given = fields(dataset, out, **{**OF_THE_MODEL, **changes}, pretrained=str(source))
+    trainer, _ = prepare(RunArguments.from_mapping(given))
+    return trainer.bare_model().state_dict()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForAudioClassification.from_pretrained(folder).state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_begins_with_the_weights_of_a_run_a_model_or_a_system(dataset, first, tmp_path):
+    wanted = weights(first / "model")
+    sibling = first.parents[2] / "second" / "fold-0" / "seed-0"
+    for out, source in ((tmp_path / "a", first), (tmp_path / "b", first / "model"), (sibling, "first")):
+        assert same(begun(dataset, out, source), wanted), source
+    # Fields that say the same architecture change nothing, for any method.
+    kept = {name: fields(dataset, first)[name] for name in ("encoder_fields", "model_fields")}
+    assert same(begun(dataset, sibling, "first", method="label_smoothing", **kept), wanted)
+
+
+def test_without_model_fields_the_architecture_is_that_of_the_trained_model(dataset, tmp_path):
+    config = tiny_config(family="blstm")
+    config.id2label = dict(enumerate(["anger", "happiness", "sadness", "neutral"]))
+    tiny_model(config, family="blstm").save_pretrained(tmp_path / "blstm")
+    trainer, _ = prepare(
+        RunArguments.from_mapping(
+            fields(dataset, tmp_path / "run", **OF_THE_MODEL, pretrained=str(tmp_path / "blstm"))
+        )
+    )
+    assert trainer.bare_model().config.model_type == "ambiser_blstm"
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "said"),
+    [
+        ("nowhere", {}, r"pretrained='nowhere': there is no model in .*run that system of the study first"),
+        ("./nowhere", {}, r"pretrained='./nowhere': model './nowhere': there is no such folder"),
+        ("$NO_SUCH_FOLDER/model", {}, r"pretrained='\$NO_SUCH_FOLDER/model' names NO_SUCH_FOLDER, a variable"),
+        ("FIRST", {"model_fields": {"classifier_hidden_size": 8}}, r"another architecture \(\d+ tensors differ"),
+        ("FIRST", {"model_family": "blstm"}, "another architecture"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_refused_in_one_line(dataset, first, tmp_path, source, changes, said):
+    source = str(first) if source == "FIRST" else source
+    with pytest.raises(ValueError, match=said) as error:
+        begun(dataset, tmp_path / "run", source, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_half_precision_weights_begin_a_run_in_float32(dataset, tmp_path):
+    model = tiny_model(tiny_config()).half()
+    model.save_pretrained(tmp_path / "half")
+    assert all(value.dtype != torch.float16 for value in begun(dataset, tmp_path / "run", tmp_path / "half").values())
+
+
+def test_an_adapter_begins_above_the_trained_weights_and_its_base_has_them(tmp_path):
+    tiny_model(tiny_config(encoder="wav2vec2")).save_pretrained(tmp_path / "model")
+    arguments = ModelArguments(pretrained=str(tmp_path / "model"), lora={"r": 2})
+    model, _ = build_model(arguments, "prototype", list(CLASSES), tmp_path / "base")
+    assert same(weights(tmp_path / "base"), weights(tmp_path / "model"))
+    assert any("lora" in name for name, p in model.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("family", available_families())
+def test_classes_in_another_order_answer_the_same_by_name(family):
+    torch.manual_seed(0)
+    model = tiny_model(tiny_config(family=family), family=family).eval()
+    order = [2, 0, 3, 1]
+    made = with_classes(model, [CLASSES[i] for i in order]).eval()
+    batch = model.make_feature_extractor()([torch.randn(8000).numpy()], sampling_rate=16000, return_tensors="pt")
+    with torch.no_grad():
+        old, new = model(**batch).logits, made(**batch).logits
+    torch.testing.assert_close(new, old[:, order])
+    assert list(made.config.id2label.values()) == [CLASSES[i] for i in order]
+    assert not torch.allclose(old, old[:, order])
+
+
+@pytest.mark.parametrize("family", available_families())
+def test_a_new_class_leaves_the_others_as_they_are(family):
+    model = tiny_model(tiny_config(family=family), family=family)
+    made = with_classes(model, ["fear", "neutral", "anger"])
+    assert list(made.config.id2label.values()) == ["fear", "neutral", "anger"]
+    old, new = model.state_dict(), made.state_dict()
+    kept = [name for name in old if old[name].shape == new[name].shape]
+    assert kept and all(torch.equal(old[name], new[name]) for name in kept)
+    had = torch.tensor([CLASSES.index(name) for name in ("neutral", "anger")])
+    for name in old.keys() - set(kept):
+        there, here = old[name], new[name]
+        for dimension in [d for d in range(there.ndim) if there.shape[d] != here.shape[d]]:
+            there, here = there.index_select(dimension, had), here.index_select(dimension, torch.tensor([1, 2]))
+        assert torch.equal(here, there), name
+
+
+def test_other_classes_are_said(tmp_path, caplog):
+    tiny_model(tiny_config()).save_pretrained(tmp_path / "model")
+    with caplog.at_level(logging.WARNING):
+        trained_model(str(tmp_path / "model"), ["fear", "neutral", "anger"])
+    assert "fear begins at random, and happiness, sadness are left out" in caplog.text
+    caplog.clear()
+    trained_model(str(tmp_path / "model"), list(CLASSES))
+    assert "at random" not in caplog.text
+
+
+def test_a_run_says_what_the_model_that_it_began_with_had_learnt_from(dataset, first, tmp_path, caplog):
+    """Its test utterances may be new to it and not to that model."""
+    moved = shutil.copytree(first / "model", tmp_path / "elsewhere")
+    swapped = {**OF_THE_MODEL, "train_splits": ["test_clear"], "test_splits": ["d1"]}
+    found = {}
+    for name, source in (("known", first), ("again", tmp_path / "known"), ("unknown", moved)):
+        given = fields(dataset, tmp_path / name, **swapped, pretrained=str(source))
+        found[name] = run(RunArguments.from_mapping(given))
+    n = found["known"]["scores"]["d1"]["all"]["n"]
+    # The second run in a chain knows what the first one had learnt from.
+    assert found["known"]["learnt_from"]["d1"] == found["again"]["learnt_from"]["d1"] == n
+    assert "learnt_before" not in found["known"] and "d1" not in found["unknown"].get("learnt_from", {})
+    assert found["unknown"]["learnt_before"] == "unknown" and "is not known here" in caplog.text
+    cards = {name: section(read_facts(tmp_path / name), {}) for name in found}
+    assert "**Began with** the weights of seed-0." in cards["known"]
+    assert "**Began with** the weights of elsewhere. Which utterances" in cards["unknown"]
+    assert str(tmp_path) not in json.dumps(cards)
+
+
+def test_the_name_of_a_system_is_that_of_its_cell_before_a_folder_of_that_name(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    sibling = first.parents[2] / "second" / "fold-0" / "seed-0"
+    assert place_of_begin("first", sibling) == str(first / "model")
+    assert place_of_begin("first", tmp_path / "elsewhere") == "first"
