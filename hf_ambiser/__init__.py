@@ -60,6 +60,7 @@ _PLACES = {
     "soft_labels": "labels.votes",
     "suggest": "next_ratings.suggest",
     "tally": "labels.votes",
+    "trained_model": "runs.begun_model",
     "write_card": "cards",
     "write_report": "report.write",
 }

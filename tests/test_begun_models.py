@@ -8,21 +8,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
+import yaml
 from datasets import disable_progress_bars
-from helpers.made_data import CLASSES, tiny_config, tiny_model
-from helpers.made_run import built, fields
-from transformers import AutoModelForAudioClassification
+from helpers.made_data import CLASSES, _wav2vec2, tiny_config, tiny_model
+from helpers.made_run import built, fields, stopped_in_the_second_epoch
+from transformers import AutoModelForAudioClassification, Wav2Vec2ForSequenceClassification
 
+import hf_ambiser
+from hf_ambiser import write_report
 from hf_ambiser.cards.facts import read_facts
 from hf_ambiser.cards.sections import method as section
+from hf_ambiser.data.loading import load_split
 from hf_ambiser.models import available_families
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.begun_model import place_of_begin, trained_model, with_classes
+from hf_ambiser.runs.begun_model import copy_weights, heard_by, place_of_begin, trained_model, with_classes
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.run import prepare, run
 from hf_ambiser.training.model_arguments import ModelArguments
+from hf_ambiser.training.twin import make_twin
 
 
 torch.set_num_threads(1)
@@ -89,7 +95,6 @@ def test_without_model_fields_the_architecture_is_that_of_the_trained_model(data
         ("nowhere", {}, r"pretrained='nowhere': there is no model in .*run that system of the study first"),
         ("./nowhere", {}, r"pretrained='./nowhere': model './nowhere': there is no such folder"),
         ("$NO_SUCH_FOLDER/model", {}, r"pretrained='\$NO_SUCH_FOLDER/model' names NO_SUCH_FOLDER, a variable"),
-        ("FIRST", {"model_fields": {"classifier_hidden_size": 8}}, r"another architecture \(\d+ tensors differ"),
         ("FIRST", {"model_family": "blstm"}, "another architecture"),
     ],
 )
@@ -162,15 +167,142 @@ def test_a_run_says_what_the_model_that_it_began_with_had_learnt_from(dataset, f
     for name, source in (("known", first), ("again", tmp_path / "known"), ("unknown", moved)):
         given = fields(dataset, tmp_path / name, **swapped, pretrained=str(source))
         found[name] = run(RunArguments.from_mapping(given))
+        if name == "again":
+            shutil.rmtree(source)  # nobody looks there again
     n = found["known"]["scores"]["d1"]["all"]["n"]
     # The second run in a chain knows what the first one had learnt from.
     assert found["known"]["learnt_from"]["d1"] == found["again"]["learnt_from"]["d1"] == n
     assert "learnt_before" not in found["known"] and "d1" not in found["unknown"].get("learnt_from", {})
     assert found["unknown"]["learnt_before"] == "unknown" and "is not known here" in caplog.text
-    cards = {name: section(read_facts(tmp_path / name), {}) for name in found}
-    assert "**Began with** the weights of seed-0." in cards["known"]
+    cards = {name: section(read_facts(tmp_path / name), {}) for name in ("again", "unknown")}
+    assert "**Began with** the weights of hard_vote." in cards["again"]
     assert "**Began with** the weights of elsewhere. Which utterances" in cards["unknown"]
-    assert str(tmp_path) not in json.dumps(cards)
+    assert "The model elsewhere (logmel), trained on;" in cards["unknown"]
+    text = write_report(tmp_path / "unknown", html=False, progress=False)
+    assert "What the models had learnt from with which hard_vote began is not recorded" in text
+    assert str(tmp_path) not in json.dumps(cards) + (tmp_path / "unknown" / "begun_with.json").read_text()
+
+
+def test_what_was_learnt_from_is_that_of_the_beginning_and_not_of_today(dataset, first, tmp_path):
+    source, out = shutil.copytree(first, tmp_path / "source"), tmp_path / "run"
+    given = fields(dataset, out, **OF_THE_MODEL, pretrained=str(source))
+    stopped_in_the_second_epoch(lambda: run(RunArguments.from_mapping({**given, "num_train_epochs": 3})))
+    wanted = json.loads((out / "begun_with.json").read_text())
+    shutil.rmtree(source)
+    run(RunArguments.from_mapping(fields(dataset, source, **{**PLAIN, "train_splits": ["test_clear"]})))
+    with pytest.raises(ValueError, match="was begun with other weights of pretrained=.* Restore those weights"):
+        run(RunArguments.from_mapping({**given, "num_train_epochs": 3}))
+    shutil.rmtree(source)
+    shutil.copytree(first, source)
+    run(RunArguments.from_mapping({**given, "num_train_epochs": 3}))
+    assert json.loads((out / "begun_with.json").read_text()) == wanted
+
+
+def test_a_source_without_its_answer_sheet_counts_as_not_known(first, tmp_path):
+    source = shutil.copytree(first, tmp_path / "source")
+    assert heard_by(str(source / "model"))["simulated"] and heard_by("account/name") is None
+    (source / "reference.parquet").unlink()
+    assert heard_by(str(source / "model")) is None
+
+
+def test_a_model_that_began_in_python_is_recorded_like_one_of_the_command(dataset, first, tmp_path):
+    splits = {name: load_split(dataset, "ipr-strict", name) for name in ("test_clear", "validation", "d1")}
+    models = {
+        "by_us": hf_ambiser.trained_model(str(first)),
+        "by_transformers": AutoModelForAudioClassification.from_pretrained(first / "model"),
+    }
+    for name, model in models.items():
+        trainer_class = hf_ambiser.load_method("hard_vote")
+        args = trainer_class.arguments_class(
+            output_dir=str(tmp_path / name), num_train_epochs=1, use_cpu=True, disable_tqdm=True
+        )
+        trainer = trainer_class(
+            model, args, splits["test_clear"], splits["validation"], feature_extractor=model.make_feature_extractor()
+        )
+        trainer.train()
+        results = hf_ambiser.save_run(trainer, {"d1": splits["d1"]})
+        given = yaml.safe_load((tmp_path / name / "arguments.yaml").read_text())
+        assert given["pretrained"] == str(first / "model") and "model_fields" not in given
+        assert results["learnt_from"]["d1"] == results["scores"]["d1"]["all"]["n"]
+        RunArguments.from_mapping(given)
+
+
+def test_all_of_a_merged_adapter_learns(tmp_path):
+    model = tiny_model(tiny_config(encoder="wav2vec2"))
+    model.save_pretrained(tmp_path / "base")
+    model.name_or_path = str(tmp_path / "base")
+    adapted = peft.get_peft_model(
+        model, peft.LoraConfig(target_modules=model.lora_target_modules(), modules_to_save=model.lora_modules_to_save)
+    )
+    adapted.save_pretrained(tmp_path / "adapter")
+    trained, new = trained_model(str(tmp_path / "adapter")), tiny_model(tiny_config(encoder="wav2vec2"))
+    assert {n for n, p in trained.named_parameters() if p.requires_grad} == {
+        n for n, p in new.named_parameters() if p.requires_grad
+    }
+
+
+def test_names_follow_their_index_and_not_their_place_in_the_file(tmp_path):
+    model = tiny_model(tiny_config())
+    model.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["id2label"] = dict(reversed(config["id2label"].items()))
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    assert same(trained_model(str(tmp_path / "model"), list(CLASSES)).state_dict(), model.state_dict())
+
+
+def test_a_decision_is_left_behind(tmp_path):
+    """When a model abstains was chosen for its old weights."""
+    model = tiny_model(tiny_config())
+    model.config.decision = {"temperature": 2.0}
+    model.save_pretrained(tmp_path / "model")
+    assert getattr(trained_model(str(tmp_path / "model")).config, "decision", None) is None
+
+
+def test_a_classifier_of_another_package_is_refused_in_one_line(dataset, tmp_path):
+    Wav2Vec2ForSequenceClassification(_wav2vec2(0.0)).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="pretrained=.*belongs to no model family.*give it as `encoder`") as error:
+        begun(dataset, tmp_path / "run", tmp_path / "other")
+    assert "\n" not in str(error.value)
+
+
+def test_a_dropout_may_change_and_a_size_may_not(dataset, first, tmp_path):
+    given = fields(
+        dataset, tmp_path / "run", **OF_THE_MODEL, pretrained=str(first)
+    ) | {"model_fields": {"classifier_dropout": 0.4}}  # fmt: skip
+    trainer, _ = prepare(RunArguments.from_mapping(given))
+    assert trainer.bare_model().config.classifier_dropout == 0.4
+    assert same(trainer.bare_model().state_dict(), weights(first / "model"))
+    with pytest.raises(ValueError, match="has other weights with the fields .*Change only fields that keep all"):
+        begun(dataset, tmp_path / "run", first, model_fields={"classifier_hidden_size": 8})
+    with pytest.raises(ValueError, match=r"model_fields has \['classifier_dropuot'\]"):
+        begun(dataset, tmp_path / "run", first, model_fields={"classifier_dropuot": 0.4})
+
+
+@pytest.mark.parametrize("encoder", ["log-mel", "wav2vec2", "whisper"])
+def test_fields_with_which_the_same_weights_would_answer_otherwise_are_refused(encoder, tmp_path):
+    config = tiny_config(encoder=encoder)
+    tiny_model(config).save_pretrained(tmp_path / "model")
+    trained = trained_model(str(tmp_path / "model"))
+    copy_weights(tiny_model(tiny_config(encoder=encoder), seed=1), trained, "x")
+    model = tiny_model(tiny_config(encoder=encoder), seed=1)
+    model.config.center_embeddings = not model.config.center_embeddings
+    with pytest.raises(ValueError, match="pretrained='x' was trained with center_embeddings=False"):
+        copy_weights(model, trained, "x")
+
+
+def test_the_other_network_of_a_pair_has_the_trained_encoder_and_a_new_head(first):
+    model = trained_model(str(first))
+    twin, own = make_twin(model, seed=0).state_dict(), model.state_dict()
+    parameters = dict(model.named_parameters())
+    assert all(torch.equal(twin[name], own[name]) for name in parameters if name.startswith("encoder."))
+    assert not all(torch.equal(twin[name], own[name]) for name in parameters if name.startswith("head."))
+
+
+def test_ipr_says_that_a_model_has_no_prototypes(dataset, tmp_path):
+    with pytest.raises(ValueError, match="ipr needs class prototypes, and a model of BLSTMConfig has none"):
+        prepare(RunArguments.from_mapping(fields(
+            dataset, tmp_path / "run", encoder_fields=..., model_fields={"input": "log_mel"}, model_family="blstm"
+        )))  # fmt: skip
 
 
 def test_the_name_of_a_system_is_that_of_its_cell_before_a_folder_of_that_name(first, tmp_path, monkeypatch):

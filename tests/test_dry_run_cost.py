@@ -60,6 +60,20 @@ def test_2000_cells_build_a_model_and_check_arguments_once_for_each_system(tmp_p
     assert seconds < 20, seconds
 
 
+def test_a_system_that_begins_with_another_is_measured_with_its_architecture(tmp_path, dataset, monkeypatch):
+    plain = {"encoder_fields": None, "model_fields": None}
+    systems = {
+        "first": {**plain, "model_family": "blstm", "model_fields": {"input": "log_mel", "lstm_hidden_size": 8}},
+        "second": {**plain, "pretrained": "first"},
+        "third": {**plain, "method": "soft_vote", "pretrained": "second"},
+    }
+    made, real = [], run_module.build_model
+    monkeypatch.setattr(run_module, "build_model", lambda *given: made.append(real(*given)) or made[-1])
+    said = describe(read_plan(planned(tmp_path, dataset, systems, seeds=1)), tmp_path / "out", None, 1)
+    assert [model.config.lstm_hidden_size for model, _ in made] == [8, 8, 8]
+    assert said.count("1 x ") == 3 and "not measured" not in said
+
+
 def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_path, dataset, monkeypatch):
     systems = {f"b{n}": {"per_device_train_batch_size": n} for n in (2, 3, 4)}
     others = {"soft": {"method": "soft_vote"}, "frozen": {"freeze": "encoder"}}
@@ -67,7 +81,7 @@ def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_p
     plan = read_plan(path)
     cells = {cell.system: cell for cell in expand(plan, [chosen_configs(plan.datasets[0])], tmp_path / "out")}
     cost = {"b2": 10.0, "soft": 7.0, "frozen": 1.0}
-    monkeypatch.setattr(step_time, "_cost", lambda cell: step_time.Cost(cost[cell.system], "measured"))
+    monkeypatch.setattr(step_time, "_cost", lambda cell, cells: step_time.Cost(cost[cell.system], "measured"))
     found = step_time.measure(cells, jobs=1, budget=0.0)
     assert {name: one.seconds for name, one in found.items()} == {**cost, "b3": 10.0, "b4": 10.0}
     assert {found[name].words for name in cost} == {"measured"}

@@ -84,6 +84,30 @@ def test_a_system_that_begins_with_anothers_network_comes_after_its_cell_of_the_
         assert found[f"whole/{fold}/seed-3"] == found[f"given/{fold}/seed-3"] == ()
 
 
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        ({"a": {"pretrained": "a"}}, "system 'a' would begin with what it has learnt itself, over a"),
+        (
+            {"a": {"pretrained": "b"}, "b": {"pretrained": "a"}},
+            "begin with what it has learnt itself, over a, b",
+        ),
+        (
+            {"first": {}, "b": {"pretrained": "frist"}},
+            r"pretrained='frist' is no system of this plan.*'first'",
+        ),
+        (
+            {"first": {"sweep": {"learning_rate": [1e-3, 1e-2]}}, "b": {"pretrained": "first"}},
+            "pretrained='first' is no system of this plan.*The systems are first@learning_rate=0.001, ",
+        ),
+    ],
+)
+def test_a_system_that_could_never_begin_is_refused(tmp_path, systems, said):
+    plan = read_plan(write(tmp_path, systems=systems, seeds=[0], shared={"method": "soft_vote"}))
+    with pytest.raises(PlanError, match=said):
+        expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)
+
+
 def test_a_system_has_seeds_of_its_own(tmp_path):
     systems = {"cheap": {"method": "hard_vote"}, "costly": {"method": "soft_vote", "seeds": [1]}}
     plan = read_plan(write(tmp_path, systems=systems, seeds=[0, 2], shared={}))

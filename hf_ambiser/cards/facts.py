@@ -143,8 +143,10 @@ class Facts:
     @property
     def base_on_hub(self) -> str:
         """The repository on the Hub of what the run began with, a trained model or an encoder; "" if it has none."""
-        base = self.pretrained or self.encoder
-        return base if base.count("/") == 1 else ""
+        if self.pretrained:
+            begun = self.files.read_begun_with()
+            return self.pretrained if begun and begun["on_hub"] else ""
+        return self.encoder if self.encoder.count("/") == 1 else ""
 
     @property
     def kind(self) -> str:
@@ -190,7 +192,7 @@ def read_facts(run: Path) -> Facts:
         )
     return Facts(
         run=finished,
-        given={key: _placeless(key, value) for key, value in finished.arguments.items() if key not in PLACES},
+        given=_placeless(finished),
         method=load_method(finished.results["method"]),
         corpus=known_corpus(finished.data),
         config=_config(finished.model_config),
@@ -212,13 +214,16 @@ def _config(path: Path) -> Any:
         ) from None
 
 
-def _placeless(key: str, value: Any) -> Any:
-    """The value of an argument; of an encoder or a model in a folder of this machine only the folder's name."""
-    if key not in ("encoder", "pretrained") or not value:
-        return value
-    local = str(value).count("/") != 1 or str(value)[0] in "/.~$" or Path(value).is_dir()
-    folder = Path(value)
-    return (folder.parent.name if folder.name == "model" else folder.name) if local else value
+def _placeless(finished: FinishedRun) -> dict[str, Any]:
+    """The arguments of a run; of an encoder or a model in a folder of this machine only a name."""
+    given = {name: value for name, value in finished.arguments.items() if name not in PLACES}
+    if encoder := given.get("encoder"):
+        local = str(encoder).count("/") != 1 or str(encoder)[0] in "/.~$" or Path(encoder).is_dir()
+        given["encoder"] = Path(encoder).name if local else encoder
+    if given.get("pretrained"):
+        begun = finished.files.read_begun_with()  # an earlier version did not write it, and knew systems and folders
+        given["pretrained"] = begun["name"] if begun else Path(given["pretrained"]).name or "a model of that machine"
+    return given
 
 
 def argument_defaults(arguments_class: type) -> dict[str, Any]:

@@ -54,6 +54,10 @@ def sections(facts: Facts, figures: dict[str, str], address: Address, base: Addr
     }
 
 
+BEGINNING_UNKNOWN = (
+    "Which utterances that model had learnt from is not recorded: figures on test utterances that are among them say"
+    " nothing about voices that the model has not heard."
+)
 LEARNT_FROM = "Such figures say nothing about voices that it has not heard, so they are not in this card's header."
 
 
@@ -127,17 +131,19 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
     )
 
 
-def _named(base: str) -> str:
+def _named(base: str, on_hub: bool) -> str:
     """The name of a model or an encoder, as a link if it is on the Hub."""
     name = as_text(base, brackets=True)
-    return f"[{name}](https://huggingface.co/{as_address(base)})" if base.count("/") == 1 else name
+    return f"[{name}](https://huggingface.co/{as_address(base)})" if on_hub else name
 
 
 def method(facts: Facts, figures: dict[str, str]) -> str:
     """Encoder and method, with the paper, and the method's own figures."""
     size = f"{facts.results['parameters']:,} parameters in all"
     if facts.encoder:
-        origin = f"the pretrained encoder {_named(facts.encoder)} ({facts.kind})"
+        origin = f"the pretrained encoder {_named(facts.encoder, facts.encoder.count('/') == 1)} ({facts.kind})"
+    elif facts.pretrained:
+        origin = f"the model {_named(facts.pretrained, bool(facts.base_on_hub))} ({facts.kind}), trained on"
     else:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
@@ -160,12 +166,9 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
             " chosen.",
         ]
     if facts.pretrained:
-        lines += ["", f"**Began with** the weights of {_named(facts.pretrained)}."]
-        if facts.results.get("learnt_before") == "unknown":
-            lines[-1] += (
-                " Which utterances these learnt from is not recorded here: figures on test utterances that are among"
-                " them say nothing about voices that the model has not heard."
-            )
+        lines += ["", f"**Began with** the weights of {_named(facts.pretrained, bool(facts.base_on_hub))}."]
+        if facts.run.beginning_unknown:
+            lines[-1] += f" {BEGINNING_UNKNOWN}"
     own = {name: text for name, text in figures.items() if name in _method_figures(facts, figures)}
     return "\n".join([*lines, *images(own)])
 

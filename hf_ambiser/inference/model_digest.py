@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,12 +28,23 @@ def model_digest(opened: OpenedModel) -> str:
     if isinstance(opened, OpenedOnnx):
         digest.update(f"{file_digest(opened.file)} {json.dumps(opened.about, sort_keys=True)}".encode())
         return digest.hexdigest()
-    for name, tensor in sorted(opened.model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    _add_weights(digest, opened.model)
     about = [_related(opened.model.config.to_dict()), _related(opened.extractor.to_dict())]
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def weights_digest(model: Any) -> str:
+    """Return 16 hex digits over the weights and buffers of a model alone."""
+    digest = hashlib.blake2b(digest_size=8)
+    _add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: hashlib.blake2b, model: Any) -> None:
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def _related(values: object) -> object:

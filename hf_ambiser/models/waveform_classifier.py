@@ -61,6 +61,8 @@ class WaveformClassifier(PreTrainedModel):
     pretrained_encoder: str | None = None
     # What `from_encoder` was told to change in the encoder's configuration, and where to find it; never a token.
     pretrained_encoder_fields: Mapping[str, Any] = MappingProxyType({})
+    # What is known of the trained model whose weights this one began with; see `hf_ambiser.trained_model`.
+    begun_with: Mapping[str, Any] | None = None
     # Whether `forward` needs the waveforms, too, when the encoder's frames are given.
     needs_waveform: ClassVar[bool] = False
     # Modules that are trained and saved in full beside LoRA adapters: LoRA would drop buffers, such as prototypes.

@@ -120,6 +120,12 @@ def _answers_of(run: FinishedRun, place: dict[str, int], rated: RatedVotes) -> l
             f"{run.folder} was made on another data set (content {run.data['content']}) than this one"
             f" ({rated.content}). Give the data set that its runs were made on."
         )
+    if run.beginning_unknown:
+        raise ValueError(
+            f"{run.folder} began with a trained model of which nobody recorded what it had learnt from, so its answers"
+            " may not be held-out ones. Give runs that began with an encoder, with runs of this machine, or from"
+            " scratch."
+        )
     columns = _columns(run.classes, rated.classes, f"run {run.folder}")
     answered: set[str] = set()
     found = []

@@ -129,6 +129,13 @@ def counts_line(group: Group, split: str) -> str:
         if learnt
         else ""
     )
+    unknown = [name for name, runs in group.systems.items() if any(run.beginning_unknown for run in runs)]
+    heard += (
+        f" **What the models had learnt from with which {', '.join(unknown)} began is not recorded; they may have"
+        " heard these utterances.**"
+        if unknown
+        else ""
+    )
     return f"{sum(s['n'] for s in scores)} utterances{folds} ({counts}{rest}).{heard}"
 
 

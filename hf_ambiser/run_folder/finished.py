@@ -143,6 +143,11 @@ class FinishedRun:
         learnt = self.results.get("learnt_from", {})
         return sum(learnt.get(name, 0) for name in self.joined.get(split, (split,)))
 
+    @property
+    def beginning_unknown(self) -> bool:
+        """Whether it began with a trained model of which nobody recorded what that had learnt from."""
+        return self.results.get("learnt_before") == "unknown"
+
     def figure(self, split: str, name: str, part: str = "all") -> float | None:
         """Return one figure of one split; None if it has no value."""
         return self.scores(split, part)[name]

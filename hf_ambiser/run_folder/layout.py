@@ -101,6 +101,7 @@ class RunFolder:
         self.speakers = self.path / "speakers.json"
         self.reference = self.path / "reference.parquet"
         self.base_model = self.path / "base_model"
+        self.begun_with = self.path / "begun_with.json"
         self.legs = self.path / "legs.json"
         self.trajectory = self.path / "trajectory"
         self.predictions = self.path / "predictions"
@@ -135,6 +136,7 @@ class RunFolder:
     def recorded(self) -> list[Path]:
         """All existing files from which a card can be written again: everything but weights."""
         single = [self.arguments, self.data, self.environment, self.results, self.speakers, self.reference]
+        single.append(self.begun_with)
         single.append(self.model / "config.json")
         return sorted(
             path
@@ -204,6 +206,22 @@ class RunFolder:
     def read_data(self) -> dict[str, Any] | None:
         """Read the description of the data that the run learns from; None if the file does not exist."""
         return read_json(self.data, self.cure) if exists(self.data) else None
+
+    def write_begun_with(self, beginning: Mapping[str, Any]) -> None:
+        """Write what is known of the trained model that the run began with; see `runs.begun_model.beginning_of`."""
+        write_whole(self.begun_with, json.dumps(beginning))
+
+    def read_begun_with(self) -> dict[str, Any] | None:
+        """Read what is known of the trained model that the run began with; None if there was none.
+
+        Raises:
+            FileError: If the file cannot be used.
+        """
+        if not exists(self.begun_with):
+            return None
+        found = read_json(self.begun_with, self.cure)
+        found.check({"name": str, "on_hub": bool, "weights": str | None, "learnt_from": dict | None})
+        return dict(found)
 
     def write_speakers(self, speakers: Mapping[str, Mapping[str, Any]]) -> None:
         """Write speaker -> what is known of that speaker (`sex`, `age`)."""

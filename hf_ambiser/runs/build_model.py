@@ -27,7 +27,7 @@ _OF_THE_RUN = {"encoder_config", "id2label", "label2id"}
 
 
 def build_model(arguments: ModelArguments, family: str, classes: list[str], base: Path) -> tuple[nn.Module, Any]:
-    """Return model and feature extractor: with a pretrained encoder, from scratch or trained, partly frozen, or with LoRA.
+    """Return model and feature extractor: of a pretrained encoder, from scratch or trained, partly frozen, with LoRA.
 
     With LoRA the model without adapter is saved to `base`, which lies in the run's folder.
 
@@ -41,16 +41,12 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             " adapters learn in every layer. Leave one of the two out; `layers_to_transform: [2, 3]` in lora chooses"
             " the layers that have adapters."
         )
-    trained, place = None, arguments.encoder_place
+    place = arguments.encoder_place
     if arguments.pretrained is not None:
         place = place_of_begin(arguments.pretrained, base.parent)
-        trained = trained_model(place, classes)
-    if trained is None or arguments.says_architecture:
-        model = _new_model(arguments, family, classes)
-        if trained is not None:
-            copy_weights(model, trained, str(arguments.pretrained))
+        model = _begun_model(arguments, family, classes, place)
     else:
-        model = trained
+        model = _new_model(arguments, family, classes)
     extractor = model.make_feature_extractor(place)
     if arguments.freeze == "feature_encoder":
         model.freeze_feature_encoder()
@@ -63,6 +59,22 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
             save_base(model, extractor, base)
         return _with_lora(model, dict(arguments.lora), base), extractor  # type: ignore[arg-type]
     return model, extractor
+
+
+def _begun_model(arguments: ModelArguments, family: str, classes: list[str], place: str) -> Any:
+    """Return a model with the weights of the trained model in `place`.
+
+    If the arguments name a family or an encoder, it is made of their fields; otherwise like the trained one, with
+    changed fields.
+    """
+    if any((arguments.model_family, arguments.encoder, arguments.encoder_fields)):
+        model = _new_model(arguments, family, classes)
+        copy_weights(model, trained_model(place, classes), str(arguments.pretrained))
+        return model
+    fields: Any = arguments.model_fields or {}
+    model = trained_model(place, classes, fields)
+    _check_known("model_fields", fields, type(model.config))
+    return model
 
 
 def _new_model(arguments: ModelArguments, family: str, classes: list[str]) -> Any:

@@ -68,6 +68,12 @@ def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
     family = family_of(model.config)
     if family != trainer.model_family:
         found["model_family"] = family
+    adapter = _adapter(trainer)
+    # `from_pretrained` notes where a whole model came from.
+    begun = model.begun_with or model.pretrained_encoder is None and model.name_or_path
+    if begun:
+        # The architecture is that of the trained model.
+        return {"pretrained": begun["place"] if model.begun_with else begun, **_trained_part(adapter, model)}
     if model.pretrained_encoder:
         found["encoder"] = model.pretrained_encoder
         changed = {name: value for name, value in model.pretrained_encoder_fields.items() if _is_plain(value)}
@@ -85,12 +91,14 @@ def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
     own = {name: value for name, value in _chosen(model.config).items() if name != "encoder_config"}
     if own:
         found["model_fields"] = own
-    adapter = _adapter(trainer)
+    return {**found, **_trained_part(adapter, model)}
+
+
+def _trained_part(adapter: LoraConfig | None, model: Any) -> dict[str, Any]:
+    """`lora` or `freeze`, where not the whole encoder learns."""
     if adapter is not None:
-        found["lora"] = _adapter_fields(adapter, model)
-    elif getattr(model, "encoder", None) is not None:
-        found |= _frozen(model.encoder)
-    return found
+        return {"lora": _adapter_fields(adapter, model)}
+    return _frozen(model.encoder) if getattr(model, "encoder", None) is not None else {}
 
 
 def _frozen(encoder: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from hf_ambiser.run_folder.reference import COLUMNS, write_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.base_model import keep_base_of
-from hf_ambiser.runs.begun_model import learnt_before
+from hf_ambiser.runs.begun_model import beginning_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.data_of_run import changed_data, describe_data, fingerprints
 from hf_ambiser.runs.environment import describe_environment
@@ -218,6 +218,8 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
     _check_data(folder, data)
     if trainer.is_world_process_zero():
         folder.path.mkdir(parents=True, exist_ok=True)
+    _note_beginning(trainer, folder, given)
+    if trainer.is_world_process_zero():
         checkpoints.drop_incomplete(folder.path)
         folder.write_arguments(_said(trainer, given))
         folder.write_data(data)
@@ -255,10 +257,11 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         folder.card.unlink(missing_ok=True)  # the one that peft writes is empty
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
-        before = _learnt_before(folder)
-        if before is None:
+        begun = folder.read_begun_with()
+        heard: Mapping[str, list[str]] | None = {} if begun is None else begun["learnt_from"]
+        if heard is None:
             results["learnt_before"] = "unknown"
-        if learnt := learnt_from(trainer, answered, before or ()):
+        if learnt := learnt_from(trainer, answered, (heard or {}).get(results["data"]["corpus"], ())):
             results["learnt_from"] = learnt
         # The results are written last and whole, because they mark a finished run; the card is made from them.
         results["code"] = code_digests(folder)
@@ -268,20 +271,31 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
     return results
 
 
-def _learnt_before(folder: RunFolder) -> set[str] | None:
-    """Return what the trained model has learnt from with which a run began; None, and a warning, if it is not known."""
-    source = folder.read_arguments().get("pretrained")
-    data = folder.read_data()
-    if source is None or data is None:
-        return set()
-    found = learnt_before(source, folder.path, data["corpus"])
-    if found is None:
-        logger.warning(
-            "which utterances the model of pretrained=%r has learnt from is not known here: figures on test utterances"
-            " that are among them say nothing about voices that the model has not heard.",
-            source,
+def _note_beginning(trainer: AmbiSERTrainer, folder: RunFolder, given: Mapping[str, Any]) -> None:
+    """Write what is known of the trained model that a run begins with, and say if that is too little.
+
+    Raises:
+        ValueError: If the run was begun with other weights.
+    """
+    if "pretrained" not in given:
+        return
+    model = trainer.bare_model()
+    begun = model.begun_with or beginning_of(str(given["pretrained"]))
+    before = folder.read_begun_with()
+    if before is None:
+        if begun["learnt_from"] is None:
+            logger.warning(
+                "which utterances the model of pretrained=%r has learnt from is not known here: figures on test"
+                " utterances that are among them say nothing about voices that the model has not heard.",
+                given["pretrained"],
+            )
+        if trainer.is_world_process_zero():
+            folder.write_begun_with({name: value for name, value in begun.items() if name != "place"})
+    elif before["weights"] != begun["weights"]:
+        raise ValueError(
+            f"{folder.path} was begun with other weights of pretrained={given['pretrained']!r} than it has now."
+            " Restore those weights, or give another output_dir."
         )
-    return found
 
 
 def _legs(trainer: AmbiSERTrainer) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import SplitError, split_family
 from hf_ambiser.methods import load_method
-from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.layout import RunFolder, is_name
 from hf_ambiser.runs.arguments import nearest
-from hf_ambiser.studies.plan import Plan, PlanError, PlannedData
+from hf_ambiser.studies.plan import Plan, PlanError, PlannedData, System
 from hf_ambiser.training.model_arguments import ModelArguments
 
 
@@ -83,6 +83,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     cells = []
     systems = [system for system in plan.systems if not system.missing]
     seeds = {system.name: system.seeds for system in systems}
+    _check_order(systems)
     for seed in plan.all_seeds:
         for data, names in zip(plan.datasets, configs, strict=True):
             for config in names:
@@ -95,12 +96,6 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                         for name in _of_system(str(system.fields["method"]))
                         if system.fields.get(name) in seeds
                     )
-                    for name, _ in after:
-                        if seed not in seeds[first := str(system.fields[name])]:
-                            raise PlanError(
-                                f"system {system.name!r}: {name}={first!r} has no run with seed {seed}, only with"
-                                f" {list(seeds[first])}. Give both the same `seeds`."
-                            )
                     fields = {
                         **system.fields,
                         "system": system.name,
@@ -116,6 +111,43 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     if twice:
         raise PlanError(f"two cells would share the folder {twice[0]}: give each data set of the plan its own `name`.")
     return cells
+
+
+def _check_order(systems: Sequence[System]) -> None:
+    """Check the systems that begin with what others have learnt.
+
+    Raises:
+        PlanError: If a value is a name and no system or folder has it, if the other system lacks a seed, or if a
+            system would wait for itself.
+    """
+    fields = {system.name: system.fields for system in systems}
+    seeds = {system.name: system.seeds for system in systems}
+    waits: dict[str, set[str]] = {}
+    for system in systems:
+        for name in _of_system(str(system.fields["method"])):
+            first = system.fields.get(name)
+            if first not in fields:
+                if isinstance(first, str) and is_name(first) and not Path(first).is_dir():
+                    raise PlanError(
+                        f"system {system.name!r}: {name}={first!r} is no system of this plan"
+                        f"{nearest(first, fields)} and no folder. The systems are {', '.join(fields)}."
+                    )
+                continue
+            if missing := sorted(set(system.seeds) - set(seeds[first])):
+                raise PlanError(
+                    f"system {system.name!r}: {name}={first!r} has no run with seed {missing[0]}, only with"
+                    f" {list(seeds[first])}. Give both the same `seeds`."
+                )
+            waits.setdefault(system.name, set()).add(first)
+    for name in waits:
+        reached = set(waits[name])
+        while more := {other for one in reached for other in waits.get(one, ())} - reached:
+            reached |= more
+        if name in reached:
+            raise PlanError(
+                f"system {name!r} would begin with what it has learnt itself, over {', '.join(sorted(reached))}. Name"
+                " another system, and give the field to systems one by one instead of in `shared`."
+            )
 
 
 def _key(data: PlannedData, system: str, config: str, seed: int) -> str:

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerState
 
+from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.studies.cells import Cell
 from hf_ambiser.studies.progress import duration
@@ -30,6 +31,7 @@ _NO_TIME = frozenset(
     adam_beta2 adam_epsilon label_smoothing_factor
     """.split()
 )
+_ARCHITECTURE = ("model_family", "encoder", "encoder_fields", "model_fields")
 _WARM, _STEPS = 2, 3  # number of steps that fill caches, and of steps that are timed
 
 
@@ -66,7 +68,7 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
     try:
         for kind in tqdm(dict.fromkeys([*first.values(), *one_each]), desc="measuring", unit="system"):
             if time.monotonic() - start < budget or kind in first.values():
-                found[kind] = _cost(one_each[kind])
+                found[kind] = _cost(one_each[kind], cells)
     finally:
         torch.set_num_threads(threads)
     return {name: found[kind] if kind in found else _by_method(found, kind, one_each) for name, kind in kinds.items()}
@@ -94,15 +96,27 @@ def _by_method(found: Mapping[str, Cost], kind: str, cells: Mapping[str, Cell]) 
     return Cost(seconds, f"{duration(seconds)} (not measured: the mean of {len(known)} systems of method {name})")
 
 
-def _cost(cell: Cell) -> Cost:
+def _made_like(cell: Cell, cells: Mapping[str, Cell]) -> dict[str, Any]:
+    """The fields of a cell without what other cells learn, and with the architecture of the one that it begins with.
+
+    What others learn may not exist yet, and costs nothing in a step.
+    """
+    fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
+    first = cells.get(str(cell.fields.get("pretrained")))
+    if first is None or any(fields.get(name) for name in _ARCHITECTURE):
+        return fields
+    made = {name: value for name, value in _made_like(first, cells).items() if name in _ARCHITECTURE}
+    family = load_method(str(first.fields["method"])).model_family
+    return {**fields, "model_family": family, **made}
+
+
+def _cost(cell: Cell, cells: Mapping[str, Cell]) -> Cost:
     from hf_ambiser.runs.run import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         try:
-            # Leave out the network or labels of another cell: they may not exist yet, and cost nothing in a step.
-            fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
-            arguments = RunArguments.from_mapping({**fields, "output_dir": folder})
+            arguments = RunArguments.from_mapping({**_made_like(cell, cells), "output_dir": folder})
             trainer, tests = prepare(arguments)
             if trainer.data.frames is not None:
                 # The frames of the frozen encoder are kept, so the cells of the study will find them.

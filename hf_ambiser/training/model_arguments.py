@@ -43,8 +43,8 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Begin with the weights of a trained model: a Hub name, the folder of a model or a finished run,"
-            " or the name of a system of the same study, whose run on the same fold and seed is used. Without other"
-            " model fields its architecture is used, too."
+            " or the name of a system of the same study, whose run on the same fold and seed is used. Without a"
+            " family and an encoder its architecture is used, too."
         },
     )
     freeze: str = field(
@@ -69,11 +69,6 @@ class ModelArguments:
             raise ValueError(
                 f"freeze={self.freeze!r} is not one of ['none', 'feature_encoder', 'encoder'] or a number of layers."
             )
-
-    @property
-    def says_architecture(self) -> bool:
-        """Whether a field says what the model is made of; if none does, a trained model says it."""
-        return any((self.model_family, self.encoder, self.encoder_fields, self.model_fields))
 
     @property
     def encoder_place(self) -> str | None:

@@ -37,7 +37,7 @@ def logits_of(trainer: CompanionTrainer, network: Any, inputs: dict[str, Tensor]
 
 
 def make_twin(model: Any, seed: int) -> Any:
-    """Return a copy of a model whose trainable parameters are drawn anew, except those of a pretrained encoder.
+    """Return a copy of a model whose trainable parameters are drawn anew, except those of a trained encoder.
 
     Frozen parameters are shared tensors, not copies.
 
@@ -50,7 +50,7 @@ def make_twin(model: Any, seed: int) -> Any:
     adapted = hasattr(model, "get_base_model")
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
-            pretrained = not adapted and name.startswith("encoder.") and _encoder_is_pretrained(model.config)
+            pretrained = not adapted and name.startswith("encoder.") and _encoder_is_pretrained(model)
             if parameter.requires_grad and not pretrained:
                 parameter.copy_(fresh[name])
     return twin.train()
@@ -69,7 +69,7 @@ def _drawn_again(model: Any, seed: int) -> dict[str, Tensor]:
     return dict(fresh.named_parameters())
 
 
-def _encoder_is_pretrained(config: Any) -> bool:
+def _encoder_is_pretrained(model: Any) -> bool:
     """Whether the encoder or the whole model was loaded from a Hub name or a folder."""
-    encoder = getattr(config, "encoder_config", None)
-    return bool(config._name_or_path or getattr(encoder, "_name_or_path", ""))
+    encoder = getattr(model.config, "encoder_config", None)
+    return bool(model.begun_with or model.config._name_or_path or getattr(encoder, "_name_or_path", ""))

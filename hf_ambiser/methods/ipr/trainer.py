@@ -89,6 +89,11 @@ class IPRTrainer(PseudoLabelTrainer):
                 "ipr cannot run under FSDP: the bare model computes the prototypes, and FSDP shards its parameters."
                 " Use DDP: train_scripts/accelerate/ddp.yaml."
             )
+        if not hasattr(self.bare_model().head, "prototypes"):
+            raise ValueError(
+                f"ipr needs class prototypes, and a model of {type(self.bare_model().config).__name__} has none. Leave"
+                f" model_family out, or begin with a model of the family {self.model_family!r}."
+            )
         counts = self.table.observed[: self.data.n_labelled].sum(dim=0)
         if (counts == 0).any():
             empty = [i for i, c in enumerate(counts.tolist()) if c == 0]
