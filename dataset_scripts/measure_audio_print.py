@@ -1,6 +1,5 @@
 """Measure which copies of recordings the audit of a build finds, and how near different recordings come to a copy."""
 
-import argparse
 import io
 import os
 import sys
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hf_ambiser.data.audio import CheckedAudio, inspect_audio  # noqa: E402
 from hf_ambiser.data.overlap.audio_print import CUTS, THRESHOLD, AudioPrint, audio_print, near_groups  # noqa: E402
+from hf_ambiser.files.command_parser import CommandParser
 
 
 ENDINGS = {".wav", ".flac", ".ogg", ".mp3"}
@@ -21,7 +21,7 @@ ENDINGS = {".wav", ".flac", ".ogg", ".mp3"}
 
 def main() -> None:
     """Print the groups of near copies in a folder of audio, the next likeness, and the shares of copies found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=os.environ.get("CREMA_D_ROOT"), help="folder of audio")
     parser.add_argument("--copies", type=int, default=400, help="recordings to copy (default: %(default)s)")
     args = parser.parse_args()

@@ -3,7 +3,6 @@
 The audio is 10,000 empty files, which a preview does not open.
 """
 
-import argparse
 import random
 import resource
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hf_ambiser import preview_ratings  # noqa: E402
+from hf_ambiser.files.command_parser import CommandParser
 
 
 LABELS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
@@ -23,7 +23,7 @@ UTTERANCES, RATERS = 10_000, 1_000
 
 def main() -> None:
     """Make a table, preview it, and print seconds and megabytes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="ratings in the table (default: %(default)s)")
     rows = parser.parse_args().rows
     draw = random.Random(0)

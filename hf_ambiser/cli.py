@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
@@ -19,7 +19,7 @@ Main = Callable[[Sequence[str], str], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand. A mistake that a user can correct gives one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="hf-ambiser",
         description="Ambiguous speech emotion recognition.",
         epilog="hf-ambiser COMMAND --help shows a command's arguments.",
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(argv: Sequence[str], prog: str) -> int:
-    demo = argparse.ArgumentParser(prog=prog, description="Simulate a corpus, train three baselines and IPR, compare.")
+    demo = CommandParser(prog=prog, description="Simulate a corpus, train three baselines and IPR, compare.")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (default: %(default)s)")
     demo.add_argument("--n-utterances", type=int, default=1000, help="simulated utterances (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
@@ -59,7 +59,7 @@ def _demo(argv: Sequence[str], prog: str) -> int:
 
 
 def _report(argv: Sequence[str], prog: str) -> int:
-    report = argparse.ArgumentParser(
+    report = CommandParser(
         prog=prog, description="Write tables, tests, figures and a page of the finished runs below a folder."
     )
     report.add_argument("folder", type=Path, help="holds run folders, at any depth; FOLDER/report is written")
@@ -80,7 +80,7 @@ def _report(argv: Sequence[str], prog: str) -> int:
 
 
 def _card(argv: Sequence[str], prog: str) -> int:
-    card = argparse.ArgumentParser(prog=prog, description="Write a finished run's model card again. Your edits stay.")
+    card = CommandParser(prog=prog, description="Write a finished run's model card again. Your edits stay.")
     card.add_argument("run", type=Path, help="run folder")
     args = card.parse_args(argv)
 
@@ -92,7 +92,7 @@ def _card(argv: Sequence[str], prog: str) -> int:
 
 
 def _push(argv: Sequence[str], prog: str) -> int:
-    push = argparse.ArgumentParser(
+    push = CommandParser(
         prog=prog, description="Publish a finished run, a built data set, or an annotated corpus on the Hub."
     )
     push.add_argument("run", type=Path, help="run folder, or folder of a built data set or an annotated corpus")

@@ -192,7 +192,7 @@ def test_the_command_takes_one_kind_or_several(root, tmp_path, capsys):
     assert reports[0] == reports[1]
     with pytest.raises(SystemExit):
         main("iemocap", ["--root", "x", "--out", "y", "--ratings", "voice"])
-    assert "unrecognized arguments: --ratings" in capsys.readouterr().err
+    assert "--ratings" in capsys.readouterr().err
 
 
 def test_a_report_names_the_ratings_and_keeps_other_ratings_apart(tmp_path):

@@ -39,6 +39,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
 from hf_ambiser.data.loading import dataset_config, read_dataset_info  # noqa: E402
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.labels.votes import soft_labels  # noqa: E402
 from hf_ambiser.metrics.distribution import js_divergence  # noqa: E402
 from hf_ambiser.run_folder.layout import write_whole  # noqa: E402
@@ -109,7 +110,7 @@ class Study:
 
 def main(argv: list[str] | None = None) -> int:
     """Train every cell that is not there, then print and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for corpora, cells, table and figure")
     parser.add_argument("--dataset", type=Path, help="built data set (default: simulated corpora)")
     parser.add_argument("--dataset-config", default=CONFIG, help="its config (%(default)s)")

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.data.build import REPORT
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import text
 from hf_ambiser.report.planned import read_planned
@@ -34,7 +35,7 @@ KEEPS_WHAT_IS_THERE = ("add-label-noise", "dataset_scripts/add_label_noise.py")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build, run and print. A mistake gives one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--plan", help="YAML file, or name, of a study; its data sets are built and its cells run")
     what.add_argument("--study", type=Path, help="a study's folder, only to be read")

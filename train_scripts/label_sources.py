@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone ne
 
 from hf_ambiser.data.simulated import SimulationOptions  # noqa: E402
 from hf_ambiser.data.simulated.corpus import utterance_id  # noqa: E402
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.labels.aggregation import DEFAULTS  # noqa: E402
 from hf_ambiser.labels.policies import get_policy  # noqa: E402
 from hf_ambiser.labels.votes import entropy_bits, soft_labels, tally  # noqa: E402
@@ -46,7 +47,7 @@ FIGURES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], float]]] = {
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     default = SimulationOptions()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--raters", type=int, nargs="+", default=[1, 2, 3, 5], help="raters an utterance (%(default)s)"
     )

@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.methods.meta.figures import (  # noqa: E402
     ClassWeights,
     doubt,
@@ -37,7 +38,7 @@ from hf_ambiser.run_folder.finished import FinishedRun
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, print and draw. A mistake gives one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds run folders, at any depth; or a run folder")
     parser.add_argument("--system", nargs="+", help="only these (default: all that learn labels or weights)")
     parser.add_argument("--doubtful", type=int, default=0, help="list so many utterances whose label is in doubt")

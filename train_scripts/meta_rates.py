@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone needs no install
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.label_analysis.noise_recovery import auroc  # noqa: E402
 from hf_ambiser.methods.meta.state import (  # noqa: E402
     RowOptimizer,
@@ -65,7 +66,7 @@ SETTINGS = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Try every setting and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="alternations (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a fresh clone ne
 
 from hf_ambiser.data.simulated import SimulationOptions  # noqa: E402
 from hf_ambiser.data.simulated.corpus import utterance_id  # noqa: E402
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.labels.votes import entropy_bits, soft_labels  # noqa: E402
 from hf_ambiser.metrics.distribution import js_divergence  # noqa: E402
 from hf_ambiser.next_ratings.belief import Belief, fit_belief  # noqa: E402
@@ -103,7 +104,7 @@ ACTIVE_LAB = "ActiveLab (cleanlab)"
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, help="a built data set with 5 votes or more an utterance")
     parser.add_argument("--held-out", type=Path, help="folder of finished runs that held its utterances out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of votes and of their order")

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.config_files import read_config
 from hf_ambiser.runs.run import prepare
@@ -45,7 +46,7 @@ class Stopwatch:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="crema_d/ipr", help="file, or name (default: %(default)s)")
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--dataset_config", help="(default: as the config says)")

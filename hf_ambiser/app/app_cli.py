@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
+
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser app") -> int:
     """Open the page, and serve it until the process is interrupted. Exit status 2: an argument is wrong."""
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser app") -> int
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Open a page in the browser: record or upload, and see what one or several models hear; browse a"
         " built data set, and vote on its utterances. It needs the extra `app`: pip install 'hf-ambiser[app]'.",

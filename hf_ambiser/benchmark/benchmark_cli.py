@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_ambiser.files.command_parser import CommandParser
+
 
 if TYPE_CHECKING:
     from hf_ambiser.benchmark.grid import Case
@@ -36,7 +38,7 @@ _SIDE_BY_SIDE = ("rows", "seconds", "quick", "profile")
 
 def main(argv: Sequence[str] | None = None, prog: str = "benchmark.py") -> int:
     """Measure and print; a mistake is one line and exit status 2, a case that could not be measured is status 1."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description=DESCRIPTION.format(prog=prog),
         formatter_class=argparse.RawDescriptionHelpFormatter,

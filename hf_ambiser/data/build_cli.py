@@ -17,6 +17,7 @@ from hf_ambiser.data.policy_file import checked_policy_name, policy_of
 from hf_ambiser.data.push import push_dataset
 from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
 from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.labels.aggregation import DEFAULTS, Aggregation
@@ -33,7 +34,7 @@ from hf_ambiser.labels.policies import (
 def build_parser(corpus_name: str, prog: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of one corpus. A corpus adds its own arguments with `add_arguments(parser)`."""
     corpus = load_corpus(corpus_name)
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description=f"Build the data set of {corpus_name}" + (f" ({corpus.HOMEPAGE})." if corpus.HOMEPAGE else "."),
     )
@@ -175,7 +176,7 @@ def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
         from hf_ambiser.data.ratings.ratings_cli import main as main_of_ratings
 
         return main_of_ratings(argv, prog)
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         usage=f"{prog} CORPUS --root RELEASE --out FOLDER [options]\n"
         f"       {prog} --ratings TABLE --audio FOLDER --out FOLDER [options]",

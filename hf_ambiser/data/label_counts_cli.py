@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.data.corpora import available_corpora, load_corpus
 from hf_ambiser.data.label_counts import BY, LabelCounts, count_labels
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "count_labels.py") -> int:
     """Count and print Markdown; a mistake is one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Count a built data set's consensus labels by speaker: Table 1 of Fujioka et al. for any corpus."
         " Where a paper counts this corpus, its counts and the differences stand beside ours.",

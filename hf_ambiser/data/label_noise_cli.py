@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 from hf_ambiser.data.label_noise import HOW, LabelNoise, add_label_noise
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.noise_record import LABEL_NOISE, describe_label_noise
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "add_label_noise.py") -> int:
     """Make the noisy data set and say which noise it has; a mistake is one line on stderr and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Make a data set in which a known share of the training labels is wrong, from one that is built."
         " Validation and test splits stay what they are, and so do the `reference_*` columns everywhere. The same"

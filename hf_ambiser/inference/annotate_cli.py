@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.command_parser import CommandParser
+
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -> int:
     """Annotate, and say what came out. Exit status 1: no input could be answered; 2: a mistake, said in one line."""
@@ -57,7 +59,7 @@ def _said(manifest: Mapping[str, Any]) -> str:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Write what a model hears in every recording of a corpus into Parquet shards with a manifest. The"
         " same command again goes on where it was stopped.",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.inference.export_precision import PRECISIONS
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser export") -> 
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Export a trained model for onnxruntime, or for torch without this package, and check that it"
         " gives the same answers.",

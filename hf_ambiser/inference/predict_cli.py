@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.inference.inputs import SUFFIXES
 from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
 from hf_ambiser.run_folder.text_out import check_out, write_out
@@ -70,7 +71,7 @@ def _without_dashes(argv: Sequence[str]) -> list[str]:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Say what people would hear in recordings: a distribution over emotions, how ambiguous it is, and"
         " a timeline of long ones.",

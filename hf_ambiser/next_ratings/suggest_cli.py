@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.run_folder.text_out import check_out, write_out
 from hf_ambiser.untrusted.printed import printable
 
@@ -65,7 +66,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Say which utterances of a built data set to rate next, because one more vote tells most there;"
         " with --raters, whose answers look wrong, and on what evidence.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from hf_ambiser.files.command_parser import in_plain_words, nearest
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.runs.arguments_parser import HELP, arguments_parser
 from hf_ambiser.runs.config_files import read_config
@@ -156,12 +156,6 @@ def _owners(method: str) -> dict[str, type]:
     return {f.name: kind for kind in kinds for f in fields(kind) if f.init}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'seed'?)`, or "" if no known name is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def _take(argv: list[str], option: str, what: str) -> str | None:
     """Take the first `option VALUE` or `option=VALUE` out of `argv` and return its value, or None."""
     for at, word in enumerate(argv):
@@ -196,11 +190,11 @@ def _as_declared(name: str, value: Any, declared: Any) -> Any:
 
 
 def _refuse(message: str, method: str | None, options: Iterable[str]) -> NoReturn:
-    """Raise argparse's message; for an option that does not exist, with the method or the nearest one that does."""
+    """Raise argparse's message in plain words; for an option of other methods, with those."""
     unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
     for word in unknown:
         _refuse_of_another(word.partition("=")[0].removeprefix("--").replace("-", "_"), method, "--")
-    raise ValueError(message + (nearest(unknown[0], options) if unknown else ""))
+    raise ValueError(in_plain_words(message, options))
 
 
 def _refuse_of_another(name: str, method: str | None, option: str = "") -> None:

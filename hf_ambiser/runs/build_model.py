@@ -9,12 +9,12 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
+from hf_ambiser.files.command_parser import nearest
 from hf_ambiser.inference.load_model import check_configuration
 from hf_ambiser.models import LogMelConfig, load_family
 from hf_ambiser.models.configuration_waveform import WaveformClassifierConfig
 from hf_ambiser.models.encoders import adapter_class
 from hf_ambiser.models.field_types import all_fields
-from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.runs.begun_model import copy_weights, place_of_begin, trained_model
 from hf_ambiser.training.distributed import rank

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.run_folder.layout import RunFolder
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") -> int:
     """Choose, write and print; a mistake is one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Choose on the validation utterances when a model abstains, which classes its prediction sets"
         " hold, and a temperature. The choice goes into the model's config.json, the run's results and its card.",

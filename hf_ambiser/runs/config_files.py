@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import itertools
 import re
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.read import exists, read_text, read_yaml
 from hf_ambiser.files.system_errors import in_words
 
@@ -74,7 +74,7 @@ def read_config(given: Path | str, beside: Path = Path()) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser configs") -> int:
     """List the shipped files, or print one; a mistake is one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="List the configs and plans that the package ships; with NAME print one, to start your own from.",
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     """Score and print; a mistake is one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Score a model on a split of a built data set: accuracy, distance from the votes, calibration,"
         " baselines, rater ceiling, worth in raters. A LoRA adapter folder is a model, too.",

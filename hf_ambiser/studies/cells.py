@@ -10,9 +10,9 @@ from typing import Any
 
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import SplitError, split_family
+from hf_ambiser.files.command_parser import nearest
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder, is_name
-from hf_ambiser.runs.arguments import nearest
 from hf_ambiser.studies.plan import Plan, PlanError, PlannedData, System
 from hf_ambiser.training.model_arguments import ModelArguments
 

@@ -33,10 +33,11 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
+from hf_ambiser.files.command_parser import nearest
 from hf_ambiser.files.read import FileError
 from hf_ambiser.methods import available_methods
 from hf_ambiser.models import available_families
-from hf_ambiser.runs.arguments import SharingArguments, given_fields, nearest
+from hf_ambiser.runs.arguments import SharingArguments, given_fields
 from hf_ambiser.runs.config_files import find_config, read_config
 
 

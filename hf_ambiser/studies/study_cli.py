@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> int:
     """Run or show a study. A mistake that a user can correct gives one line on standard error and exit status 2."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Run a study: systems x folds x seeds, as a plan says; each cell is one ordinary run folder below"
         " --out. The same command again continues a study, however it was stopped: finished cells are not run again,"

@@ -17,12 +17,13 @@ from hf_ambiser.data.build_cli import (
 from hf_ambiser.data.ratings.cells import RARE_SEPARATORS, SEPARATORS
 from hf_ambiser.data.ratings.columns import USUAL_NAMES
 from hf_ambiser.data.ratings.from_ratings import DEFAULT_CONFIGS, build_from_ratings, preview_ratings
+from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 
 
 def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of a table of ratings."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         usage=f"{prog} --ratings TABLE --audio FOLDER (--out FOLDER | --preview) [options]\n"
         f"       {prog} --ratings SET (--out FOLDER | --preview) [options]",

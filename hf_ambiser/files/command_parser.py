@@ -1,0 +1,55 @@
+"""The parser of every command: a mistake gets one line that says what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `ArgumentParser` without a page of usage before each of its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on standard error, and exit with status 2."""
+        said = in_plain_words(message, self._option_string_actions)
+        self.exit(2, f"{self.prog}: {said} See {self.prog} --help.\n")
+
+
+def in_plain_words(message: str, options: Iterable[str]) -> str:
+    """Return what argparse says of a mistake as a sentence.
+
+    Args:
+        message: Its message.
+        options: All options, of which the nearest is named for one that does not exist.
+    """
+    for pattern, words in _SAID.items():
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return found.expand(words)
+    if message.startswith(unknown := "unrecognized arguments: "):
+        given = message.removeprefix(unknown).split()
+        near = nearest(given[0].partition("=")[0], options) if given[0].startswith("-") else ""
+        return f"{' '.join(given)} {'is' if len(given) == 1 else 'are'} not known here{near}."
+    return f"{message.removeprefix('argument ').rstrip('.')}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'seed'?)`, or "" if no known name is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+# What argparse says -> what we say.
+_SAID = {
+    r"argument (.+?): invalid int value: (.+)": r"\1 \2 is not a whole number.",
+    r"argument (.+?): invalid float value: (.+)": r"\1 \2 is not a number.",
+    r"argument (.+?): invalid choice: (.+?) \(choose from (.+)\)": r"\1 \2 is not one of \3.",
+    r"argument (.+?): expected one argument": r"\1 needs a value.",
+    r"argument (.+?): expected at least one argument": r"\1 needs one value or more.",
+    r"argument (.+?): expected (\d+) arguments": r"\1 needs \2 values.",
+    r"argument (.+?): ignored explicit argument (.+)": r"\1 takes no value, and got \2.",
+    r"the following arguments are required: (.+)": r"\1 must be given.",
+    r"one of the arguments (.+) is required": r"One of \1 must be given.",
+}

@@ -1,0 +1,80 @@
+"""A mistake on any command line gets one line that names the thing, the value and what is allowed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from helpers.scripts import start_script
+
+from hf_ambiser.cli import COMMANDS, main
+from hf_ambiser.files.command_parser import CommandParser
+
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(
+    path for folder in ("train_scripts", "dataset_scripts") for path in (ROOT / folder).glob("*.py")
+    if "CommandParser(" in path.read_text()
+)  # fmt: skip
+
+
+def refused(call, capture) -> str:
+    try:
+        status = call()
+    except SystemExit as stop:
+        status = stop.code
+    said = capture.readouterr().err
+    assert status == 2 and said.count("\n") == 1 and "usage" not in said, said
+    return said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_in_one_line_that_it_has_no_such_option(command, capsys):
+    words = {"build": ["crema_d", "--root", "x", "--out", "y"], "study": ["--plan", "x"], "train": ["--method", "ipr"]}
+    said = refused(lambda: main([command, *words.get(command, []), "--no-such-option"]), capsys)
+    assert "--no-such-option" in said or "must be given" in said
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_of_ours_does_so(script, capfd):
+    said = refused(lambda: start_script(script, "--no-such-option"), capfd)
+    assert "--no-such-option is not known here" in said or "must be given" in said
+
+
+def parser() -> CommandParser:
+    made = CommandParser(prog="tool")
+    made.add_argument("--window", type=float)
+    made.add_argument("--jobs", "-j", type=int)
+    made.add_argument("--form", choices=("table", "csv"))
+    made.add_argument("--splits", nargs="+")
+    made.add_argument("--sizes", nargs=3)
+    made.add_argument("--quiet", action="store_true")
+    made.add_argument("--share", type=share)
+    made.add_argument("folder")
+    return made
+
+
+def share(text: str) -> float:
+    raise argparse.ArgumentTypeError(f"{text} is no share; give a number from 0 to 1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["x", "--window", "abc"], "--window 'abc' is not a number."),
+        (["x", "-j", "1.5"], "--jobs/-j '1.5' is not a whole number."),
+        (["x", "--form", "xml"], "--form 'xml' is not one of"),
+        (["x", "--window"], "--window needs a value."),
+        (["x", "--splits"], "--splits needs one value or more."),
+        (["x", "--sizes", "1", "2"], "--sizes needs 3 values."),
+        (["x", "--quiet=yes"], "--quiet takes no value, and got 'yes'."),
+        (["x", "--share", "2"], "--share: 2 is no share; give a number from 0 to 1."),
+        ([], "folder must be given."),
+        (["x", "--widnow", "2"], "--widnow 2 are not known here (did you mean '--window'?)."),
+        (["x", "y"], "y is not known here."),
+    ],
+)
+def test_what_is_said(words, said, capsys):
+    line = refused(lambda: parser().parse_args(words), capsys)
+    assert line.startswith(f"tool: {said}") and line.endswith("See tool --help.\n")
