@@ -42,6 +42,13 @@ def test_every_script_of_ours_does_so(script, capfd):
     assert "--no-such-option is not known here" in said or "must be given" in said
 
 
+def test_no_command_has_another_parser():
+    """`train` alone has transformers' own, with the same sentences."""
+    files = [*(ROOT / "hf_ambiser").rglob("*.py"), *(ROOT / "train_scripts").glob("*.py")]
+    files += (ROOT / "dataset_scripts").glob("*.py")
+    assert not [path for path in files if " argparse.ArgumentParser(" in path.read_text()]
+
+
 def parser() -> CommandParser:
     made = CommandParser(prog="tool")
     made.add_argument("--window", type=float)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from helpers.made_run import built, fields
+from helpers.shipped_plans import PLANS
 
 from hf_ambiser.data.corpora.iemocap.published_counts import IPR_SIZES, META_TABLE_1, SLC_TABLE_2
 from hf_ambiser.run_folder.attempts import Attempts
@@ -28,7 +29,6 @@ from hf_ambiser.studies.plan import SET_BY_PLAN, read_plan
 pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
 FORK = multiprocessing.get_context("fork")
-PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
 PAPERS = sorted((SHIPPED / "papers").glob("*.yaml"))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from helpers.crema_d_tree import made_corpus
+from helpers.shipped_plans import PLANS
 from helpers.tiny_encoders import TINY_TRANSFORMER, TINY_WHISPER
 from transformers import (
     Wav2Vec2Config,
@@ -25,14 +25,12 @@ from hf_ambiser.cli import main
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.runs.run import prepare
 from hf_ambiser.studies.cells import chosen_configs
 from hf_ambiser.studies.plan import PlannedData, read_plan
 from hf_ambiser.studies.step_time import timed_steps
 
 
-PLANS = sorted(path for path in SHIPPED.rglob("*.yaml") if "systems" in yaml.safe_load(path.read_text()))
 # Fields on which a first step does not depend, so that systems of a tuning plan are tried once.
 LATER = "learning_rate num_train_epochs warmup_steps weight_decay eval_steps save_steps metric_for_best_model".split()
 # A licensed release or a large made one is not built here. The data set that stands in has the same splits.
