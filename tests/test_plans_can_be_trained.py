@@ -23,10 +23,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from hf_ambiser.cli import main
 from hf_ambiser.data.loading import read_dataset_info
-from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import prepare
-from hf_ambiser.studies.cells import chosen_configs
+from hf_ambiser.studies.cells import chosen_configs, of_system
 from hf_ambiser.studies.plan import PlannedData, read_plan
 from hf_ambiser.studies.step_time import timed_steps
 
@@ -81,7 +80,7 @@ def data_of(planned: PlannedData) -> tuple[str, str]:
 
 def on_this_machine(fields: dict[str, Any], encoders: Path) -> dict[str, Any]:
     """A system's fields with an encoder that is here, without what a GPU or another system's run is needed for."""
-    not_here = ("bf16", "fp16", "tf32", *load_method(fields["method"]).arguments_class.of_system)
+    not_here = ("bf16", "fp16", "tf32", *of_system(fields["method"]))
     fields = {name: value for name, value in fields.items() if name not in not_here}
     if str(fields.get("encoder", "")).startswith("facebook/wav2vec2"):
         fields |= {"encoder": str(encoders / "wav2vec2")}

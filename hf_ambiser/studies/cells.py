@@ -64,7 +64,7 @@ class Cell:
         return [(name, key) for name, key in self.after if not RunFolder(self.out / CELLS / key).is_finished]
 
 
-def _of_system(method: str) -> tuple[str, ...]:
+def of_system(method: str) -> tuple[str, ...]:
     """Return the arguments whose value may be a system of the study: of the model, and the method's own."""
     return (*ModelArguments.of_system, *load_method(method).arguments_class.of_system)
 
@@ -93,7 +93,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                     key = _key(data, system.name, config, seed)
                     after = tuple(
                         (name, _key(data, system.fields[name], config, seed))
-                        for name in _of_system(str(system.fields["method"]))
+                        for name in of_system(str(system.fields["method"]))
                         if system.fields.get(name) in seeds
                     )
                     fields = {
@@ -124,7 +124,7 @@ def _check_order(systems: Sequence[System]) -> None:
     seeds = {system.name: system.seeds for system in systems}
     waits: dict[str, set[str]] = {}
     for system in systems:
-        for name in _of_system(str(system.fields["method"])):
+        for name in of_system(str(system.fields["method"])):
             first = system.fields.get(name)
             if first not in fields:
                 if isinstance(first, str) and is_name(first) and not Path(first).is_dir():
