@@ -189,6 +189,8 @@ def test_what_was_learnt_from_is_that_of_the_beginning_and_not_of_today(dataset,
     stopped_in_the_second_epoch(lambda: run(RunArguments.from_mapping({**given, "num_train_epochs": 3})))
     wanted = json.loads((out / "begun_with.json").read_text())
     shutil.rmtree(source)
+    with pytest.raises(ValueError, match="there is no such folder.* began with it, and needs it to go on"):
+        run(RunArguments.from_mapping({**given, "num_train_epochs": 3}))
     run(RunArguments.from_mapping(fields(dataset, source, **{**PLAIN, "train_splits": ["test_clear"]})))
     with pytest.raises(ValueError, match="was begun with other weights of pretrained=.* Restore those weights"):
         run(RunArguments.from_mapping({**given, "num_train_epochs": 3}))

@@ -10,11 +10,13 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from hf_ambiser.files.command_parser import nearest
+from hf_ambiser.files.read import exists
 from hf_ambiser.inference.load_model import check_configuration
 from hf_ambiser.models import LogMelConfig, load_family
 from hf_ambiser.models.configuration_waveform import WaveformClassifierConfig
 from hf_ambiser.models.encoders import adapter_class
 from hf_ambiser.models.field_types import all_fields
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.runs.base_model import save_base
 from hf_ambiser.runs.begun_model import copy_weights, place_of_begin, trained_model
 from hf_ambiser.training.distributed import rank
@@ -43,8 +45,13 @@ def build_model(arguments: ModelArguments, family: str, classes: list[str], base
         )
     place = arguments.encoder_place
     if arguments.pretrained is not None:
-        place = place_of_begin(arguments.pretrained, base.parent)
-        model = _begun_model(arguments, family, classes, place)
+        try:
+            place = place_of_begin(arguments.pretrained, base.parent)
+            model = _begun_model(arguments, family, classes, place)
+        except ValueError as error:
+            if not exists(RunFolder(base.parent).begun_with):
+                raise
+            raise ValueError(f"{error} The run in {base.parent} began with it, and needs it to go on.") from None
     else:
         model = _new_model(arguments, family, classes)
     extractor = model.make_feature_extractor(place)
