@@ -15,14 +15,16 @@ import yaml
 from datasets import disable_progress_bars
 from helpers.made_data import CLASSES, _wav2vec2, tiny_config, tiny_model
 from helpers.made_run import built, fields, stopped_in_the_second_epoch
-from transformers import AutoModelForAudioClassification, Wav2Vec2ForSequenceClassification
+from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2ForSequenceClassification
 
 import hf_ambiser
 from hf_ambiser import write_report
 from hf_ambiser.cards.facts import read_facts
 from hf_ambiser.cards.sections import method as section
 from hf_ambiser.data.loading import load_split
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.models import available_families
+from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.begun_model import copy_weights, heard_by, place_of_begin, trained_model, with_classes
 from hf_ambiser.runs.build_model import build_model
@@ -209,9 +211,12 @@ def test_a_source_without_its_answer_sheet_counts_as_not_known(first, tmp_path):
 
 def test_a_model_that_began_in_python_is_recorded_like_one_of_the_command(dataset, first, tmp_path):
     splits = {name: load_split(dataset, "ipr-strict", name) for name in ("test_clear", "validation", "d1")}
+    from_scratch = AutoModelForAudioClassification.from_config(AutoConfig.from_pretrained(first / "model"))
     models = {
-        "by_us": hf_ambiser.trained_model(str(first)),
+        "by_us": hf_ambiser.trained_model(str(first), fields={"classifier_dropout": 0.4}),
         "by_transformers": AutoModelForAudioClassification.from_pretrained(first / "model"),
+        "own_words": hf_ambiser.trained_model(str(first)),
+        "random": from_scratch,
     }
     for name, model in models.items():
         trainer_class = hf_ambiser.load_method("hard_vote")
@@ -222,11 +227,31 @@ def test_a_model_that_began_in_python_is_recorded_like_one_of_the_command(datase
             model, args, splits["test_clear"], splits["validation"], feature_extractor=model.make_feature_extractor()
         )
         trainer.train()
-        results = hf_ambiser.save_run(trainer, {"d1": splits["d1"]})
+        words = {"method": "hard_vote"} if name == "own_words" else None
+        results = hf_ambiser.save_run(trainer, {"d1": splits["d1"]}, given=words)
         given = yaml.safe_load((tmp_path / name / "arguments.yaml").read_text())
-        assert given["pretrained"] == str(first / "model") and "model_fields" not in given
+        if name == "random":
+            assert "pretrained" not in given and "learnt_from" not in results
+            continue
+        assert given["pretrained"] == str(first / "model")
+        assert given.get("model_fields") == ({"classifier_dropout": 0.4} if name == "by_us" else None)
         assert results["learnt_from"]["d1"] == results["scores"]["d1"]["all"]["n"]
-        RunArguments.from_mapping(given)
+        if words is None:
+            RunArguments.from_mapping(given)
+
+
+def test_no_model_is_no_unknown_model(dataset, tmp_path):
+    """A plan's system may take a shared `pretrained` back."""
+    results = run(RunArguments.from_mapping(fields(dataset, tmp_path / "run", **PLAIN, pretrained=None)))
+    assert "learnt_before" not in results and not (tmp_path / "run" / "begun_with.json").exists()
+
+
+def test_an_earlier_version_recorded_nothing_of_a_folder(dataset, first, tmp_path):
+    out = shutil.copytree(first, tmp_path / "run")
+    given = yaml.safe_load((out / "arguments.yaml").read_text())
+    for source, unknown in (("attention", False), ("runs/other", True)):
+        (out / "arguments.yaml").write_text(yaml.safe_dump({**given, "pretrained": source}))
+        assert FinishedRun.read(out).beginning_unknown == unknown
 
 
 def test_all_of_a_merged_adapter_learns(tmp_path):
@@ -238,6 +263,8 @@ def test_all_of_a_merged_adapter_learns(tmp_path):
     )
     adapted.save_pretrained(tmp_path / "adapter")
     trained, new = trained_model(str(tmp_path / "adapter")), tiny_model(tiny_config(encoder="wav2vec2"))
+    # The last digit of a merged weight depends on the processor, and that of a file does not.
+    assert trained.begun_with["weights"] == file_digest(tmp_path / "adapter" / "adapter_model.safetensors")
     assert {n for n, p in trained.named_parameters() if p.requires_grad} == {
         n for n, p in new.named_parameters() if p.requires_grad
     }

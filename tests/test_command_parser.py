@@ -36,6 +36,11 @@ def test_every_command_says_in_one_line_that_it_has_no_such_option(command, caps
     assert "--no-such-option" in said or "must be given" in said
 
 
+def test_a_threshold_that_is_neither_word_nor_number(capsys):
+    said = refused(lambda: main(["build", "crema_d", "--root", "x", "--out", "y", "--clear-threshold", "abc"]), capsys)
+    assert "--clear-threshold: 'abc' is neither a number nor 'unanimous'." in said
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_of_ours_does_so(script, capfd):
     said = refused(lambda: start_script(script, "--no-such-option"), capfd)

@@ -72,6 +72,12 @@ def test_a_system_that_begins_with_another_is_measured_with_its_architecture(tmp
     said = describe(read_plan(planned(tmp_path, dataset, systems, seeds=1)), tmp_path / "out", None, 1)
     assert [model.config.lstm_hidden_size for model, _ in made] == [8, 8, 8]
     assert said.count("1 x ") == 3 and "not measured" not in said
+    # One cell alone: that of its beginning is not measured, and still says what it is made of.
+    made.clear()
+    plan = read_plan(planned(tmp_path, dataset, {**systems, "second": {**plain, "pretrained": "first",
+        "model_fields": {"dropout": 0.2}}}, seeds=1))  # fmt: skip
+    describe(plan, tmp_path / "out", "1/3", 1)
+    assert made and all(model.config.lstm_hidden_size == 8 for model, _ in made)
 
 
 def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_path, dataset, monkeypatch):

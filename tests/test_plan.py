@@ -108,6 +108,27 @@ def test_a_system_that_could_never_begin_is_refused(tmp_path, systems, said):
         expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)
 
 
+def test_a_folder_that_a_variable_names_is_no_system(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.setenv("MY_MODEL", str(tmp_path / "model"))
+    systems = {"begun": {"method": "soft_vote", "pretrained": "$MY_MODEL"}}
+    plan = read_plan(write(tmp_path, systems=systems, seeds=[0], shared={}))
+    assert len(expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)) == 1
+
+
+def test_what_begins_with_a_system_that_is_not_there_yet_is_not_there_yet(tmp_path):
+    systems = {
+        "third": {"method": "soft_vote", "pretrained": "second"},
+        "second": {"method": "soft_vote", "pretrained": "first"},
+        "first": {"method": "coming"},
+        "other": {"method": "soft_vote"},
+    }
+    plan = read_plan(write(tmp_path, not_yet={"method": ["coming"]}, systems=systems, seeds=[0], shared={}))
+    missing = {system.name: system.missing for system in plan.systems}
+    assert missing["third"] == "it begins with second, which is not there yet" and missing["other"] == ""
+    assert [cell.system for cell in expand(plan, [["ipr-strict-kfold3-0"]], tmp_path)] == ["other"]
+
+
 def test_a_system_has_seeds_of_its_own(tmp_path):
     systems = {"cheap": {"method": "hard_vote"}, "costly": {"method": "soft_vote", "seeds": [1]}}
     plan = read_plan(write(tmp_path, systems=systems, seeds=[0, 2], shared={}))

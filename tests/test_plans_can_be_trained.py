@@ -25,8 +25,8 @@ from hf_ambiser.cli import main
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import prepare
-from hf_ambiser.studies.cells import chosen_configs, of_system
-from hf_ambiser.studies.plan import PlannedData, read_plan
+from hf_ambiser.studies.cells import chosen_configs
+from hf_ambiser.studies.plan import PlannedData, of_system, read_plan
 from hf_ambiser.studies.step_time import timed_steps
 
 

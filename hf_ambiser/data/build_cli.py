@@ -98,6 +98,13 @@ def add_rule_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _threshold(text: str) -> float | str:
+    try:
+        return text if text == "unanimous" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'unanimous'") from None
+
+
 def add_build_arguments(parser: argparse.ArgumentParser, configs: Sequence[str]) -> None:
     """Add what every build takes; `split_options` reads those of the splits."""
     parser.add_argument(
@@ -117,7 +124,7 @@ def add_build_arguments(parser: argparse.ArgumentParser, configs: Sequence[str])
     parser.add_argument("--min-per-class", type=int, default=10, help="fewest utterances of a class in D1")
     parser.add_argument(
         "--clear-threshold",
-        type=lambda text: text if text == "unanimous" else float(text),
+        type=_threshold,
         default=CLEAR_AGREEMENT,
         help="agreement from which SLC calls an utterance clear: a share or 'unanimous' (default: 2/3)",
     )

@@ -45,7 +45,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 _SAID = {
     r"argument (.+?): invalid int value: (.+)": r"\1 \2 is not a whole number.",
     r"argument (.+?): invalid float value: (.+)": r"\1 \2 is not a number.",
-    r"argument (.+?): invalid choice: (.+?) \(choose from (.+)\)": r"\1 \2 is not one of \3.",
+    r"argument (.+?): invalid choice: (.+?)(?:, maybe you meant .+)? \(choose from (.+)\)": r"\1 \2 is not one of \3.",
     r"argument (.+?): expected one argument": r"\1 needs a value.",
     r"argument (.+?): expected at least one argument": r"\1 needs one value or more.",
     r"argument (.+?): expected (\d+) arguments": r"\1 needs \2 values.",

@@ -63,6 +63,8 @@ class WaveformClassifier(PreTrainedModel):
     pretrained_encoder_fields: Mapping[str, Any] = MappingProxyType({})
     # What is known of the trained model whose weights this one began with; see `hf_ambiser.trained_model`.
     begun_with: Mapping[str, Any] | None = None
+    # Name or folder that `from_pretrained` has loaded the whole model from.
+    loaded_from: str | None = None
     # Whether `forward` needs the waveforms, too, when the encoder's frames are given.
     needs_waveform: ClassVar[bool] = False
     # Modules that are trained and saved in full beside LoRA adapters: LoRA would drop buffers, such as prototypes.
@@ -115,6 +117,14 @@ class WaveformClassifier(PreTrainedModel):
     def encoder_adapter(self) -> EncoderAdapter:
         """What is particular to this model's kind of encoder."""
         return adapter_class(self.encoder.config)(self.encoder)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """Load a trained model, and note where it came from; see transformers."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.loaded_from = str(pretrained_model_name_or_path)
+        return loaded
 
     @classmethod
     def from_encoder(

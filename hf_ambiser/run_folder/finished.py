@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_ambiser.files.read import FileError, exists, read_json
 from hf_ambiser.run_folder.decision import DECISION, check_decision
-from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder
+from hf_ambiser.run_folder.layout import CHECKPOINT, RunFolder, is_name
 from hf_ambiser.run_folder.predictions import WITHOUT_EMBEDDING, check_rows, read_predictions
 
 
@@ -146,7 +146,10 @@ class FinishedRun:
     @property
     def beginning_unknown(self) -> bool:
         """Whether it began with a trained model of which nobody recorded what that had learnt from."""
-        return self.results.get("learnt_before") == "unknown"
+        source = self.arguments.get("pretrained")
+        # Runs of an earlier version recorded nothing; those that began with a system of their fold are clean.
+        unrecorded = source is not None and not is_name(str(source)) and not exists(self.files.begun_with)
+        return unrecorded or self.results.get("learnt_before") == "unknown"
 
     def figure(self, split: str, name: str, part: str = "all") -> float | None:
         """Return one figure of one split; None if it has no value."""

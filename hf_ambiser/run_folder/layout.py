@@ -208,8 +208,12 @@ class RunFolder:
         return read_json(self.data, self.cure) if exists(self.data) else None
 
     def write_begun_with(self, beginning: Mapping[str, Any]) -> None:
-        """Write what is known of the trained model that the run began with; see `runs.begun_model.beginning_of`."""
-        write_whole(self.begun_with, json.dumps(beginning))
+        """Write what is known of the trained model that the run began with; see `runs.begun_model.beginning_of`.
+
+        No place of this machine is written, nor what the arguments say.
+        """
+        kept = {name: beginning[name] for name in ("name", "on_hub", "weights", "learnt_from")}
+        write_whole(self.begun_with, json.dumps(kept))
 
     def read_begun_with(self) -> dict[str, Any] | None:
         """Read what is known of the trained model that the run began with; None if there was none.

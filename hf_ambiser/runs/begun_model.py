@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import FileError
 from hf_ambiser.inference.load_model import load_model, place_of
 from hf_ambiser.inference.model_digest import weights_digest
@@ -85,7 +86,7 @@ def trained_model(place: str, classes: Sequence[str] | None = None, fields: Mapp
         raise ValueError(f"pretrained={place!r}: {error}{hint}") from None
     had = class_names(model)
     made = with_classes(model, had if classes is None else classes, fields, place)
-    made.begun_with = beginning_of(place, weights_digest(model))
+    made.begun_with = beginning_of(place, _digest(place, model), fields)
     if classes is not None and had != list(classes):
         logger.warning(
             "the model of %s answers %s, and this data set has %s: what belongs to a class follows its name, %s at"
@@ -99,16 +100,26 @@ def trained_model(place: str, classes: Sequence[str] | None = None, fields: Mapp
     return made
 
 
-def beginning_of(place: str, weights: str | None = None) -> dict[str, Any]:
+def _digest(place: str, model: Any) -> str:
+    """Return what tells a model's weights from others.
+
+    Of an adapter that is its own file, because the last digit of a merged weight depends on the processor.
+    """
+    adapter = Path(place, "adapter_model.safetensors")
+    return file_digest(adapter) if adapter.is_file() else weights_digest(model)
+
+
+def beginning_of(place: str, weights: str | None = None, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a run folder keeps of the trained model that a run began with, in `begun_with.json`.
 
     Args:
         place: Folder of a model, or Hub name.
         weights: Digest of its weights; None: they are not known any more.
+        fields: Fields of its configuration that were changed.
 
     Returns:
-        `name`, what a card calls it; `on_hub`, whether that is a Hub name; `place`; `weights`; and `learnt_from`, see
-        `heard_by`.
+        `name`, what a card calls it; `on_hub`, whether that is a Hub name; `place`; `weights`; `learnt_from`, see
+        `heard_by`; and `fields`.
     """
     on_hub = not Path(place).is_dir()
     return {
@@ -117,6 +128,7 @@ def beginning_of(place: str, weights: str | None = None) -> dict[str, Any]:
         "place": place,
         "weights": weights,
         "learnt_from": heard_by(place),
+        "fields": dict(fields or {}),
     }
 
 

@@ -61,6 +61,15 @@ def given_by(trainer: AmbiSERTrainer, tests: Mapping[str, Any]) -> dict[str, Any
     return json.loads(json.dumps(given))  # a list for every tuple, as the file that it is compared with has it
 
 
+def beginning_by(trainer: AmbiSERTrainer) -> dict[str, Any]:
+    """Return `pretrained`, and `model_fields` that were changed, if a trainer's model began as a trained one."""
+    model = trainer.bare_model()
+    if model.begun_with is not None:
+        fields = dict(model.begun_with["fields"])
+        return {"pretrained": model.begun_with["place"], **({"model_fields": fields} if fields else {})}
+    return {"pretrained": model.loaded_from} if model.loaded_from else {}
+
+
 def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
     """Return family, encoder, changed fields, frozen part and adapter, as far as the model shows them."""
     model = trainer.bare_model()
@@ -69,11 +78,9 @@ def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
     if family != trainer.model_family:
         found["model_family"] = family
     adapter = _adapter(trainer)
-    # `from_pretrained` notes where a whole model came from.
-    begun = model.begun_with or model.pretrained_encoder is None and model.name_or_path
+    begun = beginning_by(trainer)
     if begun:
-        # The architecture is that of the trained model.
-        return {"pretrained": begun["place"] if model.begun_with else begun, **_trained_part(adapter, model)}
+        return {**begun, **_trained_part(adapter, model)}  # the architecture is that of the trained model
     if model.pretrained_encoder:
         found["encoder"] = model.pretrained_encoder
         changed = {name: value for name, value in model.pretrained_encoder_fields.items() if _is_plain(value)}

@@ -31,7 +31,7 @@ from hf_ambiser.runs.begun_model import beginning_of
 from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.data_of_run import changed_data, describe_data, fingerprints
 from hf_ambiser.runs.environment import describe_environment
-from hf_ambiser.runs.given import given_by
+from hf_ambiser.runs.given import beginning_by, given_by
 from hf_ambiser.runs.held_out import answer_rest, learnt_from
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.runs.train_splits import EARLIER, check_named_once, choose_train_splits, leave_out_empty
@@ -110,7 +110,7 @@ def save_run(
         raise ValueError("save_run needs a trained trainer, and this one has not trained yet: call train() first.")
     describe_data(trainer)  # says first what is wrong with its data
     _check_tests(trainer, tests)
-    given = _said(trainer, given_by(trainer, tests) if given is None else given)
+    given = _said(trainer, given_by(trainer, tests) if given is None else {**beginning_by(trainer), **given})
     folder = RunFolder(str(trainer.args.output_dir))
     check_folder(folder.path, given)
     begin(trainer, given)
@@ -277,23 +277,24 @@ def _note_beginning(trainer: AmbiSERTrainer, folder: RunFolder, given: Mapping[s
     Raises:
         ValueError: If the run was begun with other weights.
     """
-    if "pretrained" not in given:
+    begun = trainer.bare_model().begun_with
+    if begun is None and given.get("pretrained") is not None:
+        begun = beginning_of(str(given["pretrained"]))
+    if begun is None:
         return
-    model = trainer.bare_model()
-    begun = model.begun_with or beginning_of(str(given["pretrained"]))
     before = folder.read_begun_with()
     if before is None:
         if begun["learnt_from"] is None:
             logger.warning(
                 "which utterances the model of pretrained=%r has learnt from is not known here: figures on test"
                 " utterances that are among them say nothing about voices that the model has not heard.",
-                given["pretrained"],
+                begun["place"],
             )
         if trainer.is_world_process_zero():
-            folder.write_begun_with({name: value for name, value in begun.items() if name != "place"})
-    elif before["weights"] != begun["weights"]:
+            folder.write_begun_with(begun)
+    elif begun["weights"] is not None and before["weights"] not in (None, begun["weights"]):
         raise ValueError(
-            f"{folder.path} was begun with other weights of pretrained={given['pretrained']!r} than it has now."
+            f"{folder.path} was begun with other weights of pretrained={begun['place']!r} than it has now."
             " Restore those weights, or give another output_dir."
         )
 

@@ -11,10 +11,9 @@ from typing import Any
 from hf_ambiser.data.loading import read_dataset_info
 from hf_ambiser.data.splits import SplitError, split_family
 from hf_ambiser.files.command_parser import nearest
-from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.layout import RunFolder, is_name
-from hf_ambiser.studies.plan import Plan, PlanError, PlannedData, System
-from hf_ambiser.training.model_arguments import ModelArguments
+from hf_ambiser.studies.plan import Plan, PlanError, PlannedData, System, of_system
+from hf_ambiser.training.places import expanded
 
 
 CELLS, RUNNER = "cells", ".runner"
@@ -62,11 +61,6 @@ class Cell:
     def waits_for(self) -> list[tuple[str, str]]:
         """The entries of `after` that are not finished."""
         return [(name, key) for name, key in self.after if not RunFolder(self.out / CELLS / key).is_finished]
-
-
-def of_system(method: str) -> tuple[str, ...]:
-    """Return the arguments whose value may be a system of the study: of the model, and the method's own."""
-    return (*ModelArguments.of_system, *load_method(method).arguments_class.of_system)
 
 
 def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell]:
@@ -127,10 +121,11 @@ def _check_order(systems: Sequence[System]) -> None:
         for name in of_system(str(system.fields["method"])):
             first = system.fields.get(name)
             if first not in fields:
-                if isinstance(first, str) and is_name(first) and not Path(first).is_dir():
+                place = expanded(name, first) if isinstance(first, str) else ""
+                if is_name(place) and not Path(place).is_dir():
                     raise PlanError(
                         f"system {system.name!r}: {name}={first!r} is no system of this plan"
-                        f"{nearest(first, fields)} and no folder. The systems are {', '.join(fields)}."
+                        f"{nearest(place, fields)} and no folder. The systems are {', '.join(fields)}."
                     )
                 continue
             if missing := sorted(set(system.seeds) - set(seeds[first])):

@@ -38,7 +38,7 @@ def describe(plan: Plan, out: Path, which: str | None, jobs: int) -> str:
         lines += ["cells", *(f"  {cell.key}: {_state(cell)}" for cell in cells), ""]
     built = {data.dataset for data, size in zip(plan.datasets, sizes, strict=True) if size.built}
     measurable = [cell for cell in cells if cell.fields["dataset"] in built]
-    return "\n".join([*lines, *_time_lines(measurable, cells, jobs)]) + "\n"
+    return "\n".join([*lines, *_time_lines(measurable, cells, everything, jobs)]) + "\n"
 
 
 def _size_lines(sizes: Sizes) -> list[str]:
@@ -81,7 +81,7 @@ def _state(cell: Cell) -> str:
     return "begun" if last is not None else "to run"
 
 
-def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], jobs: int) -> list[str]:
+def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], everything: Sequence[Cell], jobs: int) -> list[str]:
     """Estimate the time of the remaining cells by one measured cell per system; points of a sweep count as equal."""
     left = [cell for cell in cells if not cell.finished]
     if not left:
@@ -89,7 +89,7 @@ def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], jobs: int) ->
     if not measurable:
         return ["time: not measured, because the data set is not there"]
     one_each = {cell.system.partition("@")[0]: cell for cell in reversed(measurable) if not cell.finished}
-    costs = measure(one_each, jobs)
+    costs = measure(one_each, jobs, every={cell.system: cell for cell in everything})
     lines = ["time, by measured steps of one cell of each system (all points of a sweep are assumed to cost the same)"]
     total = 0.0
     for system, cost in costs.items():

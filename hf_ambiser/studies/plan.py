@@ -27,7 +27,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -35,10 +35,11 @@ from typing import Any
 
 from hf_ambiser.files.command_parser import nearest
 from hf_ambiser.files.read import FileError
-from hf_ambiser.methods import available_methods
+from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.models import available_families
 from hf_ambiser.runs.arguments import SharingArguments, given_fields
 from hf_ambiser.runs.config_files import find_config, read_config
+from hf_ambiser.training.model_arguments import ModelArguments
 
 
 _PLAN = ("name", "about", "datasets", "systems", "seeds", "shared", "not_yet", "paper")
@@ -171,6 +172,11 @@ def _datasets(given: Any) -> tuple[PlannedData, ...]:
     return tuple(found)
 
 
+def of_system(method: str) -> tuple[str, ...]:
+    """Return the arguments whose value may be a system of the study: of the model, and the method's own."""
+    return (*ModelArguments.of_system, *load_method(method).arguments_class.of_system)
+
+
 def _systems(
     plan: Mapping[str, Any], base: Path, seeds: tuple[int, ...], not_yet: Mapping[str, Any]
 ) -> tuple[System, ...]:
@@ -197,7 +203,19 @@ def _systems(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PlanError(f"two systems have the name {twice[0]!r}; each is a row of the table. Rename one.")
-    return tuple(systems)
+    return tuple(_without_beginning(systems))
+
+
+def _without_beginning(systems: Sequence[System]) -> list[System]:
+    """Mark the systems that begin with what one learns that is not there yet as such, too."""
+    marked = list(systems)
+    for _ in systems:  # a chain is no longer than that
+        missing = {system.name for system in marked if system.missing}
+        for i, system in enumerate(marked):
+            names = () if system.missing else of_system(str(system.fields["method"]))
+            for first in [value for name in names if (value := system.fields.get(name)) in missing]:
+                marked[i] = replace(system, missing=f"it begins with {first}, which is not there yet")
+    return marked
 
 
 def _points(sweep: Any, where: str) -> list[dict[str, Any]]:

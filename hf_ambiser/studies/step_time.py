@@ -31,7 +31,7 @@ _NO_TIME = frozenset(
     adam_beta2 adam_epsilon label_smoothing_factor
     """.split()
 )
-_ARCHITECTURE = ("model_family", "encoder", "encoder_fields", "model_fields")
+_ARCHITECTURE = ("model_family", "encoder", "encoder_fields")
 _WARM, _STEPS = 2, 3  # number of steps that fill caches, and of steps that are timed
 
 
@@ -43,7 +43,9 @@ class Cost:
     words: str
 
 
-def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dict[str, Cost]:
+def measure(
+    cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET, every: Mapping[str, Cell] | None = None
+) -> dict[str, Cost]:
     """Measure a cell of each system, on the share of this machine's cores that it would have.
 
     Systems that differ only in fields that cost no time (`_NO_TIME`) are measured once. One system of each method,
@@ -54,6 +56,7 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
         cells: System -> one of its cells.
         jobs: Cells at a time.
         budget: Seconds after which no further system is measured.
+        every: System -> one of its cells, also of systems of which nothing is left to run; the default is `cells`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
@@ -68,7 +71,7 @@ def measure(cells: Mapping[str, Cell], jobs: int, budget: float = BUDGET) -> dic
     try:
         for kind in tqdm(dict.fromkeys([*first.values(), *one_each]), desc="measuring", unit="system"):
             if time.monotonic() - start < budget or kind in first.values():
-                found[kind] = _cost(one_each[kind], cells)
+                found[kind] = _cost(one_each[kind], cells if every is None else every)
     finally:
         torch.set_num_threads(threads)
     return {name: found[kind] if kind in found else _by_method(found, kind, one_each) for name, kind in kinds.items()}
@@ -105,9 +108,11 @@ def _made_like(cell: Cell, cells: Mapping[str, Cell]) -> dict[str, Any]:
     first = cells.get(str(cell.fields.get("pretrained")))
     if first is None or any(fields.get(name) for name in _ARCHITECTURE):
         return fields
-    made = {name: value for name, value in _made_like(first, cells).items() if name in _ARCHITECTURE}
-    family = load_method(str(first.fields["method"])).model_family
-    return {**fields, "model_family": family, **made}
+    family = {"model_family": load_method(str(first.fields["method"])).model_family}
+    of_first = _made_like(first, cells)
+    made = family | {name: value for name, value in of_first.items() if name in _ARCHITECTURE}
+    changed = {**(of_first.get("model_fields") or {}), **(fields.get("model_fields") or {})}
+    return {**fields, **made, "model_fields": changed}
 
 
 def _cost(cell: Cell, cells: Mapping[str, Cell]) -> Cost:

@@ -72,4 +72,4 @@ def _drawn_again(model: Any, seed: int) -> dict[str, Tensor]:
 def _encoder_is_pretrained(model: Any) -> bool:
     """Whether the encoder or the whole model was loaded from a Hub name or a folder."""
     encoder = getattr(model.config, "encoder_config", None)
-    return bool(model.begun_with or model.config._name_or_path or getattr(encoder, "_name_or_path", ""))
+    return bool(model.begun_with or model.loaded_from or getattr(encoder, "_name_or_path", ""))
