@@ -227,11 +227,12 @@ def test_a_model_that_began_in_python_is_recorded_like_one_of_the_command(datase
             model, args, splits["test_clear"], splits["validation"], feature_extractor=model.make_feature_extractor()
         )
         trainer.train()
-        words = {"method": "hard_vote"} if name == "own_words" else None
+        own = {"method": "hard_vote", "dataset": str(dataset), "dataset_config": "ipr-strict"}
+        words = own if name == "own_words" else None
         results = hf_ambiser.save_run(trainer, {"d1": splits["d1"]}, given=words)
         given = yaml.safe_load((tmp_path / name / "arguments.yaml").read_text())
         if name == "random":
-            assert "pretrained" not in given and "learnt_from" not in results
+            assert "pretrained" not in given and "d1" not in results["learnt_from"]
             continue
         assert given["pretrained"] == str(first / "model")
         assert given.get("model_fields") == ({"classifier_dropout": 0.4} if name == "by_us" else None)
