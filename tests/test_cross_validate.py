@@ -180,7 +180,7 @@ def test_a_dry_run_says_what_would_be_run_and_runs_nothing(tmp_path, dataset, ca
     assert re.search(rf"ipr: 4 x .*\({labelled} steps of \d+ ms, {2 * labelled} steps of \d+ ms with ambiguous", said)
     assert re.search(r"about [\d.]+ (s|min) with --jobs 2 on this machine, as busy as it is now", said)
     parts = []
-    monkeypatch.setattr(dry_run, "measure", lambda cells, jobs: {})  # once is enough
+    monkeypatch.setattr(dry_run, "measure", lambda cells, jobs, every: {})  # once is enough
     for i in (1, 2):
         command(path, tmp_path / "out", "--dry-run", "--cells", f"{i}/2")
         parts += re.findall(r"^  (\S+): to run$", capsys.readouterr().out, flags=re.MULTILINE)
@@ -195,7 +195,7 @@ def test_a_built_data_set_is_held_against_the_published_sizes(tmp_path, dataset,
     (tmp_path / "iemocap").mkdir()
     (tmp_path / "iemocap" / "build_report.json").write_text(json.dumps(report))
     data = {"dataset": str(tmp_path / "iemocap"), "configs": ["ipr-paper"], "corpus": "iemocap"}
-    monkeypatch.setattr(dry_run, "measure", lambda cells, jobs: {})
+    monkeypatch.setattr(dry_run, "measure", lambda cells, jobs, every: {})
     assert command(plan(tmp_path, dataset, datasets=[data]), tmp_path / "out", "--dry-run") == 0
     said = capsys.readouterr().out
     assert "  ipr-paper: d1 1539, d2 3400, d3 400, validation 171\n    published: d2 3421\n" in said
