@@ -31,6 +31,7 @@ from hf_ambiser.models import (
     PrototypeConfig,
     PrototypeForAudioClassification,
     available_families,
+    class_names,
     default_feature_extractor,
     load_family,
     register,
@@ -347,3 +348,8 @@ def test_errors_name_the_thing_the_value_and_what_is_allowed(make, words):
 def test_names_of_classes_say_their_numbers_too(family):
     config = load_family(family).config_class(id2label={0: "calm", 1: "loud"})
     assert config.label2id == {"calm": 0, "loud": 1} and config.num_labels == 2
+
+
+def test_class_names_follow_their_index_and_not_their_place():
+    config = PrototypeConfig(id2label={2: "c", 0: "a", 1: "b"})
+    assert class_names(config) == ["a", "b", "c"]

@@ -141,12 +141,17 @@ class Facts:
         return str(self.given.get("pretrained") or "")
 
     @property
+    def encoder_on_hub(self) -> str:
+        """The pretrained encoder's repository on the Hub; "" if it has none."""
+        return self.encoder if self.encoder.count("/") == 1 else ""
+
+    @property
     def base_on_hub(self) -> str:
         """The repository on the Hub of what the run began with, a trained model or an encoder; "" if it has none."""
         if self.pretrained:
-            begun = self.files.read_begun_with()
+            begun = self.run.begun_with
             return self.pretrained if begun and begun["on_hub"] else ""
-        return self.encoder if self.encoder.count("/") == 1 else ""
+        return self.encoder_on_hub
 
     @property
     def kind(self) -> str:
@@ -221,7 +226,7 @@ def _placeless(finished: FinishedRun) -> dict[str, Any]:
         local = str(encoder).count("/") != 1 or str(encoder)[0] in "/.~$" or Path(encoder).is_dir()
         given["encoder"] = Path(encoder).name if local else encoder
     if given.get("pretrained"):
-        begun = finished.files.read_begun_with()  # an earlier version did not write it, and knew systems and folders
+        begun = finished.begun_with  # an earlier version did not write it, and knew systems and folders
         given["pretrained"] = begun["name"] if begun else Path(given["pretrained"]).name or "a model of that machine"
     return given
 

@@ -131,7 +131,7 @@ def use(facts: Facts, address: Address, base: Address | None) -> str:
     )
 
 
-def _named(base: str, on_hub: bool) -> str:
+def _named(base: str, on_hub: str) -> str:
     """The name of a model or an encoder, as a link if it is on the Hub."""
     name = as_text(base, brackets=True)
     return f"[{name}](https://huggingface.co/{as_address(base)})" if on_hub else name
@@ -140,10 +140,11 @@ def _named(base: str, on_hub: bool) -> str:
 def method(facts: Facts, figures: dict[str, str]) -> str:
     """Encoder and method, with the paper, and the method's own figures."""
     size = f"{facts.results['parameters']:,} parameters in all"
+    began = _named(facts.pretrained, facts.base_on_hub)
     if facts.encoder:
-        origin = f"the pretrained encoder {_named(facts.encoder, facts.encoder.count('/') == 1)} ({facts.kind})"
+        origin = f"the pretrained encoder {_named(facts.encoder, facts.encoder_on_hub)} ({facts.kind})"
     elif facts.pretrained:
-        origin = f"the model {_named(facts.pretrained, bool(facts.base_on_hub))} ({facts.kind}), trained on"
+        origin = f"the model {began} ({facts.kind}), trained on"
     else:
         origin = facts.config.describe_frames()
     frozen = {"none": "", "feature_encoder": ", its convolutions frozen", "encoder": ", frozen"}
@@ -166,7 +167,7 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
             " chosen.",
         ]
     if facts.pretrained:
-        lines += ["", f"**Began with** the weights of {_named(facts.pretrained, bool(facts.base_on_hub))}."]
+        lines += ["", f"**Began with** the weights of {began}."]
         if facts.run.beginning_unknown:
             lines[-1] += f" {BEGINNING_UNKNOWN}"
     own = {name: text for name, text in figures.items() if name in _method_figures(facts, figures)}

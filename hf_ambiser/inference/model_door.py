@@ -53,7 +53,7 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
         place = _shipped() if model is None else place_of(str(model))
         loaded, extractor = load_model(place), load_extractor(place)
     config = loaded.config
-    classes = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    classes = tuple(hf_ambiser.models.class_names(config))
     if len(classes) < 2 or config.problem_type in ("multi_label_classification", "regression"):
         raise ValueError(
             f"model {place} does not choose one of several classes ({len(classes)} labels, problem_type"

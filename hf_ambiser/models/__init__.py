@@ -72,6 +72,11 @@ def load_family(name: str) -> Any:
     return _model(name)
 
 
+def class_names(config: Any) -> list[str]:
+    """Return the names of a configuration's classes in the order of their index; its file may list them in another."""
+    return [str(config.id2label[i]) for i in range(len(config.id2label))]
+
+
 def family_of(config: Any) -> str:
     """Return the family that a configuration belongs to.
 

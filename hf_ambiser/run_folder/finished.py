@@ -143,12 +143,17 @@ class FinishedRun:
         learnt = self.results.get("learnt_from", {})
         return sum(learnt.get(name, 0) for name in self.joined.get(split, (split,)))
 
+    @cached_property
+    def begun_with(self) -> dict[str, Any] | None:
+        """What is known of the trained model that it began with; None if there was none, or nothing was recorded."""
+        return self.files.read_begun_with()
+
     @property
     def beginning_unknown(self) -> bool:
         """Whether it began with a trained model of which nobody recorded what that had learnt from."""
         source = self.arguments.get("pretrained")
         # Runs of an earlier version recorded nothing; those that began with a system of their fold are clean.
-        unrecorded = source is not None and not is_name(str(source)) and not exists(self.files.begun_with)
+        unrecorded = source is not None and not is_name(str(source)) and self.begun_with is None
         return unrecorded or self.results.get("learnt_before") == "unknown"
 
     def figure(self, split: str, name: str, part: str = "all") -> float | None:

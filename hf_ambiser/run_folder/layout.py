@@ -136,8 +136,7 @@ class RunFolder:
     def recorded(self) -> list[Path]:
         """All existing files from which a card can be written again: everything but weights."""
         single = [self.arguments, self.data, self.environment, self.results, self.speakers, self.reference]
-        single.append(self.begun_with)
-        single.append(self.model / "config.json")
+        single += [self.begun_with, self.model / "config.json"]
         return sorted(
             path
             for path in (*single, *self.predictions.glob("*.parquet"), *self.trajectory.glob("*"))

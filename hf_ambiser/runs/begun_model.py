@@ -16,7 +16,7 @@ from hf_ambiser.files.digest import file_digest
 from hf_ambiser.files.read import FileError
 from hf_ambiser.inference.load_model import load_model, place_of
 from hf_ambiser.inference.model_digest import weights_digest
-from hf_ambiser.models import family_of
+from hf_ambiser.models import class_names, family_of
 from hf_ambiser.run_folder.layout import RunFolder, is_name
 from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.training.places import expanded
@@ -79,12 +79,14 @@ def trained_model(place: str, classes: Sequence[str] | None = None, fields: Mapp
     try:
         place = place_of(place)
         model = load_model(place).float()
+    except ValueError as error:
+        raise ValueError(f"pretrained={place!r}: {error}") from None
+    try:
         family_of(model.config)
     except ValueError as error:
-        of_others = "belongs to no model family" in str(error)
-        hint = " Its encoder may be of use: give it as `encoder`." if of_others else ""
-        raise ValueError(f"pretrained={place!r}: {error}{hint}") from None
-    had = class_names(model)
+        hint = "Its encoder may be of use: give it as `encoder`."
+        raise ValueError(f"pretrained={place!r}: {error} {hint}") from None
+    had = class_names(model.config)
     made = with_classes(model, had if classes is None else classes, fields, place)
     made.begun_with = beginning_of(place, _digest(place, model), fields)
     if classes is not None and had != list(classes):
@@ -199,11 +201,6 @@ def _inner(config: Any, trained: Any) -> list[tuple[Any, Any, str]]:
     return [] if ours is None or theirs is None else [(ours, theirs, "the encoder's ")]
 
 
-def class_names(model: Any) -> list[str]:
-    """Return the names of a model's classes in the order of their index, in whatever order its file lists them."""
-    return [model.config.id2label[i] for i in range(len(model.config.id2label))]
-
-
 def with_classes(
     model: Any, classes: Sequence[str], fields: Mapping[str, Any] | None = None, what: str = "the model"
 ) -> Any:
@@ -225,7 +222,7 @@ def with_classes(
     with torch.device("meta"):
         grown = type(model)(_config(model, [*classes, "one more"], fields)).state_dict()
     own, trained = made.state_dict(), model.state_dict()
-    had = class_names(model)
+    had = class_names(model.config)
     kept = [name for name in classes if name in had]
     here, there = ([names.index(name) for name in kept] for names in (list(classes), had))
     for name in sorted(own.keys() | trained.keys()):

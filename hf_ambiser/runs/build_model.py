@@ -74,7 +74,7 @@ def _begun_model(arguments: ModelArguments, family: str, classes: list[str], pla
     If the arguments name a family or an encoder, it is made of their fields; otherwise like the trained one, with
     changed fields.
     """
-    if any((arguments.model_family, arguments.encoder, arguments.encoder_fields)):
+    if any(getattr(arguments, name) for name in arguments.of_architecture):
         model = _new_model(arguments, family, classes)
         copy_weights(model, trained_model(place, classes), str(arguments.pretrained))
         return model

@@ -72,15 +72,13 @@ def beginning_by(trainer: AmbiSERTrainer) -> dict[str, Any]:
 
 def _model_fields(trainer: AmbiSERTrainer) -> dict[str, Any]:
     """Return family, encoder, changed fields, frozen part and adapter, as far as the model shows them."""
-    model = trainer.bare_model()
+    model, adapter = trainer.bare_model(), _adapter(trainer)
+    if begun := beginning_by(trainer):
+        return {**begun, **_trained_part(adapter, model)}  # the architecture is that of the trained model
     found: dict[str, Any] = {}
     family = family_of(model.config)
     if family != trainer.model_family:
         found["model_family"] = family
-    adapter = _adapter(trainer)
-    begun = beginning_by(trainer)
-    if begun:
-        return {**begun, **_trained_part(adapter, model)}  # the architecture is that of the trained model
     if model.pretrained_encoder:
         found["encoder"] = model.pretrained_encoder
         changed = {name: value for name, value in model.pretrained_encoder_fields.items() if _is_plain(value)}

@@ -18,7 +18,9 @@ from hf_ambiser.cards.facts import argument_defaults
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.speakers import read_speakers
 from hf_ambiser.data.split_source import SplitSource, sources_of
+from hf_ambiser.files.read import exists
 from hf_ambiser.methods import load_method
+from hf_ambiser.models import class_names
 from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.predictions import read_ids
@@ -216,10 +218,13 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
     folder = RunFolder(str(trainer.args.output_dir))
     data, environment = describe_data(trainer, revealed), describe_environment()
     _check_data(folder, data)
+    begun = _beginning(trainer, given)
+    if begun is not None:
+        _check_beginning(folder, begun)
     if trainer.is_world_process_zero():
         folder.path.mkdir(parents=True, exist_ok=True)
-    _note_beginning(trainer, folder, given)
-    if trainer.is_world_process_zero():
+        if begun is not None and not exists(folder.begun_with):
+            folder.write_begun_with(begun)
         checkpoints.drop_incomplete(folder.path)
         folder.write_arguments(_said(trainer, given))
         folder.write_data(data)
@@ -271,17 +276,20 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
     return results
 
 
-def _note_beginning(trainer: AmbiSERTrainer, folder: RunFolder, given: Mapping[str, Any]) -> None:
-    """Write what is known of the trained model that a run begins with, and say if that is too little.
+def _beginning(trainer: AmbiSERTrainer, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what is known of the trained model that a run begins with; None if there is none."""
+    begun: Mapping[str, Any] | None = trainer.bare_model().begun_with
+    if begun is None and given.get("pretrained") is not None:
+        return beginning_of(str(given["pretrained"]))
+    return begun
+
+
+def _check_beginning(folder: RunFolder, begun: Mapping[str, Any]) -> None:
+    """Check that a run goes on with the weights that it was begun with; say it if what they have heard is not known.
 
     Raises:
-        ValueError: If the run was begun with other weights.
+        ValueError: If they are others.
     """
-    begun = trainer.bare_model().begun_with
-    if begun is None and given.get("pretrained") is not None:
-        begun = beginning_of(str(given["pretrained"]))
-    if begun is None:
-        return
     before = folder.read_begun_with()
     if before is None:
         if begun["learnt_from"] is None:
@@ -290,8 +298,6 @@ def _note_beginning(trainer: AmbiSERTrainer, folder: RunFolder, given: Mapping[s
                 " utterances that are among them say nothing about voices that the model has not heard.",
                 begun["place"],
             )
-        if trainer.is_world_process_zero():
-            folder.write_begun_with(begun)
     elif begun["weights"] is not None and before["weights"] not in (None, begun["weights"]):
         raise ValueError(
             f"{folder.path} was begun with other weights of pretrained={begun['place']!r} than it has now."
@@ -306,7 +312,7 @@ def _legs(trainer: AmbiSERTrainer) -> dict[str, Any]:
 
 def score_splits(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], folder: RunFolder) -> dict[str, Any]:
     """Return the figures of every test split; write predictions, too, so that runs can be compared by utterance."""
-    classes = list(trainer.bare_model().config.id2label.values())
+    classes = class_names(trainer.bare_model().config)
     scores = {}
     for name, data in tests.items():
         # Ignore no output, so that the embedding is kept for figures in a report.

@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
+from hf_ambiser.models import class_names
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
@@ -34,7 +35,7 @@ def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:
     info = read_dataset_info(dataset)
     model = place_of(model)
     loaded = load_model(model, info["classes"])
-    classes = [loaded.config.id2label[i] for i in range(loaded.config.num_labels)]
+    classes = class_names(loaded.config)
     if classes != info["classes"]:
         raise ValueError(
             f"{model} has the classes {classes}, but {dataset} has {info['classes']}; they must be the same, in the"

@@ -76,7 +76,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
     """
     cells = []
     systems = [system for system in plan.systems if not system.missing]
-    seeds = {system.name: system.seeds for system in systems}
+    names_there = {system.name for system in systems}
     _check_order(systems)
     for seed in plan.all_seeds:
         for data, names in zip(plan.datasets, configs, strict=True):
@@ -88,7 +88,7 @@ def expand(plan: Plan, configs: Sequence[Sequence[str]], out: Path) -> list[Cell
                     after = tuple(
                         (name, _key(data, system.fields[name], config, seed))
                         for name in of_system(str(system.fields["method"]))
-                        if system.fields.get(name) in seeds
+                        if system.fields.get(name) in names_there
                     )
                     fields = {
                         **system.fields,
@@ -114,18 +114,17 @@ def _check_order(systems: Sequence[System]) -> None:
         PlanError: If a value is a name and no system or folder has it, if the other system lacks a seed, or if a
             system would wait for itself.
     """
-    fields = {system.name: system.fields for system in systems}
     seeds = {system.name: system.seeds for system in systems}
     waits: dict[str, set[str]] = {}
     for system in systems:
         for name in of_system(str(system.fields["method"])):
             first = system.fields.get(name)
-            if first not in fields:
+            if first not in seeds:
                 place = expanded(name, first) if isinstance(first, str) else ""
                 if is_name(place) and not Path(place).is_dir():
                     raise PlanError(
                         f"system {system.name!r}: {name}={first!r} is no system of this plan"
-                        f"{nearest(place, fields)} and no folder. The systems are {', '.join(fields)}."
+                        f"{nearest(place, seeds)} and no folder. The systems are {', '.join(seeds)}."
                     )
                 continue
             if missing := sorted(set(system.seeds) - set(seeds[first])):

@@ -208,14 +208,16 @@ def _systems(
 
 def _without_beginning(systems: Sequence[System]) -> list[System]:
     """Mark the systems that begin with what one learns that is not there yet as such, too."""
-    marked = list(systems)
-    for _ in systems:  # a chain is no longer than that
-        missing = {system.name for system in marked if system.missing}
-        for i, system in enumerate(marked):
-            names = () if system.missing else of_system(str(system.fields["method"]))
-            for first in [value for name in names if (value := system.fields.get(name)) in missing]:
-                marked[i] = replace(system, missing=f"it begins with {first}, which is not there yet")
-    return marked
+    missing = {system.name for system in systems if system.missing}
+    if not missing:
+        return list(systems)
+    marked = []
+    for system in systems:
+        names = () if system.missing else of_system(str(system.fields["method"]))
+        first = next((value for name in names if (value := system.fields.get(name)) in missing), None)
+        why = "" if first is None else f"it begins with {first}, which is not there yet"
+        marked.append(replace(system, missing=why or system.missing))
+    return marked if marked == list(systems) else _without_beginning(marked)
 
 
 def _points(sweep: Any, where: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.studies.cells import Cell
 from hf_ambiser.studies.progress import duration
+from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
@@ -31,7 +32,6 @@ _NO_TIME = frozenset(
     adam_beta2 adam_epsilon label_smoothing_factor
     """.split()
 )
-_ARCHITECTURE = ("model_family", "encoder", "encoder_fields")
 _WARM, _STEPS = 2, 3  # number of steps that fill caches, and of steps that are timed
 
 
@@ -106,11 +106,11 @@ def _made_like(cell: Cell, cells: Mapping[str, Cell]) -> dict[str, Any]:
     """
     fields = {name: value for name, value in cell.fields.items() if name not in dict(cell.after)}
     first = cells.get(str(cell.fields.get("pretrained")))
-    if first is None or any(fields.get(name) for name in _ARCHITECTURE):
+    if first is None or any(fields.get(name) for name in ModelArguments.of_architecture):
         return fields
     family = {"model_family": load_method(str(first.fields["method"])).model_family}
     of_first = _made_like(first, cells)
-    made = family | {name: value for name, value in of_first.items() if name in _ARCHITECTURE}
+    made = family | {name: value for name, value in of_first.items() if name in ModelArguments.of_architecture}
     changed = {**(of_first.get("model_fields") or {}), **(fields.get("model_fields") or {})}
     return {**fields, **made, "model_fields": changed}
 

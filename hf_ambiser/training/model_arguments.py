@@ -18,6 +18,8 @@ class ModelArguments:
 
     # Arguments whose value may be a system of the same study, whose cell then runs first.
     of_system: ClassVar[tuple[str, ...]] = ("pretrained",)
+    # Arguments that say the architecture. Without them it is that of the trained model that a run begins with.
+    of_architecture: ClassVar[tuple[str, ...]] = ("model_family", "encoder", "encoder_fields")
 
     model_family: str | None = field(
         default=None, metadata={"help": f"One of {available_families()}; default: the family of the method."}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from hf_ambiser.models import class_names
 from hf_ambiser.run_folder.decision import DECISION
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.training.arguments import AmbiSERTrainingArguments
@@ -57,7 +58,7 @@ class SplitTrainer(Trainer):
         check_inherited(args)  # again: they may have been changed since they were made
         if is_split(train_dataset) or is_split(eval_dataset):
             feature_extractor = feature_extractor or cast(Any, model).make_feature_extractor()
-            kwargs.setdefault("compute_metrics", ValidationMetrics(list(cast(Any, model).config.id2label.values())))
+            kwargs.setdefault("compute_metrics", ValidationMetrics(class_names(cast(Any, model).config)))
             how: Any = (type(self), args, model, feature_extractor)
             # The first rank computes; the other ranks read its cache.
             with args.main_process_first(desc="data sets and features"):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from hf_ambiser.methods.rater_confusion.answers import policy_of, read_answers
 from hf_ambiser.methods.rater_confusion.arguments import RaterConfusionArguments
 from hf_ambiser.methods.rater_confusion.layers import CommonConfusion, CrowdLayer
+from hf_ambiser.models import class_names
 from hf_ambiser.training.batch_rows import BatchRows
 from hf_ambiser.training.companions import CompanionTrainer
 from hf_ambiser.training.objective_trainer import ObjectiveTrainer
@@ -60,8 +61,7 @@ class RaterConfusionTrainer(CompanionTrainer, ObjectiveTrainer):
         """
         super().set_up()
         data, device = self.data, self.table.observed.device
-        id2label = self.bare_model().config.id2label
-        classes = [id2label[i] for i in range(len(id2label))]
+        classes = class_names(self.bare_model().config)
         votes = data.votes
         answers = read_answers(data.ids, data.ratings, votes, policy_of(data.labelled_sources, classes))
         # Each utterance's answers side by side; where it has fewer than the others, answers without a vote.
