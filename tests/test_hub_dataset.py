@@ -31,14 +31,15 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(made) -> Iterator[HubEndpoint]:
-    """`me/data` as pushed, `me/spoilt` with a byte more in a Parquet file, `me/other` that is no data set of ours."""
+    """`me/data` as pushed, `me/spoilt` with other rows, `me/cut` with half a file, `me/other` that is none of ours."""
     with HubEndpoint() as endpoint:
         with HubClient(endpoint, made / "pusher") as client:
             ((status, _, error),) = client.commands(["hf-ambiser", "push", str(made / "dataset"), "me/data"])
             assert status == 0, error
         files = endpoint.files("me/data", "dataset")
-        name = next(name for name in files if name.endswith(".parquet"))
-        endpoint.store.create("me/spoilt", "dataset").put({**files, name: files[name] + b"!"})
+        name, other = [name for name in files if name.endswith(".parquet")][:2]
+        endpoint.store.create("me/spoilt", "dataset").put({**files, name: files[other]})
+        endpoint.store.create("me/cut", "dataset").put({**files, name: files[name][:-100]})
         endpoint.store.create("me/other", "dataset").put({"train.csv": b"a,b\n"})
         yield endpoint
         assert not endpoint.unknown
@@ -102,6 +103,7 @@ def test_what_is_not_on_the_hub_as_it_was_pushed_is_one_line(client, made):
         "me/data@v9": "me/data has no revision v9",
         "me/other": "holds no build_report.json, so it is not a data set that hf_ambiser pushed",
         "me/spoilt": "and its Parquet files are ",
+        "me/cut": "or ask its owner to push it again",
     }
     answers = client.commands(*(train(made, name, "no") for name in reasons))
     for answer, reason in zip(answers, reasons.values(), strict=True):

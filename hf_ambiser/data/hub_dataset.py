@@ -78,7 +78,7 @@ def _download(name: str, cached: bool) -> Path:
             f" from its ratings and audio: hf-ambiser build --ratings hf://datasets/{match['repo']} --out DIR"
         )
     cure = f"Choose another revision ({name.partition('@')[0]}@REVISION), or ask its owner to push it again ({page})."
-    said, found = read_json(report, cure).get("content"), content_digest(folder)
+    said, found = read_json(report, cure).get("content"), content_digest(folder, cure)
     if said != found:
         raise FileError(report, f"says that the content is {said!r:.30}, and its Parquet files are {found}", cure)
     return folder

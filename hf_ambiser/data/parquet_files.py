@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ from hf_ambiser.files.read import FileError, open_parquet, read_table
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
+
+
+# The end of a file's name that says how many files its rows are divided into.
+_SHARD = re.compile(r"-\d+-of-\d+(?=\.parquet$)")
 
 
 def check_files(files: Sequence[Path], cure: str) -> int:
@@ -29,14 +35,51 @@ def check_files(files: Sequence[Path], cure: str) -> int:
     return rows
 
 
-def content_digest(folder: Path) -> str:
-    """Twelve hex digits over all Parquet files: they identify the content of a data set, wherever it lies."""
-    digest = hashlib.blake2b(digest_size=6)
+def content_digest(folder: Path, cure: str = "Build the data set again (--overwrite).") -> str:
+    """Twelve hex digits over all rows: they identify the content of a data set, wherever it lies and was built.
+
+    Names and values of the columns are hashed, in the order of the rows. How Parquet stores them is not, for that
+    depends on the version of pyarrow. So one release, built with the same options, has one digest on every machine.
+
+    Args:
+        folder: Its Parquet files, at any depth, make up the data set. Shards of a file count as one.
+        cure: What to do about a file that cannot be read.
+
+    Raises:
+        FileError: If a file cannot be read.
+    """
+    digest, before = hashlib.blake2b(digest_size=6), None
     for path in sorted(folder.rglob("*.parquet")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+        name = _SHARD.sub("", path.relative_to(folder).as_posix())
+        with open_parquet(path, cure) as file:
+            if name != before:
+                _hash(digest.update, [name, file.schema_arrow.names])
+                before = name
+            for batch in file.iter_batches(batch_size=64):
+                for row in batch.to_pylist():
+                    _hash(digest.update, list(row.values()))
     return digest.hexdigest()
+
+
+def _hash(update: Callable[[bytes], None], value: Any) -> None:
+    """Hash a value of a column; each begins with its kind and its length, so no two values look alike."""
+    if value is None or isinstance(value, bool):
+        update(repr(value).encode())
+    elif isinstance(value, int):
+        update(b"i%d;" % value)
+    elif isinstance(value, float):
+        update(b"f" + struct.pack("<d", value))
+    elif isinstance(value, (str, bytes)):
+        content = value.encode() if isinstance(value, str) else value
+        update(b"%s%d:" % (b"s" if isinstance(value, str) else b"b", len(content)))
+        update(content)
+    elif isinstance(value, (list, dict)):
+        parts = value if isinstance(value, list) else [part for item in value.items() for part in item]
+        update(b"%s%d:" % (b"l" if isinstance(value, list) else b"d", len(parts)))
+        for part in parts:
+            _hash(update, part)
+    else:
+        raise TypeError(f"a column holds {type(value).__name__}, which no built data set has.")
 
 
 def read_columns(files: Sequence[Path], columns: Sequence[str], cure: str) -> pa.Table:
