@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ambiser.data.parquet_files import content_digest
 from hf_ambiser.files.read import FileError
@@ -81,9 +84,34 @@ def test_digest_by_hand(tmp_path):
     """Written out for one file: name, columns, then each row's values, with kinds and lengths."""
     rows = [{"id": "u1", "n": 5, "x": [0.5], "raw": b"\0\1", "none": None}]
     folder = write(tmp_path, rows, "d.parquet")
-    words = b"l2:s9:d.parquet" + b"l5:s2:ids1:ns1:xs3:raws4:none"
+    words = b"l3:s9:d.parquet" + b"l5:s2:ids1:ns1:xs3:raws4:none" + b"l5:" + 5 * b"None"
     words += b"l5:s2:u1" + b"i5;" + b"l1:f\0\0\0\0\0\0\xe0\x3f" + b"b2:\0\1" + b"None"
     assert content_digest(folder) == hashlib.blake2b(words, digest_size=6).hexdigest()
+
+
+def test_names_of_the_classes_count(tmp_path):
+    digests = set()
+    for names in (["anger", "sadness"], ["anger", "fear"], ["sadness", "anger"]):
+        features = Features({"label": ClassLabel(names=names), "id": Value("string")})
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        Dataset.from_dict({"label": [0, 1], "id": ["a", "b"]}, features=features).to_parquet(folder / "d.parquet")
+        digests.add(content_digest(folder))
+    assert len(digests) == 3
+
+
+def test_columns_of_one_name_count_both_and_nan_is_one_value(tmp_path):
+    two = [pa.table([[1], [2]], names=["x", "x"]), pa.table([[3], [2]], names=["x", "x"])]
+    assert content_digest(write(tmp_path / "a", two[0])) != content_digest(write(tmp_path / "b", two[1]))
+    nan = [content_digest(write(tmp_path / str(sign), [{"x": sign * math.nan}])) for sign in (1, -1)]
+    assert nan[0] == nan[1]
+
+
+@pytest.mark.parametrize("values", [[datetime(2026, 1, 1)], [Decimal("1.5")]])
+def test_what_no_built_data_set_holds_is_refused(tmp_path, values):
+    folder = write(tmp_path, pa.table({"x": values}))
+    with pytest.raises(FileError, match=r"part\.parquet holds what no built data set has .*Build the data set again"):
+        content_digest(folder)
 
 
 def test_a_spoilt_file_is_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import struct
@@ -38,27 +39,42 @@ def check_files(files: Sequence[Path], cure: str) -> int:
 def content_digest(folder: Path, cure: str = "Build the data set again (--overwrite).") -> str:
     """Twelve hex digits over all rows: they identify the content of a data set, wherever it lies and was built.
 
-    Names and values of the columns are hashed, in the order of the rows. How Parquet stores them is not, for that
-    depends on the version of pyarrow. So one release, built with the same options, has one digest on every machine.
+    Names of columns and of classes and the values are hashed, in the order of the rows. How Parquet stores them is
+    not, for that depends on the version of pyarrow.
 
     Args:
         folder: Its Parquet files, at any depth, make up the data set. Shards of a file count as one.
         cure: What to do about a file that cannot be read.
 
     Raises:
-        FileError: If a file cannot be read.
+        FileError: If a file cannot be read, or holds what no built data set has.
     """
     digest, before = hashlib.blake2b(digest_size=6), None
     for path in sorted(folder.rglob("*.parquet")):
         name = _SHARD.sub("", path.relative_to(folder).as_posix())
         with open_parquet(path, cure) as file:
-            if name != before:
-                _hash(digest.update, [name, file.schema_arrow.names])
-                before = name
-            for batch in file.iter_batches(batch_size=64):
-                for row in batch.to_pylist():
-                    _hash(digest.update, list(row.values()))
+            try:
+                if name != before:
+                    _hash(digest.update, [name, file.schema_arrow.names, _class_names(file.schema_arrow)])
+                    before = name
+                for batch in file.iter_batches(batch_size=64):
+                    for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        _hash(digest.update, list(row))
+            except (TypeError, ValueError, KeyError) as error:
+                if isinstance(error, FileError):
+                    raise
+                raise FileError(path, f"holds what no built data set has ({error})", cure) from None
     return digest.hexdigest()
+
+
+def _class_names(schema: pa.Schema) -> list[list[str] | None]:
+    """Return the names of the classes of each column, None where it has none: they stand beside the rows."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return [None] * len(schema.names)
+    from datasets import Features
+
+    features = Features.from_arrow_schema(schema)
+    return [getattr(features[name], "names", None) for name in schema.names]
 
 
 def _hash(update: Callable[[bytes], None], value: Any) -> None:
@@ -68,7 +84,7 @@ def _hash(update: Callable[[bytes], None], value: Any) -> None:
     elif isinstance(value, int):
         update(b"i%d;" % value)
     elif isinstance(value, float):
-        update(b"f" + struct.pack("<d", value))
+        update(b"fnan" if math.isnan(value) else b"f" + struct.pack("<d", value))
     elif isinstance(value, (str, bytes)):
         content = value.encode() if isinstance(value, str) else value
         update(b"%s%d:" % (b"s" if isinstance(value, str) else b"b", len(content)))
@@ -79,7 +95,7 @@ def _hash(update: Callable[[bytes], None], value: Any) -> None:
         for part in parts:
             _hash(update, part)
     else:
-        raise TypeError(f"a column holds {type(value).__name__}, which no built data set has.")
+        raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def read_columns(files: Sequence[Path], columns: Sequence[str], cure: str) -> pa.Table:

@@ -83,6 +83,7 @@ def _parquet(folder: Path, report: dict[str, Any]) -> list[Path]:
     Raises:
         LinkError: If one of them is a link.
         PushError: If there are others, or if their content is not the one that was built.
+        FileError: If one cannot be read.
     """
     there = sorted(folder.rglob("*.parquet"))
     built = set(dataset_files(folder, report))
@@ -93,9 +94,10 @@ def _parquet(folder: Path, report: dict[str, Any]) -> list[Path]:
             f"{folder} holds Parquet files of which {REPORT} knows nothing: {', '.join(strange[:3])}. A push publishes"
             " only what the build wrote; move them away, or build the data set again."
         )
-    if content_digest(folder) != report["content"]:
+    found = content_digest(folder)
+    if found != report["content"]:
         raise PushError(
-            f"the Parquet files in {folder} are not those that were built: their content is {content_digest(folder)},"
-            f" and {REPORT} says {report['content']}. Build the data set again (--overwrite)."
+            f"the Parquet files in {folder} are not those that were built, or an older hf_ambiser built them: their"
+            f" content is {found}, and {REPORT} says {report['content']}. Build the data set again (--overwrite)."
         )
     return there
