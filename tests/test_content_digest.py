@@ -114,8 +114,11 @@ def test_what_no_built_data_set_holds_is_refused(tmp_path, values):
         content_digest(folder)
 
 
-def test_a_spoilt_file_is_named(tmp_path):
-    path = write(tmp_path) / "data" / "part.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(FileError, match=r"part\.parquet.*Build the data set again"):
+@pytest.mark.parametrize("where", ["end", "rows"])
+def test_a_spoilt_file_is_named(tmp_path, where):
+    path = write(tmp_path, compression="gzip") / "data" / "part.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] if where == "end" else whole[:40] + bytes(200) + whole[240:])
+    with pytest.raises(FileError, match=r"part\.parquet.*Build the data set again") as error:
         content_digest(tmp_path)
+    assert "no built data set" not in str(error.value)

@@ -31,7 +31,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(made) -> Iterator[HubEndpoint]:
-    """`me/data` as pushed, `me/spoilt` with other rows, `me/cut` with half a file, `me/other` that is none of ours."""
+    """`me/data` as pushed, `me/spoilt` with other rows, `me/cut` with a file cut short, `me/other` none of ours."""
     with HubEndpoint() as endpoint:
         with HubClient(endpoint, made / "pusher") as client:
             ((status, _, error),) = client.commands(["hf-ambiser", "push", str(made / "dataset"), "me/data"])
@@ -103,7 +103,7 @@ def test_what_is_not_on_the_hub_as_it_was_pushed_is_one_line(client, made):
         "me/data@v9": "me/data has no revision v9",
         "me/other": "holds no build_report.json, so it is not a data set that hf_ambiser pushed",
         "me/spoilt": "and its Parquet files are ",
-        "me/cut": "or ask its owner to push it again",
+        "me/cut": "is not a whole Parquet file",
     }
     answers = client.commands(*(train(made, name, "no") for name in reasons))
     for answer, reason in zip(answers, reasons.values(), strict=True):

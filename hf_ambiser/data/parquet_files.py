@@ -49,6 +49,8 @@ def content_digest(folder: Path, cure: str = "Build the data set again (--overwr
     Raises:
         FileError: If a file cannot be read, or holds what no built data set has.
     """
+    import pyarrow as pa
+
     digest, before = hashlib.blake2b(digest_size=6), None
     for path in sorted(folder.rglob("*.parquet")):
         name = _SHARD.sub("", path.relative_to(folder).as_posix())
@@ -60,9 +62,9 @@ def content_digest(folder: Path, cure: str = "Build the data set again (--overwr
                 for batch in file.iter_batches(batch_size=64):
                     for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                         _hash(digest.update, list(row))
+            except pa.ArrowException:
+                raise  # `open_parquet` says what is wrong with the file
             except (TypeError, ValueError, KeyError) as error:
-                if isinstance(error, FileError):
-                    raise
                 raise FileError(path, f"holds what no built data set has ({error})", cure) from None
     return digest.hexdigest()
 
