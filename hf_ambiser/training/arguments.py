@@ -78,6 +78,14 @@ class AmbiSERTrainingArguments(TrainingArguments):
             " not learn: its gradients are dropped before the optimiser's step."
         },
     )
+    average_weights: float = field(
+        default=0.0,
+        metadata={
+            "help": "Decay, in (0, 1), of a moving average of the weights over the steps; 0.99 remembers about 100 of"
+            " them. Validation and tests score the average, and checkpoints and the finished run hold it; learning"
+            " goes on with the last weights. 0: none."
+        },
+    )
     length_grouping: bool = field(
         default=True, metadata={"help": "Whether a step holds utterances of similar length."}
     )
@@ -167,6 +175,11 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 f"head_warmup_epochs={self.head_warmup_epochs} leaves no epoch of"
                 f" num_train_epochs={self.num_train_epochs:g} in which the encoder learns. Make the warm-up shorter,"
                 " or freeze the encoder (freeze: encoder)."
+            )
+        if not 0 <= self.average_weights < 1:
+            raise ValueError(
+                f"average_weights={self.average_weights} is the decay of a moving average: above 0 and less than 1,"
+                " for example 0.99, or 0 for none."
             )
         if not 0 <= self.drop_raters < 1:
             raise ValueError(f"drop_raters={self.drop_raters} is a probability; it must be 0 or more and less than 1.")

@@ -40,8 +40,9 @@ class StateCallback(TrainerCallback):
         self.trainer.hold_encoder()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Let the method see the step."""
+        """Let the method and the average of the weights see the step."""
         self.trainer.step_taken()
+        self.trainer.average_step()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Finish the epoch, unless it was cut short (max_steps, early stop): then its count is a fraction."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from hf_ambiser.training.companions import trained_state
+from hf_ambiser.training.trained_state import trained_state
 
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def begin_round(trainer: AmbiSERTrainer, round_name: str, now: int, networks: Ma
     if now > int(begun):
         for name, network in networks.items():
             begin_again(name, network, trainer.method_state, cast("torch.optim.Optimizer", trainer.optimizer))
+            trainer.begin_average()
         begun.fill_(now)
 
 

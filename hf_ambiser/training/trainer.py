@@ -32,8 +32,8 @@ from hf_ambiser.training.label_table import LabelTable
 from hf_ambiser.training.loop_state import LoopState
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.papers import Paper
-from hf_ambiser.training.resuming import ResumingTrainer
 from hf_ambiser.training.sampler import StepSampler
+from hf_ambiser.training.weight_average import AveragingTrainer
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ STATE_FILE = "method_state.safetensors"
 _TABLE = "table."
 
 
-class AmbiSERTrainer(ResumingTrainer):
+class AmbiSERTrainer(AveragingTrainer):
     """Trains on utterances whose labels may change: labelled ones and, for some methods, ambiguous ones.
 
     The base class learns from the labels as they are. These rules hold for every method:
@@ -334,7 +334,7 @@ class AmbiSERTrainer(ResumingTrainer):
             self._load_all_state(load_file(Path(checkpoint) / STATE_FILE))
 
     def _all_state(self) -> dict[str, Tensor]:
-        return {**{_TABLE + k: v for k, v in self.table.state().items()}, **self.method_state}
+        return {**{_TABLE + k: v for k, v in self.table.state().items()}, **self.method_state, **self.own_weights()}
 
     def _load_all_state(self, saved: Mapping[str, Tensor]) -> None:
         self.table.load_state({k.removeprefix(_TABLE): v for k, v in saved.items() if k.startswith(_TABLE)})
@@ -346,6 +346,7 @@ class AmbiSERTrainer(ResumingTrainer):
             )
         for name, tensor in self.method_state.items():
             tensor.copy_(saved[name])
+        self.take_own_weights(saved)
 
     # ---- data --------------------------------------------------------------------------------------------------
 

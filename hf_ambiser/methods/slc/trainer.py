@@ -90,6 +90,7 @@ class SLCTrainer(AmbiSERTrainer):
         model: Any = self.model
         if checkpoint is None and epochs > 0 and temporal_branch(model):
             model.load_state_dict(finetuned_branch(self, self.args, epochs), strict=False)
+        super().before_training(checkpoint)
         # The random numbers from here on must not depend on whether this process ran the first stage or read it.
         set_seed(self.args.seed)
 

@@ -1,0 +1,188 @@
+"""`average_weights`: which weights are averaged, when, and where the average is scored, saved and gone on from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import made_data
+from helpers.suite_checks import assert_equal_tensors, check_resume
+from helpers.suite_methods import METHODS, ONE_OF_A_KIND, make_trainer, needs, settings
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from hf_ambiser.methods import load_method
+from hf_ambiser.training.checkpoints import all_checkpoints
+from hf_ambiser.training.trained_state import trained_state
+
+
+DECAY = 0.7
+# Networks that begin again in the middle of a run, and their average with them: arguments, and what counts the rounds.
+AFRESH = {"emotion_profile_refinery": ({}, "stage"), "mcil": ({"retrain": "afresh"}, "round")}
+SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 9}
+
+
+class _Weights(TrainerCallback):
+    """Copies of the network's own weights after each optimiser step that had a gradient, and where it began."""
+
+    def __init__(self, trainer, counts_rounds=""):
+        self.trainer, self.counts_rounds = trainer, counts_rounds
+        self.seen, self.rounds = [], []
+
+    def _now(self):
+        return {name: t.detach().clone() for name, t in trained_state(self.trainer.model).items()}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first = self._now()
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        if any(p.grad is not None for p in self.trainer.model.parameters()):
+            self.seen.append(self._now())
+            self.rounds.append(int(self.trainer.method_state.get(self.counts_rounds, 0)))
+
+
+def trained(method, folder, counts_rounds="", **arguments):
+    trainer = make_trainer(method, folder, **settings(method, "resume") | arguments)
+    watch = _Weights(trainer, counts_rounds)
+    trainer.add_callback(watch)
+    trainer.train()
+    return trainer, watch
+
+
+def slow_average(first, seen, decay):
+    """The definition, one number after the other, in double precision."""
+    average = {name: tensor.double() for name, tensor in first.items()}
+    for n, weights in enumerate(seen):
+        d = min(decay, (1 + n) / (10 + n))
+        for name, tensor in weights.items():
+            average[name] = d * average[name] + (1 - d) * tensor.double() if tensor.is_floating_point() else tensor
+    return average
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if not AFRESH.get(method, [""])[0] == {}])
+def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
+    trainer, watch = trained(method, tmp_path, average_weights=DECAY)
+    expected = slow_average(watch.first, watch.seen, DECAY)
+    got = trained_state(trainer.model)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+    last = watch.seen[-1]
+    assert any(not torch.equal(got[name], last[name]) for name in got), "the last weights are not the average"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_learning_does_not_see_the_average(method, tmp_path):
+    plain, own = trained(method, tmp_path / "plain", **SAVED)
+    averaged, own_too = trained(method, tmp_path / "averaged", average_weights=DECAY, **SAVED)
+    assert len(own.seen) == len(own_too.seen) > 0
+    for before, after in zip(own.seen, own_too.seen, strict=True):
+        assert_equal_tensors(after, before)
+    assert_equal_tensors(averaged._all_state(), plain._all_state())
+    losses = [[entry["loss"] for entry in one.training_log if "loss" in entry] for one in (plain, averaged)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("method", AFRESH)
+def test_a_network_that_begins_again_has_a_new_average(method, tmp_path):
+    arguments, rounds = AFRESH[method]
+    trainer, watch = trained(method, tmp_path, rounds, average_weights=DECAY, **arguments)
+    begun = watch.rounds.index(watch.rounds[-1])
+    assert 0 < begun < len(watch.seen)
+    expected = slow_average(watch.first, watch.seen[begun:], DECAY)
+    got = trained_state(trainer.model)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
+def test_stopped_and_resumed_with_an_average_is_bit_equal(method, tmp_path):
+    needs(method, "resume")
+    check_resume(method, tmp_path, arguments={"average_weights": DECAY})
+
+
+def test_validation_and_checkpoints_have_the_average_and_the_run_its_best(tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    trainer, watch = trained("soft_vote", tmp_path, average_weights=DECAY, **SAVED, **best)
+    evaluated = [entry for entry in trainer.training_log if "eval_loss" in entry]
+    checkpoints = all_checkpoints(tmp_path)
+    assert len(checkpoints) == len(evaluated) == 3
+    for checkpoint, entry in zip(checkpoints, evaluated, strict=True):
+        saved = load_file(checkpoint / "model.safetensors")
+        steps = int(entry["step"])
+        for name, tensor in slow_average(watch.first, watch.seen[:steps], DECAY).items():
+            torch.testing.assert_close(saved[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+        trainer.model.load_state_dict(saved)
+        assert trainer.evaluate()["eval_loss"] == pytest.approx(entry["eval_loss"], rel=1e-6)
+    chosen = load_file(tmp_path / f"checkpoint-{trainer.state.best_global_step}" / "model.safetensors")
+    again, _ = trained("soft_vote", tmp_path / "again", average_weights=DECAY, **SAVED, **best)
+    assert_equal_tensors({n: t for n, t in again.model.state_dict().items() if n in chosen}, chosen)
+
+
+def test_an_error_in_an_evaluation_leaves_the_own_weights_in_the_model(tmp_path):
+    arguments = settings("soft_vote", "resume") | SAVED | {"average_weights": DECAY}
+    trainer = make_trainer("soft_vote", tmp_path, **arguments)
+    watch = _Weights(trainer)
+    trainer.add_callback(watch)
+
+    def broken(*args):
+        raise RuntimeError("broken")
+
+    trainer.compute_metrics = broken
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer.train()
+    assert_equal_tensors(watch._now(), watch.seen[-1])
+
+
+def test_an_average_with_lora_is_of_the_adapter(tmp_path):
+    trainer, watch = trained_adapter(tmp_path)
+    expected = slow_average(watch.first, watch.seen, DECAY)
+    got = trained_state(trainer.model)
+    assert any("lora" in name for name in got)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+def trained_adapter(folder):
+    chosen = settings("soft_vote", "resume") | {"average_weights": DECAY}
+    trainer = make_trainer("soft_vote", folder, lora=True, encoder="wav2vec2", **chosen)
+    watch = _Weights(trainer)
+    trainer.add_callback(watch)
+    trainer.train()
+    return trainer, watch
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.5])
+def test_another_decay_is_refused(value, tmp_path):
+    with pytest.raises(ValueError, match=rf"average_weights={value} is the decay .* less than 1"):
+        load_method("soft_vote").arguments_class(output_dir=str(tmp_path), average_weights=value)
+
+
+def test_half_precision_is_refused(tmp_path):
+    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume", average_weights=DECAY))
+    trainer.model.bfloat16()
+    with pytest.raises(ValueError, match=r"average_weights=0\.7 needs parameters in float32, and .* torch.bfloat16"):
+        trainer.train()
+
+
+def test_sharded_weights_are_refused(tmp_path):
+    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume", average_weights=DECAY))
+    trainer.is_fsdp_enabled = True
+    with pytest.raises(ValueError, match=r"average_weights=0\.7: FSDP and DeepSpeed divide .*ddp\.yaml"):
+        trainer.before_training(None)
+
+
+def test_an_average_cannot_begin_in_the_middle(tmp_path):
+    trained("soft_vote", tmp_path, max_steps=3, save_strategy="steps", save_steps=3)
+    arguments = settings("soft_vote", "resume", average_weights=DECAY)
+    trainer = make_trainer("soft_vote", tmp_path, **arguments)
+    with pytest.raises(ValueError, match="average_weights"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_predictions_after_training_are_those_of_the_saved_model(tmp_path):
+    trainer, _ = trained("soft_vote", tmp_path, average_weights=DECAY)
+    answer = trainer.predict(made_data.evaluation_set()).predictions
+    trainer.save_model(str(tmp_path / "model"))
+    again = type(trainer.model).from_pretrained(tmp_path / "model")
+    assert_equal_tensors(dict(again.state_dict()), dict(trainer.model.state_dict()))
+    trainer.model.load_state_dict(again.state_dict())
+    assert (trainer.predict(made_data.evaluation_set()).predictions == answer).all()
