@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from helpers.recorded_run import RECORDED
 
 from hf_ambiser.cards.facts import read_facts
 from hf_ambiser.cards.limits import limits
+from hf_ambiser.cards.sections import averaged
 from hf_ambiser.data.corpora import STYLES, available_corpora, load_corpus
 from hf_ambiser.data.left_out_votes import LEFT_OUT, describe_left_out, left_out_votes
 from hf_ambiser.data.ratings.corpus_facts import corpus_module, read_corpus_file
@@ -73,3 +74,12 @@ def test_a_corpus_of_ones_own_may_say_its_style(tmp_path):
     path.write_text("style: loud\n")
     with pytest.raises(FileError, match="style: 'loud'; allowed is acted, posed or natural"):
         read_corpus_file(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({}, ""), ({"average_weights": 0.0}, ""), ({"average_weights": 0.99}, ", with a moving average of the weights ")],
+)
+def test_a_card_says_that_averaged_weights_are_published(given, said):
+    text = averaged(SimpleNamespace(given=given))
+    assert text == "" if not said else text.startswith(said) and text.endswith("(decay 0.99)")

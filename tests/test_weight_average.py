@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from hf_ambiser.methods import load_method
 from hf_ambiser.training.checkpoints import all_checkpoints
-from hf_ambiser.training.trained_state import trained_state
+from hf_ambiser.training.weight_average import learning_parameters
 
 
 DECAY = 0.7
@@ -29,7 +29,7 @@ class _Weights(TrainerCallback):
         self.seen, self.rounds = [], []
 
     def _now(self):
-        return {name: t.detach().clone() for name, t in trained_state(self.trainer.model).items()}
+        return {name: t.detach().clone() for name, t in learning_parameters(self.trainer.model).items()}
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first = self._now()
@@ -54,7 +54,7 @@ def slow_average(first, seen, decay):
     for n, weights in enumerate(seen):
         d = min(decay, (1 + n) / (10 + n))
         for name, tensor in weights.items():
-            average[name] = d * average[name] + (1 - d) * tensor.double() if tensor.is_floating_point() else tensor
+            average[name] = d * average[name] + (1 - d) * tensor.double()
     return average
 
 
@@ -62,7 +62,7 @@ def slow_average(first, seen, decay):
 def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
     trainer, watch = trained(method, tmp_path, average_weights=DECAY)
     expected = slow_average(watch.first, watch.seen, DECAY)
-    got = trained_state(trainer.model)
+    got = learning_parameters(trainer.model)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
     last = watch.seen[-1]
@@ -88,7 +88,7 @@ def test_a_network_that_begins_again_has_a_new_average(method, tmp_path):
     begun = watch.rounds.index(watch.rounds[-1])
     assert 0 < begun < len(watch.seen)
     expected = slow_average(watch.first, watch.seen[begun:], DECAY)
-    got = trained_state(trainer.model)
+    got = learning_parameters(trainer.model)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
 
@@ -135,7 +135,7 @@ def test_an_error_in_an_evaluation_leaves_the_own_weights_in_the_model(tmp_path)
 def test_an_average_with_lora_is_of_the_adapter(tmp_path):
     trainer, watch = trained_adapter(tmp_path)
     expected = slow_average(watch.first, watch.seen, DECAY)
-    got = trained_state(trainer.model)
+    got = learning_parameters(trainer.model)
     assert any("lora" in name for name in got)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
@@ -156,25 +156,66 @@ def test_another_decay_is_refused(value, tmp_path):
         load_method("soft_vote").arguments_class(output_dir=str(tmp_path), average_weights=value)
 
 
-def test_half_precision_is_refused(tmp_path):
+IMPOSSIBLE = {
+    "needs parameters in float32, and .* torch.bfloat16": lambda trainer: trainer.model.bfloat16(),
+    "FSDP and DeepSpeed divide .*ddp": lambda trainer: setattr(trainer, "is_fsdp_enabled", True),
+    "a schedule-free optimiser averages": lambda trainer: setattr(trainer.args, "optim", "schedule_free_adamw"),
+    "model_init makes a new model": lambda trainer: setattr(trainer, "model_init", lambda: trainer.model),
+}
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE)
+def test_weights_that_cannot_be_averaged_are_refused(message, tmp_path):
     trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume", average_weights=DECAY))
-    trainer.model.bfloat16()
-    with pytest.raises(ValueError, match=r"average_weights=0\.7 needs parameters in float32, and .* torch.bfloat16"):
+    trainer.check_average()
+    IMPOSSIBLE[message](trainer)
+    with pytest.raises(ValueError, match=rf"average_weights=0\.7:? {message}"):
+        trainer.check_average()
+
+
+def test_a_run_that_cannot_be_averaged_is_refused_before_it_begins(tmp_path):
+    chosen = settings("slc", "resume", average_weights=DECAY, optim="schedule_free_adamw")
+    with pytest.raises(ValueError, match=r"average_weights=0\.7: a schedule-free"):
+        make_trainer("slc", tmp_path, **chosen)
+
+
+def test_a_parameter_with_two_names_is_averaged_once(tmp_path):
+    runs = []
+    for name, decay in (("plain", 0.0), ("averaged", DECAY)):
+        trainer = make_trainer("soft_vote", tmp_path / name, **settings("soft_vote", "resume", average_weights=decay))
+        trainer.model.second_name = next(iter(trainer.model.head.children()))
+        watch = _Weights(trainer)
+        trainer.add_callback(watch)
+        trainer.add_callback(_EvaluateOften(trainer))
         trainer.train()
+        runs.append(watch.seen)
+    for plain, averaged in zip(*runs, strict=True):
+        assert_equal_tensors(averaged, plain)
 
 
-def test_sharded_weights_are_refused(tmp_path):
-    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume", average_weights=DECAY))
-    trainer.is_fsdp_enabled = True
-    with pytest.raises(ValueError, match=r"average_weights=0\.7: FSDP and DeepSpeed divide .*ddp\.yaml"):
-        trainer.before_training(None)
+class _EvaluateOften(TrainerCallback):
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.predict(made_data.evaluation_set())
 
 
-def test_an_average_cannot_begin_in_the_middle(tmp_path):
-    trained("soft_vote", tmp_path, max_steps=3, save_strategy="steps", save_steps=3)
-    arguments = settings("soft_vote", "resume", average_weights=DECAY)
-    trainer = make_trainer("soft_vote", tmp_path, **arguments)
-    with pytest.raises(ValueError, match="average_weights"):
+def test_prototypes_stay_those_of_the_learning_network(tmp_path):
+    saved = {}
+    for name, decay in (("plain", 0.0), ("averaged", DECAY)):
+        trained("ipr", tmp_path / name, average_weights=decay, **SAVED)
+        saved[name] = [load_file(one / "model.safetensors") for one in all_checkpoints(tmp_path / name)]
+    for plain, averaged in zip(saved["plain"], saved["averaged"], strict=True):
+        assert torch.equal(plain["head.prototypes"], averaged["head.prototypes"])
+        assert not torch.equal(plain["head.out_proj.weight"], averaged["head.out_proj.weight"])
+
+
+@pytest.mark.parametrize(("was", "now"), [(0, 0.7), (0.7, 0), (0.7, 0.2)])
+def test_a_run_goes_on_with_the_average_that_it_was_begun_with(was, now, tmp_path):
+    trainer, _ = trained("soft_vote", tmp_path, max_steps=3, save_strategy="steps", save_steps=3, average_weights=was)
+    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume", average_weights=now))
+    with pytest.raises(ValueError, match=rf"saved with average_weights={was}, and the run now has .*={now}\."):
         trainer.train(resume_from_checkpoint=True)
 
 

@@ -316,8 +316,9 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "",
             *argument_table(changed),
             "",
-            f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published."
-            f" {seconds_trained(facts)} on {machine}; Python {environment['python']}, {versions}; {code}{dirty}.",
+            f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published"
+            f"{averaged(facts)}. {seconds_trained(facts)} on {machine}; Python {environment['python']}, {versions};"
+            f" {code}{dirty}.",
             *best_epochs(facts),
             *images({name: text for name, text in figures.items() if name == "training_curve.png"}),
             "",
@@ -328,6 +329,12 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "</details>",
         ]
     )
+
+
+def averaged(facts: Facts) -> str:
+    """Return what the weights that are published are, if they are not those of one step."""
+    decay = facts.given.get("average_weights")
+    return f", with a moving average of the weights over its steps (decay {decay:g})" if decay else ""
 
 
 def seconds_trained(facts: Facts) -> str:

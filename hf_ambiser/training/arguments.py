@@ -81,9 +81,9 @@ class AmbiSERTrainingArguments(TrainingArguments):
     average_weights: float = field(
         default=0.0,
         metadata={
-            "help": "Decay, in (0, 1), of a moving average of the weights over the steps; 0.99 remembers about 100 of"
-            " them. Validation and tests score the average, and checkpoints and the finished run hold it; learning"
-            " goes on with the last weights. 0: none."
+            "help": "Decay, in (0, 1), of a moving average of the weights over the steps; it remembers a ninth of"
+            " them, and with 0.99 at most 100. Validation and tests score the average, and checkpoints and the finished"
+            " run hold it; learning goes on with the last weights. 0: none."
         },
     )
     length_grouping: bool = field(

@@ -18,7 +18,6 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from hf_ambiser.training.distributed import world_size
 from hf_ambiser.training.parameter_groups import HEAD
-from hf_ambiser.training.trained_state import trained_state
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
 
@@ -185,6 +184,12 @@ def in_float32(module: nn.Module, *inputs: Tensor) -> Any:
     """Return what a module says to inputs `(B, ...)`, computed in float32 also under autocast."""
     with torch.autocast(device_type=inputs[0].device.type, enabled=False):
         return module(*(tensor.float() for tensor in inputs))
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes in a model, as views: its trainable parameters and its buffers."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def average_gradients(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from hf_ambiser.training.trained_state import trained_state
+from hf_ambiser.training.companions import trained_state
 
 
 if TYPE_CHECKING:

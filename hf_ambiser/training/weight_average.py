@@ -2,7 +2,8 @@
 
 The weights of neighbouring steps differ by the noise of their batches, and so do the figures of neighbouring
 evaluations. Their exponential moving average (Polyak and Juditsky 1992; Tarvainen and Valpola 2017) moves less.
-Learning itself does not see it: a run with an average learns what the same run without it learns.
+Learning itself does not see it: a run with an average learns what the same run without it learns, apart from what
+validation decides (early stopping, a rate that follows its figures).
 """
 
 from __future__ import annotations
@@ -15,56 +16,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from transformers.training_args import OptimizerNames
 
 from hf_ambiser.training.resuming import ResumingTrainer
-from hf_ambiser.training.trained_state import trained_state
 
 
 _OWN = "own."
-_STEPS = "averaged_steps"
+_STEPS, _DECAY = "averaged_steps", "averaged_decay"
+
+
+def learning_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a model that learn, by name; one that has two names is there once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 class WeightAverage:
-    """A moving average of what training changes in a model: trainable parameters and buffers.
+    """A moving average of the parameters of a model that learn. Buffers are the model's own at all times.
 
-    After step n = 0, 1, ... the average A becomes d A + (1 - d) W with d = min(decay, (1 + n) / (10 + n)), so that the
-    first weights, which are random, are soon forgotten. A buffer of whole numbers is copied.
+    With the n-th step, n = 0, 1, ..., the average A becomes d A + (1 - d) W with d = min(decay, (1 + n) / (10 + n)).
+    So it remembers a ninth of the steps that were made, and 1 / (1 - decay) of them at most.
 
     The model has its own weights or, where they are *shown*, the average's. The tensors here hold the other ones.
 
     Args:
         model: The model, without the wrappers of accelerate.
-        decay: In (0, 1). It remembers about 1 / (1 - decay) steps.
+        decay: In (0, 1).
 
     Raises:
-        ValueError: If a parameter is in half precision, in which small steps of an average are lost.
+        ValueError: If a parameter that learns is in half precision, in which small steps of an average are lost.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        check_precision(model, decay)
         self.model, self.decay = model, decay
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin again at the weights that the model has now."""
-        own = trained_state(self.model)
-        for name, tensor in own.items():
-            if tensor.is_floating_point() and tensor.dtype in (torch.float16, torch.bfloat16):
-                raise ValueError(
-                    f"average_weights={self.decay} needs parameters in float32, and {name} is in {tensor.dtype}. Load"
-                    " the model with dtype=torch.float32; bf16=True then computes in bfloat16 all the same."
-                )
-        self.other = {name: tensor.detach().clone() for name, tensor in own.items()}
+        self.other = {name: p.detach().clone() for name, p in learning_parameters(model).items()}
         self.steps, self.is_shown = 0, False
 
     @torch.no_grad()
     def step(self) -> None:
         """Take in the weights of the step that was made just now."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        own = trained_state(self.model)
-        floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
-        get_ema_multi_avg_fn(decay)([self.other[n] for n in floats], [own[n] for n in floats], None)
-        for name in own.keys() - set(floats):
-            self.other[name].copy_(own[name])
+        own = learning_parameters(self.model)
+        get_ema_multi_avg_fn(decay)([self.other[name] for name in own], list(own.values()), None)
         self.steps += 1
 
     def show(self) -> None:
@@ -85,9 +78,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for name, tensor in trained_state(self.model).items():
-            kept = tensor.clone()
-            tensor.copy_(self.other[name])
+        for name, parameter in learning_parameters(self.model).items():
+            kept = parameter.clone()
+            parameter.copy_(self.other[name])
             self.other[name].copy_(kept)
         self.is_shown = not self.is_shown
 
@@ -95,25 +88,26 @@ class WeightAverage:
 
     def own_weights(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps beside the average, which is its model."""
-        own = {_OWN + name: tensor for name, tensor in trained_state(self.model).items()}
-        return {**own, _STEPS: torch.tensor(self.steps)}
+        own = {_OWN + name: p.detach() for name, p in learning_parameters(self.model).items()}
+        return {**own, _STEPS: torch.tensor(self.steps), _DECAY: torch.tensor(self.decay, dtype=torch.float64)}
 
     @torch.no_grad()
     def go_on(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on with a model that was loaded from a checkpoint, and with the `own_weights` that it keeps.
-
-        Raises:
-            ValueError: If it keeps none.
-        """
-        if _STEPS not in saved:
-            raise ValueError(
-                f"the checkpoint was saved without average_weights, and the run now has average_weights={self.decay}."
-                " Resume with the arguments that it was begun with, or start a new run folder."
-            )
-        self.begin()
+        """Go on with a model that was loaded from a checkpoint, and with the `own_weights` that it keeps."""
         self.steps = int(saved[_STEPS])
-        for name, tensor in trained_state(self.model).items():
-            tensor.copy_(saved[_OWN + name])
+        for name, parameter in learning_parameters(self.model).items():
+            self.other[name].copy_(parameter)
+            parameter.copy_(saved[_OWN + name])
+
+
+def check_precision(model: nn.Module, decay: float) -> None:
+    """Check that the parameters of a model can be averaged; see `WeightAverage`."""
+    for name, parameter in learning_parameters(model).items():
+        if parameter.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"average_weights={decay} needs parameters in float32, and {name} is in {parameter.dtype}. Load the"
+                " model with dtype=torch.float32; bf16=True then computes in bfloat16 all the same."
+            )
 
 
 class AveragingTrainer(ResumingTrainer):
@@ -121,19 +115,46 @@ class AveragingTrainer(ResumingTrainer):
 
     average: WeightAverage | None = None
 
-    def before_training(self, checkpoint: Path | None) -> None:
-        """Begin an average, if there is to be one.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.args.average_weights and self.train_dataset is not None:
+            self.check_average()
+
+    def check_average(self) -> None:
+        """Check that the weights of this run can be averaged.
 
         Raises:
-            ValueError: Under FSDP or DeepSpeed, which divide the weights among the ranks.
+            ValueError: If they are divided among processes, in half precision, averaged already or not there yet.
         """
-        super().before_training(checkpoint)
-        if self.args.average_weights and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        decay = self.args.average_weights
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise ValueError(
-                f"average_weights={self.args.average_weights}: FSDP and DeepSpeed divide the weights among the"
-                " processes, and no average of them is kept. Use DDP (train_scripts/accelerate/ddp.yaml), or leave the"
-                " argument out."
+                f"average_weights={decay}: FSDP and DeepSpeed divide the weights among the processes, and no average"
+                " of them is kept. Use DDP (train_scripts/accelerate/ddp.yaml), or leave the argument out."
             )
+        own_eval = callable(getattr(self.optimizer, "eval", None))
+        if own_eval or OptimizerNames(self.args.optim).value.startswith("schedule_free"):
+            raise ValueError(
+                f"average_weights={decay}: a schedule-free optimiser averages the weights itself. Choose another, for"
+                " example optim='adamw_torch', or leave the argument out."
+            )
+        if self.model_init is not None:
+            raise ValueError(
+                f"average_weights={decay}: model_init makes a new model when training begins, and no average of it is"
+                " kept. Give the model itself, or leave the argument out."
+            )
+        check_precision(self.bare_model(), decay)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as the other trainers do; afterwards what is in the model is what is scored and saved."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.average = None
+
+    def before_training(self, checkpoint: Path | None) -> None:
+        """Begin an average, if there is to be one."""
+        super().before_training(checkpoint)
         self.begin_average()
 
     def begin_average(self) -> None:
@@ -153,7 +174,17 @@ class AveragingTrainer(ResumingTrainer):
         return {} if self.average is None else self.average.own_weights()
 
     def take_own_weights(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on with what `own_weights` returned, after the model of a checkpoint was loaded."""
+        """Go on with what `own_weights` returned, after the model of a checkpoint was loaded.
+
+        Raises:
+            ValueError: If it was saved with another decay, or with an average and there is none now, or the reverse.
+        """
+        was, now = float(saved.get(_DECAY, 0.0)), self.args.average_weights
+        if was != now:
+            raise ValueError(
+                f"the checkpoint was saved with average_weights={was:g}, and the run now has average_weights={now:g}."
+                " Resume with the arguments that it was begun with, or start a new run folder."
+            )
         if self.average is not None:
             self.average.go_on(saved)
 
@@ -173,6 +204,4 @@ class AveragingTrainer(ResumingTrainer):
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         if self.average is not None:
             self.average.show()  # the best checkpoint, if it is loaded next, holds an average, too
-        output = super()._finalize_training(*args, **kwargs)
-        self.average = None
-        return output
+        return super()._finalize_training(*args, **kwargs)
