@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import made_data
 from helpers.suite_checks import assert_equal_tensors, check_resume
-from helpers.suite_methods import METHODS, ONE_OF_A_KIND, make_trainer, needs, settings
+from helpers.suite_methods import EVERY_KIND, ONE_OF_A_KIND, make_trainer, needs, settings
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -58,7 +58,7 @@ def slow_average(first, seen, decay):
     return average
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if not AFRESH.get(method, [""])[0] == {}])
+@pytest.mark.parametrize("method", [method for method in EVERY_KIND if method != "emotion_profile_refinery"])
 def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
     trainer, watch = trained(method, tmp_path, average_weights=DECAY)
     expected = slow_average(watch.first, watch.seen, DECAY)
@@ -69,7 +69,7 @@ def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
     assert any(not torch.equal(got[name], last[name]) for name in got), "the last weights are not the average"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EVERY_KIND)
 def test_learning_does_not_see_the_average(method, tmp_path):
     plain, own = trained(method, tmp_path / "plain", **SAVED)
     averaged, own_too = trained(method, tmp_path / "averaged", average_weights=DECAY, **SAVED)
