@@ -82,8 +82,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
         default=0.0,
         metadata={
             "help": "Decay, in (0, 1), of a moving average of the weights over the steps; it remembers a ninth of"
-            " them, and with 0.99 at most 100. Validation and tests score the average; checkpoints and the finished run"
-            " hold it; learning goes on with the last weights. 0: none."
+            " them, and with 0.99 at most 100. Validation and tests score the average, and it is what checkpoints and"
+            " the finished run hold; learning goes on with the last weights. 0: none."
         },
     )
     length_grouping: bool = field(
