@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from helpers import made_data
-from helpers.suite_checks import assert_equal_tensors, check_resume
+from helpers.suite_checks import assert_equal_tensors, assert_same_run_folder, check_ranks, check_resume
 from helpers.suite_methods import EVERY_KIND, ONE_OF_A_KIND, make_trainer, needs, settings
+from helpers.suite_ranks import forked_ranks
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -17,6 +20,7 @@ from hf_ambiser.training.weight_average import learning_parameters
 
 DECAY = 0.7
 # Networks that begin again in the middle of a run, and their average with them: arguments, and what counts the rounds.
+ON_RANKS = ["co_teaching", "ipr", "meta"]
 AFRESH = {"emotion_profile_refinery": ({}, "stage"), "mcil": ({"retrain": "afresh"}, "round")}
 SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 9}
 
@@ -227,3 +231,16 @@ def test_predictions_after_training_are_those_of_the_saved_model(tmp_path):
     assert_equal_tensors(dict(again.state_dict()), dict(trainer.model.state_dict()))
     trainer.model.load_state_dict(again.state_dict())
     assert (trainer.predict(made_data.evaluation_set()).predictions == answer).all()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    arguments = json.dumps({"average_weights": DECAY})
+    return forked_ranks(tmp_path_factory.mktemp("two_ranks"), *ON_RANKS, arguments)
+
+
+@pytest.mark.parametrize("case", ON_RANKS)
+def test_two_ranks_have_the_average_of_one_process(case, two_ranks, tmp_path):
+    check_ranks(case, tmp_path, two_ranks, average_weights=DECAY)
+    folder = two_ranks / "resumed" / case
+    assert_same_run_folder(folder / "stopped", folder / "whole")
