@@ -19,8 +19,8 @@ from hf_ambiser.training.weight_average import learning_parameters
 
 
 DECAY = 0.7
-# Networks that begin again in the middle of a run, and their average with them: arguments, and what counts the rounds.
 ON_RANKS = ["co_teaching", "ipr", "meta"]
+# Networks that begin again in the middle of a run, and their average with them: arguments, and what counts the rounds.
 AFRESH = {"emotion_profile_refinery": ({}, "stage"), "mcil": ({"retrain": "afresh"}, "round")}
 SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 9}
 
