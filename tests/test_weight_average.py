@@ -20,6 +20,8 @@ from hf_ambiser.training.weight_average import learning_parameters
 
 DECAY = 0.7
 ON_RANKS = ["co_teaching", "ipr", "meta"]
+# Checkpoints of the average are of one place in the code; these have most beside it.
+RESUMED = ["ipr", "mcil", "meta", "slc"]
 # Networks that begin again in the middle of a run, and their average with them: arguments, and what counts the rounds.
 AFRESH = {"emotion_profile_refinery": ({}, "stage"), "mcil": ({"retrain": "afresh"}, "round")}
 SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "save_total_limit": 9}
@@ -97,7 +99,10 @@ def test_a_network_that_begins_again_has_a_new_average(method, tmp_path):
         torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("method", ONE_OF_A_KIND)
+@pytest.mark.parametrize(
+    "method",
+    [m if m in RESUMED else pytest.param(m, marks=pytest.mark.slow) for m in ONE_OF_A_KIND],
+)
 def test_stopped_and_resumed_with_an_average_is_bit_equal(method, tmp_path):
     needs(method, "resume")
     check_resume(method, tmp_path, arguments={"average_weights": DECAY})
