@@ -54,24 +54,22 @@ def trained(method, folder, counts_rounds="", **arguments):
     return trainer, watch
 
 
-def slow_average(first, seen, decay):
-    """The definition, one number after the other, in double precision."""
+def assert_average(got, first, seen):
+    """`got` is the average of the weights `seen`: the definition, tensor by tensor, in double precision."""
     average = {name: tensor.double() for name, tensor in first.items()}
     for n, weights in enumerate(seen):
-        d = min(decay, (1 + n) / (10 + n))
+        d = min(DECAY, (1 + n) / (10 + n))
         for name, tensor in weights.items():
             average[name] = d * average[name] + (1 - d) * tensor.double()
-    return average
+    for name, tensor in average.items():
+        torch.testing.assert_close(got[name].double(), tensor, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("method", [method for method in EVERY_KIND if method != "emotion_profile_refinery"])
 def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
     trainer, watch = trained(method, tmp_path, average_weights=DECAY)
-    expected = slow_average(watch.first, watch.seen, DECAY)
-    got = learning_parameters(trainer.model)
-    for name, tensor in expected.items():
-        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
-    last = watch.seen[-1]
+    got, last = learning_parameters(trainer.model), watch.seen[-1]
+    assert_average(got, watch.first, watch.seen)
     assert any(not torch.equal(got[name], last[name]) for name in got), "the last weights are not the average"
 
 
@@ -93,10 +91,7 @@ def test_a_network_that_begins_again_has_a_new_average(method, tmp_path):
     trainer, watch = trained(method, tmp_path, rounds, average_weights=DECAY, **arguments)
     begun = watch.rounds.index(watch.rounds[-1])
     assert 0 < begun < len(watch.seen)
-    expected = slow_average(watch.first, watch.seen[begun:], DECAY)
-    got = learning_parameters(trainer.model)
-    for name, tensor in expected.items():
-        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+    assert_average(learning_parameters(trainer.model), watch.first, watch.seen[begun:])
 
 
 @pytest.mark.parametrize(
@@ -116,9 +111,7 @@ def test_validation_and_checkpoints_have_the_average_and_the_run_its_best(tmp_pa
     assert len(checkpoints) == len(evaluated) == 3
     for checkpoint, entry in zip(checkpoints, evaluated, strict=True):
         saved = load_file(checkpoint / "model.safetensors")
-        steps = int(entry["step"])
-        for name, tensor in slow_average(watch.first, watch.seen[:steps], DECAY).items():
-            torch.testing.assert_close(saved[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
+        assert_average(saved, watch.first, watch.seen[: int(entry["step"])])
         trainer.model.load_state_dict(saved)
         assert trainer.evaluate()["eval_loss"] == pytest.approx(entry["eval_loss"], rel=1e-6)
     chosen = load_file(tmp_path / f"checkpoint-{trainer.state.best_global_step}" / "model.safetensors")
@@ -142,21 +135,10 @@ def test_an_error_in_an_evaluation_leaves_the_own_weights_in_the_model(tmp_path)
 
 
 def test_an_average_with_lora_is_of_the_adapter(tmp_path):
-    trainer, watch = trained_adapter(tmp_path)
-    expected = slow_average(watch.first, watch.seen, DECAY)
+    trainer, watch = trained("soft_vote", tmp_path, lora=True, encoder="wav2vec2", average_weights=DECAY)
     got = learning_parameters(trainer.model)
     assert any("lora" in name for name in got)
-    for name, tensor in expected.items():
-        torch.testing.assert_close(got[name].double(), tensor.double(), rtol=1e-5, atol=1e-6, msg=name)
-
-
-def trained_adapter(folder):
-    chosen = settings("soft_vote", "resume") | {"average_weights": DECAY}
-    trainer = make_trainer("soft_vote", folder, lora=True, encoder="wav2vec2", **chosen)
-    watch = _Weights(trainer)
-    trainer.add_callback(watch)
-    trainer.train()
-    return trainer, watch
+    assert_average(got, watch.first, watch.seen)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5])

@@ -34,6 +34,7 @@ def begin_round(trainer: AmbiSERTrainer, round_name: str, now: int, networks: Ma
     if now > int(begun):
         for name, network in networks.items():
             begin_again(name, network, trainer.method_state, cast("torch.optim.Optimizer", trainer.optimizer))
+        if networks:
             trainer.begin_average()
         begun.fill_(now)
 

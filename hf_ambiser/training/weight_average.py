@@ -47,7 +47,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        check_precision(model, decay)
+        check_precision(model, decay)  # again: the model may have been cast since the trainer was made
         self.model, self.decay = model, decay
         self.other = {name: p.detach().clone() for name, p in learning_parameters(model).items()}
         self.steps, self.is_shown = 0, False
