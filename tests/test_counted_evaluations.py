@@ -61,3 +61,20 @@ def test_worse_and_worse_figures_stop_no_run_before_its_method_began(method, tmp
 def test_a_method_without_one_stops_as_early_as_ever(tmp_path, monkeypatch):
     trainer, seen = trained_worse_and_worse("soft_vote", tmp_path, monkeypatch)
     assert len(seen) == 2 and trainer.state.best_global_step == trainer.state.max_steps // 5
+
+
+# The first stages of the other two grow with the epochs, so their last one always counts.
+@pytest.mark.parametrize("method", ["divide_mix", "ipr", "mcil", "self_training"])
+def test_a_run_without_an_evaluation_that_counts_chooses_no_model(method, tmp_path):
+    trainer = prepared(method, tmp_path)
+    trainer.args.num_train_epochs = trainer.counted_after
+    with pytest.raises(ValueError, match=r"the first \d+ epochs of \w+Trainer .* do not count, and the run has \d+\."):
+        trainer.train()
+
+
+@pytest.mark.parametrize(("strategy", "named"), [("epoch", "5 epochs"), ("steps", "the run has [0-9]+ steps")])
+def test_a_delay_beyond_the_end_leaves_none_to_choose_by(strategy, named, tmp_path):
+    given = {"eval_strategy": strategy, "save_strategy": strategy, "eval_steps": 2, "save_steps": 2, "eval_delay": 999}
+    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume") | COUNTED | given)
+    with pytest.raises(ValueError, match=f"eval_delay=999: .*{named}"):
+        trainer.train()

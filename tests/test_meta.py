@@ -305,6 +305,22 @@ def test_only_network_epochs_are_evaluated_and_count_for_patience(tmp_path, stra
         assert len(watch.at) == 6 and all(math.ceil(e) % 2 == 1 or not learn for e in watch.at)
 
 
+def test_evaluations_that_all_fall_on_label_epochs_are_made_and_choose_the_model(tmp_path):
+    """`eval_steps: 0.25` of eight epochs is the end of every second one, and these are the labels'."""
+    chosen = settings(
+        "meta", "learns", eval_strategy="steps", eval_steps=0.25, save_strategy="steps", save_steps=0.25,
+        num_train_epochs=8, load_best_model_at_end=True, metric_for_best_model="loss",
+    )  # fmt: skip
+    trainer = make_trainer("meta", tmp_path, **chosen)
+    watch = Evaluations()
+    trainer.add_callback(watch)
+    trainer.train()
+    assert watch.at == [2.0, 4.0, 6.0, 8.0]
+    logged = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    assert trainer.state.best_global_step == min(logged, key=logged.get)
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{trainer.state.best_global_step}")
+
+
 def test_balanced_sampling_has_as_many_of_each_class():
     labels = np.array([0] * 20 + [1] * 5 + [2] * 11)
     lengths = np.linspace(1, 2, 36)

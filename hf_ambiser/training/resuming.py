@@ -142,6 +142,7 @@ class ResumingTrainer(ParameterGroupTrainer):
 
         Called when all state has been restored, before the loop begins.
         """
+        self._check_that_one_counts()
         self._begin_leg()
         self.stands_after, self._lost_best = STEP, None
         if self._checkpoint is None:
@@ -195,6 +196,25 @@ class ResumingTrainer(ParameterGroupTrainer):
         Evaluations up to there are made and logged, but neither early stopping nor the best model counts them.
         """
         return 0.0
+
+    def _check_that_one_counts(self) -> None:
+        """Refuse to choose the best of the evaluations if none counts: nothing would be chosen, without a word."""
+        if not self.args.load_best_model_at_end:
+            return
+        epochs, by_steps = self.state.num_train_epochs, self.args.eval_strategy == "steps"
+        length, unit = (self.state.max_steps, "steps") if by_steps else (epochs, "epochs")
+        if self.args.eval_delay > length:
+            raise ValueError(
+                f"load_best_model_at_end=True, eval_delay={self.args.eval_delay:g}: the run has {length} {unit}, so"
+                " there is no evaluation to choose the best model by. Set eval_delay to fewer, or"
+                " load_best_model_at_end to False."
+            )
+        if self.counted_after >= epochs:
+            raise ValueError(
+                f"load_best_model_at_end=True: the first {self.counted_after:g} epochs of {type(self).__name__}"
+                f" prepare it, their evaluations do not count, and the run has {epochs}. So there is none to choose"
+                " the best model by. Set num_train_epochs to more, or load_best_model_at_end to False."
+            )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         # Early stopping, too, has nothing to compare with until a best metric is known.

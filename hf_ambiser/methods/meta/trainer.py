@@ -235,14 +235,19 @@ class MetaTrainer(AmbiSERTrainer):
 
 
 class _NothingNewToEvaluate(TrainerCallback):
-    """Skips evaluations in a label epoch: the network has not changed, and patience must not count them."""
+    """In a label epoch, skips the evaluation of a network that has been evaluated: patience must not count it twice.
+
+    One that has not been is evaluated: with `eval_steps` of two epochs, every evaluation falls on a label epoch.
+    """
 
     def __init__(self, trainer: MetaTrainer) -> None:
         self.trainer = trainer
 
     def _skip(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # The Trainer has already advanced its epoch count: the end of epoch 1 is 2.0, its middle 1.5.
-        if self.trainer.is_label_epoch(math.ceil(state.epoch) - 1):
-            control.should_evaluate = False
+        epoch = math.ceil(state.epoch) - 1
+        if self.trainer.is_label_epoch(epoch):
+            evaluated = any("eval_loss" in entry and entry["epoch"] >= epoch for entry in state.log_history)
+            control.should_evaluate = control.should_evaluate and not evaluated
 
     on_step_end = on_epoch_end = _skip
