@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from .field_types import typed
 
 
-NORMS = ("channels", "frame")
+NORMS = ("channels", "frame", "utterance", "none")
 
 
 class LogMelConfig(PreTrainedConfig):

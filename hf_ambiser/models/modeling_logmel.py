@@ -81,7 +81,7 @@ class LogMelBlock(GradientCheckpointingLayer):
         time_stride, mel_stride = stride
         self.time_stride = time_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
-        self.norm_over_bands = config.norm_over == "frame"
+        self.norm_over = config.norm_over
         # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding.
         self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -95,7 +95,7 @@ class LogMelBlock(GradientCheckpointingLayer):
 
         For a single utterance the convolution pads the end with zeros, so a batch must have zeros there, too.
         """
-        hidden_states = self._normalised(self.conv(hidden_states))
+        hidden_states = self._normalised(self.conv(hidden_states), frames)
         hidden_states = nn.functional.gelu(hidden_states)
         # Apply dropout and the zeros in one pass over the model's largest tensors. Drop whole channels: to draw a
         # number for each element would take a tenth of a training step on a CPU.
@@ -103,13 +103,22 @@ class LogMelBlock(GradientCheckpointingLayer):
         valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
 
-    def _normalised(self, hidden_states: Tensor) -> Tensor:
-        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame."""
-        if not self.norm_over_bands:
+    def _normalised(self, hidden_states: Tensor, frames: Tensor) -> Tensor:
+        if self.norm_over == "channels":
             return self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        weight, bias = self.layer_norm.weight[:, None, None], self.layer_norm.bias[:, None, None]
+        if self.norm_over == "none":
+            return hidden_states * weight + bias
+        if self.norm_over == "utterance":
+            valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])[:, None, :, None].to(hidden_states.dtype)
+            count = valid.sum(dim=(1, 2, 3), keepdim=True) * hidden_states.shape[1] * hidden_states.shape[3]
+            mean = (hidden_states * valid).sum(dim=(1, 2, 3), keepdim=True) / count
+            centred = hidden_states - mean
+            var = (centred.square() * valid).sum(dim=(1, 2, 3), keepdim=True) / count
+            return centred * torch.rsqrt(var + self.layer_norm.eps) * weight + bias
         frames = hidden_states.transpose(1, 2)
         frames = nn.functional.layer_norm(frames, frames.shape[2:], eps=self.layer_norm.eps).transpose(1, 2)
-        return frames * self.layer_norm.weight[:, None, None] + self.layer_norm.bias[:, None, None]
+        return frames * weight + bias
 
 
 class LogMelModel(PreTrainedModel):
