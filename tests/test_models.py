@@ -152,7 +152,7 @@ def test_norms_are_the_slow_transcription_and_no_frame_reads_another(norm_over):
             torch.testing.assert_close(got[b, c, t], want)
 
 
-@pytest.mark.parametrize("norm_over", ["channels", "frame"])
+@pytest.mark.parametrize("norm_over", ["channels", "frame", "none"])
 def test_either_norm_gives_the_same_frames_alone_and_in_a_padded_batch(norm_over):
     model = LogMelModel(LogMelConfig(norm_over=norm_over)).eval()
     short, long = clips((4000, 9000))

@@ -73,7 +73,7 @@ class LogMelFrontend(nn.Module):
 
 
 class LogMelBlock(GradientCheckpointingLayer):
-    """Convolution over time and mel, norm of a position or of a frame, GELU, dropout of whole channels."""
+    """Convolution over time and mel, a norm of a position or of a frame or none, GELU, dropout of whole channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: list[int], config: LogMelConfig) -> None:
         super().__init__()
@@ -81,9 +81,10 @@ class LogMelBlock(GradientCheckpointingLayer):
         time_stride, mel_stride = stride
         self.time_stride = time_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
-        self.norm_over = config.norm_over
+        self.norm_over_bands = config.norm_over == "frame"
         # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding.
-        self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps)
+        has_norm = config.norm_over != "none"
+        self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps) if has_norm else None
         self.dropout = nn.Dropout(config.dropout)
 
     def frame_lengths(self, frames: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class LogMelBlock(GradientCheckpointingLayer):
 
         For a single utterance the convolution pads the end with zeros, so a batch must have zeros there, too.
         """
-        hidden_states = self._normalised(self.conv(hidden_states), frames)
+        hidden_states = self._normalised(self.conv(hidden_states))
         hidden_states = nn.functional.gelu(hidden_states)
         # Apply dropout and the zeros in one pass over the model's largest tensors. Drop whole channels: to draw a
         # number for each element would take a tenth of a training step on a CPU.
@@ -103,22 +104,15 @@ class LogMelBlock(GradientCheckpointingLayer):
         valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
 
-    def _normalised(self, hidden_states: Tensor, frames: Tensor) -> Tensor:
-        if self.norm_over == "channels":
+    def _normalised(self, hidden_states: Tensor) -> Tensor:
+        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame, or as it is."""
+        if self.layer_norm is None:
+            return hidden_states
+        if not self.norm_over_bands:
             return self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        weight, bias = self.layer_norm.weight[:, None, None], self.layer_norm.bias[:, None, None]
-        if self.norm_over == "none":
-            return hidden_states * weight + bias
-        if self.norm_over == "utterance":
-            valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])[:, None, :, None].to(hidden_states.dtype)
-            count = valid.sum(dim=(1, 2, 3), keepdim=True) * hidden_states.shape[1] * hidden_states.shape[3]
-            mean = (hidden_states * valid).sum(dim=(1, 2, 3), keepdim=True) / count
-            centred = hidden_states - mean
-            var = (centred.square() * valid).sum(dim=(1, 2, 3), keepdim=True) / count
-            return centred * torch.rsqrt(var + self.layer_norm.eps) * weight + bias
         frames = hidden_states.transpose(1, 2)
         frames = nn.functional.layer_norm(frames, frames.shape[2:], eps=self.layer_norm.eps).transpose(1, 2)
-        return frames * weight + bias
+        return frames * self.layer_norm.weight[:, None, None] + self.layer_norm.bias[:, None, None]
 
 
 class LogMelModel(PreTrainedModel):
