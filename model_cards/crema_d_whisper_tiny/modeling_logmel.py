@@ -73,7 +73,7 @@ class LogMelFrontend(nn.Module):
 
 
 class LogMelBlock(GradientCheckpointingLayer):
-    """Convolution over time and mel, norm of a position or of a frame, GELU, dropout of whole channels."""
+    """Convolution over time and mel, a norm of a position or of a frame or none, GELU, dropout of whole channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: list[int], config: LogMelConfig) -> None:
         super().__init__()
@@ -83,7 +83,8 @@ class LogMelBlock(GradientCheckpointingLayer):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
         self.norm_over_bands = config.norm_over == "frame"
         # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding.
-        self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps)
+        has_norm = config.norm_over != "none"
+        self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps) if has_norm else None
         self.dropout = nn.Dropout(config.dropout)
 
     def frame_lengths(self, frames: Tensor) -> Tensor:
@@ -104,7 +105,9 @@ class LogMelBlock(GradientCheckpointingLayer):
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
 
     def _normalised(self, hidden_states: Tensor) -> Tensor:
-        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame."""
+        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame, or as it is."""
+        if self.layer_norm is None:
+            return hidden_states
         if not self.norm_over_bands:
             return self.layer_norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         frames = hidden_states.transpose(1, 2)
