@@ -40,7 +40,7 @@ class LogMelConfig(PreTrainedConfig):
         mask_freq_width: SpecAugment in training: largest width of the masked band of mel bins, one per utterance.
         norm_over: What a norm after a convolution takes its mean and deviation from: the `channels` of one position,
             or all channels and bands of one `frame`, which keeps how strong a band is beside the others. `none`: there
-            is no norm. How loud a frame is then stays, too, and a training step takes a third of the time on a CPU.
+            is no norm, how loud a frame is stays, too, and a training step is faster than with `frame`.
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.
