@@ -72,9 +72,24 @@ def test_a_run_without_an_evaluation_that_counts_chooses_no_model(method, tmp_pa
         trainer.train()
 
 
-@pytest.mark.parametrize(("strategy", "named"), [("epoch", "5 epochs"), ("steps", "the run has [0-9]+ steps")])
-def test_a_delay_beyond_the_end_leaves_none_to_choose_by(strategy, named, tmp_path):
-    given = {"eval_strategy": strategy, "save_strategy": strategy, "eval_steps": 2, "save_steps": 2, "eval_delay": 999}
+NONE = {
+    "epoch": ({"eval_strategy": "epoch", "eval_delay": 999}, "eval_delay=999: the run has 5 epochs"),
+    "steps": (
+        {"eval_strategy": "steps", "eval_steps": 2, "save_steps": 2, "eval_delay": 999},
+        "eval_delay=999: the run has [0-9]+ steps",
+    ),
+    "part of an epoch": (
+        {"eval_strategy": "epoch", "num_train_epochs": 2.5, "eval_delay": 2.7},
+        "eval_delay=2.7: the run has 2.5 epochs",
+    ),
+    "no": ({"eval_strategy": "no", "save_strategy": "best", "early_stopping_patience": None}, "eval_strategy='no'"),
+}
+
+
+@pytest.mark.parametrize("case", NONE)
+def test_a_model_is_not_chosen_among_no_evaluation(case, tmp_path):
+    given, named = NONE[case]
+    given = {"save_strategy": given["eval_strategy"], **given}
     trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume") | COUNTED | given)
-    with pytest.raises(ValueError, match=f"eval_delay=999: .*{named}"):
+    with pytest.raises(ValueError, match=named):
         trainer.train()

@@ -32,7 +32,7 @@ from hf_ambiser.studies.step_time import timed_steps
 
 # Fields on which a first step does not depend, so that systems of a tuning plan are tried once.
 LATER = (
-    *("learning_rate", "num_train_epochs", "warmup_steps", "weight_decay", "average_weights"),
+    *("learning_rate", "num_train_epochs", "warmup_steps", "weight_decay"),
     *("eval_strategy", "eval_steps", "save_strategy", "save_steps", "metric_for_best_model", "load_best_model_at_end"),
 )
 SPLITS = ("train_splits", "ambiguous_splits", "reveal_splits", "test_splits")
@@ -93,9 +93,9 @@ def on_this_machine(fields: dict[str, Any], encoders: Path) -> dict[str, Any]:
 
 
 def alike(value: Any) -> str:
-    """A value as text. Numbers are alike, but for 0, with which a part of a loss is often left out."""
+    """A value as text. Numbers are alike, but for 0 and 1, which often leave something out."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "a number" if number and value else repr(value)
+    return "a number" if number and value not in (0, 1) else repr(value)
 
 
 @cache

@@ -201,19 +201,26 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Refuse to choose the best of the evaluations if none counts: nothing would be chosen, without a word."""
         if not self.args.load_best_model_at_end:
             return
-        epochs, by_steps = self.state.num_train_epochs, self.args.eval_strategy == "steps"
-        length, unit = (self.state.max_steps, "steps") if by_steps else (epochs, "epochs")
+        if self.args.eval_strategy == "no":
+            raise ValueError(
+                "load_best_model_at_end=True, eval_strategy='no': there is no evaluation to choose the best model by."
+                " Set eval_strategy to 'epoch' or 'steps', or load_best_model_at_end to False."
+            )
+        # With `max_steps` the Trainer's count of epochs is rounded up.
+        epochs = self.args.num_train_epochs if self.args.max_steps <= 0 else self.state.num_train_epochs
+        length, unit = (self.state.max_steps, "steps") if self.args.eval_strategy == "steps" else (epochs, "epochs")
         if self.args.eval_delay > length:
             raise ValueError(
-                f"load_best_model_at_end=True, eval_delay={self.args.eval_delay:g}: the run has {length} {unit}, so"
-                " there is no evaluation to choose the best model by. Set eval_delay to fewer, or"
+                f"load_best_model_at_end=True, eval_delay={self.args.eval_delay:g}: the run has {length:g} {unit}, so"
+                " there is no evaluation to choose the best model by. Set eval_delay to less, or"
                 " load_best_model_at_end to False."
             )
         if self.counted_after >= epochs:
             raise ValueError(
                 f"load_best_model_at_end=True: the first {self.counted_after:g} epochs of {type(self).__name__}"
-                f" prepare it, their evaluations do not count, and the run has {epochs}. So there is none to choose"
-                " the best model by. Set num_train_epochs to more, or load_best_model_at_end to False."
+                f" prepare it, their evaluations do not count, and the run has {epochs:g}. So there is none to choose"
+                " the best model by. Train for more (num_train_epochs, max_steps), or set load_best_model_at_end to"
+                " False."
             )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
