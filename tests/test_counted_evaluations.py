@@ -90,6 +90,5 @@ NONE = {
 def test_a_model_is_not_chosen_among_no_evaluation(case, tmp_path):
     given, named = NONE[case]
     given = {"save_strategy": given["eval_strategy"], **given}
-    trainer = make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume") | COUNTED | given)
     with pytest.raises(ValueError, match=named):
-        trainer.train()
+        make_trainer("soft_vote", tmp_path, **settings("soft_vote", "resume") | COUNTED | given).train()

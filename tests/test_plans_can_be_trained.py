@@ -83,13 +83,16 @@ def data_of(planned: PlannedData) -> tuple[str, str]:
     return "data/stand_in", STAND_INS[planned.configs[0]]
 
 
-def on_this_machine(fields: dict[str, Any], encoders: Path) -> dict[str, Any]:
-    """A system's fields with an encoder that is here, without what a GPU or another system's run is needed for."""
+def arguments_here(fields: dict[str, Any], dataset: str, config: str, out: Path) -> RunArguments:
+    """A system's arguments with data and an encoder of this place, without what needs a GPU or an earlier run."""
     not_here = ("bf16", "fp16", "tf32", *of_system(fields["method"]))
     fields = {name: value for name, value in fields.items() if name not in not_here}
     if str(fields.get("encoder", "")).startswith("facebook/wav2vec2"):
-        fields |= {"encoder": str(encoders / "wav2vec2")}
-    return fields | {"use_cpu": True, "disable_tqdm": True, "dataloader_num_workers": 0}
+        fields |= {"encoder": str(Path("encoders/wav2vec2").resolve())}
+    here = {"dataset": dataset, "dataset_config": config, "output_dir": str(out), "seed": 0}
+    return RunArguments.from_mapping(
+        fields | here | {"use_cpu": True, "disable_tqdm": True, "dataloader_num_workers": 0}
+    )
 
 
 def alike(value: Any) -> str:
@@ -115,7 +118,7 @@ def systems(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_system_of_a_shipped_plan_takes_a_step(path, place, tmp_path):
+def test_every_system_of_a_shipped_plan_takes_a_step(path, tmp_path):
     plan = read_plan(path)
     assert not [system.missing for system in plan.systems if system.missing]
     # Data sets that are not built here have one that stands in for all of them.
@@ -123,9 +126,7 @@ def test_every_system_of_a_shipped_plan_takes_a_step(path, place, tmp_path):
     for dataset, config in places:
         splits = read_dataset_info(dataset)["configs"][config]["splits"]
         for system in plan.systems:
-            fields = on_this_machine(system.fields, place / "encoders")
-            here = {"dataset": dataset, "dataset_config": config, "output_dir": str(tmp_path), "seed": 0}
-            RunArguments.from_mapping(fields | here)  # every number is one that is allowed
+            arguments_here(system.fields, dataset, config, tmp_path)  # every number is one that is allowed
             named = [name for field in SPLITS for name in system.fields.get(field, [])]
             assert set(named) <= set(splits), (system.name, dataset)
     dataset, config = places[0]
@@ -133,8 +134,7 @@ def test_every_system_of_a_shipped_plan_takes_a_step(path, place, tmp_path):
         name = fields["system"]
         # Opening a split takes most of the time.
         fields = fields | {"test_splits": fields.get("test_splits", ["test"])[:1]}
-        here = {"dataset": dataset, "dataset_config": config, "output_dir": str(tmp_path / name), "seed": 0}
-        arguments = RunArguments.from_mapping(on_this_machine(fields, place / "encoders") | here)
+        arguments = arguments_here(fields, dataset, config, tmp_path / name)
         try:
             trainer, tests = prepare(arguments)
             trainer.check_arguments(begins=True)

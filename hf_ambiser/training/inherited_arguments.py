@@ -103,6 +103,10 @@ def _schedules(args: Any) -> bool:
     return str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "constant"
 
 
+def _evaluates(args: Any) -> bool:
+    return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+
+
 def _on(*names: str) -> Callable[[Any], bool]:
     return lambda args: any(getattr(args, name, None) for name in names)
 
@@ -112,6 +116,7 @@ NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("adam_beta1", "adam_beta2", "adam_epsilon"), (_adam, "an optimiser (optim) of Adam's kind")),
     "warmup_steps": (_schedules, "another lr_scheduler_type than 'constant', such as 'constant_with_warmup'"),
     "greater_is_better": (_on("metric_for_best_model"), "metric_for_best_model"),
+    "load_best_model_at_end": (_evaluates, "an evaluation, and eval_strategy='no' makes none"),
     "activation_checkpointing_kwargs": (
         _on("activation_checkpointing", "gradient_checkpointing"), "activation_checkpointing=True",
     ),

@@ -201,11 +201,6 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Refuse to choose the best of the evaluations if none counts: nothing would be chosen, without a word."""
         if not self.args.load_best_model_at_end:
             return
-        if self.args.eval_strategy == "no":
-            raise ValueError(
-                "load_best_model_at_end=True, eval_strategy='no': there is no evaluation to choose the best model by."
-                " Set eval_strategy to 'epoch' or 'steps', or load_best_model_at_end to False."
-            )
         # With `max_steps` the Trainer's count of epochs is rounded up.
         epochs = self.args.num_train_epochs if self.args.max_steps <= 0 else self.state.num_train_epochs
         length, unit = (self.state.max_steps, "steps") if self.args.eval_strategy == "steps" else (epochs, "epochs")

@@ -246,8 +246,8 @@ class _NothingNewToEvaluate(TrainerCallback):
     def _skip(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # The Trainer has already advanced its epoch count: the end of epoch 1 is 2.0, its middle 1.5.
         epoch = math.ceil(state.epoch) - 1
-        if self.trainer.is_label_epoch(epoch):
+        if control.should_evaluate and self.trainer.is_label_epoch(epoch):
             evaluated = any("eval_loss" in entry and entry["epoch"] >= epoch for entry in state.log_history)
-            control.should_evaluate = control.should_evaluate and not evaluated
+            control.should_evaluate = not evaluated
 
     on_step_end = on_epoch_end = _skip
