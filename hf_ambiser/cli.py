@@ -67,12 +67,15 @@ def _report(argv: Sequence[str], prog: str) -> int:
         "--reference", metavar="SYSTEM", help="system that the others are compared with (default: ipr, or the first)"
     )
     report.add_argument("--splits", nargs="+", metavar="SPLIT", help="test splits (default: all)")
+    report.add_argument(
+        "--beside", nargs="+", type=Path, default=[], metavar="FOLDER", help="more folders with runs for the tables"
+    )
     report.add_argument("--no-html", action="store_true", help="write no report.html")
     args = report.parse_args(argv)
 
     from hf_ambiser.report.write import FOLDER, write_report
 
-    print(write_report(args.folder, args.reference, args.splits, html=not args.no_html))
+    print(write_report(args.folder, args.reference, args.splits, html=not args.no_html, beside=args.beside))
     out = args.folder / FOLDER
     page = "" if args.no_html else f"; to look at and listen to: {out / 'report.html'}"
     print(f"report: {out / 'report.md'}, its tables as CSV and LaTeX beside it{page}", file=sys.stderr)

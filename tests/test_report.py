@@ -145,3 +145,28 @@ def test_a_default_system_to_compare_with(tmp_path):
         made_cell(tmp_path / system, system)
     assert "WA % of a minus" in write_report(tmp_path, splits=["d3"], progress=False, html=False)
     assert "WA % of b minus" in write_report(tmp_path, reference="b", splits=["d3"], progress=False, html=False)
+
+
+def test_runs_of_another_folder_stand_in_the_same_tables(study, tmp_path, capsys):
+    whole = write_report(study, splits=["d3"], progress=False, html=False)
+    shutil.move(study / "cells" / "base", tmp_path / "other" / "base")
+    assert cli.main(["report", str(study), "--beside", str(tmp_path / "other"), "--splits", "d3"]) == 0
+    text = capsys.readouterr().out
+    said = f"The tables hold runs of other folders, too: {tmp_path / 'other'}."
+    assert said in text and text.replace(f"\n{said}\n", "", 1).strip() == whole.strip()
+    assert "12 finished runs below study/ and other/." in (study / "report" / "report.html").read_text()
+    assert not (tmp_path / "other" / "report").exists()
+
+
+@pytest.mark.parametrize("beside", [["."], ["cells/base"], [".."], ["../other", "../other/base"]])
+def test_no_run_counts_twice(study, tmp_path, beside):
+    shutil.copytree(study / "cells" / "base", tmp_path / "other" / "base")
+    with pytest.raises(ValueError, match="cannot stand beside .* one holds the other"):
+        write_report(study, progress=False, html=False, beside=[study / path for path in beside])
+    assert not (study / "report").exists()
+
+
+def test_what_is_the_same_cell_in_two_folders_is_refused(made, study):
+    with pytest.raises(ValueError, match="are the same cell"):
+        write_report(study, progress=False, html=False, beside=[made])
+    assert not (study / "report").exists()

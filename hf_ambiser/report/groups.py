@@ -131,6 +131,23 @@ def find(folder: Path) -> tuple[list[FinishedRun], list[Path]]:
     return runs, unfinished
 
 
+def find_beside(other: Path, folders: Iterable[Path]) -> tuple[list[FinishedRun], list[Path]]:
+    """What `find` finds below one more folder, whose runs stand in the tables of those of other folders.
+
+    Raises:
+        ValueError: As `find` does, and if one of the folders holds another, because its runs would count twice.
+    """
+    inner = other.resolve()
+    for folder in folders:
+        outer = folder.resolve()
+        if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+            raise ValueError(
+                f"{other} cannot stand beside {folder}: one holds the other, so runs would count twice. Name folders"
+                " that are apart."
+            )
+    return find(other)
+
+
 def group(runs: Iterable[FinishedRun], order: Iterable[str] = ()) -> list[Group]:
     """Group the runs that may be averaged; systems are in the given order, then by name.
 

@@ -17,7 +17,7 @@ from hf_ambiser.report.convergence import TITLE, convergence, convergence_line, 
 from hf_ambiser.report.decisions import decisions_table
 from hf_ambiser.report.document import Block, Picture, Section, markdown
 from hf_ambiser.report.embeddings import MOST_PANELS, embeddings
-from hf_ambiser.report.groups import Group, find, group
+from hf_ambiser.report.groups import Group, find, find_beside, group
 from hf_ambiser.report.leaderboard import leaderboard_table
 from hf_ambiser.report.page import page
 from hf_ambiser.report.paper_tables import quoted_folds_table, quoted_table
@@ -61,6 +61,7 @@ def write_report(
     splits: Sequence[str] | None = None,
     html: bool = True,
     progress: bool = True,
+    beside: Sequence[Path | str] = (),
 ) -> str:
     """Read all runs below a folder and write `folder/report/`: `report.md`, tables, figures and `report.html`.
 
@@ -70,6 +71,7 @@ def write_report(
         splits: Test splits to show; None: all.
         html: Whether to write the page.
         progress: Whether to show a bar.
+        beside: More folders, whose runs stand in the same tables. Nothing is written into them.
 
     Returns:
         The report as Markdown.
@@ -80,6 +82,11 @@ def write_report(
     folder = Path(folder)
     runs, unfinished = find(folder)
     planned = read_planned(folder, runs)
+    others = [Path(other) for other in beside]
+    for number, other in enumerate(others):
+        more, begun = find_beside(other, [folder, *others[:number]])
+        runs += more
+        unfinished += begun
     groups = [one.with_all_figures() for one in group(runs, planned.systems if planned else ())]
     systems = list(dict.fromkeys(system for one in groups for system in one.systems))
     if reference is not None and reference not in systems:
@@ -88,7 +95,7 @@ def write_report(
     out = path_of_name(folder, FOLDER, "folder of the report", folder)
     before = _written_before(out)
     with tqdm(total=_steps(groups, chosen), unit="step", disable=not progress, leave=False) as bar:
-        report = _Report(out, reference, bar, before)
+        report = _Report(out, reference, bar, before, others)
         overview = report.overview(folder, groups, runs, unfinished, planned)
         parts = [report.group(one, chosen[one.key]) for one in groups]
         sections = [
@@ -135,6 +142,7 @@ class _Report:
     reference: str | None
     bar: Any
     before: Sequence[Path]
+    beside: Sequence[Path]
     written: list[str] = field(default_factory=list)
     cards: list[UtteranceCard] = field(default_factory=list)
 
@@ -188,7 +196,9 @@ class _Report:
             lines += [f"Of the plan {planned.note}."] if planned.note else []
         else:
             lines.append(f"{len(runs)} finished runs.")
-        places = [str(path.relative_to(folder)) for path in unfinished]
+        if self.beside:
+            lines.append(f"The tables hold runs of other folders, too: {', '.join(map(str, self.beside))}.")
+        places = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in unfinished]
         lines += self.listing("Begun and not finished", places)
         return Section("", 0, lines)
 
@@ -349,8 +359,8 @@ class _Report:
             reasons += [audio.why_not] if audio.why_not else []
         n = sum(len(one.runs) for one in groups)
         systems = {system for one in groups for system in one.systems}
-        where = folder.absolute().name
-        lead = f"{len(systems)} systems, {n} finished runs below {where}/. This file holds everything that it shows."
+        where = " and ".join(f"{one.absolute().name}/" for one in (folder, *self.beside))
+        lead = f"{len(systems)} systems, {n} finished runs below {where}. This file holds everything that it shows."
         title = f"Report: {', '.join(one.name for one in groups)}"
         return page(title, lead, sections, self.cards, Audio(heard, "; ".join(dict.fromkeys(reasons))))
 
