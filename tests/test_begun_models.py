@@ -28,6 +28,7 @@ from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.begun_model import copy_weights, heard_by, place_of_begin, trained_model, with_classes
 from hf_ambiser.runs.build_model import build_model
+from hf_ambiser.runs.calibrate import calibrate_run
 from hf_ambiser.runs.run import prepare, run
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.training.twin import make_twin
@@ -183,6 +184,31 @@ def test_a_run_says_what_the_model_that_it_began_with_had_learnt_from(dataset, f
     text = write_report(tmp_path / "unknown", html=False, progress=False)
     assert "What the models had learnt from with which hard_vote began is not recorded" in text
     assert str(tmp_path) not in json.dumps(cards) + (tmp_path / "unknown" / "begun_with.json").read_text()
+
+
+def test_validation_utterances_that_were_learnt_from_are_counted_and_not_calibrated_on(
+    dataset, first, tmp_path, caplog
+):
+    """By the run itself, or by the model that it began with; both choose by voices that are known."""
+    own = {**OF_THE_MODEL, "train_splits": ["test_clear"], "test_splits": ["d3"]}
+    ways = {
+        "begun": {**own, "pretrained": str(first), "validation_split": "d1"},
+        "itself": {**PLAIN, "train_splits": ["d1", "test_clear"], "test_splits": ["d3"], "validation_split": "d1"},
+        "clean": {**own, "pretrained": str(first)},
+    }
+    n = len(load_split(dataset, "ipr-strict", "d1"))
+    for name, given in ways.items():
+        caplog.clear()
+        results = run(RunArguments.from_mapping(fields(dataset, tmp_path / name, **given)))
+        known = name != "clean"
+        said = f"{n} of the {n} validation utterances are in the training set"
+        assert (said in caplog.text) == known and results.get("validation_learnt_from") == (n if known else None)
+        assert FinishedRun.read(tmp_path / name).validation_learnt_from == n * known
+        card = (tmp_path / name / "model" / "README.md").read_text()
+        assert (f"**The model was trained on {n} of its validation utterances.**" in card) == known
+        if known:
+            with pytest.raises(ValueError, match=f"has learnt from {n} of the {n} utterances of d1.*promise too much"):
+                calibrate_run(tmp_path / name, risk=0.5)
 
 
 def test_what_was_learnt_from_is_that_of_the_beginning_and_not_of_today(dataset, first, tmp_path):

@@ -58,6 +58,7 @@ BEGINNING_UNKNOWN = (
     "Which utterances that model had learnt from is not recorded: figures on test utterances that are among them say"
     " nothing about voices that the model has not heard."
 )
+KNOWN_VALIDATION = "An epoch that they chose was not chosen by voices that the model had not heard."
 LEARNT_FROM = "Such figures say nothing about voices that it has not heard, so they are not in this card's header."
 
 
@@ -170,6 +171,8 @@ def method(facts: Facts, figures: dict[str, str]) -> str:
         lines += ["", f"**Began with** the weights of {began}."]
         if facts.run.beginning_unknown:
             lines[-1] += f" {BEGINNING_UNKNOWN}"
+    if n := facts.run.validation_learnt_from:
+        lines += ["", f"**The model was trained on {n} of its validation utterances.** {KNOWN_VALIDATION}"]
     own = {name: text for name, text in figures.items() if name in _method_figures(facts, figures)}
     return "\n".join([*lines, *images(own)])
 

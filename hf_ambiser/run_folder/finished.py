@@ -35,6 +35,7 @@ _KINDS: dict[str, Any] = {
     "parameters": int,
     "best_checkpoint": str | None,
     "learnt_before": str | None,
+    "validation_learnt_from": int,
     "log": [dict],
     "held_out_splits": [str],
 }
@@ -142,6 +143,11 @@ class FinishedRun:
         """Number of utterances of a test split, or of the splits that a set is made of, in the run's training set."""
         learnt = self.results.get("learnt_from", {})
         return sum(learnt.get(name, 0) for name in self.joined.get(split, (split,)))
+
+    @property
+    def validation_learnt_from(self) -> int:
+        """Number of validation utterances that it has learnt from, or the trained model that it began with."""
+        return int(self.results.get("validation_learnt_from", 0))
 
     @cached_property
     def begun_with(self) -> dict[str, Any] | None:

@@ -64,8 +64,9 @@ def calibrate_run(
         `decision` of `results.json`; see `run_folder.decision`.
 
     Raises:
-        ValueError: If the run is not finished, the data is not the run's, the run has learnt from an utterance or is
-            tested on it, or what is asked for cannot be reached. Then nothing is written.
+        ValueError: If the run is not finished, the data is not the run's, the run (or the trained model that it began
+            with) has learnt from an utterance or the run is tested on it, or what is asked for cannot be reached. Then
+            nothing is written.
     """
     check_asked(risk, set_coverage, temperature, rule, confidence)
     finished = FinishedRun.read(Path(run))
@@ -264,7 +265,8 @@ def _check_utterances(run: FinishedRun | None, splits: Sequence[str], sets: Sequ
         raise ValueError(f"--split {shown}: an utterance is in two of these splits. Give each utterance once.")
     if run is None:
         return
-    learnt = set(read_reference(run.folder)["row"])
+    before = ((run.begun_with or {}).get("learnt_from") or {}).get(run.data["corpus"], ())
+    learnt = {*read_reference(run.folder)["row"], *before}
     stored = [*run.splits, *run.results.get("held_out_splits", ())]
     there = [split for split in dict.fromkeys(stored) if run.has_predictions(split)]
     tested = {str(name) for names in read_ids(run.files, there).values() for name in names}

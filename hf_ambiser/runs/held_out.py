@@ -85,6 +85,29 @@ def learnt_from(
     return found
 
 
+def validation_learnt_from(trainer: AmbiSERTrainer, before: Collection[str]) -> int:
+    """Return how many validation utterances the run learns from, or the trained model with which it begins has.
+
+    Args:
+        trainer: The run's trainer.
+        before: Ids of the utterances that the trained model has learnt from.
+    """
+    learnt = {*trainer.data.ids, *before}
+    return sum(one in learnt for one in getattr(trainer.eval_dataset, "ids", ()))
+
+
+def warn_of_known_validation(trainer: AmbiSERTrainer, before: Collection[str]) -> None:
+    """Say it if validation utterances are learnt from; see `validation_learnt_from`."""
+    if n := validation_learnt_from(trainer, before):
+        logger.warning(
+            "%d of the %d validation utterances are in the training set%s: their figures, and an epoch that is chosen"
+            " by them, say nothing about voices that the model has not heard.",
+            n,
+            len(trainer.eval_dataset),  # type: ignore[arg-type]
+            " of this run or of the model that it begins with" if before else "",
+        )
+
+
 def _side(source: SplitSource, tests: Mapping[str, EvaluationSet]) -> dict[str, str | None]:
     """The splits of the test side -> the test set that is the whole split, or None; of two ways, the shorter one."""
     splits = dataset_config(read_dataset_info(source.dataset), source.dataset, source.config)["splits"]
