@@ -144,6 +144,35 @@ def test_checkpoints_of_finished_cells_go_when_that_is_asked_for_and_nothing_els
     assert command(path, out) == 0 and files().keys() == kept.keys()
 
 
+def test_a_cell_does_not_outlive_the_run_that_it_began_with(tmp_path, dataset, capsys):
+    """Its figures are of weights that do not exist any more. No cell begins with a run of another plan, either."""
+    second = {"method": "soft_vote", "num_train_epochs": 1, "pretrained": "base", "encoder_fields": None}
+    systems = {"base": {"method": "hard_vote", "num_train_epochs": 1}, "second": second, "third": {**second}}
+    systems["third"]["pretrained"] = "second"
+    out, cells = tmp_path / "out", "ipr-strict-kfold3-1/seed-0"
+    assert command(plan(tmp_path, dataset, systems=systems), out) == 0
+    assert command(plan(tmp_path, dataset, systems=systems), out) == 0
+    capsys.readouterr()
+    shutil.rmtree(out / "cells" / "second")
+    systems["base"]["num_train_epochs"] = 2
+    changed = plan(tmp_path, dataset, systems=systems)
+    assert command(changed, out) == 1
+    said = capsys.readouterr().out
+    assert f"failed: base/{cells}:" in said and "holds a run with other arguments" in said
+    assert f"failed: second/{cells}: it begins with the run of pretrained, base/{cells}, which cannot be used" in said
+    assert "began with the run of pretrained" in said and "which is not finished. Delete" in said  # third's
+    shutil.rmtree(out / "cells" / "base")
+    shutil.rmtree(out / "cells" / "third")
+    assert command(changed, out) == 0
+    shutil.rmtree(out / "cells" / "base")
+    capsys.readouterr()
+    assert command(changed, out) == 1
+    assert f"failed: second/{cells}:" in capsys.readouterr().out
+    assert command(changed, out) == 1  # base is there again, and is another one
+    said = capsys.readouterr().out
+    assert f"failed: second/{cells}:" in said and "which was run again since. Delete" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -336,6 +336,7 @@ def test_splits_that_load_split_did_not_load_are_refused(dataset, encoder, tmp_p
 def test_splits_of_two_configurations_are_refused(trained, dataset, encoder, tmp_path):
     trainer_class = load_method("self_training")
     args = trainer_class.arguments_class(output_dir=str(tmp_path / "x"), use_cpu=True, max_steps=1, disable_tqdm=True)
+    args.warmup_epochs = 0
     splits = load_split(dataset, "ipr-strict", "d1"), None
     mixed = trainer_class(
         CASES["hard_vote"][3](encoder), args, *splits, ambiguous_dataset=load_split(dataset, "ipr-paper", "d2")
@@ -362,9 +363,16 @@ def test_a_method_that_needs_ambiguous_utterances_says_so(method, dataset, encod
         )
 
 
-def test_patience_needs_validation_utterances(dataset, encoder, tmp_path):
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"early_stopping_patience": 2, "metric_for_best_model": "ua"}, "early_stopping_patience=2"),
+        ({"load_best_model_at_end": True, "save_strategy": "epoch"}, "load_best_model_at_end=True"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type='reduce_lr_on_plateau'"),
+    ],
+)
+def test_what_looks_at_validation_utterances_needs_some(given, named, dataset, encoder, tmp_path):
     trainer_class = load_method("hard_vote")
-    patient = {"early_stopping_patience": 2, "metric_for_best_model": "ua"}
-    args = trainer_class.arguments_class(output_dir=str(tmp_path), use_cpu=True, **patient)
-    with pytest.raises(ValueError, match="early_stopping_patience=2 needs validation utterances: give eval_dataset"):
+    args = trainer_class.arguments_class(output_dir=str(tmp_path), use_cpu=True, **given)
+    with pytest.raises(ValueError, match=f"{named} needs validation utterances: give eval_dataset"):
         trainer_class(CASES["hard_vote"][3](encoder), args, load_split(dataset, "ipr-strict", "d1"))

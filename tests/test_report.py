@@ -1,6 +1,7 @@
 """The `hf-ambiser report` command: what it prints and writes, and what it says where it cannot."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -170,3 +171,16 @@ def test_what_is_the_same_cell_in_two_folders_is_refused(made, study):
     with pytest.raises(ValueError, match="are the same cell"):
         write_report(study, progress=False, html=False, beside=[made])
     assert not (study / "report").exists()
+
+
+def test_runs_of_one_system_with_different_arguments_are_said(tmp_path):
+    """As after a plan was changed between them. Runs differ in seed and place, and old ones lack a later argument."""
+    for seed, given in enumerate(({"mu": 0.2}, {"mu": 0.2, "use_cpu": True}, {"mu": 0.5})):
+        folder = made_cell(tmp_path / str(seed), system="mixed", seed=seed, arguments=given)
+        made_cell(tmp_path / f"same{seed}", system="same", seed=seed, arguments={"pretrained": f"runs/{seed}"})
+    results = json.loads((folder / "results.json").read_text()) | {"defaults": {"mu": 0.1, "later": 1}}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = write_report(tmp_path, splits=["d3"], progress=False, html=False)
+    assert text.count("**Warning.** The 3 runs of ") == 1
+    assert "The 3 runs of mixed (made, ipr-strict) have different arguments" in text
+    assert "so their mean is of several systems: mu 0.2 and 0.5." in text

@@ -206,7 +206,7 @@ def evaluated(monkeypatch, capsys, tmp_path: Path, clips: dict) -> tuple[list[st
     logits = 0.4 * clips["votes"] + np.random.default_rng(4).normal(size=clips["votes"].shape)
     agreement = clips["votes"].max(axis=1) / clips["votes"].sum(axis=1)
     data = SimpleNamespace(
-        votes=clips["votes"], consensus=clips["consensus"], agreement=agreement, speakers=clips["speaker"]
+        votes=clips["votes"], consensus=clips["consensus"], agreement=agreement, speakers=clips["speaker"], n_cut=0
     )
     info = {"classes": CLASSES, "corpus": "made", "configs": {"ipr-strict": {"protocol": "strict"}}}
     monkeypatch.setattr(scoring, "load_for_scoring", lambda *_: (None, None, data, info))

@@ -17,6 +17,7 @@ from helpers.suite_checks import (
 from helpers.suite_methods import make_trainer, settings, state_of, trace_of
 
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.trajectory import trajectory_epochs
 from hf_ambiser.training import checkpoints, loop_state
 from hf_ambiser.training.loop_state import FILE, LoopState
 
@@ -233,3 +234,17 @@ def test_another_number_of_processes_is_refused(tmp_path, earlier, monkeypatch):
         with pytest.raises(ValueError, match=r"processes 1 \(now 2\).*torchrun --nproc_per_node 1"):
             trainer_of(tmp_path).train(resume_from_checkpoint=True)
     trainer_of(tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_a_training_does_not_begin_among_the_checkpoints_of_another(tmp_path, caplog):
+    """They would be taken for its newest, and a resume would go on from the other training's weights."""
+    stopped(tmp_path)
+    with pytest.raises(ValueError, match="holds checkpoint-2, checkpoint-4, checkpoint-6 of an earlier training"):
+        trainer_of(tmp_path, learning_rate=0.5).train()
+    assert [path.name for path in checkpoints.all_checkpoints(tmp_path)] == [f"checkpoint-{i}" for i in (2, 4, 6)]
+    trainer_of(tmp_path).train(resume_from_checkpoint=True)
+    shutil.rmtree(tmp_path)
+    whole(tmp_path, save_strategy="no", num_train_epochs=3)
+    assert trajectory_epochs(tmp_path) == [1, 2, 3] and not caplog.text
+    whole(tmp_path, save_strategy="no", num_train_epochs=2)
+    assert trajectory_epochs(tmp_path) == [1, 2] and "is of an earlier training and is deleted" in caplog.text

@@ -188,7 +188,9 @@ def test_a_baseline_needs_no_ambiguous_split(dataset, tmp_path):
     assert reference == load_split(dataset, "ipr-strict", "d1")["id"]
 
 
-def test_a_data_set_without_a_validation_split_trains_without_evaluation_unless_one_is_asked_for(tmp_path, caplog):
+def test_a_data_set_without_a_validation_split_trains_without_evaluation_unless_one_is_asked_for(
+    dataset, tmp_path, caplog
+):
     simulated.generate(tmp_path / "corpus", n_utterances=60, n_speakers=10, seed=0)
     build(
         "simulated", tmp_path / "corpus", tmp_path / "dataset", configs=("ipr-paper",), seed=0, d1_quota="per_class",
@@ -204,6 +206,8 @@ def test_a_data_set_without_a_validation_split_trains_without_evaluation_unless_
     best = {"load_best_model_at_end": True, "metric_for_best_model": "ua"}
     with pytest.raises(ValueError, match="load_best_model_at_end=True needs validation utterances"):
         go(tmp_path / "dataset", tmp_path / "best", **small, **best)
+    with pytest.raises(ValueError, match="load_best_model_at_end=True needs validation utterances"):
+        go(dataset, tmp_path / "none", **BASELINE, validation_split=None, **best)
 
 
 def test_each_training_utterance_stands_once_in_the_reference(dataset, tmp_path):
@@ -278,6 +282,20 @@ def test_an_adapter_is_scored_as_it_was_in_its_run(dataset, tmp_path):
     base, *_ = load_for_scoring(str(out / "base_model"), dataset, "ipr-strict", "d3")
     assert np.abs(softmax(predict_logits(base, extractor, data)) - theirs).max() > 1e-3
     assert results["parameters"] > sum(p.numel() for p in base.parameters())
+
+
+def test_a_run_that_cut_utterances_is_scored_on_cut_ones(dataset, tmp_path, capsys, monkeypatch):
+    """By its folder and by its model's; a copy of the model does not know where the run cut."""
+    results = go(dataset, tmp_path / "run", **BASELINE, max_seconds=0.3)
+    n = results["scores"]["d3"]["all"]["n"]
+    assert results["scored_clips_cut_at_max_seconds"]["d3"] == n
+    copy = shutil.copytree(tmp_path / "run" / "model", tmp_path / "copy")
+    for model, said in ((tmp_path / "run", True), (tmp_path / "run" / "model", True), (copy, False)):
+        words = ("--model", model, "--dataset", dataset, "--split", "d3", "--out", tmp_path / "scores.json")
+        code, out, _ = evaluate(capsys, monkeypatch, *words)
+        assert code == 0 and (f"{n} of {n} utterances are cut as the run cut them (max_seconds)" in out) == said
+        found = json.loads((tmp_path / "scores.json").read_text())["all"]["js"]
+        assert (found == pytest.approx(results["scores"]["d3"]["all"]["js"], abs=1e-6)) == said
 
 
 def test_a_base_model_written_in_part_is_written_again(tmp_path, monkeypatch):

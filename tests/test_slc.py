@@ -233,6 +233,24 @@ def test_the_first_stage_reads_clear_utterances_only(tmp_path, monkeypatch):
     assert len(drawn) == 3 and all((role == LABELLED).all() for role in drawn)
 
 
+@pytest.mark.parametrize(("finetune_epochs", "wanted"), [(1, "one epoch"), (None, "max_steps")])
+def test_max_steps_are_those_of_the_second_stage(finetune_epochs, wanted, tmp_path, monkeypatch):
+    """Without `finetune_epochs` the first stage is as long as the second one, whichever field says how long."""
+    taken = []
+    finished = FineTuningTrainer._finalize_training
+
+    def watched(self, *args, **kwargs):
+        taken.append(self.state.global_step)
+        return finished(self, *args, **kwargs)
+
+    monkeypatch.setattr(FineTuningTrainer, "_finalize_training", watched)
+    chosen = settings("slc", "learns") | {"finetune_epochs": finetune_epochs, "max_steps": 7}
+    trainer = make_trainer("slc", tmp_path, **chosen)
+    trainer.train()
+    epoch = len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps
+    assert trainer.state.global_step == 7 != epoch and taken == [epoch if wanted == "one epoch" else 7]
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_stopped_in_the_first_stage_and_resumed_is_bit_equal(tmp_path, monkeypatch, lora):
     chosen = settings("slc", "resume", **INTERRUPTED) | {"finetune_epochs": 3}

@@ -16,7 +16,7 @@ from hf_ambiser.data.ratings.corpus_facts import known_corpus
 from hf_ambiser.files.read import exists, read_json
 from hf_ambiser.methods import load_method
 from hf_ambiser.run_folder.decision import DECISION, in_config
-from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_folder.finished import OF_THE_MACHINE, FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_scores.complete import complete_runs
 from hf_ambiser.untrusted.markdown import as_text, as_texts
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 # Fields of the arguments that hold paths on this machine; they are never in a card.
 PLACES = ("output_dir", "dataset", "logging_dir")
-# Fields that change how a run is watched and stored, and no result.
-_OF_THE_MACHINE = {"use_cpu", "disable_tqdm", "logging_strategy", "logging_steps", "save_total_limit", "save_strategy"}
-_OF_THE_MACHINE |= {"save_steps", "per_device_eval_batch_size", "audio_cache_gb", "dataloader_num_workers"}
-_OF_THE_MACHINE |= {"trajectory_every", "method", "system"}
 # Parts of the results that a card shows as code, or not at all.
 _AS_THEY_ARE = ("defaults", "log", "code")
 # What cards listed before runs wrote down their defaults. Of such a run today's other arguments say nothing.
@@ -172,9 +168,9 @@ class Facts:
         if defaults is None:
             today = argument_defaults(self.method.arguments_class)
             defaults = {name: value for name, value in today.items() if name in _LISTED_BEFORE}
-        given = {name: value for name, value in self.given.items() if name not in _OF_THE_MACHINE}
+        given = {name: value for name, value in self.given.items() if name not in OF_THE_MACHINE}
         changed = {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
-        return changed, {name: value for name, value in defaults.items() if name not in {*changed, *_OF_THE_MACHINE}}
+        return changed, {name: value for name, value in defaults.items() if name not in {*changed, *OF_THE_MACHINE}}
 
 
 def read_facts(run: Path) -> Facts:

@@ -49,6 +49,27 @@ def origin_table(runs: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
     return Table("origin", ["runs", "commit", "code", "versions", "machine"], rows), warnings
 
 
+def mixed_settings(groups: Sequence[Group]) -> list[str]:
+    """A warning for each system whose runs have different arguments, as after a plan was changed between them."""
+    warnings = []
+    for group in groups:
+        for system, runs in group.systems.items():
+            # A run of an earlier version lacks the arguments that came later; it did as their defaults do.
+            later = {name: value for run in runs for name, value in run.results.get("defaults", {}).items()}
+            names = sorted({name for run in runs for name in run.settings})
+            mixed = []
+            for name in names:
+                values = (run.settings.get(name, later.get(name)) for run in runs)
+                if len(found := {json.dumps(value, sort_keys=True, default=str) for value in values}) > 1:
+                    mixed.append(f"{name} {' and '.join(sorted(found))}")
+            if mixed:
+                warnings.append(
+                    f"The {len(runs)} runs of {system} ({group.name}) have different arguments, so their mean is of"
+                    f" several systems: {'; '.join(mixed)}."
+                )
+    return warnings
+
+
 def _machine(environment: dict) -> str:
     return ", ".join(
         [

@@ -23,7 +23,7 @@ from hf_ambiser.report.page import page
 from hf_ambiser.report.paper_tables import quoted_folds_table, quoted_table
 from hf_ambiser.report.planned import Planned, read_planned
 from hf_ambiser.report.protocols import pairs, protocols_table
-from hf_ambiser.report.provenance import data_table, origin_table, runs_table
+from hf_ambiser.report.provenance import data_table, mixed_settings, origin_table, runs_table
 from hf_ambiser.report.pseudo_label_table import labels_given_table
 from hf_ambiser.report.published import published_table
 from hf_ambiser.report.rater_equivalence import on_the_same_utterances, rater_equivalence_table, worth_of_systems
@@ -343,7 +343,7 @@ class _Report:
         """Versions, commits, machines and fingerprints as tables, and the figures of every run as a file."""
         table, warnings = origin_table(runs)
         self.table(runs_table(groups, folder))
-        words = [f"**Warning.** {warning}" for warning in warnings]
+        words = [f"**Warning.** {warning}" for warning in [*mixed_settings(groups), *warnings]]
         rest = (
             "`runs.csv` beside this report holds every run's figures, unrounded; each table is there as CSV and LaTeX."
         )

@@ -39,6 +39,15 @@ _KINDS: dict[str, Any] = {
     "log": [dict],
     "held_out_splits": [str],
 }
+# Arguments that change how a run is watched and stored, and no result.
+OF_THE_MACHINE = frozenset(
+    "use_cpu disable_tqdm logging_strategy logging_steps save_total_limit save_strategy save_steps"
+    " per_device_eval_batch_size audio_cache_gb dataloader_num_workers trajectory_every method system".split()
+)
+# Arguments that say which run of a system it is, and where files are: what it began with is another run in each fold.
+_OF_ONE_RUN = frozenset(
+    "seed dataset dataset_config output_dir logging_dir feature_cache pretrained labels_from".split()
+)
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
 
@@ -138,6 +147,18 @@ class FinishedRun:
     def decision(self) -> dict[str, Any] | None:
         """When it answers, with what it gives; see `run_folder.decision`. None: it was never calibrated."""
         return self.results.get(DECISION)
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Where it cut utterances, in seconds; None: nowhere."""
+        limit = self.arguments.get("max_seconds", self.results.get("defaults", {}).get("max_seconds"))
+        return None if limit is None else float(limit)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments, given or by default, that are the same in all runs of a system."""
+        every = {**self.results.get("defaults", {}), **self.arguments}
+        return {name: value for name, value in every.items() if name not in OF_THE_MACHINE | _OF_ONE_RUN}
 
     def learnt_from(self, split: str) -> int:
         """Number of utterances of a test split, or of the splits that a set is made of, in the run's training set."""

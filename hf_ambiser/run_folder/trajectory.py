@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from hf_ambiser.files.read import exists
 from hf_ambiser.files.read import read_tensors as read_tensors_of
 from hf_ambiser.run_folder.columns import read_columns, write_columns
 from hf_ambiser.run_folder.layout import RunFolder, whole
+
+
+logger = logging.getLogger(__name__)
 
 
 def write_trajectory(
@@ -31,6 +36,14 @@ def write_trajectory(
         with whole(folder.tensors_after(epoch)) as part:
             part.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
     return write_columns(folder.labels_after(epoch), columns)
+
+
+def drop_trajectory(run: Path) -> None:
+    """Delete the trajectory of a training that ended or was killed here before, so that none of its epochs stays."""
+    folder = RunFolder(run).trajectory
+    if folder.is_dir():
+        logger.warning("%s is of an earlier training and is deleted: this one begins anew.", folder)
+        shutil.rmtree(folder)
 
 
 def trajectory_epochs(run: Path) -> list[int]:

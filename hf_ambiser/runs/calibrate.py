@@ -75,10 +75,9 @@ def calibrate_run(
     config = str(finished.data.get("dataset_config", finished.data["split_family"]))
     _check_data(finished, place, config)
     names = _validation_splits(place, config, str(finished.arguments.get("validation_split", _VALIDATION)), splits)
-    limit = finished.arguments.get("max_seconds", finished.results.get("defaults", {}).get("max_seconds"))
     chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature}
     how = {"rule": rule, "confidence": confidence}
-    answers = _Answers.of(str(finished.files.model), place, config, names, limit, batch_size, finished)
+    answers = _Answers.of(str(finished.files.model), place, config, names, finished.max_seconds, batch_size, finished)
     decision, stored = answers.decide(chosen, how)
     stored["test"] = _on_test_splits(finished, decision)
     _write(finished, stored)

@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)
         protocol = info["configs"][args.config]["protocol"]
         sys.stdout.write(f"{info['corpus']}, {args.config}/{args.split}, protocol {protocol}\n")
+        if data.n_cut:
+            sys.stdout.write(f"{data.n_cut} of {len(data)} utterances are cut as the run cut them (max_seconds)\n")
         sys.stdout.write(f"{describe_scores(scores, chosen_by_agreement(args.split))}\n")
         try:
             worth = rater_equivalence(softmax(logits), data.votes, data.speakers)

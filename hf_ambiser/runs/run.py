@@ -249,7 +249,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         "training": {k: v for k, v in trainer.training_metrics.items() if k != "total_flos"} | _legs(trainer),
         "parameters": sum(p.numel() for p in trainer.bare_model().parameters()),
         "log": trainer.training_log,
-        "best_epochs": best_epochs(trainer.training_log),
+        "best_epochs": best_epochs(trainer.training_log, trainer.counted_after),
         # Only the name, because a path of this machine has no meaning where results are compared and published.
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "scores": score_splits(trainer, tests, folder),

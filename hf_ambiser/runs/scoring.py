@@ -10,6 +10,8 @@ import numpy as np
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.models import class_names
+from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.predictions import write_predictions
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet
@@ -19,11 +21,20 @@ from hf_ambiser.training.validation import softmax
 def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tuple[Any, Any, EvaluationSet, Any]:
     """Return model in evaluation mode, feature extractor, utterances and `read_dataset_info` of a split.
 
+    Where the model is that of a finished run, utterances are cut as the run cut them (`max_seconds`).
+
     Raises:
         ValueError: If the split is unknown, or the model's classes are not those of the data set in the same order.
     """
     loaded, extractor, info = load_with_classes(model, dataset)
-    return loaded, extractor, EvaluationSet(load_split(dataset, config, split)), info
+    return loaded, extractor, EvaluationSet(load_split(dataset, config, split), limit_of(model)), info
+
+
+def limit_of(model: str) -> float | None:
+    """Where the run of a model cut utterances, in seconds; None: nowhere, or the model does not lie in its run."""
+    place = Path(place_of(model))
+    run = RunFolder(place.parent)
+    return FinishedRun.read(run.path).max_seconds if run.model == place and run.is_finished else None
 
 
 def load_with_classes(model: str, dataset: Path) -> tuple[Any, Any, Any]:

@@ -8,6 +8,7 @@ from transformers.utils import logging
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.run import run
+from hf_ambiser.studies.beginnings import remember
 from hf_ambiser.studies.cells import Cell
 from hf_ambiser.training.checkpoints import drop_all
 
@@ -23,6 +24,7 @@ def train(cell: Cell, threads: int, drop_checkpoints: bool = False) -> None:
     torch.set_num_threads(threads)
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
+    remember(cell)
     run(RunArguments.from_mapping(cell.fields))
     if drop_checkpoints:
         drop_all(cell.folder)

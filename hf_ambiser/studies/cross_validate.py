@@ -13,6 +13,7 @@ from typing import NoReturn
 from hf_ambiser.run_folder.attempts import STALE
 from hf_ambiser.runs.arguments import given_fields
 from hf_ambiser.runs.run import check_folder
+from hf_ambiser.studies.beginnings import cut_off, replaced
 from hf_ambiser.studies.cell_process import train
 from hf_ambiser.studies.cells import Cell, chosen_configs, expand, share
 from hf_ambiser.studies.dispatch import Dispatcher, Outcome
@@ -44,6 +45,7 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1, dr
         cells = share(cells, which)
     PlanFile(out).write(plan.resolved())
     foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
+    foreign |= cut_off(cells, foreign)
     cells = [cell for cell in cells if cell.key not in foreign]
     if drop_checkpoints:
         _drop_checkpoints(cells)
@@ -67,12 +69,12 @@ def _drop_checkpoints(cells: Sequence[Cell]) -> None:
 
 
 def _foreign(cell: Cell) -> str:
-    """Return the reason why a cell's folder belongs to another run, or ""."""
+    """Return the reason why a cell's folder belongs to another run, or began with one, or ""."""
     try:
         check_folder(cell.folder, given_fields(cell.fields))
     except ValueError as error:
         return str(error)
-    return ""
+    return replaced(cell)
 
 
 def _summary(plan: Plan, out: Path, outcome: Outcome) -> str:

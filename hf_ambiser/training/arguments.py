@@ -214,6 +214,11 @@ class AmbiSERTrainingArguments(TrainingArguments):
                 f"logit_adjustment={self.logit_adjustment} and class_weights={self.class_weights!r} would balance the"
                 " classes twice. Set class_weights='none', or logit_adjustment to 0."
             )
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(
+                f"early_stopping_patience={self.early_stopping_patience} must be 1 or more, or None, which"
+                " never stops."
+            )
         # Name the label columns of an evaluation batch; the Trainer would guess them from the model's signature.
         self.label_names = ["votes", "consensus"]
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

@@ -141,6 +141,7 @@ PAIRS = {
     "save_steps": "save_strategy='steps'",
     "logging_steps": "logging_strategy='steps'",
 }
+_BY_VALIDATION = ("reduce_lr_on_plateau", "greedy")  # schedules that follow a figure of validation
 # Without these, a run that goes on is another one; so a run that was begun with them may not go on.
 _EXACT = ("save_only_model", "ignore_data_skip", "restore_callback_states_from_checkpoint", "dataloader_in_order")
 
@@ -174,9 +175,10 @@ def check_inherited(args: Any) -> None:
         ValueError: For the first such field; the message says why, and what to do.
     """
     begun = RunFolder(str(args.output_dir)).is_begun
-    for wrong in _useless(args):
+    best = _check_best(args)
+    for wrong in [*(f"{one} Leave it out." for one in _useless(args)), *([best] if best else [])]:
         if not begun:
-            raise ValueError(f"{wrong} Leave it out.")
+            raise ValueError(wrong)
         logger.warning("%s The run in %s was begun with it, and goes on.", wrong, args.output_dir)
     loggers = [args.report_to] if isinstance(args.report_to, str) else list(args.report_to or [])
     missing = sorted({name for name in loggers if name != "none"} - {*get_available_reporting_integrations(), "all"})
@@ -197,6 +199,37 @@ def _useless(args: Any) -> Iterator[str]:
             yield f"{name}={getattr(args, name)!r} cannot be used: {said[name].removeprefix('refused: ')}."
         elif name in NEEDS and not NEEDS[name][0](args):
             yield f"{name}={getattr(args, name)!r} does nothing here: it needs {NEEDS[name][1]}."
+
+
+def check_without_validation(args: Any) -> None:
+    """Refuse what looks at validation utterances in a training that has none.
+
+    Raises:
+        ValueError: For the first such field.
+    """
+    schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+    for name, value, looks in (
+        ("early_stopping_patience", args.early_stopping_patience, args.early_stopping_patience is not None),
+        ("load_best_model_at_end", True, args.load_best_model_at_end),
+        ("lr_scheduler_type", str(schedule), schedule in _BY_VALIDATION),
+    ):
+        if looks:
+            raise ValueError(
+                f"{name}={value!r} needs validation utterances: give eval_dataset (on the command line:"
+                " validation_split), or leave it out."
+            )
+
+
+def _check_best(args: Any) -> str | None:
+    """What is wrong with how checkpoints and evaluations fall together, if the best one is to be loaded."""
+    strategies = {str(getattr(one, "value", one)) for one in (args.eval_strategy, args.save_strategy)}
+    if not args.load_best_model_at_end or strategies != {"steps"} or args.save_steps == args.eval_steps:
+        return None
+    return (
+        f"load_best_model_at_end=True with eval_steps={args.eval_steps:g} and save_steps={args.save_steps:g} may load"
+        " a model that is not the best, or the last one: an evaluation without a checkpoint counts, too. Give both the"
+        " same value, or set save_strategy='best'."
+    )
 
 
 def check_at_start(args: Any, metric_names: Sequence[str] | None, begins: bool) -> None:

@@ -79,8 +79,7 @@ class PseudoLabelTrainer(AmbiSERTrainer):
     @property
     def beta(self) -> float:
         """Weight of ambiguous cross-entropy in the running epoch, Eq. 7."""
-        args = self.args
-        return exponential_ramp(self.epoch, args.num_train_epochs, args.beta_max, args.ramp_base)
+        return exponential_ramp(self.epoch, self.planned_epochs, self.args.beta_max, self.args.ramp_base)
 
     # ---- distribution alignment --------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from transformers.trainer_callback import EarlyStoppingCallback
 from transformers.trainer_utils import SaveStrategy
 
 from hf_ambiser.run_folder.layout import RunFolder
+from hf_ambiser.run_folder.trajectory import drop_trajectory
 from hf_ambiser.training import checkpoints
 from hf_ambiser.training.loop_state import EPOCH, STEP, LoopState
 from hf_ambiser.training.parameter_groups import ParameterGroupTrainer
@@ -61,6 +62,8 @@ class ResumingTrainer(ParameterGroupTrainer):
         self.goes_on = bool(resume_from_checkpoint)
         self._checkpoint = self._find(resume_from_checkpoint)
         self.check_arguments(begins=self._checkpoint is None)
+        if not self.goes_on:
+            self._check_no_earlier()
         if self._checkpoint is not None and (saved := LoopState.read(self._checkpoint)) is not None:
             saved.check_division(self.args, self._checkpoint)
         self.before_training(self._checkpoint)
@@ -70,6 +73,15 @@ class ResumingTrainer(ParameterGroupTrainer):
             return super().train(self._checkpoint and str(self._checkpoint), *args, **kwargs)
         finally:
             self.args.eval_on_start = at_start
+
+    def _check_no_earlier(self) -> None:
+        """Refuse to begin among the checkpoints of an earlier training: they would be taken for this one's newest."""
+        if found := [path.name for path in checkpoints.all_checkpoints(self._folder.path)]:
+            raise ValueError(
+                f"{self._folder.path} holds {', '.join(found)} of an earlier training. Give"
+                " train(resume_from_checkpoint=True) to go on from the newest, or another output_dir, or delete them"
+                " to begin anew."
+            )
 
     def before_training(self, checkpoint: Path | None) -> None:
         """Called once before training, with the checkpoint that it goes on from, or None."""
@@ -108,6 +120,7 @@ class ResumingTrainer(ParameterGroupTrainer):
         if self._checkpoint is None:
             self.legs = []
             self._folder.legs.unlink(missing_ok=True)  # of a run that was begun here before
+            drop_trajectory(self._folder.path)
         else:
             # An earlier version, which wrote no legs, may have trained up to here.
             self.legs = self._folder.read_legs() or [{"from_step": 0, "seconds": None}]
@@ -142,7 +155,8 @@ class ResumingTrainer(ParameterGroupTrainer):
 
         Called when all state has been restored, before the loop begins.
         """
-        self._check_that_one_counts()
+        self.check_epochs(self.planned_epochs)
+        self._check_that_one_is_made()
         self._begin_leg()
         self.stands_after, self._lost_best = STEP, None
         if self._checkpoint is None:
@@ -197,25 +211,45 @@ class ResumingTrainer(ParameterGroupTrainer):
         """
         return 0.0
 
-    def _check_that_one_counts(self) -> None:
-        """Refuse to choose the best of the evaluations if none counts: nothing would be chosen, without a word."""
-        if not self.args.load_best_model_at_end:
-            return
-        # With `max_steps` the Trainer's count of epochs is rounded up.
-        epochs = self.args.num_train_epochs if self.args.max_steps <= 0 else self.state.num_train_epochs
-        length, unit = (self.state.max_steps, "steps") if self.args.eval_strategy == "steps" else (epochs, "epochs")
-        if self.args.eval_delay > length:
+    @property
+    def planned_epochs(self) -> float:
+        """Epochs of the whole training, known once it has begun; with `max_steps` the last one, begun, is counted."""
+        return self.args.num_train_epochs if self.args.max_steps <= 0 else self.state.num_train_epochs
+
+    def check_epochs(self, epochs: float) -> None:
+        """Refuse a training that is too short for what was asked; a method whose parts take turns adds its own rule.
+
+        The arguments refuse what they can see when they are made; with `max_steps` that is not known before here.
+
+        Raises:
+            ValueError: If the method would not come to what it is for, or the encoder would never learn.
+        """
+        longer = "Train for more (num_train_epochs, max_steps), or make that part shorter."
+        if self.counted_after >= epochs:
+            raise ValueError(
+                f"the first {self.counted_after:g} epochs of {type(self).__name__} prepare it, and the run has"
+                f" {epochs:g}: it would never do what it is for, and no evaluation would count. {longer}"
+            )
+        warmup, learns = self.args.head_warmup_epochs, self.epochs_of_the_network(epochs)
+        if warmup and warmup >= learns:
+            raise ValueError(
+                f"head_warmup_epochs={warmup:g}: the network that is saved learns for {learns:g} epochs, so its"
+                f" encoder would never learn. {longer}"
+            )
+
+    def epochs_of_the_network(self, epochs: float) -> float:
+        """Of so many epochs, those until the network that is saved takes its last step, since it began."""
+        return epochs
+
+    def _check_that_one_is_made(self) -> None:
+        """Refuse to choose the best of the evaluations if none is made: nothing would be chosen, without a word."""
+        steps = self.args.eval_strategy == "steps"
+        length, unit = (self.state.max_steps, "steps") if steps else (self.planned_epochs, "epochs")
+        if self.args.load_best_model_at_end and self.args.eval_delay > length:
             raise ValueError(
                 f"load_best_model_at_end=True, eval_delay={self.args.eval_delay:g}: the run has {length:g} {unit}, so"
                 " there is no evaluation to choose the best model by. Set eval_delay to less, or"
                 " load_best_model_at_end to False."
-            )
-        if self.counted_after >= epochs:
-            raise ValueError(
-                f"load_best_model_at_end=True: the first {self.counted_after:g} epochs of {type(self).__name__}"
-                f" prepare it, their evaluations do not count, and the run has {epochs:g}. So there is none to choose"
-                " the best model by. Train for more (num_train_epochs, max_steps), or set load_best_model_at_end to"
-                " False."
             )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:

@@ -18,7 +18,12 @@ from hf_ambiser.training.arguments import AmbiSERTrainingArguments
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.frame_cache import FrameCache
-from hf_ambiser.training.inherited_arguments import METRICS, check_at_start, check_inherited
+from hf_ambiser.training.inherited_arguments import (
+    METRICS,
+    check_at_start,
+    check_inherited,
+    check_without_validation,
+)
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
     evaluation_set,
@@ -67,11 +72,7 @@ class SplitTrainer(Trainer):
                 if is_split(eval_dataset):
                     eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
         if eval_dataset is None:
-            if args.early_stopping_patience is not None:
-                raise ValueError(
-                    f"early_stopping_patience={args.early_stopping_patience} needs validation utterances: give"
-                    " eval_dataset (on the command line: validation_split)."
-                )
+            check_without_validation(args)
             args.eval_strategy = "no"
         self.collate = UtteranceCollator(feature_extractor)
         self.training_metrics: dict[str, float] = {}

@@ -39,7 +39,7 @@ def score(
     )
 
 
-def best_epochs(log: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def best_epochs(log: Sequence[Mapping[str, float]], counted_after: float = 0.0) -> dict[str, dict[str, float]]:
     """Return the validation figures of the epoch with the smallest loss and of the one with the highest UA.
 
     The loss has no class weights. Where classes are balanced in training it may prefer an epoch that gives the balance
@@ -47,6 +47,7 @@ def best_epochs(log: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float
 
     Args:
         log: The entries of a training log.
+        counted_after: Epochs whose evaluations do not count, because the method is not yet what it will be.
 
     Returns:
         `loss` and `ua`, if they were measured -> `epoch` and the headline figures without their `eval_`.
@@ -54,7 +55,7 @@ def best_epochs(log: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float
     names = ("loss", *HEADLINES)
     found = {}
     for chosen, best in (("loss", min), ("ua", max)):
-        measured = [entry for entry in log if f"eval_{chosen}" in entry]
+        measured = [e for e in log if f"eval_{chosen}" in e and (not counted_after or e["epoch"] > counted_after)]
         if measured:
             entry = best(measured, key=lambda entry: entry[f"eval_{chosen}"])
             figures = {name: entry[f"eval_{name}"] for name in names if f"eval_{name}" in entry}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -86,6 +87,13 @@ class MCILTrainer(CompanionTrainer, PseudoLabelTrainer):
         if self.args.retrain == "go_on" or now == 0:
             return super().network_epochs
         return super().network_epochs - self.args.warmup_epochs - (now - 1) * self.args.relabel_epochs
+
+    def epochs_of_the_network(self, epochs: float) -> float:
+        """Those of the last round, where each begins afresh."""
+        if self.args.retrain == "go_on":
+            return super().epochs_of_the_network(epochs)
+        rounds = self.round_of(math.ceil(epochs) - 1)
+        return epochs - self.args.warmup_epochs - (rounds - 1) * self.args.relabel_epochs
 
     # ---- labels ------------------------------------------------------------------------------------------------
 

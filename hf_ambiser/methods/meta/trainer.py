@@ -118,6 +118,21 @@ class MetaTrainer(AmbiSERTrainer):
         """Whether an epoch updates labels and weights instead of the network."""
         return self.args.alternates and epoch % 2 == 1
 
+    def epochs_of_the_network(self, epochs: float) -> float:
+        """Without a label epoch at the end."""
+        last = math.ceil(epochs) - 1
+        return float(last) if self.is_label_epoch(last) else epochs
+
+    def check_epochs(self, epochs: float) -> None:
+        """Refuse a training without a label epoch, too."""
+        super().check_epochs(epochs)
+        if self.args.alternates and epochs <= 1:
+            raise ValueError(
+                f"meta learns labels and weights in every second epoch, and the run has {epochs:g}: it would never do"
+                " so. Train for two epochs or more (num_train_epochs, max_steps), or set learn_labels and"
+                " learn_weights to False."
+            )
+
     # ---- the network's epochs ----------------------------------------------------------------------------------
 
     def correct(self, outputs: Outputs, batch: BatchRows) -> tuple[Tensor, Tensor]:

@@ -91,6 +91,8 @@ def finetuned_branch(trainer: AmbiSERTrainer, args: SLCArguments, epochs: float)
         return load_file(result)
     own = copy.copy(args)
     own.output_dir, own.num_train_epochs, own.trajectory_every = str(folder), epochs, 0
+    if args.finetune_epochs is not None:
+        own.max_steps = -1  # it says how long the second stage is
     own.drop_raters = 0.0  # it learns from consensus labels
     own.average_weights = 0.0  # the network that the second stage begins with must not depend on it
     # Set the seed only here, so that a stage that another process resumes starts from the same random numbers.
