@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import ipr_by_the_paper as paper
 from helpers.made_data import CLASSES, made_split, tiny_config, tiny_model
+from helpers.suite_checks import Stopped, _StopAt
 from helpers.suite_methods import make_trainer, settings
 from safetensors.torch import load_file, save_file
 from test_ipr import StopAfter, clip, make, rows
@@ -252,8 +253,9 @@ def stopped_run(folder, steps=4, **changes):
     """A run with a checkpoint in its second epoch, after which it was stopped."""
     chosen = settings("ipr", "resume", save_strategy="steps", save_steps=steps, **changes)
     trainer = make_trainer("ipr", folder, **chosen)
-    trainer.args.max_steps = steps
-    trainer.train()
+    trainer.add_callback(_StopAt(steps + 1))
+    with pytest.raises(Stopped):
+        trainer.train()
     return checkpoints.last_complete(folder), chosen
 
 

@@ -99,6 +99,10 @@ def test_labels_in_the_epoch_of_the_network_that_was_kept(tmp_path):
     results = json.loads((run / "results.json").read_text())
     results |= {"best_checkpoint": "checkpoint-12", "log": [{"step": 6, "epoch": 0.5}, {"step": 12, "epoch": 1.0}]}
     (run / "results.json").write_text(json.dumps(results))
+    (chosen,) = [cell for cell in find(tmp_path)[0] if cell.system == "labels"]
+    assert kept_epoch(chosen) is None  # the best was counted, for patience perhaps, and not kept
+    with (run / "arguments.yaml").open("a") as file:
+        file.write("load_best_model_at_end: true\n")
     cells, _ = find(tmp_path)
     assert [kept_epoch(cell) for cell in cells if cell.system == "labels"] == [1]
     groups = groups_with_noise(group(cells))

@@ -1,7 +1,7 @@
 """How many ratings does it save to rate next what `hf-ambiser suggest` suggests? And does it find careless raters?
 
 python train_scripts/saved_ratings.py
-python train_scripts/saved_ratings.py --dataset data/crema_d_six --held-out runs/crema_d_shipped/cells/soft_vote
+python train_scripts/saved_ratings.py --dataset data/crema_d_six --held-out runs/crema_d_shipped_recipe/cells/soft_vote
 
 All votes are hidden but one of each utterance, and revealed in rounds: in each round, 5 % of the utterances get one
 more of their hidden votes, and a strategy chooses which. Labels are then compared with the shares of all votes.
