@@ -103,7 +103,7 @@ SHORT = {
 
 @pytest.mark.parametrize("case", SHORT)
 def test_a_run_in_which_a_part_would_never_learn_is_refused(case, tmp_path):
-    """An epoch more is enough."""
+    """One step of another epoch is enough: the rule counts epochs that are begun."""
     method, given, epochs, said = SHORT[case]
     own = settings(method, "resume") | PLAIN | {"eval_strategy": "no", "save_strategy": "no", "num_train_epochs": 50}
     trainer = make_trainer(method, tmp_path / "short", **own | given)

@@ -161,6 +161,9 @@ def test_a_cell_does_not_outlive_the_run_that_it_began_with(tmp_path, dataset, c
     assert f"failed: base/{cells}:" in said and "holds a run with other arguments" in said
     assert f"failed: second/{cells}: it begins with the run of pretrained, base/{cells}, which cannot be used" in said
     assert "began with the run of pretrained" in said and "which is not finished. Delete" in said  # third's
+    # A part of the cells that does not hold the one with which they would begin, either.
+    assert command(changed, out, "--cells", "2/3") == 1
+    assert f"failed: second/{cells}: it begins with the run of pretrained" in capsys.readouterr().out
     shutil.rmtree(out / "cells" / "base")
     shutil.rmtree(out / "cells" / "third")
     assert command(changed, out) == 0

@@ -175,7 +175,9 @@ def test_what_is_the_same_cell_in_two_folders_is_refused(made, study):
 
 def test_runs_of_one_system_with_different_arguments_are_said(tmp_path):
     """As after a plan was changed between them. Runs differ in seed and place, and old ones lack a later argument."""
-    for seed, given in enumerate(({"mu": 0.2}, {"mu": 0.2, "use_cpu": True}, {"mu": 0.5})):
+    for seed, given in enumerate(
+        ({"mu": 0.2, "warmup": 5}, {"mu": 0.2, "warmup": 5.0, "run_name": "a"}, {"mu": 0.5, "warmup": 5})
+    ):
         folder = made_cell(tmp_path / str(seed), system="mixed", seed=seed, arguments=given)
         made_cell(tmp_path / f"same{seed}", system="same", seed=seed, arguments={"pretrained": f"runs/{seed}"})
     results = json.loads((folder / "results.json").read_text()) | {"defaults": {"mu": 0.1, "later": 1}}

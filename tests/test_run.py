@@ -284,6 +284,16 @@ def test_an_adapter_is_scored_as_it_was_in_its_run(dataset, tmp_path):
     assert results["parameters"] > sum(p.numel() for p in base.parameters())
 
 
+def test_a_run_that_is_too_short_takes_no_folder(dataset, tmp_path):
+    """Otherwise the same command with more steps would be one of another run, in a folder that is taken."""
+    given = {"method": "self_training", "warmup_epochs": 2, "num_train_epochs": 9}
+    with pytest.raises(ValueError, match=r"the first 2 epochs of \w+ prepare it, and the run has 1"):
+        go(dataset, tmp_path / "run", **given, max_steps=1)
+    assert not (tmp_path / "run" / "arguments.yaml").exists()
+    trainer, _ = module.prepare(RunArguments.from_mapping(fields(dataset, tmp_path / "run", **given)))
+    go(dataset, tmp_path / "run", **given, max_steps=2 * len(trainer.get_train_dataloader()) + 1)
+
+
 def test_a_run_that_cut_utterances_is_scored_on_cut_ones(dataset, tmp_path, capsys, monkeypatch):
     """By its folder and by its model's; a copy of the model does not know where the run cut."""
     results = go(dataset, tmp_path / "run", **BASELINE, max_seconds=0.3)

@@ -269,7 +269,7 @@ def _measure(study: Study, seed: int, raters: int, alpha: float) -> None:
     folder = path.with_suffix("")
     shutil.copytree(path.parent / "stage_1" / FOLDER, folder / FOLDER, dirs_exist_ok=True)
     trainer, true_of, left_out = _trainer(study, folder, seed, raters, alpha)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=True)  # it goes on from the first stage that was copied
     n = trainer.data.n_labelled
     votes = trainer.table.observed[n:].double().numpy()
     corrected = soft_labels(trainer.table.columns["target"][n:].double().numpy())

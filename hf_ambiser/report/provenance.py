@@ -12,6 +12,11 @@ from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, value_entry
 from hf_ambiser.report.table import Entry, Table
 from hf_ambiser.run_folder.finished import FinishedRun
+from hf_ambiser.training.inherited_arguments import MACHINE
+
+
+# They change no result, but for the precision.
+_OF_THE_MACHINE = {*MACHINE.split()} - {"fp16", "tf32"}
 
 
 def origin_table(runs: Sequence[FinishedRun]) -> tuple[Table, list[str]]:
@@ -56,11 +61,11 @@ def mixed_settings(groups: Sequence[Group]) -> list[str]:
         for system, runs in group.systems.items():
             # A run of an earlier version lacks the arguments that came later; it did as their defaults do.
             later = {name: value for run in runs for name, value in run.results.get("defaults", {}).items()}
-            names = sorted({name for run in runs for name in run.settings})
+            names = sorted({name for run in runs for name in run.settings} - _OF_THE_MACHINE)
             mixed = []
             for name in names:
                 values = (run.settings.get(name, later.get(name)) for run in runs)
-                if len(found := {json.dumps(value, sort_keys=True, default=str) for value in values}) > 1:
+                if len(found := {_as_text(value) for value in values}) > 1:
                     mixed.append(f"{name} {' and '.join(sorted(found))}")
             if mixed:
                 warnings.append(
@@ -68,6 +73,12 @@ def mixed_settings(groups: Sequence[Group]) -> list[str]:
                     f" several systems: {'; '.join(mixed)}."
                 )
     return warnings
+
+
+def _as_text(value: object) -> str:
+    """A value of an argument, so that equal ones have the same text: 5 and 5.0 are the same number of epochs."""
+    number = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if number else value, sort_keys=True, default=str)  # type: ignore[call-overload]
 
 
 def _machine(environment: dict) -> str:

@@ -78,6 +78,8 @@ def run(arguments: RunArguments) -> dict[str, Any]:
 def _train(arguments: RunArguments, folder: RunFolder) -> dict[str, Any]:
     """Train, or resume, and score one run that is not finished."""
     trainer, tests = prepare(arguments)
+    if not folder.is_begun:
+        trainer.check_length()  # before there is a folder, which would be one of a run with these arguments
     begin(trainer, arguments.given, arguments.data.reveal_splits)
     use_one_bar(trainer)
     trainer.train(resume_from_checkpoint=True)

@@ -40,12 +40,13 @@ def run_study(plan: Plan, out: Path, which: str | None = None, jobs: int = 1, dr
         ValueError: If the plan does not fit the data sets, or `which` or `jobs` is no such number.
         KeyboardInterrupt: When it is stopped, by SIGTERM as well.
     """
-    cells = expand(plan, [chosen_configs(data) for data in plan.datasets], out)
-    if which:
-        cells = share(cells, which)
+    every = expand(plan, [chosen_configs(data) for data in plan.datasets], out)
+    cells = share(every, which) if which else every
     PlanFile(out).write(plan.resolved())
-    foreign = {cell.key: reason for cell in cells if (reason := _foreign(cell))}
-    foreign |= cut_off(cells, foreign)
+    # Of all cells, because those of this part may begin with those of another one.
+    foreign = {cell.key: reason for cell in every if (reason := _foreign(cell))}
+    foreign |= cut_off(every, foreign)
+    foreign = {cell.key: foreign[cell.key] for cell in cells if cell.key in foreign}
     cells = [cell for cell in cells if cell.key not in foreign]
     if drop_checkpoints:
         _drop_checkpoints(cells)
@@ -72,9 +73,9 @@ def _foreign(cell: Cell) -> str:
     """Return the reason why a cell's folder belongs to another run, or began with one, or ""."""
     try:
         check_folder(cell.folder, given_fields(cell.fields))
+        return replaced(cell)
     except ValueError as error:
         return str(error)
-    return replaced(cell)
 
 
 def _summary(plan: Plan, out: Path, outcome: Outcome) -> str:

@@ -175,10 +175,9 @@ def check_inherited(args: Any) -> None:
         ValueError: For the first such field; the message says why, and what to do.
     """
     begun = RunFolder(str(args.output_dir)).is_begun
-    best = _check_best(args)
-    for wrong in [*(f"{one} Leave it out." for one in _useless(args)), *([best] if best else [])]:
+    for wrong, cure in [*((one, "Leave it out.") for one in _useless(args)), *_not_the_best(args)]:
         if not begun:
-            raise ValueError(wrong)
+            raise ValueError(f"{wrong} {cure}")
         logger.warning("%s The run in %s was begun with it, and goes on.", wrong, args.output_dir)
     loggers = [args.report_to] if isinstance(args.report_to, str) else list(args.report_to or [])
     missing = sorted({name for name in loggers if name != "none"} - {*get_available_reporting_integrations(), "all"})
@@ -204,31 +203,34 @@ def _useless(args: Any) -> Iterator[str]:
 def check_without_validation(args: Any) -> None:
     """Refuse what looks at validation utterances in a training that has none.
 
+    A run that an earlier version began goes on, with a warning.
+
     Raises:
         ValueError: For the first such field.
     """
+    begun = RunFolder(str(args.output_dir)).is_begun
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
     for name, value, looks in (
         ("early_stopping_patience", args.early_stopping_patience, args.early_stopping_patience is not None),
         ("load_best_model_at_end", True, args.load_best_model_at_end),
         ("lr_scheduler_type", str(schedule), schedule in _BY_VALIDATION),
     ):
-        if looks:
-            raise ValueError(
-                f"{name}={value!r} needs validation utterances: give eval_dataset (on the command line:"
-                " validation_split), or leave it out."
-            )
+        wrong = f"{name}={value!r} needs validation utterances"
+        if looks and begun:
+            logger.warning("%s, and there are none. The run in %s goes on without.", wrong, args.output_dir)
+        elif looks:
+            raise ValueError(f"{wrong}: give eval_dataset (on the command line: validation_split), or leave it out.")
 
 
-def _check_best(args: Any) -> str | None:
-    """What is wrong with how checkpoints and evaluations fall together, if the best one is to be loaded."""
+def _not_the_best(args: Any) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with how checkpoints and evaluations fall together, and its cure."""
     strategies = {str(getattr(one, "value", one)) for one in (args.eval_strategy, args.save_strategy)}
     if not args.load_best_model_at_end or strategies != {"steps"} or args.save_steps == args.eval_steps:
-        return None
-    return (
+        return
+    yield (
         f"load_best_model_at_end=True with eval_steps={args.eval_steps:g} and save_steps={args.save_steps:g} may load"
-        " a model that is not the best, or the last one: an evaluation without a checkpoint counts, too. Give both the"
-        " same value, or set save_strategy='best'."
+        " a model that is not the best, or the last one: an evaluation without a checkpoint counts, too.",
+        "Give both the same value, or set save_strategy='best'.",
     )
 
 

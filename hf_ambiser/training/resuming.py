@@ -8,6 +8,7 @@ every checkpoint, so no setting of when to save, evaluate and stop needs a case 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,9 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Train as the Trainer does; `resume_from_checkpoint=True` goes on from the newest whole checkpoint, if any.
 
         Raises:
-            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost, if no
-                checkpoint is as it was saved, or if its steps were divided in another way.
+            ValueError: If the folder holds a finished run, whose label trajectory and checkpoints would be lost, or
+                the checkpoints of an earlier training that it should not go on from, if no checkpoint is as it was
+                saved, if its steps were divided in another way, or if it is too short (`check_epochs`).
         """
         self.check_not_finished()
         self.goes_on = bool(resume_from_checkpoint)
@@ -64,6 +66,8 @@ class ResumingTrainer(ParameterGroupTrainer):
         self.check_arguments(begins=self._checkpoint is None)
         if not self.goes_on:
             self._check_no_earlier()
+        if self._checkpoint is None:
+            self.check_length()
         if self._checkpoint is not None and (saved := LoopState.read(self._checkpoint)) is not None:
             saved.check_division(self.args, self._checkpoint)
         self.before_training(self._checkpoint)
@@ -155,7 +159,6 @@ class ResumingTrainer(ParameterGroupTrainer):
 
         Called when all state has been restored, before the loop begins.
         """
-        self.check_epochs(self.planned_epochs)
         self._check_that_one_is_made()
         self._begin_leg()
         self.stands_after, self._lost_best = STEP, None
@@ -216,10 +219,19 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Epochs of the whole training, known once it has begun; with `max_steps` the last one, begun, is counted."""
         return self.args.num_train_epochs if self.args.max_steps <= 0 else self.state.num_train_epochs
 
+    def check_length(self) -> None:
+        """Check the length of a training that has not begun, before anything of it is written; see `check_epochs`."""
+        epochs = self.args.num_train_epochs
+        if self.args.max_steps > 0:
+            steps = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+            epochs = math.ceil(self.args.max_steps / max(steps, 1))
+        self.check_epochs(epochs)
+
     def check_epochs(self, epochs: float) -> None:
         """Refuse a training that is too short for what was asked; a method whose parts take turns adds its own rule.
 
-        The arguments refuse what they can see when they are made; with `max_steps` that is not known before here.
+        The arguments refuse what they can see when they are made; with `max_steps` that is not known before here. A
+        last epoch that is only begun counts as one.
 
         Raises:
             ValueError: If the method would not come to what it is for, or the encoder would never learn.
@@ -238,7 +250,10 @@ class ResumingTrainer(ParameterGroupTrainer):
             )
 
     def epochs_of_the_network(self, epochs: float) -> float:
-        """Of so many epochs, those until the network that is saved takes its last step, since it began."""
+        """How many epochs the saved network has trained when a run of so many ends.
+
+        They are fewer where it begins again on the way, or where the last epoch does not train it.
+        """
         return epochs
 
     def _check_that_one_is_made(self) -> None:
