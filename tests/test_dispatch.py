@@ -138,7 +138,9 @@ def test_a_runner_that_is_killed_takes_its_cells_processes_with_it_and_another_g
     assert last.outcome is None and not Attempts(cells[3].attempts).is_held(last)
     done = {cell.key for cell in cells if cell.finished}
     again = made_cells(tmp_path, [*NAMES[:3], "long"], killed=True)
-    assert len(run(again).finished) == 4 and all(times(cell, "ended") == 1 for cell in again)
+    assert len(run(again).finished) == 4 and times(again[3], "ended") == 1
+    # A short cell may have been killed between its end and its results; then it is run once more.
+    assert all(times(cell, "ended") == 1 if cell.key in done else times(cell, "ended") >= 1 for cell in again)
     assert all(times(cell, "begun") == 1 for cell in again if cell.key in done)
 
 
