@@ -72,11 +72,10 @@ def read_curve(run: FinishedRun) -> Curve:
     log = run.results.get("log") or []
     rows = [entry for entry in log if any(f"eval_{name}" in entry for name in _FIGURES)]
     figures = {name: np.array([entry.get(f"eval_{name}", np.nan) for entry in rows], float) for name in _FIGURES}
-    best = run.results.get("best_checkpoint")
-    chosen = bool(run.arguments.get("load_best_model_at_end")) and best is not None
+    step = run.chosen_step
+    chosen = step is not None
     scored: int | None = len(rows) - 1
     if chosen:
-        step = int(str(best).rpartition("-")[2])
         scored = next((place for place, entry in enumerate(rows) if entry.get("step") == step), None)
     rates = [entry["learning_rate"] for entry in log if "learning_rate" in entry]
     last_rate = rates[-1] / max(rates) if rates and max(rates) > 0 else None

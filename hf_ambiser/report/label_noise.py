@@ -55,8 +55,7 @@ def groups_with_noise(groups: Sequence[Group]) -> list[Group]:
 
 def kept_epoch(run: FinishedRun) -> int | None:
     """The epoch (from 1) of the network that a run kept if it kept the best one on validation; None: the last."""
-    best = run.results.get("best_checkpoint") if run.arguments.get("load_best_model_at_end") else None
-    step = None if best is None else int(best.rpartition("-")[2])
+    step = run.chosen_step
     return next((round(entry["epoch"]) for entry in run.results.get("log", []) if entry.get("step") == step), None)
 
 

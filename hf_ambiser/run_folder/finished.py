@@ -149,6 +149,13 @@ class FinishedRun:
         return self.results.get(DECISION)
 
     @property
+    def chosen_step(self) -> int | None:
+        """The step whose model validation chose and the run kept; None if it kept the last one."""
+        best = self.results.get("best_checkpoint")  # early stopping counts one, too, and does not load it
+        kept = best is not None and self.arguments.get("load_best_model_at_end")
+        return int(str(best).rpartition("-")[2]) if kept else None
+
+    @property
     def max_seconds(self) -> float | None:
         """Where it cut utterances, in seconds; None: nowhere."""
         limit = self.arguments.get("max_seconds", self.results.get("defaults", {}).get("max_seconds"))

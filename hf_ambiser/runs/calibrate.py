@@ -23,6 +23,7 @@ from hf_ambiser.run_folder.reference import read_reference
 from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.run_scores.complete import complete_runs
 from hf_ambiser.runs.data_of_run import changed_data, fingerprints
+from hf_ambiser.runs.held_out import heard_before
 from hf_ambiser.runs.scoring import load_with_classes, predict_logits
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
@@ -264,8 +265,7 @@ def _check_utterances(run: FinishedRun | None, splits: Sequence[str], sets: Sequ
         raise ValueError(f"--split {shown}: an utterance is in two of these splits. Give each utterance once.")
     if run is None:
         return
-    before = ((run.begun_with or {}).get("learnt_from") or {}).get(run.data["corpus"], ())
-    learnt = {*read_reference(run.folder)["row"], *before}
+    learnt = {*read_reference(run.folder)["row"], *heard_before(run.begun_with, run.data["corpus"])}
     stored = [*run.splits, *run.results.get("held_out_splits", ())]
     there = [split for split in dict.fromkeys(stored) if run.has_predictions(split)]
     tested = {str(name) for names in read_ids(run.files, there).values() for name in names}

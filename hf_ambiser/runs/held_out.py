@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.data.splits import held_out_splits
@@ -83,6 +83,11 @@ def learnt_from(
                 " of this run or of the model that it began with" if before else "",
             )
     return found
+
+
+def heard_before(begun: Mapping[str, Any] | None, corpus: str) -> list[str]:
+    """The utterances of a corpus that the trained model of `begun_with.json` is known to have learnt from."""
+    return list(((begun or {}).get("learnt_from") or {}).get(corpus, ()))
 
 
 def validation_learnt_from(trainer: AmbiSERTrainer, before: Collection[str]) -> int:

@@ -34,7 +34,13 @@ from hf_ambiser.runs.build_model import build_model
 from hf_ambiser.runs.data_of_run import changed_data, describe_data, fingerprints
 from hf_ambiser.runs.environment import describe_environment
 from hf_ambiser.runs.given import beginning_by, given_by
-from hf_ambiser.runs.held_out import answer_rest, learnt_from, validation_learnt_from, warn_of_known_validation
+from hf_ambiser.runs.held_out import (
+    answer_rest,
+    heard_before,
+    learnt_from,
+    validation_learnt_from,
+    warn_of_known_validation,
+)
 from hf_ambiser.runs.scoring import save_predictions
 from hf_ambiser.runs.train_splits import EARLIER, check_named_once, choose_train_splits, leave_out_empty
 from hf_ambiser.training import checkpoints
@@ -223,7 +229,7 @@ def begin(trainer: AmbiSERTrainer, given: Mapping[str, Any], revealed: list[str]
     begun = _beginning(trainer, given)
     if begun is not None:
         _check_beginning(folder, begun)
-    warn_of_known_validation(trainer, _heard_before(begun, data["corpus"]))
+    warn_of_known_validation(trainer, heard_before(begun, data["corpus"]))
     if trainer.is_world_process_zero():
         folder.path.mkdir(parents=True, exist_ok=True)
         if begun is not None and not exists(folder.begun_with):
@@ -266,7 +272,7 @@ def finish(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], system: 
         answered = read_ids(folder, [*tests, *results["held_out_splits"]])
         results["held_out_rows"] = {split: len(answered[split]) for split in results["held_out_splits"]}
         begun = folder.read_begun_with()
-        heard = _heard_before(begun, results["data"]["corpus"])
+        heard = heard_before(begun, results["data"]["corpus"])
         if begun is not None and begun["learnt_from"] is None:
             results["learnt_before"] = "unknown"
         if learnt := learnt_from(trainer, answered, heard):
@@ -287,11 +293,6 @@ def _beginning(trainer: AmbiSERTrainer, given: Mapping[str, Any]) -> Mapping[str
     if begun is None and given.get("pretrained") is not None:
         return beginning_of(str(given["pretrained"]))
     return begun
-
-
-def _heard_before(begun: Mapping[str, Any] | None, corpus: str) -> list[str]:
-    """The utterances of a corpus that a run's trained model is known to have learnt from."""
-    return list(((begun or {}).get("learnt_from") or {}).get(corpus, ()))
 
 
 def _check_beginning(folder: RunFolder, begun: Mapping[str, Any]) -> None:

@@ -99,12 +99,17 @@ def _adam(args: Any) -> bool:
     return any(kind in str(args.optim).lower() for kind in ("adam", "lamb", "lion"))
 
 
+def _word(value: Any) -> str:
+    """The word that a user writes for a value, which the Trainer's arguments keep as a member of an enumeration."""
+    return str(getattr(value, "value", value))
+
+
 def _schedules(args: Any) -> bool:
-    return str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "constant"
+    return _word(args.lr_scheduler_type) != "constant"
 
 
 def _evaluates(args: Any) -> bool:
-    return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+    return _word(args.eval_strategy) != "no"
 
 
 def _on(*names: str) -> Callable[[Any], bool]:
@@ -209,11 +214,11 @@ def check_without_validation(args: Any) -> None:
         ValueError: For the first such field.
     """
     begun = RunFolder(str(args.output_dir)).is_begun
-    schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+    schedule = _word(args.lr_scheduler_type)
     for name, value, looks in (
         ("early_stopping_patience", args.early_stopping_patience, args.early_stopping_patience is not None),
         ("load_best_model_at_end", True, args.load_best_model_at_end),
-        ("lr_scheduler_type", str(schedule), schedule in _BY_VALIDATION),
+        ("lr_scheduler_type", schedule, schedule in _BY_VALIDATION),
     ):
         wrong = f"{name}={value!r} needs validation utterances"
         if looks and begun:
@@ -224,7 +229,7 @@ def check_without_validation(args: Any) -> None:
 
 def _not_the_best(args: Any) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with how checkpoints and evaluations fall together, and its cure."""
-    strategies = {str(getattr(one, "value", one)) for one in (args.eval_strategy, args.save_strategy)}
+    strategies = {_word(args.eval_strategy), _word(args.save_strategy)}
     if not args.load_best_model_at_end or strategies != {"steps"} or args.save_steps == args.eval_steps:
         return
     yield (

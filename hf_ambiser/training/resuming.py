@@ -8,7 +8,6 @@ every checkpoint, so no setting of when to save, evaluate and stop needs a case 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ class ResumingTrainer(ParameterGroupTrainer):
             self._check_no_earlier()
         if self._checkpoint is None:
             self.check_length()
-        if self._checkpoint is not None and (saved := LoopState.read(self._checkpoint)) is not None:
+        elif (saved := LoopState.read(self._checkpoint)) is not None:
             saved.check_division(self.args, self._checkpoint)
         self.before_training(self._checkpoint)
         # The Trainer would evaluate again at each resume, and patience would count that.
@@ -223,8 +222,7 @@ class ResumingTrainer(ParameterGroupTrainer):
         """Check the length of a training that has not begun, before anything of it is written; see `check_epochs`."""
         epochs = self.args.num_train_epochs
         if self.args.max_steps > 0:
-            steps = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
-            epochs = math.ceil(self.args.max_steps / max(steps, 1))
+            epochs, *_ = self.set_initial_training_values(self.args, self.get_train_dataloader())
         self.check_epochs(epochs)
 
     def check_epochs(self, epochs: float) -> None:

@@ -83,17 +83,18 @@ class MCILTrainer(CompanionTrainer, PseudoLabelTrainer):
     @property
     def network_epochs(self) -> float:
         """Epochs, with their fraction, since the classifiers began: with `retrain="afresh"`, since the round began."""
-        now = self.round_of(self.epoch)
-        if self.args.retrain == "go_on" or now == 0:
-            return super().network_epochs
-        return super().network_epochs - self.args.warmup_epochs - (now - 1) * self.args.relabel_epochs
+        return super().network_epochs - self._began_before(self.epoch)
 
     def epochs_of_the_network(self, epochs: float) -> float:
         """Those of the last round, where each begins afresh."""
-        if self.args.retrain == "go_on":
-            return super().epochs_of_the_network(epochs)
-        rounds = self.round_of(math.ceil(epochs) - 1)
-        return epochs - self.args.warmup_epochs - (rounds - 1) * self.args.relabel_epochs
+        return super().epochs_of_the_network(epochs) - self._began_before(math.ceil(epochs) - 1)
+
+    def _began_before(self, epoch: int) -> int:
+        """The epoch in which the classifiers began that learn in an epoch."""
+        now = self.round_of(epoch)
+        if self.args.retrain == "go_on" or now == 0:
+            return 0
+        return self.args.warmup_epochs + (now - 1) * self.args.relabel_epochs
 
     # ---- labels ------------------------------------------------------------------------------------------------
 
