@@ -180,9 +180,13 @@ def test_runs_of_one_system_with_different_arguments_are_said(tmp_path):
     ):
         folder = made_cell(tmp_path / str(seed), system="mixed", seed=seed, arguments=given)
         made_cell(tmp_path / f"same{seed}", system="same", seed=seed, arguments={"pretrained": f"runs/{seed}"})
+    for seed, method in enumerate(("hard_vote", "soft_vote")):
+        made_cell(tmp_path / method, system="two", seed=seed, arguments={"method": method})
     results = json.loads((folder / "results.json").read_text()) | {"defaults": {"mu": 0.1, "later": 1}}
     (folder / "results.json").write_text(json.dumps(results))
     text = write_report(tmp_path, splits=["d3"], progress=False, html=False)
     assert text.count("**Warning.** The 3 runs of ") == 1
     assert "The 3 runs of mixed (made, ipr-strict) have different arguments" in text
     assert "so their mean is of several systems: mu 0.2 and 0.5." in text
+    assert text.count("**Warning.** The 2 runs of two ") == 1
+    assert 'so their mean is of several systems: method "hard_vote" and "soft_vote".' in text

@@ -165,7 +165,8 @@ class FinishedRun:
     def settings(self) -> dict[str, Any]:
         """The arguments, given or by default, that are the same in all runs of a system."""
         every = {**self.results.get("defaults", {}), **self.arguments}
-        return {name: value for name, value in every.items() if name not in OF_THE_MACHINE | _OF_ONE_RUN}
+        # The method is not of the machine: a card names it elsewhere.
+        return {n: value for n, value in every.items() if n == "method" or n not in OF_THE_MACHINE | _OF_ONE_RUN}
 
     def learnt_from(self, split: str) -> int:
         """Number of utterances of a test split, or of the splits that a set is made of, in the run's training set."""
