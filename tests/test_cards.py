@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,6 @@ def test_the_paper_protocol_is_warned_of(finished):
 
 
 def test_an_encoder_in_a_local_folder_is_named_without_its_place(finished, tmp_path):
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     given = yaml.safe_load((copy / "arguments.yaml").read_text())
@@ -209,12 +208,23 @@ def test_an_encoder_in_a_local_folder_is_named_without_its_place(finished, tmp_p
         assert ("base_model" in yaml.safe_load(text.split("---")[1])) == base
 
 
+@pytest.mark.parametrize(
+    "loads,kept", [(True, "checkpoint checkpoint-40, best on the validation split,"), (False, "last epoch")]
+)
+def test_the_checkpoint_that_validation_chose_is_named_where_it_is_what_the_run_kept(finished, tmp_path, loads, kept):
+    shutil.copytree(finished, tmp_path / "run")
+    given = yaml.safe_load((finished / "arguments.yaml").read_text())
+    (tmp_path / "run" / "arguments.yaml").write_text(yaml.safe_dump({**given, "load_best_model_at_end": loads}))
+    best = {**results(finished), "best_checkpoint": "checkpoint-40"}  # early stopping remembers one, too
+    (tmp_path / "run" / "results.json").write_text(json.dumps(best))
+    text = render(model_card(read_facts(tmp_path / "run"), {}, Address("me/x")))
+    assert f"\nThe {kept} is published" in text
+
+
 # ---- a human's edits ---------------------------------------------------------------------------------------------
 
 
 def test_a_humans_edits_survive_the_card_command_and_are_listed(finished, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     path = copy / "model" / "README.md"
@@ -233,8 +243,6 @@ def test_a_humans_edits_survive_the_card_command_and_are_listed(finished, tmp_pa
 
 
 def test_a_card_with_a_broken_header_is_one_line_and_stays_as_it_is(finished, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     path = copy / "model" / "README.md"

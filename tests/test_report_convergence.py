@@ -31,6 +31,7 @@ from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.label_noise import gain_table
 from hf_ambiser.report.protocols import pairs, protocols_table
 from hf_ambiser.report.results import comparison_table
+from hf_ambiser.report.validation_scores import validation_table
 from hf_ambiser.report.write import write_report
 from hf_ambiser.run_folder.finished import FinishedRun
 
@@ -264,3 +265,37 @@ def test_runs_made_before_get_a_report(tmp_path):
     text = write_report(made_study(tmp_path, {"ipr": 1.0, "base": 0.3}), splits=["d3"], html=False, progress=False)
     assert "Not known whether they had converged: base, ipr." in text and "| not known: ipr and base |" in text
     assert "_validation.png" not in text
+
+
+def test_the_table_of_validation_has_the_figures_of_the_evaluation_that_is_scored(study):
+    table = validation_table(study)
+    rows = {row["system"]: row for row in csv.DictReader(io.StringIO(table.csv()))}
+    for system, chosen in (("flat", N - 1), ("ipr", N - 1), ("late", N - 1), ("swing", 6)):
+        for title, name, factor in (("WA %", "wa", 100), ("UA %", "ua", 100), ("JS (bit)", "js", 1)):
+            logs = [[e for e in run.results["log"] if "eval_js" in e] for run in study.systems[system]]
+            expected = [factor * log[chosen][f"eval_{name}"] for log in logs]
+            assert float(rows[system][f"{title}: mean"]) == pytest.approx(statistics.mean(expected))
+            assert float(rows[system][f"{title}: sd"]) == pytest.approx(statistics.stdev(expected))
+        assert (rows[system]["runs"], rows[system]["epoch: median"]) == ("3", str(chosen + 1.0))
+    text = table.markdown()
+    assert rows["old"]["runs"] == "0" and "| old | 0 | - | undefined | undefined |" in text
+    assert "| swing | 3 | 7 | " in text
+    assert "macro-F1 %" not in table.columns and "validation utterances" in table.note  # the made logs have none
+
+
+def test_the_epochs_that_were_chosen_are_said_with_their_range(tmp_path):
+    for seed, best in enumerate((2, 9, 5)):
+        made_log(made_cell(tmp_path / str(seed), "ipr", seed), best, **FLAT)
+    (row,) = validation_table(one_group(tmp_path)).entries
+    assert (row[2].text, row[2].below) == ("6", "(3 to 10)")
+    assert row[2].parts == {"median": 6.0, "least": 3.0, "most": 10.0}
+
+
+def test_a_group_without_validation_has_no_table_of_it_and_a_number_that_is_none_is_left_out(tmp_path):
+    made_cell(tmp_path / "silent" / "0", "silent", 0)
+    assert validation_table(one_group(tmp_path / "silent")) is None
+    made_curves(tmp_path / "odd", {"ipr": ({**FLAT, "ua": np.full(N, np.nan)}, None)}, seeds=1)
+    assert "UA %" not in validation_table(one_group(tmp_path / "odd")).columns
+    # The chosen epoch is not in the log, so nothing is known of the model that is scored.
+    made_curves(tmp_path / "gone", {"ipr": (FLAT, 40)}, seeds=1)
+    assert validation_table(one_group(tmp_path / "gone")) is None

@@ -21,7 +21,7 @@ from hf_ambiser.data.rating_kinds import describe_ratings
 from hf_ambiser.data.ratings.corpus_facts import without_speakers
 from hf_ambiser.data.splits import chosen_by_agreement
 from hf_ambiser.metrics.display import COMPARED, SCORES, describe_scores, stored
-from hf_ambiser.run_folder.layout import FIGURES
+from hf_ambiser.run_folder.layout import CHECKPOINT, FIGURES
 from hf_ambiser.run_scores.held_out import WHOLE
 from hf_ambiser.untrusted.markdown import as_address, as_code, as_text
 
@@ -309,7 +309,8 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
     commit = environment["commit"]
     code = f"hf_ambiser at commit `{commit[:12]}`" if commit else "hf_ambiser, not from a checkout"
     dirty = ", with local changes" if environment["dirty"] else ""
-    best = facts.results["best_checkpoint"] if facts.given.get("load_best_model_at_end") else None
+    step = facts.run.chosen_step
+    kept = "last epoch" if step is None else f"checkpoint {CHECKPOINT}{step}, best on the validation split,"
     machine = environment["accelerator"] or f"{environment['threads']} CPU threads ({environment['machine']})"
     return "\n".join(
         [
@@ -319,7 +320,7 @@ def training(facts: Facts, figures: dict[str, str]) -> str:
             "",
             *argument_table(changed),
             "",
-            f"The {f'checkpoint {best}, best on the validation split,' if best else 'last epoch'} is published"
+            f"The {kept} is published"
             f"{averaged(facts)}. {seconds_trained(facts)} on {machine}; Python {environment['python']}, {versions};"
             f" {code}{dirty}.",
             *best_epochs(facts),

@@ -69,17 +69,12 @@ class Curve:
 
 def read_curve(run: FinishedRun) -> Curve:
     """Read the validation curve of a run; it is empty if the run had no validation or kept no log."""
-    log = run.results.get("log") or []
-    rows = [entry for entry in log if any(f"eval_{name}" in entry for name in _FIGURES)]
+    rows = run.evaluations
     figures = {name: np.array([entry.get(f"eval_{name}", np.nan) for entry in rows], float) for name in _FIGURES}
-    step = run.chosen_step
-    chosen = step is not None
-    scored: int | None = len(rows) - 1
-    if chosen:
-        scored = next((place for place, entry in enumerate(rows) if entry.get("step") == step), None)
-    rates = [entry["learning_rate"] for entry in log if "learning_rate" in entry]
+    rates = [entry["learning_rate"] for entry in run.results.get("log") or [] if "learning_rate" in entry]
     last_rate = rates[-1] / max(rates) if rates and max(rates) > 0 else None
-    return Curve(np.array([entry["epoch"] for entry in rows], float), figures, chosen, scored, last_rate)
+    epochs = np.array([entry["epoch"] for entry in rows], float)
+    return Curve(epochs, figures, run.chosen_step is not None, run.scored_evaluation, last_rate)
 
 
 @dataclass(frozen=True)

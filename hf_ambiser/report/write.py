@@ -42,6 +42,7 @@ from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
 from hf_ambiser.report.utterance_audio import Audio, audio_of
 from hf_ambiser.report.utterances import MOST, UtteranceCard, utterance_cards
+from hf_ambiser.report.validation_scores import validation_table
 from hf_ambiser.report.whole_set import about_whole_set, whole_set_table
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
@@ -235,6 +236,7 @@ class _Report:
         """Which systems had converged, and the validation curves that say so."""
         found = convergence(group)
         blocks: list[Block] = [convergence_line(found), *self.table(convergence_table(group, found))]
+        blocks += self.table(validation_table(group))
         return blocks + self.picture(
             figures.validation_curves(group, self.png(group.name, "validation"), reference),
             "Validation while the runs trained: mean over the cells that were evaluated at an epoch, with the 95 %"

@@ -48,6 +48,8 @@ OF_THE_MACHINE = frozenset(
 _OF_ONE_RUN = frozenset(
     "seed dataset dataset_config output_dir logging_dir feature_cache pretrained labels_from".split()
 )
+# An entry of the log with one of these is of an evaluation.
+_EVALUATED = {"eval_loss", "eval_js", "eval_wa", "eval_ua"}
 _IDENTITY = ("system", "seed", "data", "scores", "environment")
 _DATA = ("corpus", "content", "policy", "policy_fingerprint", "split_fingerprint", "split_family", "fold", "protocol")
 
@@ -154,6 +156,19 @@ class FinishedRun:
         best = self.results.get("best_checkpoint")  # early stopping counts one, too, and does not load it
         kept = best is not None and self.arguments.get("load_best_model_at_end")
         return int(str(best).rpartition("-")[2]) if kept else None
+
+    @property
+    def evaluations(self) -> list[Mapping[str, Any]]:
+        """What validation said while it trained: the entries of its log that hold `eval_js`, `eval_wa` and so on."""
+        return [entry for entry in self.results.get("log") or [] if _EVALUATED & entry.keys()]
+
+    @property
+    def scored_evaluation(self) -> int | None:
+        """Place in `evaluations` of the scored model: the chosen one, else the last; None if it is not there."""
+        rows, step = self.evaluations, self.chosen_step
+        if step is None:
+            return len(rows) - 1 if rows else None
+        return next((place for place, entry in enumerate(rows) if entry.get("step") == step), None)
 
     @property
     def max_seconds(self) -> float | None:
