@@ -16,10 +16,10 @@ from hf_ambiser.run_folder.finished import FinishedRun
 
 
 NOTE = (
-    "On the validation utterances, at the evaluation whose model is scored: the chosen one, else the last. Its epoch is"
-    " the median over runs, with the least and the greatest. Figures are mean (standard deviation) [95 % interval], as"
-    " in the tables of the test splits. Choose by these figures, not by those"
-    " of a test split. Where validation chose the epoch by a figure, that figure is the best of many and flatters."
+    "On the validation utterances, at the evaluation whose model is scored: the chosen one, else the last. Epoch: the"
+    " median over runs (least to greatest). Figures: mean (standard deviation) [95 % interval], as in the tables of the"
+    " test splits. Choose by these figures, not by those of a test split. Where validation chose the epoch by a figure,"
+    " that figure is the best of many and flatters."
 )
 
 
