@@ -412,11 +412,11 @@ def test_another_build_in_a_folder_of_the_same_name_is_not_answered_from_the_cac
     # load_dataset's cache knows a local folder by its last name and its card only.
     loaded = []
     for place, policy in (("a", "crema-d-6"), ("b", "crema-d-4")):
-        report = build("crema_d", root, tmp_path / place / "same_name", policy, ["slc-paper"], **OPTIONS)
+        report = build("crema_d", root, tmp_path / place / "same_name", policy, ["slc-paper"], progress=False)
         loaded.append(load_split(report.out, "slc-paper", "clear", cache_dir=cache).features["label"].num_classes)
     assert loaded == [6, 4]
     rebuilt = build(
-        "crema_d", root, tmp_path / "b" / "same_name", "crema-d-6", ["slc-paper"], overwrite=True, **OPTIONS
+        "crema_d", root, tmp_path / "b" / "same_name", "crema-d-6", ["slc-paper"], overwrite=True, progress=False
     )
     assert load_split(rebuilt.out, "slc-paper", "clear", cache_dir=cache).features["label"].num_classes == 6
 

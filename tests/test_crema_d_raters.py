@@ -148,7 +148,7 @@ def test_models_of_raters_and_intensities_work_on_a_built_data_set(tmp_path):
     counted = write_responses(root, rows, n_raters=20)
     policy = get_policy("crema-d-6", aggregation="dawid_skene")
     report = build(
-        "crema_d", root, tmp_path / "out", policy, ["slc-strict"], min_per_class=1, progress=False
+        "crema_d", root, tmp_path / "out", policy, ["slc-strict"], progress=False
     ).content  # fmt: skip
     assert any("by dawid_skene" in note and "and 20 raters" in note for note in report["notes"])
 

@@ -45,6 +45,6 @@ def test_what_cannot_be_told_is_refused(named, tmp_path):
     with pytest.raises(ValueError, match="has no split 'tset'; it has"):
         votes_of_new_raters(named[0], "slc-strict", "tset")
     build("crema_d", made_corpus(tmp_path / "release", per_class=2), tmp_path / "out", configs=["slc-strict"],
-          min_per_class=1, progress=False)  # fmt: skip
+          progress=False)  # fmt: skip
     with pytest.raises(ValueError, match="do not name their rater.*finishedResponses.csv"):
         votes_of_new_raters(tmp_path / "out", "slc-strict", "test")

@@ -69,7 +69,8 @@ def place(tmp_path_factory):
 def built(out: str, *options: str) -> None:
     """Build a data set of the made release in this process."""
     command = [*shlex.split(WITH_VOTES_OF_OUR_OWN)[1:3], "--root", "release", "--out", out, *options]
-    assert main([*command, "--min-per-class", "1"]) == 0
+    of_ipr = ["--min-per-class", "1"] if "--configs" not in options or any("ipr-" in one for one in options) else []
+    assert main([*command, *of_ipr]) == 0
 
 
 def data_of(planned: PlannedData) -> tuple[str, str]:

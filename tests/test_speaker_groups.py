@@ -30,7 +30,6 @@ from hf_ambiser.runs.run import run
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 torch.set_num_threads(1)
-OPTIONS = {"d1_quota": "per_class", "min_per_class": 1, "progress": False}
 PEOPLE = {"a": {"sex": "female", "age": 29}, "b": {"sex": "female", "age": 30}, "c": {"sex": "male"}, "d": {"age": 74}}
 
 
@@ -114,7 +113,7 @@ def test_an_age_is_in_one_band():
 @pytest.fixture(scope="module")
 def crema_d(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crema_d")
-    build("crema_d", made_corpus(folder / "release"), folder / "built", configs=["slc-strict"], **OPTIONS)
+    build("crema_d", made_corpus(folder / "release"), folder / "built", configs=["slc-strict"], progress=False)
     return folder / "built"
 
 
@@ -126,7 +125,7 @@ def test_the_speakers_stand_beside_the_data_set_and_not_in_it(crema_d, tmp_path)
     # The same release without its file of speakers gives the same data set.
     bare = made_corpus(tmp_path / "release")
     (bare / "VideoDemographics.csv").unlink()
-    report = build("crema_d", bare, tmp_path / "built", configs=["slc-strict"], **OPTIONS)
+    report = build("crema_d", bare, tmp_path / "built", configs=["slc-strict"], progress=False)
     assert not (tmp_path / "built" / "speakers.csv").exists() and read_speakers(tmp_path / "built") == {}
     assert report.content["content"] in (crema_d / "build_report.json").read_text()
 
@@ -224,7 +223,7 @@ def finished(tmp_path_factory) -> Path:
         rows.append(csv_row(number, name, counts))
         clips[f"AudioWAV/{name}.wav"] = encode(tone(0.1, seed=number))
     write_tree(folder / "release", rows, clips)
-    build("crema_d", folder / "release", folder / "data", "crema-d-4", ["kfold3-strict"], **OPTIONS)
+    build("crema_d", folder / "release", folder / "data", "crema-d-4", ["kfold3-strict"], progress=False)
     given = fields(
         folder / "data", folder / "run", method="hard_vote", warmup_epochs=..., dataset_config="kfold3-strict-0",
         train_splits=["train"], test_splits=["test"], num_train_epochs=1,

@@ -10,6 +10,7 @@ from hf_ambiser.data.splits import (
     SplitInput,
     SplitOptions,
     check_disjoint,
+    check_options,
     expand_configs,
     is_clear,
     is_fold,
@@ -382,6 +383,48 @@ def test_bad_options_name_themselves(options):
     name = list(options)[-1]
     with pytest.raises(ValueError, match=name):
         SplitOptions(**options)
+
+
+# A value of each option that is not its default.
+CHANGED = {
+    "d1_quota": "per_class",
+    "sizes": (60, 80, 20),
+    "d1_share": 0.5,
+    "d3_share": 0.2,
+    "min_per_class": 1,
+    "validation_share": 0.2,
+    "clear_threshold": "unanimous",
+    "group_shares": (0.5, 0.2, 0.3),
+}
+EACH_KIND = ("ipr-strict", "ipr-paper", "ipr-strict-kfold3-0", "ipr-paper-kfold3-0", "slc-strict", "slc-paper",
+             "slc-strict-kfold3-0", "kfold3-strict-0", "kfold3-paper-0", "loso-strict-s01")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_an_option_changes_the_split_or_is_refused(name):
+    value = CHANGED[name]
+    # `made()` has too few utterances for the default of the minimum.
+    data, changed = made(speakers=6), SplitOptions(**{"min_per_class": 0, name: value})
+    read_by = []
+    for config in EACH_KIND:
+        before, after = make_split(data, config, NO_MINIMUM), make_split(data, config, changed)
+        try:
+            check_options([after], SplitOptions(**{name: value}))
+            read_by.append(config)
+            assert after.fingerprint != before.fingerprint, config
+        except SplitError as error:
+            assert by_id(data, after) == by_id(data, before), config
+            assert f"{name}={value!r} changes nothing in the configs ['{config}']" in str(error)
+            example = str(error).rsplit("'", 2)[1]
+            assert name in make_split(data, example, changed).options, "what it advises reads the option"
+    assert read_by and len(read_by) < len(EACH_KIND)
+    # One config that reads it is enough: a build makes several with the same options.
+    check_options([make_split(data, config, changed) for config in EACH_KIND], changed)
+
+
+def test_every_option_of_the_splits_is_among_those_that_are_checked():
+    assert {f.name for f in dataclasses.fields(SplitOptions)} == {*CHANGED, "seed", "disjoint"}
+    check_options([make_split(made(), "slc-strict", SplitOptions())], SplitOptions())
 
 
 def test_input_is_checked():

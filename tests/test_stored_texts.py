@@ -69,7 +69,7 @@ def test_equal_builds_are_byte_equal_wherever_they_stand(tmp_path):
     made = {}
     for place in ("here", "there/deeper"):
         out = tmp_path / place / "out"
-        build("crema_d", faulty(tmp_path / place / "release"), out, configs=["slc-strict"], min_per_class=1,
+        build("crema_d", faulty(tmp_path / place / "release"), out, configs=["slc-strict"],
               progress=False)  # fmt: skip
         made[place] = {name: (out / name).read_bytes() for name in (LISTED, REPORT, "README.md")}
     assert made["here"] == made["there/deeper"]

@@ -193,7 +193,7 @@ def _prepare(study: Study, seed: int) -> None:
         shutil.rmtree(data, ignore_errors=True)
         corpus = study.place(seed) / "corpus"
         simulated.generate(corpus, n_utterances=study.utterances, n_raters=POOL, votes_per_utterance=POOL, seed=seed)
-        build("simulated", corpus, data, configs=(CONFIG,), seed=seed, min_per_class=1, progress=False)
+        build("simulated", corpus, data, configs=(CONFIG,), seed=seed, progress=False)
     folder = study.place(seed) / f"epochs-{study.epochs}" / "stage_1"
     if not (folder / FOLDER / RESULT).is_file():
         trainer, *_ = _trainer(study, folder, seed, study.most, 0.3)

@@ -32,6 +32,7 @@ from hf_ambiser.data.splits import (
     Split,
     SplitInput,
     SplitOptions,
+    check_options,
     expand_configs,
     is_fold,
     make_split,
@@ -154,6 +155,7 @@ def build(
     data = prepared.split_input()
     # Make all splits before writing anything: if one cannot be made, no time is lost on writing the others.
     splits = [make_split(data, name, options) for name in expand_configs(configs, data)]
+    check_options(splits, options)
     unsafe = [s.config for s in splits if not re.fullmatch(r"[\w.-]+", s.config)]
     if unsafe:
         raise ValueError(

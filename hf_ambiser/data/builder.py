@@ -20,7 +20,7 @@ from hf_ambiser.data.corpora import load_corpus
 from hf_ambiser.data.corpus_rows import Prepared, prepare
 from hf_ambiser.data.policy_file import policy_of
 from hf_ambiser.data.schema import features
-from hf_ambiser.data.splits import SplitOptions, make_split
+from hf_ambiser.data.splits import SplitOptions, check_options, make_split
 
 
 @dataclass
@@ -82,6 +82,7 @@ class AmbiguousSpeech(datasets.GeneratorBasedBuilder):
             clear_threshold=c.clear_threshold,
         )
         split = make_split(prepared.split_input(), c.name, options)
+        check_options([split], options)
         return [
             datasets.SplitGenerator(
                 name=name, gen_kwargs={"prepared": prepared, "rows": split.rows(name), "masked": name in split.masked}

@@ -17,9 +17,9 @@ from hf_ambiser.run_folder.finished import FinishedRun
 
 NOTE = (
     "On the validation utterances, at the evaluation whose model is scored: the chosen one, else the last. Epoch: the"
-    " median over runs (least to greatest). Figures: mean (standard deviation) [95 % interval], as in the tables of the"
-    " test splits. Choose by these figures, not by those of a test split. Where validation chose the epoch by a figure,"
-    " that figure is the best of many and flatters."
+    " median over runs (least to greatest). Figures: mean (standard deviation) [95 % interval], as in the tables of"
+    " test splits. Choose by these figures, not by those of a test split. Where validation chose the epoch by a"
+    " figure, that figure is the best of many and flatters."
 )
 
 

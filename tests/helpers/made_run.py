@@ -19,10 +19,8 @@ TINY = {"conv_channels": [4, 8], "conv_strides": [[2, 2], [2, 2]], "hidden_size"
 
 def built(folder: Path, n: int = 60, configs: tuple[str, ...] = ("ipr-strict",)) -> Path:
     simulated.generate(folder / "corpus", n_utterances=n, n_speakers=10, seed=0)
-    build(
-        "simulated", folder / "corpus", folder / "dataset", configs=configs, seed=0, d1_quota="per_class",
-        min_per_class=1, progress=False,
-    )  # fmt: skip
+    of_ipr = {"d1_quota": "per_class", "min_per_class": 1} if any(name.startswith("ipr-") for name in configs) else {}
+    build("simulated", folder / "corpus", folder / "dataset", configs=configs, seed=0, progress=False, **of_ipr)
     return folder / "dataset"
 
 

@@ -12,7 +12,7 @@ from hf_ambiser.data.corpus_rows import split_input
 from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.ratings.own_corpus import OwnCorpus
 from hf_ambiser.data.schema import REASONS
-from hf_ambiser.data.splits import SplitError, SplitOptions, expand_configs, make_split, tiers
+from hf_ambiser.data.splits import SplitError, SplitOptions, check_options, expand_configs, make_split, tiers
 from hf_ambiser.data.splits.common import apart_of
 from hf_ambiser.labels.votes import VoteTable, entropy_bits, fleiss_kappa, krippendorff_alpha, tally
 from hf_ambiser.untrusted.printed import printable
@@ -105,9 +105,11 @@ def _splits(own: OwnCorpus, table: VoteTable, configs: Sequence[str], options: S
     lines = ["splits:" if apart == options.disjoint else "splits (before `audio` is held apart, which a build does):"]
     options = replace(options, disjoint=apart)
     try:
-        for name in expand_configs(configs, data):
-            split = make_split(data, name, options)
-            lines.append(f"  {name}: {', '.join(f'{part} {len(split.rows(part))}' for part in split.names)}")
+        splits = [make_split(data, name, options) for name in expand_configs(configs, data)]
+        check_options(splits, options)
+        for split in splits:
+            sizes = ", ".join(f"{part} {len(split.rows(part))}" for part in split.names)
+            lines.append(f"  {split.config}: {sizes}")
     except SplitError as error:
         lines.append(f"  cannot be made: {error}")
     return lines

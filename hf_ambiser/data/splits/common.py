@@ -92,6 +92,15 @@ class SplitInput:
         return rows[np.lexsort((tie, entropy, -agreement))]
 
 
+# Which configs read an option, and one of them. Every config reads `disjoint`, and a build reads `seed`.
+_READ_BY: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("d1_quota", "sizes", "d1_share", "d3_share", "min_per_class"), ("IPR's configs", "ipr-strict")),
+    "validation_share": ("IPR's paper configs", "ipr-paper"),
+    "clear_threshold": ("SLC's configs", "slc-strict"),
+    "group_shares": ("strict configs without folds", "slc-strict"),
+}
+
+
 @dataclass(frozen=True)
 class SplitOptions:
     """All options of the splits; each family of splits reads those that name it, and `seed`.
@@ -297,3 +306,22 @@ def tiers(label: Array, agreement: Array) -> list[str]:
         "ambiguous",
     )
     return named.tolist()
+
+
+def check_options(splits: Iterable[Split], options: SplitOptions) -> None:
+    """Refuse an option that was changed and that none of the splits was made with.
+
+    Raises:
+        SplitError: Naming the option, its value, the configs that read it and the cure.
+    """
+    splits = list(splits)
+    read = {name for split in splits for name in split.options}
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if one.name in _READ_BY and one.name not in read and value != one.default:
+            who, example = _READ_BY[one.name]
+            configs = list(dict.fromkeys(split.config for split in splits))
+            raise SplitError(
+                f"{one.name}={value!r} changes nothing in the configs {configs[:5]}: only {who} read it. Leave"
+                f" {one.name} out, or build such a config, too, for example {example!r}."
+            )
