@@ -133,9 +133,14 @@ def _push(argv: Sequence[str], prog: str) -> int:
         keep_audio_metadata=args.keep_audio_metadata,
         say=lambda text: print(text, file=sys.stderr),
     )
-    if exists(args.run / REPORT):
+    of_data, of_answers = exists(args.run / REPORT), exists(args.run / MANIFEST)
+    if args.base and (of_data or of_answers):
+        push.error(f"--base {args.base} is of a LoRA run, and {args.run} holds no run. Leave it out.")
+    if args.keep_audio_metadata and not of_data:
+        push.error(f"--keep-audio-metadata is of a built data set, and {args.run} publishes no audio. Leave it out.")
+    if of_data:
         print(describe(push_dataset(args.run, args.repo, options)))
-    elif exists(args.run / MANIFEST):
+    elif of_answers:
         print(describe(push_annotation(args.run, args.repo, options)))
     else:
         print("\n".join(describe(one) for one in push_run(args.run, args.repo, options, args.base)))

@@ -85,6 +85,13 @@ def test_the_command_checks_and_lists(folder, capsys):
     assert "data/annotated-00000-of-00002.parquet" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["--base", "x/y"], ["--keep-audio-metadata"]])
+def test_options_of_another_kind_of_folder_are_refused(folder, words, capsys):
+    with pytest.raises(SystemExit):
+        main(["push", str(folder), "me/annotated", "--dry-run", *words])
+    assert f"{words[0]}" in (said := capsys.readouterr().err) and str(folder) in said and "Leave it out" in said
+
+
 def test_a_job_that_is_not_finished_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(

@@ -84,6 +84,20 @@ def test_what_cannot_be_is_refused_in_one_line(script, tmp_path, capsys, option,
     assert value in said and "raters go from 1 to 9" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words", [["--held-out", "2"], ["--dataset-config", "x"], ["--dataset", "d", "--utterances", "5"]]
+)
+def test_what_is_of_the_other_kind_of_corpus_is_refused(script, tmp_path, capsys, words):
+    with pytest.raises(SystemExit):
+        script.main(["--out", str(tmp_path), *words])
+    assert "simulated corp" in capsys.readouterr().err
+
+
+def test_cells_of_another_recipe_are_not_taken_for_these(script, tmp_path):
+    places = [script.Study(tmp_path, {"num_train_epochs": 2, "rate": rate}, 80, None, "c", 9, 3) for rate in (1, 2)]
+    assert len({one.result(0, 1, 0.3) for one in places}) == len({one.place(0) for one in places}) == 2
+
+
 @pytest.mark.slow
 def test_a_small_run_of_it(script, tmp_path, capsys):
     size = ["--utterances", "80", "--epochs", "2", "--seeds", "0", "--jobs", "1"]

@@ -165,6 +165,21 @@ def test_thresholds_against_literal_searches(digits):
     assert compared > 20
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"set_coverage": 0.9, "rule": "empirical"}, "rule='empirical' is of the threshold that keeps a risk"),
+        ({"temperature": True, "confidence": 0.99}, "confidence=0.99 is of the threshold.*give a risk"),
+        ({"risk": 0.5, "rule": "empirical", "confidence": 0.9}, "confidence=0.9 is of the rule 'bound'"),
+        ({"risk": 0.5, "rule": "best"}, "rule is 'best'; allowed are bound, empirical"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(asked, said):
+    votes = np.eye(3)[[0, 1, 2, 0]]
+    with pytest.raises(ValueError, match=said):
+        choose_decision(5 * votes, votes, votes.argmax(axis=1), **asked)
+
+
 def test_the_least_risk_that_is_named_can_be_had():
     logits, votes, consensus = made(40)
     answers = np.array([slow_softmax(row) for row in logits])

@@ -230,6 +230,14 @@ def test_the_command_reads_a_study_and_refuses_in_one_line(study, tmp_path, caps
         assert error.startswith("label_noise.py: ") and words in error and error.count("\n") == 1
 
 
+def test_a_study_that_is_only_read_takes_no_arguments_of_its_runs(tmp_path, capsys):
+    main = load_script("train_scripts/label_noise.py").main
+    for more in (["--jobs", "2"], ["--runs", "x"]):
+        with pytest.raises(SystemExit):
+            main(["--study", str(tmp_path), *more])
+        assert "--runs and --jobs are of --plan" in capsys.readouterr().err
+
+
 def tiny_plan(folder: Path) -> Path:
     build = (
         "hf-ambiser build simulated --root corpus --out base --n-utterances 60 --configs slc-strict"

@@ -157,6 +157,9 @@ def test_families_and_folds_are_chosen_from_what_was_built():
         (("ipr-strict-kfold5",), None, r"no config 'ipr-strict-kfold5' \(did you mean 'ipr-strict-kfold3'\?\)"),
         (("ipr-strikt",), None, "'ipr-strikt' is not one of"),
         (("ipr-strict-kfold3",), ("3",), r"no fold '3'; choose from \['0', '1', '2'\]"),
+        # A fold of one config is no fold of another: none of them is left out.
+        (("ipr-strict-kfold3", "ipr-strict"), ("0",), "config 'ipr-strict': it has no folds.*an entry of its own"),
+        (("loso-paper", "ipr-strict-kfold3"), ("a-b",), "config 'ipr-strict-kfold3': there is no fold 'a-b'"),
     ):
         with pytest.raises(PlanError, match=words):
             choose(PlannedData("d", configs, folds), there, "it")

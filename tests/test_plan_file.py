@@ -49,6 +49,18 @@ def test_what_was_written_is_read(plan, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_the_folder_of_another_study_is_refused_and_a_plan_may_grow(plan, tmp_path):
+    file = PlanFile(tmp_path / "out")
+    file.write(plan.resolved())
+    file.write({**plan.resolved(), "seeds": [0, 1, 2]})
+    assert file.read().seeds == (0, 1, 2)
+    with pytest.raises(ValueError, match="folder of the study 'study', and this plan's name is 'other'.*--out"):
+        file.write({**plan.resolved(), "name": "other"})
+    file.path.write_text("[1, 2")  # a spoilt file is written anew
+    file.write({**plan.resolved(), "name": "other"})
+    assert yaml.safe_load(file.path.read_text())["name"] == "other"
+
+
 def test_its_cells_are_those_that_the_runner_runs(plan, tmp_path):
     """The runner asks the data set for the folds; a report, without it, asks names and runs."""
     file = PlanFile(tmp_path / "out")

@@ -184,6 +184,16 @@ def test_a_wrong_argument_is_one_line_and_status_2(words, said, tiny, folder, ca
     assert sorted(path.name for path in folder.iterdir()) == ["speech"]
 
 
+def test_figures_of_other_answers_are_not_mixed_with_these(tiny, folder, tmp_path, capsys):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "03.png").touch()
+    assert run("speech/a.wav", "--model", tiny, "--plot", str(tmp_path / "figures")) == 2
+    assert "holds 1 figures of other answers, 03.png for one" in capsys.readouterr().err
+    (tmp_path / "figures" / "03.png").rename(tmp_path / "figures" / "mine.png")
+    assert run("speech/a.wav", "--model", tiny, "--plot", str(tmp_path / "figures")) == 0
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["1.png", "mine.png"]
+
+
 @pytest.mark.skipif("CREMA_D_ROOT" not in os.environ, reason="needs the recordings of CREMA-D")
 @pytest.mark.parametrize("page", ["README.md", "docs/predict.md"])
 def test_the_answers_on_the_pages_are_those_of_the_commands_above_them(page, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from hf_ambiser.cli import main
 from hf_ambiser.hub.push import PushError, check_repo_id
 from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
-from hf_ambiser.runs.push import publication
+from hf_ambiser.runs.push import publication, push_run
 from hf_ambiser.runs.run import run
 
 
@@ -86,6 +86,11 @@ def test_an_undisturbed_push_is_one_commit_with_everything_and_a_tag_that_its_ca
     published = b"\n".join(files.values())
     assert str(finished).encode() not in published and b"training_args" not in b"\n".join(n.encode() for n in files)
     assert not hub.unknown
+
+
+def test_a_base_is_refused_where_there_is_no_adapter(finished):
+    with pytest.raises(ValueError, match="base='x/y' is of a LoRA run, and .* has a whole model"):
+        push_run(finished, "me/x", base="x/y")
 
 
 def test_the_same_push_again_changes_nothing(client, requests, hub):

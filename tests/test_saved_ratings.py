@@ -72,7 +72,7 @@ def test_a_data_set_with_held_out_answers(script, tmp_path, capsys):
     words = ["--dataset", str(dataset), "--held-out", str(tmp_path / "run"), "--seeds", "0", "--levels", "2"]
     assert script.main(words) == 0
     assert f"{len(rated.ids)} utterances of dataset, 5.0 votes each; 1 seeds." in capsys.readouterr().out
-    for wrong in (words[:2], [*words[:-1], "1"], [*words, "--cleanlab"]):
+    for wrong in (words[:2], [*words[:-1], "1"], [*words, "--cleanlab"], [*words, "--noise", "0"]):
         assert script.main(wrong) == 2
         assert capsys.readouterr().err.startswith("saved_ratings.py: ")
 

@@ -9,6 +9,7 @@ import pytest
 from helpers.made_data import CLASSES, evaluation_set
 from transformers import EvalPrediction
 
+from hf_ambiser.cli import main
 from hf_ambiser.metrics import evaluate_predictions
 from hf_ambiser.run_folder.columns import read_columns
 from hf_ambiser.run_folder.predictions import read_predictions
@@ -134,3 +135,17 @@ def test_a_write_cut_short_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     save_predictions(tmp_path / "d3.parquet", evaluation_set(3), np.zeros((3, 4)))
     assert pq.read_table(tmp_path / "d3.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "a.json", "--predictions", "a.json"], "--out and --predictions are both a.json"),
+        (["--out", "gone/a.json"], "there is no folder"),
+        (["--predictions", "gone/a.parquet"], "there is no folder"),
+    ],
+)
+def test_evaluate_checks_where_it_writes_before_it_scores(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--model", "no model", "--dataset", "none", "--split", "d3", *words]) == 2
+    assert said in capsys.readouterr().err and list(tmp_path.iterdir()) == []

@@ -86,18 +86,21 @@ def test_every_utterance_gets_the_gain_of_its_votes_and_the_models_answer(datase
 
 
 def test_the_command_prints_what_the_function_returns(dataset, tiny, found, tmp_path, capsys):
-    words = ["suggest", str(dataset), "--model", tiny, "-n", "7", "--no-progress"]
+    every = ["suggest", str(dataset), "--model", tiny, "--no-progress"]
+    words = [*every, "-n", "7"]
     seven = replace(found, utterances=found.utterances[:7])
     for form in ("jsonl", "csv", "table"):
         for raters in (False, True):
             out = tmp_path / f"{form}{raters}"
-            given = [*words, "--format", form, "--out", str(out), *(["--raters"] if raters else [])]
+            given = [*([*every, "--raters"] if raters else words), "--format", form, "--out", str(out)]
             assert main(given) == 0
             assert out.read_text() == text_of(seven, form, raters=raters)
             printed, said = capsys.readouterr()
             assert printed == "" and f"{len(found.raters)} raters have names" in said
     assert main(words) == 0
     assert capsys.readouterr().out == text_of(seven, "table")
+    assert main([*words, "--out", str(tmp_path / "next.csv")]) == 0  # the ending says the format
+    assert (tmp_path / "next.csv").read_text() == text_of(seven, "csv")
     lines = [json.loads(line) for line in (tmp_path / "jsonlFalse").read_text().splitlines()]
     assert lines == [one.to_dict() for one in seven.utterances] and all(line["reason"] for line in lines)
     raters = [json.loads(line) for line in (tmp_path / "jsonlTrue").read_text().splitlines()]
@@ -227,6 +230,10 @@ def test_more_classes_of_the_model_are_left_out_and_said():
         (["--confidence", "1"], "confidence is 1.0; allowed: above 0 and below 1"),
         (["--model", "a", "--held-out", "b"], "are both given"),
         (["--out", "nowhere/at/all"], "make it first"),
+        (["--out", "next.csv", "--format", "jsonl"], "--out next.csv ends as csv does, and --format is jsonl"),
+        (["--raters", "-n", "5"], "-n 5 changes nothing: --raters shows all raters"),
+        (["--held-out", "runs", "--device", "cpu"], "--device cpu changes nothing: --held-out runs opens no model"),
+        (["--held-out", "runs", "--batch-size", "4"], "--batch-size 4 changes nothing"),
         (["--out", "."], "is a folder or a device"),
     ],
 )

@@ -93,9 +93,9 @@ class Study:
 
     def place(self, seed: int) -> Path:
         """The folder of a seed's cells and of its simulated corpus."""
-        if self.dataset is None:
-            return self.out / f"clips-{self.utterances}" / f"seed-{seed}"
         recipe = hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:8]
+        if self.dataset is None:
+            return self.out / f"clips-{self.utterances}-{recipe}" / f"seed-{seed}"
         raters = f"{self.most}-of-{self.most + self.held_out}"
         return self.out / f"{self.dataset.name}-{self.dataset_config}-{raters}-{recipe}" / f"seed-{seed}"
 
@@ -113,16 +113,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for corpora, cells, table and figure")
     parser.add_argument("--dataset", type=Path, help="built data set (default: simulated corpora)")
-    parser.add_argument("--dataset-config", default=CONFIG, help="its config (%(default)s)")
-    parser.add_argument("--held-out", type=int, default=3, help="raters that labels are compared with (%(default)s)")
+    parser.add_argument("--dataset-config", help=f"its config ({CONFIG})")
+    parser.add_argument("--held-out", type=int, help="raters of it that labels are compared with (3)")
     parser.add_argument("--config", help="of a run of method slc: its model and schedule (default: from scratch)")
     parser.add_argument("--raters", type=int, nargs="+", default=[1, 2, 3, 5, 9], help=f"of {POOL} (%(default)s)")
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.3, 0.6], help="(%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of corpus and model (%(default)s)")
-    parser.add_argument("--utterances", type=int, default=600, help="of each simulated corpus (%(default)s)")
+    parser.add_argument("--utterances", type=int, help="of each simulated corpus (600)")
     parser.add_argument("--epochs", type=int, help="on all utterances, after half as many on clear ones (10)")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one thread each (%(default)s)")
     args = parser.parse_args(argv)
+    if args.dataset is None and (args.held_out is not None or args.dataset_config is not None):
+        parser.error("--held-out and --dataset-config are of --dataset: what is right is known of a simulated corpus.")
+    if args.dataset is not None and args.utterances is not None:
+        parser.error("--utterances is of simulated corpora, and --dataset came. Leave one of the two out.")
+    args.held_out, args.utterances = args.held_out or 3, args.utterances or 600
+    args.dataset_config = args.dataset_config or CONFIG
     wrong = [n for n in [*args.raters, args.held_out] if not 1 <= n <= POOL] + [
         a for a in args.alphas if not 0 < a <= 1
     ]

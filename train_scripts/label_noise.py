@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--plan", help="YAML file, or name, of a study; its data sets are built and its cells run")
     what.add_argument("--study", type=Path, help="a study's folder, only to be read")
     parser.add_argument("--runs", type=Path, help="the study's folder of --plan (default: runs/<name of the plan>)")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: 1)")
     parser.add_argument("--split", default="test_clear", help="clean test split (default: %(default)s)")
     parser.add_argument(
         "--baseline", default="attention", help="system that gains are differences to (default: %(default)s)"
@@ -48,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--reference", help="system to compare with each other one, over utterances as well")
     parser.add_argument("--out", type=Path, help="Markdown file to write the tables to as well")
     args = parser.parse_args(argv)
+    if args.study and (args.runs is not None or args.jobs is not None):
+        parser.error("--runs and --jobs are of --plan: --study is only read. Leave them out.")
     study, status = args.study, 0
     try:
         if args.plan:
             plan = read_plan(args.plan)
             study = args.runs or Path("runs") / plan.name
             build_data(plan)
-            status = study_cli.main(["--plan", args.plan, "--out", str(study), "--jobs", str(args.jobs)])
+            status = study_cli.main(["--plan", args.plan, "--out", str(study), "--jobs", str(args.jobs or 1)])
             if status not in (0, 1):
                 return status
         cells, unfinished = find(study)

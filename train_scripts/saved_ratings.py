@@ -109,9 +109,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--held-out", type=Path, help="folder of finished runs that held its utterances out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of votes and of their order")
     parser.add_argument("--levels", type=int, nargs="+", default=[2, 3, 4], help="ratings an utterance (%(default)s)")
-    parser.add_argument("--utterances", type=int, default=1000, help="simulated (%(default)s)")
-    parser.add_argument("--noise", type=float, default=1.0, help="of the simulated model's logits (%(default)s)")
-    parser.add_argument("--answers", type=int, nargs="+", default=[3, 20, 40, 80, 160], help="of a simulated rater")
+    parser.add_argument("--utterances", type=int, help="simulated (1000)")
+    parser.add_argument("--noise", type=float, help="of the simulated model's logits (1.0)")
+    parser.add_argument("--answers", type=int, nargs="+", help="of a simulated rater (3 20 40 80 160)")
     parser.add_argument("--cleanlab", action="store_true", help="compare with cleanlab too, which must be installed")
     args = parser.parse_args(argv)
     try:
@@ -121,6 +121,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("--dataset and --held-out belong together; give both or none.")
         if min(args.levels) < 2:
             raise ValueError(f"--levels {args.levels}: each must be at least 2, for one vote is there from the start.")
+        if args.dataset and any(value is not None for value in (args.utterances, args.noise, args.answers)):
+            raise ValueError("--utterances, --noise and --answers are of a simulation, and --dataset came.")
+        args.utterances, args.noise = args.utterances or 1000, 1.0 if args.noise is None else args.noise
+        args.answers = args.answers or [3, 20, 40, 80, 160]
         lines = (
             savings(args) if args.dataset else [*savings(args), "", *careless(args.answers, args.seeds, args.cleanlab)]
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.inference.inputs import SUFFIXES
 from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
-from hf_ambiser.run_folder.text_out import check_out, write_out
+from hf_ambiser.run_folder.text_out import check_out, format_of, write_out
 
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
     # Recordings may stand on both sides of an option.
     args = _parser(prog).parse_intermixed_args(_without_dashes(sys.argv[1:] if argv is None else argv))
-    args.format = _format(args)
+    args.format = format_of(args.out, args.format, FORMATS)
     _check(args)
 
     # Imported here: the help should not wait for torch.
@@ -101,19 +101,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _format(args: argparse.Namespace) -> str:
-    """Return the format of the answers: the one that is asked for, or that of the file's ending.
-
-    Raises:
-        ValueError: If the file ends as one of another format does.
-    """
-    ending = "" if args.out is None else args.out.suffix.lower().removeprefix(".")
-    of_file = ending if ending in FORMATS else None
-    if args.format is not None and of_file not in (None, args.format):
-        raise ValueError(f"--out {args.out} ends as {of_file} does, and --format is {args.format}. Give one of them.")
-    return str(args.format or of_file or "table")
-
-
 def _check(args: argparse.Namespace) -> None:
     """Check what can be checked before a model is loaded and recordings are heard.
 
@@ -127,6 +114,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
     if args.plot is not None and args.plot.exists() and not args.plot.is_dir():
         raise ValueError(f"--plot {args.plot} is a file; give the name of a folder.")
+    if args.plot is not None and (old := sorted(one.name for one in args.plot.glob("*.png") if one.stem.isdecimal())):
+        raise ValueError(
+            f"--plot {args.plot} holds {len(old)} figures of other answers, {old[0]} for one, and a figure is named by"
+            " its place in the answer. Delete them, or give another folder."
+        )
     if args.inputs.count("-") > 1:
         raise ValueError("standard input (-) is given more than once; it holds one recording.")
 

@@ -26,6 +26,7 @@ from hf_ambiser.metrics.selective import RiskCoverage, risk_coverage
 # Beyond these temperatures a model's answers are all the same, or all certain.
 COLDEST, HOTTEST = 0.01, 100.0
 RULES = ("bound", "empirical")
+RULE = "bound"
 CONFIDENCE = 0.95
 # Shares of votes are fractions: ten tenths add up to 0.9999999999999999.
 _ROUNDING = 1e-9
@@ -65,8 +66,8 @@ def choose_decision(
     risk: float | None = None,
     set_coverage: float | None = None,
     temperature: bool = False,
-    rule: str = "bound",
-    confidence: float = CONFIDENCE,
+    rule: str | None = None,
+    confidence: float | None = None,
 ) -> Decision:
     """Choose what is asked for, the temperature first. Utterances without votes are left out.
 
@@ -77,8 +78,8 @@ def choose_decision(
         risk: See `threshold_for_risk`; None: no threshold.
         set_coverage: See `threshold_of_sets`; None: no sets.
         temperature: Whether to choose one; otherwise it is 1.
-        rule: See `threshold_for_risk`.
-        confidence: See `threshold_for_risk`.
+        rule: See `threshold_for_risk`; None: `RULE`. Only with a risk.
+        confidence: See `threshold_for_risk`; None: `CONFIDENCE`. Only with a risk and the rule `bound`.
 
     Raises:
         ValueError: If nothing is asked for, shapes do not fit, or what is asked for cannot be reached.
@@ -88,7 +89,8 @@ def choose_decision(
     shares, label, voted = _with_votes(votes, consensus)
     t = fit_temperature(logits[voted], shares) if temperature else 1.0
     answers = with_temperature(scipy.special.softmax(logits[voted], axis=1), t)
-    threshold = None if risk is None else threshold_for_risk(answers, label, risk, rule, confidence).threshold
+    how = (rule or RULE, CONFIDENCE if confidence is None else confidence)
+    threshold = None if risk is None else threshold_for_risk(answers, label, risk, *how).threshold
     sets = None if set_coverage is None else threshold_of_sets(answers, shares, set_coverage)
     return Decision(t, threshold, risk, sets, set_coverage)
 
@@ -337,12 +339,12 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
 
 
 def check_asked(
-    risk: float | None, set_coverage: float | None, temperature: bool, rule: str, confidence: float
+    risk: float | None, set_coverage: float | None, temperature: bool, rule: str | None, confidence: float | None
 ) -> None:
     """Check what is asked of `choose_decision`, before a model answers anything.
 
     Raises:
-        ValueError: If nothing is asked for, or a value is not allowed.
+        ValueError: If nothing is asked for, a value is not allowed, or one of these two would change nothing.
     """
     if risk is None and set_coverage is None and not temperature:
         raise ValueError(
@@ -352,8 +354,18 @@ def check_asked(
     for name, value in (("risk", risk), ("set_coverage", set_coverage), ("confidence", confidence)):
         if value is not None:
             check_share(name, value)
-    if rule not in RULES:
+    if rule is not None and rule not in RULES:
         raise ValueError(f"rule is {rule!r}; allowed are {', '.join(RULES)}.")
+    for name, option in (("rule", rule), ("confidence", confidence)):
+        if option is not None and risk is None:
+            raise ValueError(
+                f"{name}={option!r} is of the threshold that keeps a risk, and no risk is asked for: give a risk"
+                f" (--risk), or leave {name} out."
+            )
+    if confidence is not None and rule == "empirical":
+        raise ValueError(
+            f"confidence={confidence!r} is of the rule 'bound', and rule is 'empirical'. Leave one of the two out."
+        )
 
 
 def check_share(name: str, value: float) -> None:

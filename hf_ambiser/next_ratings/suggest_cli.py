@@ -8,13 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.files.command_parser import CommandParser
-from hf_ambiser.run_folder.text_out import check_out, write_out
+from hf_ambiser.run_folder.text_out import check_out, format_of, write_out
 from hf_ambiser.untrusted.printed import printable
+
+
+FORMATS = ("table", "csv", "jsonl")
+# Without these `suggest` has its own values.
+_OWN_DEFAULTS = ("n", "batch_size", "device")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") -> int:
     """Suggest and print. Exit status 2: a mistake, said in one line."""
     args = _parser(prog).parse_args(argv)
+    args.format = format_of(args.out, args.format, FORMATS)
     _check(args)
 
     # Imported here: the help should not wait for torch.
@@ -28,12 +34,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") ->
     found = suggest(
         args.dataset,
         args.model,
-        args.n,
         held_out=args.held_out,
         confidence=args.confidence,
-        batch_size=args.batch_size,
-        device=args.device,
         progress=not args.no_progress,
+        **{name: value for name in _OWN_DEFAULTS if (value := getattr(args, name)) is not None},
     )
     if args.raters and not found.raters:
         raise ValueError(f"{args.dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
@@ -56,9 +60,17 @@ def _check(args: argparse.Namespace) -> None:
     """Check what can be checked before a model hears a data set.
 
     Raises:
-        ValueError: If the rows could not be written.
+        ValueError: If the rows could not be written, or an argument would change nothing.
     """
     check_out(args.out)
+    of_model = f"--held-out {args.held_out} opens no model"
+    for option, value, other, why in (
+        ("-n", args.n, args.raters, "--raters shows all raters"),
+        ("--batch-size", args.batch_size, args.held_out, of_model),
+        ("--device", args.device, args.held_out, of_model),
+    ):
+        if other and value is not None:
+            raise ValueError(f"{option} {value} changes nothing: {why}. Leave one of the two out.")
     if args.out is not None and args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
         raise ValueError(
             f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."
@@ -84,14 +96,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="RUNS",
         help="take the answers that finished runs on this data set gave to their test splits, instead of a model",
     )
-    parser.add_argument("-n", type=int, default=100, help="utterances to suggest (default: %(default)s)")
+    parser.add_argument("-n", type=int, help="utterances to suggest (default: 100)")
     parser.add_argument("--raters", action="store_true", help="show the raters, the worst first, not the utterances")
     parser.add_argument(
         "--confidence", type=float, default=0.95, help="of the raters' intervals, all together (default: %(default)s)"
     )
-    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="file to write, instead of standard output")
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, help="(default: by the ending of --out, else table)")
+    parser.add_argument(
+        "--out", type=Path, help="file to write, instead of standard output; a file of that name is replaced"
+    )
+    parser.add_argument("--batch-size", type=int, help="(default: 16)")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
     parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser

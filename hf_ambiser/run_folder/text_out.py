@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hf_ambiser.files.try_to_write import try_to_write
@@ -26,6 +27,19 @@ def check_out(path: Path | None) -> None:
         try_to_write(path.absolute().parent)
     except OSError as error:
         raise ValueError(f"--out {path}: {error}") from None
+
+
+def format_of(out: Path | None, asked: str | None, formats: Sequence[str]) -> str:
+    """The format of what is written: the one that is asked for, or that of the file's ending, or `table`.
+
+    Raises:
+        ValueError: If the file ends as one of another format does.
+    """
+    ending = "" if out is None else out.suffix.lower().removeprefix(".")
+    of_file = ending if ending in formats else None
+    if asked is not None and of_file not in (None, asked):
+        raise ValueError(f"--out {out} ends as {of_file} does, and --format is {asked}. Give one of them.")
+    return str(asked or of_file or "table")
 
 
 def write_out(path: Path | None, text: str) -> None:

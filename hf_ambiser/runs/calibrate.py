@@ -12,7 +12,7 @@ from hf_ambiser.cards import write_card
 from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.files.read import exists, read_json
-from hf_ambiser.metrics.decision import CONFIDENCE, Decision, check_asked, choose_decision, decision_figures
+from hf_ambiser.metrics.decision import CONFIDENCE, RULE, Decision, check_asked, choose_decision, decision_figures
 from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -39,8 +39,8 @@ def calibrate_run(
     risk: float | None = None,
     set_coverage: float | None = None,
     temperature: bool = False,
-    rule: str = "bound",
-    confidence: float = CONFIDENCE,
+    rule: str | None = None,
+    confidence: float | None = None,
     splits: Sequence[str] | None = None,
     dataset: Path | str | None = None,
     batch_size: int = 32,
@@ -54,8 +54,8 @@ def calibrate_run(
         risk: Wanted share of wrong answers; see `metrics.decision.threshold_for_risk`. None: the model always answers.
         set_coverage: Wanted share of votes in the prediction sets; see `threshold_of_sets`. None: no sets.
         temperature: Whether to choose a temperature, too; otherwise it is 1.
-        rule: How the threshold is chosen, `bound` or `empirical`.
-        confidence: Of the rule `bound`.
+        rule: How the threshold of a risk is chosen, `bound` (the default) or `empirical`. Only with a risk.
+        confidence: Of the rule `bound`; the default is `CONFIDENCE`.
         splits: On which splits to choose; None: on the run's validation split, and on the part of the validation side
             without a consensus label, if the data set has it.
         dataset: Folder of the data set; None: the one that was given to the run.
@@ -110,8 +110,8 @@ def calibrate_model(
     risk: float | None = None,
     set_coverage: float | None = None,
     temperature: bool = False,
-    rule: str = "bound",
-    confidence: float = CONFIDENCE,
+    rule: str | None = None,
+    confidence: float | None = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
     """Choose the decision of a model that has no run folder, and write it into its configuration.
@@ -181,13 +181,12 @@ class _Answers:
         """The decision, and what `results.json` holds of it."""
         decision = choose_decision(self.logits, self.votes, self.consensus, **chosen, **how)
         figures = decision_figures(softmax(self.logits), self.votes, self.consensus, decision)
-        has_rule = decision.threshold is not None
-        rule = how["rule"] if has_rule else None
+        rule = (how["rule"] or RULE) if decision.threshold is not None else None
         return decision, {
             **decision.to_dict(),
             "chosen_on": self.chosen_on,
             "rule": rule,
-            "confidence": how["confidence"] if rule == "bound" else None,
+            "confidence": (how["confidence"] or CONFIDENCE) if rule == "bound" else None,
             "validation": figures,
             "test": {},
         }

@@ -27,11 +27,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     parser.add_argument(
         "--rule",
         choices=("bound", "empirical"),
-        default="bound",
-        help="whether an upper bound of the risk must reach the wanted one, or the risk on these utterances itself"
-        " (default: %(default)s)",
+        help="with --risk: whether an upper bound of the risk must reach the wanted one, or the risk on these"
+        " utterances itself (default: bound)",
     )
-    parser.add_argument("--confidence", type=float, default=0.95, help="of the bound (default: %(default)s)")
+    parser.add_argument("--confidence", type=float, help="of the bound (default: 0.95)")
     parser.add_argument(
         "--split", nargs="+", help="where to choose (default: the whole validation side, with and without a consensus)"
     )
@@ -39,12 +38,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     parser.add_argument("--none", action="store_true", help="remove what was chosen before")
     parser.add_argument("--model", type=Path, help="folder of a model without a run; needs --dataset and --split")
     parser.add_argument("--config", help="with --model: configuration of the data set")
-    parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, help="(default: 32)")
     args = parser.parse_args(argv)
     asked = {"risk": args.risk, "set_coverage": args.set_coverage, "temperature": args.temperature}
     if (args.run is None) == (args.model is None):
         parser.error("give the folder of a run, or --model.")
-    if args.none and (args.model or any(asked.values()) or args.split or args.dataset):
+    others = (
+        args.risk,
+        args.set_coverage,
+        args.rule,
+        args.confidence,
+        args.split,
+        args.dataset,
+        args.model,
+        args.batch_size,
+    )
+    if args.none and (args.temperature or any(other is not None for other in others)):
         parser.error("--none goes with a run alone.")
     if args.model and not (args.dataset and args.config and args.split):
         parser.error("--model needs --dataset, --config and --split.")
@@ -60,7 +69,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     from hf_ambiser.metrics.display import describe_decision
     from hf_ambiser.runs.calibrate import calibrate_model, calibrate_run, remove_decision
 
-    how: dict[str, Any] = {"rule": args.rule, "confidence": args.confidence, "batch_size": args.batch_size}
+    how: dict[str, Any] = {"rule": args.rule, "confidence": args.confidence}
+    how |= {} if args.batch_size is None else {"batch_size": args.batch_size}
     try:
         if args.none:
             had = remove_decision(args.run)

@@ -29,18 +29,23 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     parser.add_argument("--config", default="ipr-strict", help="configuration of the data set (default: %(default)s)")
     parser.add_argument("--split", required=True, help="its split, for example d3")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="JSON file to write every figure to")
-    parser.add_argument("--predictions", type=Path, help="Parquet file to write every utterance's probabilities to")
+    parser.add_argument("--out", type=Path, help="JSON file for every figure; it is replaced")
+    parser.add_argument("--predictions", type=Path, help="Parquet file for every utterance's probabilities; replaced")
     args = parser.parse_args(argv)
 
     # Imported here: the help should not wait for torch.
     from hf_ambiser.data.splits import chosen_by_agreement
     from hf_ambiser.metrics import UndefinedMetric, rater_equivalence
     from hf_ambiser.metrics.display import describe_scores
+    from hf_ambiser.run_folder.text_out import check_out
     from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
     from hf_ambiser.training.validation import score, softmax
 
     try:
+        for path in (args.out, args.predictions):
+            check_out(path)
+        if args.out is not None and args.out == args.predictions:
+            raise ValueError(f"--out and --predictions are both {args.out}; give each a file of its own.")
         model, extractor, data, info = load_for_scoring(args.model, args.dataset, args.config, args.split)
         logits = predict_logits(model, extractor, data, args.batch_size)
         scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)

@@ -49,11 +49,13 @@ def push_run(
         The pushes. The base of an adapter comes first, so that no adapter ever names a base that does not exist.
 
     Raises:
-        ValueError: If the run is not finished, if a file to publish is a link, or if a Python file beside the weights
-            is not the package's own; `options.allow` may name such a file.
+        ValueError: If the run is not finished, if a base is given for a whole model, if a file to publish is a link,
+            or if a Python file beside the weights is not the package's own; `options.allow` may name such a file.
     """
     facts = read_facts(Path(run))
     allow = (options or PushOptions()).allow
+    if facts.run.base_model is None and base is not None:
+        raise ValueError(f"base={base!r} is of a LoRA run, and {run} has a whole model. Leave base (--base) out.")
     if facts.run.base_model is None:
         return [push(publication(facts, allow=allow), repo_id, options)]
     base = base or f"{repo_id}-base"

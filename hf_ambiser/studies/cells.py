@@ -177,14 +177,23 @@ def choose(data: PlannedData, there: Sequence[str], source: str) -> list[str]:
                 f"dataset {data.dataset!r} has no config {wanted!r}{nearest(wanted, families)}; {source} has"
                 f" {families}. Build it with --configs {wanted}."
             )
+        if data.folds is not None:
+            found = _of_folds(data, wanted, found, data.folds)
         chosen += [config for config in found if config not in chosen]
-    if data.folds is None:
-        return chosen
-    folds = [split_family(config)[1] for config in chosen]
-    missing = [fold for fold in data.folds if fold not in folds]
-    if missing:
-        raise PlanError(f"dataset {data.dataset!r}: there is no fold {missing[0]!r}; choose from {folds}.")
-    return [config for config, fold in zip(chosen, folds, strict=True) if fold in data.folds]
+    return chosen
+
+
+def _of_folds(data: PlannedData, wanted: str, found: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Those of the configs that a name stands for whose fold is asked for; each fold must be there."""
+    folds = {fold: config for config in found if (fold := split_family(config)[1]) is not None}
+    missing = [fold for fold in asked if fold not in folds]
+    if not folds or missing:
+        what = f"there is no fold {missing[0]!r}; choose from {list(folds)}" if folds else "it has no folds"
+        raise PlanError(
+            f"dataset {data.dataset!r}, config {wanted!r}: {what}. `folds` is for every config of its entry: put a"
+            " config with other folds, or with none, into an entry of its own."
+        )
+    return [config for fold, config in folds.items() if fold in asked]
 
 
 def share(cells: Sequence[Cell], which: str) -> list[Cell]:

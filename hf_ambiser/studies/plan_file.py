@@ -159,7 +159,20 @@ class PlanFile:
         self.path = study / "plan.yaml"
 
     def write(self, resolved: Mapping[str, Any]) -> None:
-        """Write what `Plan.resolved` gives, whole or not at all, even where several runners write at once."""
+        """Write what `Plan.resolved` gives, whole or not at all, even where several runners write at once.
+
+        Raises:
+            ValueError: If the folder is that of another study. A plan of the same name may have grown.
+        """
+        try:
+            there = read_yaml(self.path, "").get("name", resolved["name"]) if exists(self.path) else resolved["name"]
+        except (AttributeError, FileError):
+            there = resolved["name"]  # a spoilt file is written anew
+        if there != resolved["name"]:
+            raise ValueError(
+                f"{self.study} is the folder of the study {there!r}, and this plan's name is {resolved['name']!r}."
+                " Give each study a folder of its own (--out)."
+            )
         text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
         write_whole(self.path, text, shared=True)
 

@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
         plan = read_plan(args.plan)
         out = args.out or Path("runs") / plan.name
         if args.dry_run:
+            if args.jobs < 1:
+                raise ValueError(f"--jobs {args.jobs} must be 1 or more.")
             sys.stdout.write(describe(plan, out, args.cells, args.jobs))
             return 0
         return run_study(plan, out, args.cells, args.jobs, args.drop_checkpoints)
