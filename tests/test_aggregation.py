@@ -467,6 +467,8 @@ def test_anonymous_votes_and_wrong_options_end_in_one_line(tmp_path, capsys):
     )
     assert main("crema_d", [*asked, "--aggregation-options", "seed=1"]) == 2
     assert "'shares' has no option ['seed']" in capsys.readouterr().err
+    assert main("crema_d", [*asked, "--aggregation", "mace", "--aggregation-options", "seed=1", "seed=2"]) == 2
+    assert "names 'seed' more than once (seed=1 seed=2). Give it once." in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main("crema_d", [*asked, "--aggregation-options", "seed"])
     assert "'seed' is not NAME=VALUE" in capsys.readouterr().err

@@ -43,6 +43,43 @@ def refused(folder: Path, capsys, *more: str) -> str:
     return line
 
 
+# ---- a data set that is there already ------------------------------------------------------------------------------
+
+
+def test_a_build_that_is_there_is_pushed_only_if_it_is_what_was_asked_for(dataset, built_once, monkeypatch, capsys):
+    pushed, corpus, other = [], built_once.parent / "corpus", dataset.parent / "other"
+    monkeypatch.setattr("hf_ambiser.data.build_cli.check_access", lambda repo: None)
+    monkeypatch.setattr("hf_ambiser.data.build_cli.push_dataset", lambda *given: pushed.append(given[:2]))
+    monkeypatch.setattr("hf_ambiser.data.build_cli.describe", str)
+    asked = ["build", "simulated", "--root", str(corpus), "--out", str(dataset), "--configs", "slc-strict"]
+    asked += ["--n-utterances", "60", "--n-speakers", "10", "--no-progress", "--push_to_hub", "me/x"]
+    cases = [
+        ("--validation-share 0.4", "validation_share=0.4 changes nothing in the configs ['slc-strict']"),
+        ("--d1-quota per_class", "d1_quota='per_class' changes nothing"),
+        ("--clear-threshold unanimous", "in another way (clear_threshold differ)"),
+        ("--seed 1", "in another way (seed differ)"),
+        ("--configs slc", "in another way (a config slc-strict, no config slc differ)"),
+        ("--configs slc-strict slc-paper", "(no config slc-paper differ)"),
+        ("--n-utterances 50", "n_utterances: 60 there, 50 asked for"),
+        ("--n-speakers 5", "n_speakers: 10 there, 5 asked for"),
+        ("--corpus-seed 1", "seed: 0 there, 1 asked for"),
+        (f"--root {dataset.parent / 'gone'}", "gone does not exist, so nobody can tell whether"),
+        (f"--root {other} --n-utterances 6", "(60 utterances there, 6 in the release, 300 votes there, "),
+        (f"--root {other} --n-utterances 60 --corpus-seed 1", "as it is now (votes of 'sim_"),
+    ]
+    for more, fault in cases:
+        if str(other) in more:
+            shutil.rmtree(other, ignore_errors=True)
+            other.mkdir()  # an empty folder, where the corpus is generated
+        assert main([*asked, *more.split()]) == 2, more
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert fault in line and not pushed, line
+    assert main(asked) == 0 and pushed == [(dataset, "me/x")]
+    with pytest.raises(SystemExit):
+        main([*asked[:-2], "--private"])
+    assert "--private is of a push: give --push_to_hub" in capsys.readouterr().err
+
+
 # ---- links ---------------------------------------------------------------------------------------------------------
 
 OF_A_RUN = [

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import numpy as np
+
 from hf_ambiser.data.build import KEPT_METADATA, REPORT, SCAN_OPTIONS, build, stored_scan_options
 from hf_ambiser.data.corpora import available_corpora, load_corpus
-from hf_ambiser.data.loading import read_dataset_info
+from hf_ambiser.data.loading import cure_of, dataset_files, read_dataset_info
+from hf_ambiser.data.parquet_files import read_columns
 from hf_ambiser.data.place import Place, recover
 from hf_ambiser.data.policy_file import checked_policy_name, policy_of
 from hf_ambiser.data.push import push_dataset
-from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings
-from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions
+from hf_ambiser.data.rating_kinds import rating_kinds, with_known_ratings, with_ratings
+from hf_ambiser.data.splits import APART, CLEAR_AGREEMENT, DEFAULT_CONFIGS, SplitOptions, split_family
+from hf_ambiser.data.splits.common import check_read
 from hf_ambiser.files.command_parser import CommandParser
 from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.hub.push import PushOptions, check_access, describe
@@ -29,6 +34,7 @@ from hf_ambiser.labels.policies import (
     Rule,
     available_policies,
 )
+from hf_ambiser.labels.votes import tally
 
 
 def build_parser(corpus_name: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -163,6 +169,12 @@ def rules_of(args: argparse.Namespace) -> dict[str, Any]:
     fields = ("rule", "multi_label", "agreement_over", "merge", "aggregation")
     rules: dict[str, Any] = {name: value for name in fields if (value := getattr(args, name)) is not None}
     if args.aggregation_options:
+        names = [name for name, _ in args.aggregation_options]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            values = [f"{name}={value}" for name, value in args.aggregation_options if name == twice]
+            raise ValueError(
+                f"--aggregation-options names {twice!r} more than once ({' '.join(values)}). Give it once."
+            )
         rules["aggregation_options"] = dict(args.aggregation_options)
     return rules
 
@@ -201,7 +213,10 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
 
     What a user can put right (a wrong folder, a split that cannot be made) ends in one line on stderr and status 2.
     """
-    args = build_parser(corpus_name, prog).parse_args(argv)
+    parser = build_parser(corpus_name, prog)
+    args = parser.parse_args(argv)
+    if args.private and not args.push_to_hub:
+        parser.error("--private is of a push: give --push_to_hub ACCOUNT/NAME, too, or leave --private out")
     corpus = load_corpus(corpus_name)
     try:
         policy = _policy(args, corpus)
@@ -211,6 +226,7 @@ def main(corpus_name: str, argv: Sequence[str] | None = None, prog: str | None =
         recover(place.out)
         if args.push_to_hub and (args.out / REPORT).is_file() and not args.overwrite:
             _check_same(args, corpus, policy)
+            _check_release(args, corpus, policy)
         else:
             place.check(args.overwrite)  # before a corpus is generated
             if hasattr(corpus, "prepare"):
@@ -263,7 +279,8 @@ def _check_same(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolic
         ValueError: Naming what differs.
     """
     there, options = read_dataset_info(args.out), split_options(args)
-    asked = {"corpus": corpus.NAME, "policy_fingerprint": policy.fingerprint(), "limit": args.limit}
+    asked: dict[str, Any] = {"corpus": corpus.NAME, "policy_fingerprint": policy.fingerprint()}
+    asked |= {"limit": args.limit, "seed": options.seed}
     differs = [name for name, value in asked.items() if there[name] != value]
     read = stored_scan_options(_scan_options(args, corpus))
     differs += [name for name in {**read, **there.get(SCAN_OPTIONS, {})} if read != there.get(SCAN_OPTIONS, {})]
@@ -274,13 +291,59 @@ def _check_same(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolic
             name for name, value in options.only(*config["options"]).items() if config["options"][name] != value
         ]
     names = list(there["configs"])
-    differs += [f"no config {c}" for c in args.configs if not any(n == c or n.startswith(f"{c}-") for n in names)]
+    of = {name: {name, split_family(name)[0]} for name in names}
+    differs += [f"no config {c}" for c in args.configs if not any(c in asked_as for asked_as in of.values())]
+    differs += [f"a config {name}" for name in names if not of[name] & set(args.configs)]
     if differs:
         what = ", ".join(sorted(set(differs)))
         raise ValueError(
-            f"{args.out} holds a data set that was built in another way ({what} differ). Build anew"
-            f" with --overwrite, or push it as it is: hf-ambiser push {args.out} {args.push_to_hub}"
+            f"{args.out} holds a data set that was built in another way ({what} differ). {_anew_or_as_it_is(args)}"
         )
+    check_read(options, {name: config["options"] for name, config in there["configs"].items()})
+
+
+def _check_release(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolicy) -> None:
+    """Refuse to push an earlier build if the release has other utterances or votes than it. No audio is opened.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    if not args.root.exists():  # a corpus that is generated would be, and nobody would look at it
+        raise ValueError(
+            f"--root {args.root} does not exist, so nobody can tell whether {args.out} was built from it. Give the"
+            f" release. {_anew_or_as_it_is(args)}"
+        )
+    if hasattr(corpus, "prepare"):
+        corpus.prepare(args.root, args)
+    scan = corpus.scan(args.root, **with_ratings(_scan_options(args, corpus), policy))
+    there, table = read_dataset_info(args.out), tally(policy.with_(aggregation="shares"), scan.ratings())
+    lost = scan.lost.by_reason(policy.multi_label)
+    limit = len(scan.utterances) if args.limit is None else args.limit
+    found = {
+        "utterances": min(limit, len(scan.utterances)) + len(scan.listed),
+        "votes": float(table.votes.sum()) + sum(table.excluded.values()) + sum(lost.values()),
+    }
+    built = {"utterances": there["counts"]["in"], "votes": there["votes"]["in"]}
+    differ = [name for name, n in found.items() if not math.isclose(n, built[name])]
+    what = [f"{built[name]:g} {name} there, {found[name]:g} in the release" for name in differ]
+    if what:
+        raise ValueError(
+            f"{args.out} was not built from --root {args.root} as it is now ({', '.join(what)})."
+            f" {_anew_or_as_it_is(args)}"
+        )
+    rows = read_columns(dataset_files(args.out, there), ["id", "reference_votes"], cure_of(args.out)).to_pydict()
+    votes = dict(zip((one.id for one in scan.utterances), table.votes, strict=True))
+    for name, row in dict(zip(rows["id"], rows["reference_votes"], strict=True)).items():
+        if name not in votes or not np.allclose(votes[name], row):
+            said = votes[name].tolist() if name in votes else "no such utterance"
+            raise ValueError(
+                f"{args.out} was not built from --root {args.root} as it is now (votes of {name!r}: {row} there, {said}"
+                f" in the release). {_anew_or_as_it_is(args)}"
+            )
+
+
+def _anew_or_as_it_is(args: argparse.Namespace) -> str:
+    return f"Build anew with --overwrite, or push it as it is: hf-ambiser push {args.out} {args.push_to_hub}"
 
 
 def _say(text: str) -> None:

@@ -314,14 +314,25 @@ def check_options(splits: Iterable[Split], options: SplitOptions) -> None:
     Raises:
         SplitError: Naming the option, its value, the configs that read it and the cure.
     """
-    splits = list(splits)
-    read = {name for split in splits for name in split.options}
+    check_read(options, {split.config: split.options for split in splits})
+
+
+def check_read(options: SplitOptions, configs: Mapping[str, Iterable[str]]) -> None:
+    """Refuse an option that was changed and that no config reads.
+
+    Args:
+        options: The options.
+        configs: Config -> names of the options that it reads.
+
+    Raises:
+        SplitError: Naming the option, its value, the configs that read it and the cure.
+    """
+    read = {name for names in configs.values() for name in names}
     for one in dataclasses.fields(options):
         value = getattr(options, one.name)
         if one.name in _READ_BY and one.name not in read and value != one.default:
             who, example = _READ_BY[one.name]
-            configs = list(dict.fromkeys(split.config for split in splits))
             raise SplitError(
-                f"{one.name}={value!r} changes nothing in the configs {configs[:5]}: only {who} read it. Leave"
+                f"{one.name}={value!r} changes nothing in the configs {list(configs)[:5]}: only {who} read it. Leave"
                 f" {one.name} out, or build such a config, too, for example {example!r}."
             )
