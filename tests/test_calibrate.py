@@ -134,7 +134,7 @@ def test_what_it_gives_on_test_comes_from_the_stored_predictions(calibrated):
         assert figures == decision_figures(table["probabilities"], table["votes"], table["consensus"], decision)
 
 
-def test_the_card_says_when_it_abstains_and_only_of_runs_that_were_calibrated(finished, skilled):
+def test_the_card_says_when_it_abstains_and_only_of_runs_that_were_calibrated(finished, skilled, capsys):
     card, figure = finished / "model" / "README.md", finished / "model" / "figures" / "risk_coverage.png"
     plain, config = card.read_text(), (finished / "model" / "config.json").read_bytes()
     results = (finished / "results.json").read_bytes()
@@ -156,7 +156,12 @@ def test_the_card_says_when_it_abstains_and_only_of_runs_that_were_calibrated(fi
         assert words in " ".join(section.split()), words
     assert text.count("risk_coverage.png") == 1 and figure.stat().st_size > 5000 and "A word of mine." in text
 
-    again = calibrate_run(finished, set_coverage=0.8)  # replaces it
+    capsys.readouterr()
+    assert main(["calibrate", str(finished), "--set-coverage", "0.8"]) == 0  # replaces it
+    again, said = read(finished / "results.json")["decision"], capsys.readouterr().out
+    for name in ("threshold", "temperature"):
+        assert f"\n{name} {found[name]:.4g} of the earlier choice is removed; ask for all parts at once\n" in said
+    assert said.count("is removed") == 2
     text = card.read_text()
     assert read(finished / "results.json")["decision"] == again and again["threshold"] is None
     assert "**Abstain**" not in text and "**Temperature" not in text and "made to hold 80 %" in text

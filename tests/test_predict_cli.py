@@ -162,6 +162,10 @@ def test_a_model_that_abstains_has_answered(tiny, folder, capsys):
         (["--format", "parquet"], "--format parquet needs --out FILE"),
         (["--out", "speech"], "--out speech is a folder or a device"),
         (["--out", "/dev/null"], "--out /dev/null is a folder or a device"),
+        (
+            ["--out", "heard.xlsx"],
+            "--out heard.xlsx ends in .xlsx, and nothing is written as that",
+        ),
         (["--out", "speech/b.flac"], "--out speech/b.flac ends as recordings do"),
         (["--out", "gone/a.csv"], "there is no folder"),
         (["--out", "/proc/a.csv"], "--out /proc/a.csv: nothing can be written into /proc"),

@@ -24,7 +24,7 @@ from hf_ambiser.next_ratings.model_answers import ModelAnswers, held_out_answers
 from hf_ambiser.next_ratings.rated_votes import RatedVotes, read_rated_votes
 from hf_ambiser.next_ratings.rater_evidence import LOOKS_WRONG
 from hf_ambiser.next_ratings.suggest import suggestions
-from hf_ambiser.next_ratings.tables import text_of
+from hf_ambiser.next_ratings.tables import text_of, text_of_raters
 
 
 torch.set_num_threads(1)
@@ -92,11 +92,18 @@ def test_the_command_prints_what_the_function_returns(dataset, tiny, found, tmp_
     for form in ("jsonl", "csv", "table"):
         for raters in (False, True):
             out = tmp_path / f"{form}{raters}"
-            given = [*([*every, "--raters"] if raters else words), "--format", form, "--out", str(out)]
+            given = [
+                *(["suggest", str(dataset), "--raters"] if raters else words),
+                "--format",
+                form,
+                "--out",
+                str(out),
+            ]
             assert main(given) == 0
-            assert out.read_text() == text_of(seven, form, raters=raters)
+            assert out.read_text() == (text_of_raters(found.raters, form) if raters else text_of(seven, form))
             printed, said = capsys.readouterr()
-            assert printed == "" and f"{len(found.raters)} raters have names" in said
+            assert printed == "" and ("comes from it" in said or "the votes alone decide" in said) == (not raters)
+            assert f"{len(found.raters)} raters have names" in said
     assert main(words) == 0
     assert capsys.readouterr().out == text_of(seven, "table")
     assert main([*words, "--out", str(tmp_path / "next.csv")]) == 0  # the ending says the format
@@ -153,8 +160,8 @@ def test_a_rater_whose_answers_look_wrong_counts_less_and_is_named(capsys):
     full = fit_belief(answers.probabilities, rated.votes).expected()[0, 0]
     counted = fit_belief(answers.probabilities, rated.weighted({one.rater: one.high for one in found.raters}))
     assert counted.expected()[0, 0] > full + 0.05  # four say joy, and the fifth hardly counts
-    assert text_of(found, "csv", raters=True).splitlines()[1].startswith("'=wrong,30,30,")
-    assert text_of(found, "table", raters=True).splitlines()[1].split()[:2] == ["=wrong", "30"]
+    assert text_of_raters(found.raters, "csv").splitlines()[1].startswith("'=wrong,30,30,")
+    assert text_of_raters(found.raters, "table").splitlines()[1].split()[:2] == ["=wrong", "30"]
     with pytest.raises(ValueError, match="format is 'xml'"):
         text_of(found, "xml")
 
@@ -232,6 +239,7 @@ def test_more_classes_of_the_model_are_left_out_and_said():
         (["--out", "nowhere/at/all"], "make it first"),
         (["--out", "next.csv", "--format", "jsonl"], "--out next.csv ends as csv does, and --format is jsonl"),
         (["--raters", "-n", "5"], "-n 5 changes nothing: --raters shows all raters"),
+        (["--raters", "--model", "m"], "--model m changes nothing: --raters shows all raters"),
         (["--held-out", "runs", "--device", "cpu"], "--device cpu changes nothing: --held-out runs opens no model"),
         (["--held-out", "runs", "--batch-size", "4"], "--batch-size 4 changes nothing"),
         (["--out", "."], "is a folder or a device"),
@@ -252,7 +260,7 @@ def test_other_mistakes_are_one_line(dataset, tmp_path, tiny, monkeypatch, capsy
     rated = read_rated_votes(dataset)
     nameless = replace(rated, rater=np.full(len(rated.rater), -1), raters=())
     monkeypatch.setattr(f"{module}.read_rated_votes", lambda dataset: nameless)
-    assert main(["suggest", str(dataset), "--model", tiny, "--raters", "--no-progress"]) == 2
+    assert main(["suggest", str(dataset), "--raters"]) == 2
     assert "no rating names its rater" in capsys.readouterr().err
 
 
@@ -262,4 +270,4 @@ def test_a_model_that_has_learnt_from_the_data_set_is_said(dataset, tmp_path):
     saved(run / "model", tiny_model())
     assert any("has learnt from this data set" in note for note in suggest(dataset, run, 1, progress=False).notes)
     opened = open_model(run)
-    assert suggest(dataset, opened, 1, progress=False).source == "model model"
+    assert suggest(dataset, opened, 1, progress=False).source == f"model of {run}"  # every run's folder is `model`

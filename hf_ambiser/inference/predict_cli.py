@@ -23,7 +23,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     """Answer and print. Exit status 1: nothing could be answered; 2: an argument is wrong, said in one line."""
     # Recordings may stand on both sides of an option.
     args = _parser(prog).parse_intermixed_args(_without_dashes(sys.argv[1:] if argv is None else argv))
-    args.format = format_of(args.out, args.format, FORMATS)
     _check(args)
 
     # Imported here: the help should not wait for torch.
@@ -102,16 +101,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Check what can be checked before a model is loaded and recordings are heard.
+    """Check what can be checked before a model is loaded and recordings are heard, and fill in the format.
 
     Raises:
         ValueError: If the answers could not be written, or standard input is named twice.
     """
+    if args.out is not None and args.out.suffix.lower() in SUFFIXES:
+        raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
+    args.format = format_of(args.out, args.format, FORMATS)
     if args.format == "parquet" and args.out is None:
         raise ValueError("--format parquet needs --out FILE: a Parquet file is not written to a terminal.")
     check_out(args.out)
-    if args.out is not None and args.out.suffix.lower() in SUFFIXES:
-        raise ValueError(f"--out {args.out} ends as recordings do, and may be one; give another ending.")
     if args.plot is not None and args.plot.exists() and not args.plot.is_dir():
         raise ValueError(f"--plot {args.plot} is a file; give the name of a folder.")
     if args.plot is not None and (old := sorted(one.name for one in args.plot.glob("*.png") if one.stem.isdecimal())):

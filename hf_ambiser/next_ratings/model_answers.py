@@ -13,6 +13,7 @@ import numpy as np
 from hf_ambiser.data.hub_dataset import dataset_folder
 from hf_ambiser.next_ratings.rated_votes import RatedVotes
 from hf_ambiser.run_folder.finished import FinishedRun, find_runs
+from hf_ambiser.run_folder.layout import RunFolder
 
 
 if TYPE_CHECKING:
@@ -78,7 +79,13 @@ def hear(
         reasons = ", ".join(f"{n} {status}" for status, n in without.most_common())
         notes.append(f"the model has no answer to {sum(without.values())} utterances ({reasons})")
     notes += _learnt_here(opened.name, rated)
-    return ModelAnswers(found, f"model {Path(opened.name).name}", tuple(notes))
+    return ModelAnswers(found, _called(Path(opened.name)), tuple(notes))
+
+
+def _called(place: Path) -> str:
+    """The model of a run is called by its run, because the folder of every one is called `model`."""
+    run = RunFolder(place.parent)
+    return f"model of {place.parent}" if run.model == place and run.is_finished else f"model {place.name}"
 
 
 def held_out_answers(folder: Path | str, rated: RatedVotes) -> ModelAnswers:

@@ -141,6 +141,25 @@ def suggest(
     return suggestions(rated, answers, n, confidence)
 
 
+def measure_raters(dataset: str | Path, confidence: float = CONFIDENCE) -> list[RaterEvidence]:
+    """Measure the raters of a built data set by its votes alone; no model is opened. Who looks worst comes first.
+
+    Args:
+        dataset: Folder that `build()` made, or the name of a data set on the Hub.
+        confidence: Level of the raters' intervals, for all raters together.
+
+    Raises:
+        FileNotFoundError: If `dataset` is no built data set.
+        ValueError: If `confidence` is out of range, or no rating names its rater.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; allowed: above 0 and below 1.")
+    found = rater_evidence(read_rated_votes(dataset), confidence)
+    if not found:
+        raise ValueError(f"{dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
+    return found
+
+
 def suggestions(rated: RatedVotes, answers: ModelAnswers, n: int, confidence: float = CONFIDENCE) -> Suggestions:
     """Rank the utterances and measure the raters; `suggest` reads both from files.
 
@@ -164,7 +183,7 @@ def suggestions(rated: RatedVotes, answers: ModelAnswers, n: int, confidence: fl
         n_utterances=len(rated.ids),
         model_share=float(model_share.mean()),
         source=answers.source,
-        notes=(*answers.notes, *_notes(rated, belief)),
+        notes=(*answers.notes, *_notes(rated, belief, f"{answers.source}: {100 * model_share.mean():.0f} %")),
     )
 
 
@@ -195,7 +214,7 @@ def _by_class(rated: RatedVotes, values: np.ndarray) -> dict[str, float]:
     return dict(zip(rated.classes, map(float, values), strict=True))
 
 
-def _notes(rated: RatedVotes, belief: Belief) -> list[str]:
+def _notes(rated: RatedVotes, belief: Belief, share_of_model: str) -> list[str]:
     notes = []
     if rated.n_unknown:
         notes.append(f"who gave the votes of {rated.n_unknown} utterances is not stored; these votes count in full")
@@ -203,6 +222,8 @@ def _notes(rated: RatedVotes, belief: Belief) -> list[str]:
         notes.append("no utterance has two votes, so nothing tells how far to trust the model")
     if belief.share_of_classes > 0.5:
         notes.append("the model's answers tell next to nothing about these votes; the votes alone decide")
+    else:
+        notes.insert(0, f"{share_of_model} of what the next vote may be comes from it")
     return notes
 
 

@@ -6,13 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_ambiser.files.command_parser import CommandParser
+from hf_ambiser.next_ratings.tables import FORMATS
 from hf_ambiser.run_folder.text_out import check_out, format_of, write_out
 from hf_ambiser.untrusted.printed import printable
 
 
-FORMATS = ("table", "csv", "jsonl")
+if TYPE_CHECKING:
+    from hf_ambiser.next_ratings.rater_evidence import RaterEvidence
+
 # Without these `suggest` has its own values.
 _OWN_DEFAULTS = ("n", "batch_size", "device")
 
@@ -24,36 +28,44 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser suggest") ->
     _check(args)
 
     # Imported here: the help should not wait for torch.
-    from transformers.utils import logging
+    if args.raters:
+        from hf_ambiser.next_ratings.suggest import measure_raters
+        from hf_ambiser.next_ratings.tables import text_of_raters
 
-    from hf_ambiser.next_ratings.suggest import suggest
-    from hf_ambiser.next_ratings.tables import text_of
+        raters = measure_raters(args.dataset, args.confidence)
+        write_out(args.out, text_of_raters(raters, args.format))
+        said = [_about(raters)]
+    else:
+        from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    found = suggest(
-        args.dataset,
-        args.model,
-        held_out=args.held_out,
-        confidence=args.confidence,
-        progress=not args.no_progress,
-        **{name: value for name in _OWN_DEFAULTS if (value := getattr(args, name)) is not None},
-    )
-    if args.raters and not found.raters:
-        raise ValueError(f"{args.dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
-    text = text_of(found, args.format, raters=args.raters)
-    write_out(args.out, text)
-    said = [
-        f"{found.source}: {100 * found.model_share:.0f} % of what the next vote may be comes from it",
-        *found.notes,
-    ]
-    if found.raters:
-        wrong = [one.rater for one in found.look_wrong]
-        said.append(f"{len(found.raters)} raters have names; the answers of {len(wrong)} look wrong")
-        if wrong and not args.raters:
-            said[-1] += f" (--raters shows the evidence): {', '.join(wrong[:10])}{' ...' if len(wrong) > 10 else ''}"
+        from hf_ambiser.next_ratings.suggest import suggest
+        from hf_ambiser.next_ratings.tables import text_of
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        found = suggest(
+            args.dataset,
+            args.model,
+            held_out=args.held_out,
+            confidence=args.confidence,
+            progress=not args.no_progress,
+            **{name: value for name in _OWN_DEFAULTS if (value := getattr(args, name)) is not None},
+        )
+        write_out(args.out, text_of(found, args.format))
+        said = [*found.notes]
+        if found.raters:
+            wrong = [one.rater for one in found.look_wrong]
+            named = f" (--raters shows the evidence): {', '.join(wrong[:10])}{' ...' if len(wrong) > 10 else ''}"
+            said.append(_about(found.raters) + (named if wrong else ""))
     sys.stderr.write("".join(f"{prog}: {printable(line)}\n" for line in said))
     return 0
+
+
+def _about(raters: Sequence[RaterEvidence]) -> str:
+    from hf_ambiser.next_ratings.rater_evidence import LOOKS_WRONG
+
+    wrong = sum(one.verdict == LOOKS_WRONG for one in raters)
+    return f"{len(raters)} raters have names; the answers of {wrong} look wrong"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -63,14 +75,15 @@ def _check(args: argparse.Namespace) -> None:
         ValueError: If the rows could not be written, or an argument would change nothing.
     """
     check_out(args.out)
-    of_model = f"--held-out {args.held_out} opens no model"
-    for option, value, other, why in (
-        ("-n", args.n, args.raters, "--raters shows all raters"),
-        ("--batch-size", args.batch_size, args.held_out, of_model),
-        ("--device", args.device, args.held_out, of_model),
+    of_model = {"--batch-size": args.batch_size, "--device": args.device}
+    of_answers = {"-n": args.n, "--model": args.model, "--held-out": args.held_out, **of_model}
+    for other, options, why in (
+        (args.raters, of_answers, "--raters shows all raters, and measures them by their votes alone"),
+        (args.held_out, of_model, f"--held-out {args.held_out} opens no model"),
     ):
-        if other and value is not None:
-            raise ValueError(f"{option} {value} changes nothing: {why}. Leave one of the two out.")
+        for option, value in options.items():
+            if other and value is not None:
+                raise ValueError(f"{option} {value} changes nothing: {why}. Leave one of the two out.")
     if args.out is not None and args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
         raise ValueError(
             f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."

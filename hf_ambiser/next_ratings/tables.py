@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_ambiser.next_ratings.rater_evidence import RaterEvidence
-from hf_ambiser.next_ratings.suggest import Suggestions
 from hf_ambiser.untrusted.cells import csv_of
 from hf_ambiser.untrusted.printed import printable
 
 
+if TYPE_CHECKING:
+    from hf_ambiser.next_ratings.rater_evidence import RaterEvidence
+    from hf_ambiser.next_ratings.suggest import Suggestion, Suggestions
+
 FORMATS = ("table", "csv", "jsonl")
 
 
-def text_of(found: Suggestions, form: str, *, raters: bool = False) -> str:
+def text_of(found: Suggestions, form: str) -> str:
     """Write suggestions as text.
 
     Args:
         found: What `suggest` returned.
         form: One of `FORMATS`.
-        raters: Whether to write the raters, and not the utterances.
 
     Raises:
         ValueError: If there is no such format.
     """
+    _check(form)
+    if form == "jsonl":
+        return _lines(found.utterances)
+    return _utterances_csv(found) if form == "csv" else _utterances_table(found)
+
+
+def text_of_raters(raters: Sequence[RaterEvidence], form: str) -> str:
+    """Write raters as text, in one of `FORMATS`.
+
+    Raises:
+        ValueError: If there is no such format.
+    """
+    _check(form)
+    if form == "jsonl":
+        return _lines(raters)
+    return _raters_csv(raters) if form == "csv" else _raters_table(raters)
+
+
+def _check(form: str) -> None:
     if form not in FORMATS:
         raise ValueError(f"format is {form!r}; allowed: {', '.join(FORMATS)}.")
-    if form == "jsonl":
-        rows = [one.to_dict() for one in (found.raters if raters else found.utterances)]
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if form == "csv":
-        return _raters_csv(found.raters) if raters else _utterances_csv(found)
-    return _raters_table(found.raters) if raters else _utterances_table(found)
+
+
+def _lines(rows: Sequence[Suggestion | RaterEvidence]) -> str:
+    return "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows)
 
 
 def _utterances_csv(found: Suggestions) -> str:

@@ -11,6 +11,10 @@ from hf_ambiser.files.try_to_write import try_to_write
 from hf_ambiser.run_folder.layout import write_whole
 
 
+# What a table to read is called.
+_TEXTS = ("", "txt", "log", "md")
+
+
 def check_out(path: Path | None) -> None:
     """Check, before long work, that `--out` can be written; None is the terminal.
 
@@ -33,12 +37,17 @@ def format_of(out: Path | None, asked: str | None, formats: Sequence[str]) -> st
     """The format of what is written: the one that is asked for, or that of the file's ending, or `table`.
 
     Raises:
-        ValueError: If the file ends as one of another format does.
+        ValueError: If the file ends as one of another format does, or no format is asked for and none has its ending.
     """
     ending = "" if out is None else out.suffix.lower().removeprefix(".")
     of_file = ending if ending in formats else None
     if asked is not None and of_file not in (None, asked):
         raise ValueError(f"--out {out} ends as {of_file} does, and --format is {asked}. Give one of them.")
+    if asked is None and out is not None and of_file is None and ending not in _TEXTS:
+        raise ValueError(
+            f"--out {out} ends in .{ending}, and nothing is written as that; allowed are {', '.join(formats)}, and"
+            " .txt for the table. Give one of these endings, or --format."
+        )
     return str(asked or of_file or "table")
 
 

@@ -170,8 +170,9 @@ def copy_weights(model: Any, trained: Any, source: str) -> None:
         or own[name].shape != weights[name].shape
     )  # fmt: skip
     cure = (
-        "Give the model and encoder fields that it was trained with, or no family and encoder: then the architecture"
-        " is that of the trained model."
+        "Give the model and encoder fields that it was trained with, or no family, encoder and fields: then the"
+        " architecture is that of the trained model. Fields of a config file are left out with"
+        " `--model_fields '{}' --encoder_fields '{}'`."
     )
     if other:
         raise ValueError(

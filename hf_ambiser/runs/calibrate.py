@@ -146,6 +146,13 @@ def calibrate_model(
     return stored
 
 
+def removed_by(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, float]:
+    """What an earlier decision had and a new one does not: its name -> its value."""
+    parts = ("threshold", "set_threshold", "temperature")
+    none = {None, 1.0}  # a temperature of 1 changes nothing
+    return {n: before[n] for n in parts if before and before.get(n) not in none and now[n] in none}
+
+
 class _Answers:
     """A model's logits for the utterances that its decision is chosen on, beside the raters' votes."""
 

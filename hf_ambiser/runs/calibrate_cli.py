@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
 
     # Imported here: the help should not wait for torch.
     from hf_ambiser.metrics.display import describe_decision
-    from hf_ambiser.runs.calibrate import calibrate_model, calibrate_run, remove_decision
+    from hf_ambiser.run_folder.decision import DECISION
+    from hf_ambiser.run_folder.finished import FinishedRun
+    from hf_ambiser.runs.calibrate import calibrate_model, calibrate_run, remove_decision, removed_by
 
     how: dict[str, Any] = {"rule": args.rule, "confidence": args.confidence}
     how |= {} if args.batch_size is None else {"batch_size": args.batch_size}
@@ -76,6 +78,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
             had = remove_decision(args.run)
             sys.stdout.write(f"{args.run}: {'the decision is removed' if had else 'there was no decision'}\n")
             return 0
+        before = FinishedRun.read(args.run).results.get(DECISION) if args.run else _of_model(args.model)
         if args.run:
             found = calibrate_run(args.run, **asked, **how, splits=args.split, dataset=args.dataset)
         else:
@@ -88,5 +91,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     for name in ("temperature", "threshold", "set_threshold"):
         if found[name] is not None:
             sys.stdout.write(f"{name} {found[name]:.4g}\n")
+    for name, value in removed_by(before, found).items():
+        sys.stdout.write(f"{name} {value:.4g} of the earlier choice is removed; ask for all parts at once\n")
     sys.stdout.write("\n" + describe_decision({on["split"]: found["validation"], **found["test"]}) + "\n")
     return 0
+
+
+def _of_model(folder: Path) -> Any:
+    """The decision of a folder of a model; None if it has none, or is no such folder."""
+    from hf_ambiser.files.read import exists, read_json
+    from hf_ambiser.run_folder.decision import DECISION
+
+    return (
+        read_json(folder / "config.json", "Save the model again.").get(DECISION)
+        if exists(folder / "config.json")
+        else None
+    )

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         required=True,
         help="folder that `hf-ambiser build` made, or a data set that was pushed: ACCOUNT/NAME[@REVISION]",
     )
-    parser.add_argument("--config", default="ipr-strict", help="configuration of the data set (default: %(default)s)")
+    parser.add_argument("--config", help="configuration of the data set (default: its only one, else ipr-strict)")
     parser.add_argument("--split", required=True, help="its split, for example d3")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, help="JSON file for every figure; it is replaced")
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     args = parser.parse_args(argv)
 
     # Imported here: the help should not wait for torch.
+    from hf_ambiser.data.loading import read_dataset_info
     from hf_ambiser.data.splits import chosen_by_agreement
     from hf_ambiser.metrics import UndefinedMetric, rater_equivalence
     from hf_ambiser.metrics.display import describe_scores
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
             check_out(path)
         if args.out is not None and args.out == args.predictions:
             raise ValueError(f"--out and --predictions are both {args.out}; give each a file of its own.")
+        if args.config is None:
+            there = list(read_dataset_info(args.dataset)["configs"])
+            args.config = there[0] if len(there) == 1 else "ipr-strict"
         model, extractor, data, info = load_for_scoring(args.model, args.dataset, args.config, args.split)
         logits = predict_logits(model, extractor, data, args.batch_size)
         scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)

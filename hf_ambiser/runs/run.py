@@ -200,8 +200,9 @@ def _validation_split(arguments: RunArguments) -> str | None:
     if arguments.training.load_best_model_at_end:
         raise ValueError(
             f"load_best_model_at_end=True needs validation utterances to choose the best epoch by, and {data.dataset},"
-            f" config {data.dataset_config!r}, has no split {data.validation_split!r}. Set it to False, or build the"
-            " data set with a validation_share above 0."
+            f" config {data.dataset_config!r}, has no split {data.validation_split!r}. Set it to False, or build a"
+            " data set that has one. Utterances without a consensus label are not in it, so all of its side may"
+            " be without; ipr-paper has one with a validation_share above 0."
         )
     logger.warning(
         "%s, config %r, has no split %r, so nothing is evaluated while the run trains.",
