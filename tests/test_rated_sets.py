@@ -127,6 +127,32 @@ def test_every_form_of_ratings(tmp_path, form):
     assert found == wanted and [one.id for one in own.scan.utterances] == ["u0", "u1"]
 
 
+def test_the_raters_that_are_asked_for_come_before_the_usual_ones(tmp_path):
+    about = {"id": "u", "audio": {"bytes": sound(tmp_path), "path": None}, "worker_id": "w", "judge_name": "j"}
+    raters = {"annotators": ["k", "l"], "people": ["m", "n"]}
+    objects = [{"emotion": "anger", "time": 1}, {"emotion": "joy", "time": 2}]
+    plain = parquet(tmp_path / "a.parquet", [{**about, "labels": ["anger", "joy"]}])
+    lists = parquet(tmp_path / "b.parquet", [{**about, **raters, "labels": ["anger", "joy"]}])
+    of_objects = parquet(tmp_path / "c.parquet", [{**about, "ratings": objects}])
+    for path, rater, found in [
+        (plain, None, ["w"]),
+        (plain, "judge_name", ["j"]),
+        (lists, None, ["k", "l"]),
+        (lists, "people", ["m", "n"]),
+        (lists, "judge_name", ["j"]),
+    ]:
+        own = read_own_corpus(path, no_speakers=True, columns={"rater": rater} if rater else None)
+        assert [r.rater for one in own.scan.utterances for r in one.ratings] == found, rater
+    for path, rater, fault in [
+        (plain, "gone", "no column 'gone'; its columns are"),
+        (plain, "id", "column 'id' was named for two things"),
+        (of_objects, "gone", "no column 'gone'"),
+        (of_objects, "judge_name", r"the ratings in 'ratings' are objects with \['emotion', 'time'\].*Leave it out"),
+    ]:
+        with pytest.raises(ValueError, match=fault):
+            read_own_corpus(path, no_speakers=True, columns={"rater": rater})
+
+
 def test_one_rating_in_a_row_needs_the_same_audio_in_all_rows(tmp_path):
     one, two = ({"bytes": sound(tmp_path, label), "path": "x"} for label in (0, 1))
     said = [("u0", one, "k", "anger"), ("u0", one, "l", "joy"), ("u1", one, "k", "joy"), ("u1", two, "l", "joy")]

@@ -266,6 +266,8 @@ def _fill(
     asked: Mapping[str, str],
 ) -> dict[str, str]:
     """Write the rows into a table, one rating a row where ratings are lists; return role -> column."""
+    if ratings_in:
+        _check_rater(rows, utterance, ratings_in, asked)
     parallel = _parallel_raters(rows, ratings_in, asked)
     lists = [name for name in rows.lists() if name not in (utterance, ratings_in, parallel)]
     plain = [name for name in rows.features if name not in (utterance, ratings_in, parallel, *lists)]
@@ -276,7 +278,8 @@ def _fill(
     cells = {name: [cell_of(value) for value in rows.column(name)] for name in plain}
     given = rows.column(ratings_in) if ratings_in else []
     raters = rows.column(parallel) if parallel else []
-    one_rater = next((name for name in plain if name == asked.get("rater") or is_usual(name, "rater")), None)
+    one_rater = asked.get("rater") or next((name for name in plain if is_usual(name, "rater")), None)
+    one_rater = None if parallel else one_rater
     for row in kept:
         beside = [cells[name][row] for name in plain]
         if not ratings_in:
@@ -295,13 +298,29 @@ def _fill(
     return roles | ({"rater": "rater", "label": "label"} if ratings_in else {})
 
 
+def _check_rater(rows: SetRows, utterance: str | None, ratings_in: str, asked: Mapping[str, str]) -> None:
+    """Refuse an asked column of raters that no rating in a column of ratings would be read with."""
+    rater = asked.get("rater")
+    if rater is None:
+        return
+    if rater not in rows.features:
+        raise ValueError(f"the data set has no column {rater!r}; its columns are {shown(list(rows.features))}.")
+    if rater in (utterance, ratings_in):
+        raise ValueError(f"column {rater!r} was named for two things; name it once.")
+    if keys := _keys(rows, ratings_in):
+        raise ValueError(
+            f"--columns rater={rater} came, and the ratings in {ratings_in!r} are objects with {shown(keys)}, whose"
+            " raters are looked for among these. Leave it out."
+        )
+
+
 def _parallel_raters(rows: SetRows, ratings_in: str | None, asked: Mapping[str, str]) -> str | None:
     """The column with a list of raters beside a list of labels."""
     if ratings_in is None or _keys(rows, ratings_in):
         return None
     lists = [name for name in rows.lists() if name != ratings_in]
-    if asked.get("rater") in lists:
-        return asked["rater"]
+    if rater := asked.get("rater"):
+        return rater if rater in lists else None
     return next((name for name in lists if is_usual(name, "rater") or is_usual(name.removesuffix("s"), "rater")), None)
 
 
