@@ -84,6 +84,26 @@ def test_a_tier_for_each_rater(place):
     assert own.scan.rows.counts["rows_in"] == 4 and own.scan.utterances[0].read_audio is not None
 
 
+@pytest.mark.parametrize(
+    ("columns", "raters", "fault"),
+    [
+        (
+            {"start": "x", "end": "y"},
+            (),
+            "start=x end=y came, and in rec.TextGrid each interval has its start",
+        ),
+        ({"end": "y"}, (), "--columns end=y came.*Leave end out"),
+        ({"rater": "folder"}, ("Kim", "Lee"), "--columns rater=folder came with --rater-columns.*Leave one"),
+    ],
+)
+def test_what_intervals_and_tiers_say_themselves_is_named_by_no_column(place, columns, raters, fault):
+    (place / "rec.TextGrid").write_text(textgrid(MARKS))
+    with pytest.raises(ValueError, match=fault):
+        read_own_corpus(
+            place / "rec.TextGrid", place / "audio", columns=columns, rater_columns=raters, no_speakers=True
+        )
+
+
 def test_a_folder_for_each_rater_and_a_speaker_for_each_recording(place):
     recording(place / "audio" / "other.wav")
     for rater, marks in MARKS.items():

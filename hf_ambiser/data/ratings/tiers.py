@@ -78,8 +78,18 @@ def tiers_table(
 
     Raises:
         FileError: If no file can be read.
-        ValueError: If it cannot be told which tiers hold labels.
+        ValueError: If it cannot be told which tiers hold labels, or if `asked` names what annotations say themselves.
     """
+    if times := [f"{role}={asked[role]}" for role in ("start", "end") if role in asked]:
+        raise ValueError(
+            f"--columns {' '.join(times)} came, and in {source.name} each interval has its start and end. Leave"
+            f" {' and '.join(role for role in ('start', 'end') if role in asked)} out."
+        )
+    if rater_columns and "rater" in asked:
+        raise ValueError(
+            f"--columns rater={asked['rater']} came with --rater-columns, whose tiers are named for the raters. Leave"
+            " one of the two out."
+        )
     read, broken, fault = _read(source, files)
     if not read and fault:
         raise fault
