@@ -78,7 +78,7 @@ def check_votes(place, table):
         class_columns=WIDE if kind == "classes" else (),
         rater_columns=WIDE if kind == "raters" else (),
     )
-    rated = rated_table(read_table_file(path), columns, audio, ";")
+    rated = rated_table(read_table_file(path), columns, audio, None if kind == "classes" else ";")
     by_hand = count_by_hand([*plain, *rows], FILES, ";", kind, WIDE)
 
     votes: Counter[tuple[str, str, str]] = Counter()

@@ -110,7 +110,7 @@ def rated_table(table: TableFile, columns: Columns, audio: AudioFinder, separato
         separator: What stands between several labels in a cell; "none", or None to find it out.
 
     Raises:
-        ValueError: If `separator` is none of those that are known, or a cell holds objects.
+        ValueError: If `separator` is none of those that are known or the table has counts, or a cell holds objects.
     """
     rated = RatedTable(table.path.name)
     answers_of = _answers_of(table, columns, separator, rated)
@@ -184,6 +184,11 @@ def _answers_of(
 ) -> Callable[[int], list[Answer] | str]:
     """Return a function from the number of a row to its ratings, or to what is wrong with the row."""
     if columns.class_columns:
+        if separator is not None:
+            raise ValueError(
+                f"--separator {separator!r} came, and the columns {list(columns.class_columns[:5])} hold numbers, one"
+                " column a class, and no labels to separate. Leave it out."
+            )
         counted: list[tuple[str, tuple[str, ...], list[Cell]]]
         counted = [(name, (label_of_column(name),), table.columns[name]) for name in columns.class_columns]
         if rater := columns.roles.get("rater"):

@@ -23,6 +23,8 @@ from hf_ambiser.labels.policies import LabelPolicy
 
 
 _SEX = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
+# What rows may say of their speaker, and is stored for each speaker.
+_ABOUT_SPEAKER = ("sex", "age")
 # The speaker of an utterance of which nobody has said who speaks. A name of its own for each utterance, because a
 # figure over speakers would take one common name for one person.
 _UNKNOWN = "unknown:"
@@ -76,6 +78,12 @@ def read_own_corpus(
     facts = {**source.facts, **(read_corpus_file(facts_file) if facts_file else {})}
     group = facts.get("group", "speaker")
     _check_group(found, group, no_speakers)
+    of_nobody = [role for role in _ABOUT_SPEAKER if no_speakers and role in found.roles]
+    if asked := [f"{role}={name}" for role, name in (columns or {}).items() if role in of_nobody]:
+        raise ValueError(
+            f"--columns {' '.join(asked)} came with --no-speakers; sex and age are stored for each speaker, and here"
+            " nobody knows who speaks. Leave one of the two out."
+        )
     if not table.lines and not table.broken:
         raise ValueError(f"{table.path} has column names and no row. Give a table with ratings.")
     rated = rated_table(table, found, folder, separator)
@@ -93,6 +101,8 @@ def read_own_corpus(
     module = corpus_module(stored)
     notes = [f"{table.path.name}: {', '.join(table.said)}" if table.said else table.path.name, found.said()]
     notes += [f"facts from {facts_file.name}" if facts_file else f"no {FILE}: licence, terms and speech are not given"]
+    if of_nobody:
+        notes.append(f"nobody knows who speaks (--no-speakers), so what rows say of speakers is not used: {of_nobody}")
     notes += [*rated.notes, *_label_notes(rated, policy), *_language_notes(rated, module)]
     scan = _scan(rated, folder, name, group, no_speakers, notes)
     module.__dict__.update({FACTS.upper(): stored, "scan": lambda root: scan})
@@ -147,6 +157,11 @@ def _class_map(
         )
     if policy:
         return dict(policy.class_map)
+    if as_found and (classes is not None or "classes" in facts):
+        other = "--classes" if classes is not None else f"classes: in {facts_file}"
+        raise ValueError(
+            f"--as-found came with {other}, which says the class of each label. Leave one of the two out."
+        )
     if classes is not None and "classes" in facts:
         raise ValueError(f"--classes came, and {facts_file} has classes:, too. Leave one of the two out.")
     if isinstance(classes, str | Path):
