@@ -472,6 +472,8 @@ def test_anonymous_votes_and_wrong_options_end_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main("crema_d", [*asked, "--aggregation-options", "seed"])
     assert "'seed' is not NAME=VALUE" in capsys.readouterr().err
+    assert main("crema_d", [*asked, "--self-reports"]) == 2
+    assert "no rating of crema_d is a speaker's own. Leave it out." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

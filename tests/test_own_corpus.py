@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -273,6 +274,12 @@ def test_without_speakers_utterances_are_divided_only_if_asked_and_cards_say_so(
     assert "speakers: unknown" in preview_ratings(path, audio, no_speakers=True)
     with pytest.raises(ValueError, match="--no-speakers came, but the table has a column of speakers, 'speaker'"):
         read_own_corpus(*table(name="other.csv"), no_speakers=True)
+    rows, header = [(*row[:3], "f") for row in sixty_rows()], [*HEADER[:3], "sex"]
+    with pytest.raises(ValueError, match="--columns sex=sex came with --no-speakers; sex and age are stored for each"):
+        read_own_corpus(*table(rows, header), no_speakers=True, columns={"sex": "sex"})
+    assert "so what rows say of speakers is not used: ['sex']" in preview_ratings(
+        *table(rows, header), no_speakers=True
+    )
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -318,6 +325,9 @@ def test_several_labels_in_a_cell_count_as_the_rules_say(table, tmp_path):
     assert each["votes"]["counted"] == 300 + n and each["policy_fingerprint"] != first["policy_fingerprint"]
     none = read_own_corpus(path, audio, separator="none", as_found=True)
     assert "anger; neutral" in none.policy.classes
+    counts = table([("clip_00", 3, 1, "s0"), ("clip_01", 0, 2, "s1")], ["utterance", "anger", "joy", "speaker"])
+    with pytest.raises(ValueError, match=r"--separator ';' came, and the columns \['anger', 'joy'\] hold numbers"):
+        read_own_corpus(*counts, separator=";")
 
 
 # ---- facts ---------------------------------------------------------------------------------------------------------
@@ -396,6 +406,11 @@ def test_classes_in_two_places_are_refused(table):
     (path.parent / "corpus.yaml").write_text(FACTS_FILE)
     with pytest.raises(ValueError, match="--classes came, and .*corpus.yaml has classes"):
         read_own_corpus(path, audio, classes={"anger": "x"})
+    with pytest.raises(ValueError, match="--as-found came with classes: in .*corpus.yaml, which says.*Leave one"):
+        read_own_corpus(path, audio, as_found=True)
+    (path.parent / "corpus.yaml").unlink()
+    with pytest.raises(ValueError, match="--as-found came with --classes, which says"):
+        read_own_corpus(path, audio, as_found=True, classes={label: label for label in LABELS})
 
 
 def test_facts_of_somebody_else_have_no_effect_on_a_card():
@@ -458,6 +473,25 @@ def test_a_preview_says_which_splits_there_would_be_and_why_not(table, tmp_path)
     text = preview_ratings(*table(two), configs=["slc-strict", "kfold2-paper"])
     assert "cannot be made: slc-strict: a strict split needs at least 3 speakers" in text
     assert "kfold2-paper-0: " in preview_ratings(*table(two), configs=["kfold2-paper"])
+
+
+def test_a_preview_says_whose_labels_a_build_has_and_why_it_cannot_make_them(table, monkeypatch):
+    path, audio = table()
+    assert "\nlabels" not in preview_ratings(path, audio)
+    said = "\nlabels: a build's are by mace; the consensus and shares shown here are those of the votes\n"
+    text = preview_ratings(path, audio, aggregation="mace")
+    assert said in text and "cannot be made" not in text
+    nobody = table([(u, x, s) for u, _, x, s in sixty_rows()], ["utterance", "label", "speaker"], "nobody.csv")
+    text = preview_ratings(*nobody, aggregation="mace")
+    assert said in text and "\nlabels cannot be made: label policy 'nobody': aggregation='mace' models each" in text
+    text = preview_ratings(path, audio, self_reports=True)
+    assert "labels cannot be made: label policy 'ratings': self_reports=True (--self-reports) changes nothing" in text
+    monkeypatch.setattr("hf_ambiser.labels.aggregation.metadata.version", _not_installed)
+    assert "labels cannot be made: modelling raters" in preview_ratings(path, audio, aggregation="mace")
+
+
+def _not_installed(name):
+    raise PackageNotFoundError(name)
 
 
 def test_a_preview_of_one_vote_each_says_that_nobody_can_agree(table):

@@ -68,7 +68,7 @@ def build_parser(corpus_name: str, prog: str | None = None) -> argparse.Argument
     parser.add_argument(
         "--push_to_hub",
         metavar="ACCOUNT/NAME",
-        help="push the data set; if --out holds it already, it is not built again",
+        help="push the data set; if --out holds it already as it is asked for, it is not built again",
     )
     parser.add_argument("--private", action="store_true", help="make the repository private")
     if hasattr(corpus, "add_arguments"):
@@ -337,8 +337,8 @@ def _check_release(args: argparse.Namespace, corpus: ModuleType, policy: LabelPo
         if name not in votes or not np.allclose(votes[name], row):
             said = votes[name].tolist() if name in votes else "no such utterance"
             raise ValueError(
-                f"{args.out} was not built from --root {args.root} as it is now (votes of {name!r}: {row} there, {said}"
-                f" in the release). {_anew_or_as_it_is(args)}"
+                f"{args.out} was not built from --root {args.root} as it is now (votes of {name!r}: {row} there,"
+                f" {said} in the release). {_anew_or_as_it_is(args)}"
             )
 
 

@@ -26,15 +26,14 @@ from hf_ambiser.data.notes import stored_notes
 from hf_ambiser.data.overlap.audio_print import AudioPrint, audio_print
 from hf_ambiser.data.overlap.columns import known_columns
 from hf_ambiser.data.policy_file import policy_of
-from hf_ambiser.data.policy_remarks import aggregation_notes, left_out_winners
+from hf_ambiser.data.policy_remarks import aggregation_notes, check_policy, left_out_winners
 from hf_ambiser.data.rating_kinds import with_known_ratings, with_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, TableRows, Utterance, rating_arrays
 from hf_ambiser.data.splits import SplitInput, tiers
 from hf_ambiser.data.splits.common import keyed_hash
 from hf_ambiser.files import lfs
-from hf_ambiser.labels.aggregation import crowd_kit_version
 from hf_ambiser.labels.policies import LabelPolicy
-from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
+from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, tally
 
 
 logger = logging.getLogger(__name__)
@@ -210,15 +209,14 @@ def prepare(
 
     Raises:
         ValueError: If the corpus or the policy does not exist, if the policy names ratings that the corpus does not
-            have, if no utterance is usable, or if the policy's model of the raters cannot be used.
+            have, if no utterance is usable, if self-reports are to count and there is none, or if the policy's model
+            of the raters cannot be used.
     """
     module = load_corpus(corpus) if isinstance(corpus, str) else corpus
     policy = policy_of(policy or module.POLICY)
     policy = with_known_ratings(policy, module)
     scan: CorpusScan = module.scan(Path(root), **with_ratings(scan_options or {}, policy))
-    if policy.aggregation != "shares":  # fail now, and not after an hour of reading audio
-        rater_numbers(policy, scan.ratings())
-        crowd_kit_version()
+    check_policy(policy, scan)  # fail now, and not after an hour of reading audio
     utterances, listed, notes = sorted(scan.utterances, key=lambda u: u.id), list(scan.listed), list(scan.notes)
     lost = copy.deepcopy(scan.lost)
     if limit is not None and limit < len(utterances):

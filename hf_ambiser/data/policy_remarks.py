@@ -1,10 +1,28 @@
-"""What a label policy did with the votes of a corpus: in words, and which label that it leaves out won."""
+"""A label policy and the votes of a corpus: whether they fit, what was done in words, which left-out label won."""
 
 from __future__ import annotations
 
+from hf_ambiser.data.schema import CorpusScan
 from hf_ambiser.labels.aggregation import crowd_kit_version
 from hf_ambiser.labels.policies import LabelPolicy
-from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, tally
+from hf_ambiser.labels.votes import RatingArrays, VoteTable, entropy_bits, rater_numbers, tally
+
+
+def check_policy(policy: LabelPolicy, scan: CorpusScan) -> None:
+    """Check that labels can be made of a corpus' ratings, before its audio is read.
+
+    Raises:
+        ValueError: If self-reports are to count and there is none. As an AggregationError if the raters cannot be
+            modelled.
+    """
+    if policy.self_reports and not any(one.self_report for u in scan.utterances for one in u.ratings):
+        raise ValueError(
+            f"label policy {policy.name!r}: self_reports=True (--self-reports) changes nothing, because no rating of"
+            f" {scan.corpus} is a speaker's own. Leave it out."
+        )
+    if policy.aggregation != "shares":
+        rater_numbers(policy, scan.ratings())
+        crowd_kit_version()
 
 
 def aggregation_notes(policy: LabelPolicy, ratings: RatingArrays, table: VoteTable) -> list[str]:

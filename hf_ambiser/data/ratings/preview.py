@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ambiser.data.corpus_rows import split_input
 from hf_ambiser.data.overlap.columns import known_columns
+from hf_ambiser.data.policy_remarks import check_policy
 from hf_ambiser.data.ratings.own_corpus import OwnCorpus
 from hf_ambiser.data.schema import REASONS
 from hf_ambiser.data.splits import SplitError, SplitOptions, check_options, expand_configs, make_split, tiers
@@ -37,6 +38,7 @@ def preview(own: OwnCorpus, configs: Sequence[str], options: SplitOptions) -> st
         *_agreement(table),
         *_classes(policy.classes, table),
         *_ambiguity(table),
+        *_labels(own),
         *_splits(own, table, configs, options),
         *_faults(own),
         "Nothing was written. A build also opens every audio file, and lists those that cannot be used.",
@@ -94,6 +96,18 @@ def _ambiguity(table: VoteTable) -> list[str]:
         f"ambiguity: entropy of the votes in bits, from the number to {_STEP} above it:",
         *_bars(histogram),
     ]
+
+
+def _labels(own: OwnCorpus) -> list[str]:
+    """Say that a model of the raters makes a build's labels, and why labels cannot be made."""
+    model = own.policy.aggregation
+    lines = [f"labels: a build's are by {model}; the consensus and shares shown here are those of the votes"]
+    lines = lines if model != "shares" else []
+    try:
+        check_policy(own.policy, own.scan)
+    except ValueError as error:
+        lines.append(f"labels cannot be made: {error}")
+    return lines
 
 
 def _splits(own: OwnCorpus, table: VoteTable, configs: Sequence[str], options: SplitOptions) -> list[str]:
