@@ -211,7 +211,18 @@ def evaluated(monkeypatch, capsys, tmp_path: Path, clips: dict) -> tuple[list[st
     info = {"classes": CLASSES, "corpus": "made", "configs": {"ipr-strict": {"protocol": "strict"}}}
     monkeypatch.setattr(scoring, "load_for_scoring", lambda *_: (None, None, data, info))
     monkeypatch.setattr(scoring, "predict_logits", lambda *_: logits)
-    words = ["--model", "m", "--dataset", "d", "--split", "d3", "--out", str(tmp_path / "scores.json")]
+    words = [
+        "--model",
+        "m",
+        "--dataset",
+        "d",
+        "--config",
+        "ipr-strict",
+        "--split",
+        "d3",
+        "--out",
+        str(tmp_path / "scores.json"),
+    ]
     assert evaluate_cli.main(words) == 0
     return capsys.readouterr().out.splitlines(), json.loads((tmp_path / "scores.json").read_text()), logits
 

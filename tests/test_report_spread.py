@@ -154,11 +154,11 @@ def test_the_bootstrap_draws_speakers_of_all_folds_as_a_literal_one_does(study, 
 def test_what_cannot_be_compared_over_utterances_says_why(study, tmp_path):
     a, b = study.systems["a"], study.systems["b"]
     assert over_utterances(a[:2], [c for c in b if c.fold == "1"], "d3", "wa") == "no shared run"
-    one = {"d3": made_clips(n_speakers=1)}
+    one = {"d3": made_clips(n_speakers=3)}
     for system in ("a", "b"):
         made_cell(tmp_path / system, system, clips=one)
     lonely = group(find(tmp_path)[0])[0].systems
-    assert "two clusters" in over_utterances(lonely["a"], lonely["b"], "d3", "wa")
+    assert over_utterances(lonely["a"], lonely["b"], "d3", "wa") == "speakers to draw: 3, and at least 4 are needed"
     nobody = {"d3": {**made_clips(), "consensus": np.full(48, -1)}}
     for system in ("a", "b"):
         made_cell(tmp_path / "nobody" / system, system, clips=nobody)

@@ -14,6 +14,8 @@ from hf_ambiser.metrics.checks import Array, UndefinedMetric
 
 # With fewer speakers a bootstrap over speakers has too few different draws.
 FEW_SPEAKERS = 10
+# Of three speakers there are ten different draws, which give no p-value.
+LEAST_SPEAKERS = 4
 
 
 @dataclass(frozen=True)

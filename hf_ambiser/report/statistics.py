@@ -15,7 +15,14 @@ import numpy as np
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.checks import UndefinedMetric
 from hf_ambiser.metrics.distribution import js_divergence
-from hf_ambiser.metrics.significance import BootstrapResult, TResult, corrected_resampled_t, paired_bootstrap, paired_t
+from hf_ambiser.metrics.significance import (
+    LEAST_SPEAKERS,
+    BootstrapResult,
+    TResult,
+    corrected_resampled_t,
+    paired_bootstrap,
+    paired_t,
+)
 from hf_ambiser.run_folder.finished import FinishedRun
 
 
@@ -190,6 +197,8 @@ def over_utterances(
     used = mine.votes.sum(axis=1) > 0 if figure == "js" else mine.consensus >= 0
     if not used.any():
         return "no utterance has a consensus"
+    if (n := len(np.unique(mine.speaker[used]))) < LEAST_SPEAKERS:
+        return f"speakers to draw: {n}, and at least {LEAST_SPEAKERS} are needed"
     label = mine.consensus[used]
     # The contribution of an utterance (its distance, or right and wrong) is computed once, not for every resample.
     if figure == "js":
