@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hf_ambiser.data.ratings.audio_files import AudioFolder
 from hf_ambiser.data.ratings.columns import find_columns
-from hf_ambiser.data.ratings.label_studio import label_studio_table
+from hf_ambiser.data.ratings.label_studio import CURE, label_studio_table
 from hf_ambiser.data.ratings.long_or_wide import rated_table
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
-from hf_ambiser.files.read import FileError
+from hf_ambiser.files.read import FileError, read_records
 from hf_ambiser.files.tiers import TierFault
 
 
@@ -148,7 +148,7 @@ def check_spoilt(place, name, data):
     path.write_bytes(data)
     try:
         if name.endswith(".json"):
-            table, roles = label_studio_table(path, {}, lambda audio_name: False)
+            table, roles = label_studio_table(path, read_records(path, CURE), {}, lambda audio_name: False)
         else:
             table, roles = tiers_table(path, [path], {})
         rated = rated_table(table, find_columns(list(table.columns), roles), audio, "none")

@@ -6,7 +6,9 @@ import csv
 import json
 import re
 import shutil
+import unicodedata
 from collections import Counter
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError
 
 import numpy as np
@@ -76,6 +78,8 @@ def test_a_build_keeps_every_vote_and_says_what_it_read(mine, tmp_path):
     text = report.summary()
     assert "encoding UTF-8, delimiter comma" in text and "utterance = 'utterance', label = 'label'" in text
     assert "rows: 300 in = 300 used + 0 listed" in text and "'anger' " in text
+    without = c["counts"]["listed_by_reason"]["no_consensus"]
+    assert f"  listed, no_consensus: {without} (no consensus label, so listed; the splits that take such" in text
     assert text.splitlines()[-1] == f"60 in = {c['counts']['kept']} kept + {c['counts']['listed']} listed"
     assert load_split(out, "slc-strict", "clear").features["label"].names == sorted(LABELS)
     speakers = {s: set(load_split(out, "slc-strict", s)["speaker"]) for s in ("clear", "validation", "test")}
@@ -83,13 +87,14 @@ def test_a_build_keeps_every_vote_and_says_what_it_read(mine, tmp_path):
 
 
 def test_the_same_table_in_another_form_gives_the_same_votes(mine, tmp_path):
-    """Long CSV, JSONL, Parquet, XLSX, wide by rater: the same ratings. Wide by class: the same votes."""
+    """Long CSV, JSONL, JSON, Parquet, XLSX, wide by rater: the same ratings. Wide by class: the same votes."""
     import pyarrow as pa
     from openpyxl import Workbook
 
     rows = sixty_rows()
     long = [dict(zip(HEADER, row, strict=True)) for row in rows]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in long))
+    (tmp_path / "a.json").write_text(json.dumps(long))  # as pandas writes to_json(orient="records")
     pq.write_table(pa.Table.from_pylist(long), tmp_path / "b.parquet")
     book = Workbook()
     for row in [HEADER, *rows]:
@@ -105,16 +110,16 @@ def test_the_same_table_in_another_form_gives_the_same_votes(mine, tmp_path):
     write_csv(tmp_path / "f.csv", counts, ["file", *LABELS, "speaker"])
     tables = [
         mine[0],
-        *(tmp_path / f"{name}" for name in ("a.jsonl", "b.parquet", "c.xlsx", "d.csv", "e.csv", "f.csv")),
+        *(tmp_path / f"{name}" for name in ("a.jsonl", "a.json", "b.parquet", "c.xlsx", "d.csv", "e.csv", "f.csv")),
     ]
     owns = [read_own_corpus(path, mine[1]) for path in tables]
     votes = [tally(own.policy, own.scan.ratings()).votes for own in owns]
     assert all(np.array_equal(votes[0], other) for other in votes[1:]) and votes[0].sum() == 300
     assert len({own.policy.fingerprint() for own in owns}) == 1
     first = [sorted(map(str, u.ratings)) for u in owns[0].scan.utterances]
-    assert all([sorted(map(str, u.ratings)) for u in own.scan.utterances] == first for own in owns[1:5])
-    assert {r.rater for u in owns[5].scan.utterances for r in u.ratings} == {f"rater_{i}" for i in range(5)}
-    assert {r.rater for u in owns[6].scan.utterances for r in u.ratings} == {None}
+    assert all([sorted(map(str, u.ratings)) for u in own.scan.utterances] == first for own in owns[1:6])
+    assert {r.rater for u in owns[6].scan.utterances for r in u.ratings} == {f"rater_{i}" for i in range(5)}
+    assert {r.rater for u in owns[7].scan.utterances for r in u.ratings} == {None}
 
 
 FAULTS = [
@@ -256,10 +261,36 @@ def test_a_name_for_no_speaker_is_no_common_speaker_of_many_utterances(said, tab
     assert said not in {one.speaker for one in own.scan.utterances}
 
 
-def test_speakers_that_differ_in_case_are_said(table):
-    rows = [row if row[0] != "clip_00" else (*row[:3], "S0") for row in sixty_rows()]
+def test_speakers_and_raters_that_differ_in_case_or_white_space_are_said(table):
+    rows = [row if row[0] != "clip_00" else (row[0], "A  B" if row[1] == "r0" else "a b", row[2], "S0")
+            for row in sixty_rows() if row[:2] not in [("clip_00", f"r{i}") for i in (2, 3, 4)]]  # fmt: skip
     notes = read_own_corpus(*table(rows)).scan.notes
-    assert "these names of speakers differ in case and count as different ones: [['S0', 's0']]" in notes
+    one = "differ in case or white space alone and count as different ones; if they are one, write them alike:"
+    assert f"these names of speakers {one} [['S0', 's0']]" in notes
+    assert f"these names of raters {one} [['A  B', 'a b']]" in notes
+
+
+def test_two_byte_spellings_of_one_name_are_one_name(tmp_path):
+    """ "é" as one character and as two, in names of audio, raters, labels, speakers and columns."""
+    spelt = [unicodedata.normalize(form, "é {}") for form in ("NFC", "NFD")]
+    audio = tones(tmp_path / "audio", [f"{spelt[i % 2].format(i)}.wav" for i in range(6)])
+    rows = [(name.format(i), name.format(r), name.format("joy" if r else "fear"), name.format(i % 3))
+            for i in range(6) for r in range(2) for name in [spelt[(i + r) % 2]]]  # fmt: skip
+    path = write_csv(tmp_path / "t.csv", rows, ["utterance", "rater", spelt[1].format("label"), "speaker"])
+    maps = ({name.format(word): word for word in ("joy", "fear")} for name in spelt)
+    owns = [
+        read_own_corpus(path, audio, columns={"label": name.format("label")}, classes=classes)
+        for name, classes in zip(spelt, maps, strict=True)
+    ]
+    for own in owns:
+        assert {one.speaker for one in own.scan.utterances} == {spelt[0].format(i) for i in range(3)}
+        assert {r.rater for one in own.scan.utterances for r in one.ratings} == {spelt[0].format(i) for i in range(2)}
+        assert own.scan.rows.counts["votes_used"] == 12 and not own.scan.listed and not own.scan.rows.listed
+        assert own.policy.classes == ("joy", "fear")
+        assert "were written as one character (Unicode NFC) in 24 cells" in own.scan.notes[0]
+    (tmp_path / "plain.csv").write_text(unicodedata.normalize("NFC", path.read_text()))
+    plain = read_own_corpus(tmp_path / "plain.csv", audio, columns={"label": spelt[0].format("label")})
+    assert not any("NFC" in note for note in plain.scan.notes)
 
 
 def test_without_speakers_utterances_are_divided_only_if_asked_and_cards_say_so(table, tmp_path, capsys):
@@ -556,6 +587,48 @@ def test_a_table_without_votes_or_without_audio_says_what_to_look_at(table, tmp_
     assert "60 x label_without_audio" in preview_ratings(path, audio)
     with pytest.raises(ValueError, match="no utterance of ratings.csv can be used; 120 are listed.*check --audio"):
         build_from_ratings(path, audio, tmp_path / "out", progress=False)
+
+
+def test_answers_of_several_raters_in_one_cell_stop_the_build(table):
+    rows = [(f"clip_{i:02d}", "joy;fear" if i < 3 else "joy;fear; Joy", f"s{i % 4}") for i in range(12)]
+    why = r"ratings.csv: the cell 'joy;fear; Joy' in line 5 holds 'Joy' twice, and 8 more cells.*a row of his own"
+    with pytest.raises(ValueError, match=why):
+        read_own_corpus(*table(rows, ["clip", "label", "speaker"]))
+    assert len(read_own_corpus(*table(rows[:3], ["clip", "label", "speaker"])).scan.utterances) == 3
+    path, audio = table([])
+    for rater, refused in ((None, True), ("r1", False)):  # a list without a rater's name is several raters'
+        lists = [{"clip": row[0], "rater": rater, "label": ["joy", "fear", "joy"], "speaker": row[2]} for row in rows]
+        path.with_suffix(".json").write_text(json.dumps(lists))
+        with pytest.raises(ValueError, match="holds 'joy' twice") if refused else nullcontext():
+            read_own_corpus(path.with_suffix(".json"), audio)
+
+
+def test_shares_in_columns_of_counts_stop_the_build_and_percentages_are_noted(table):
+    header = ["clip", "anger", "joy", "speaker"]
+
+    def read(*counts):
+        return read_own_corpus(*table([(f"clip_{i:02d}", *c, f"s{i % 4}") for i, c in enumerate(counts)], header))
+
+    for share in ((0.667, 0.333), ("66,7", "33,3"), ("67%", "33%")):
+        with pytest.raises(ValueError, match=f"anger is '{share[0]}' in line 4, and 1 of 3 rows.*Give the counts"):
+            read((1, 0), (0, 1), share)
+    with pytest.raises(ValueError, match="joy is '0.5' in line 2, and 2 of 3 rows have such fractions"):
+        read((2, 0.5), (2.5, 1), (1, 1))
+    slip = read((2, 1), (2.5, 1), (1, 1))
+    assert [item.source for item in slip.scan.rows.listed] == ["ratings.csv:3"]
+    assert not any("percentages" in note for note in slip.scan.notes)
+    note = "the counts of 3 of 3 rows sum to 99, 100 or 101; if they are percentages"
+    assert any(note in one for one in read((67, 33), (100, 0), (50, 49)).scan.notes)
+
+
+def test_a_preview_shows_each_reason_before_further_examples(table, mine):
+    path, audio = table([*[("gone", f"r{i}", "", "s0") for i in range(40)], *[("", "r0", "joy", "s0")] * 30,
+                         *sixty_rows(59), *FAULTS])  # fmt: skip
+    lines = preview_ratings(path, audio, as_found=True).split("\nlisted:\n")[1].splitlines()
+    reasons = {line.split(" x ")[1].split(":")[0] for line in lines if " x " in line}
+    examples = [line.split(": ")[1].split(",")[0] for line in lines if line.startswith("    ") and ": " in line]
+    assert set(examples) == reasons and len(examples) == 20 and len(reasons) > 4
+    assert not any("release" in line for line in lines)
 
 
 def test_cells_that_hold_objects_are_refused(mine, tmp_path):

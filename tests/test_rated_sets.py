@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 from helpers.made_ratings import sixty_rows
@@ -125,6 +126,17 @@ def test_every_form_of_ratings(tmp_path, form):
     own = read_own_corpus(parquet(tmp_path / "a.parquet", rows), no_speakers=True)
     found = [(r.rater, label) for one in own.scan.utterances for r in one.ratings for label in r.labels]
     assert found == wanted and [one.id for one in own.scan.utterances] == ["u0", "u1"]
+
+
+def test_names_in_two_byte_spellings_find_their_audio_and_are_one_speaker(tmp_path):
+    names = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]
+    audio = {"bytes": sound(tmp_path), "path": None}
+    rows = [{"id": f"{name}{i}", "audio": audio, "speaker": name, "labels": ["joy", "fear"]}
+            for i, name in enumerate(names)]  # fmt: skip
+    own = read_own_corpus(parquet(tmp_path / "a.parquet", rows))
+    assert [one.id for one in own.scan.utterances] == [f"{names[1]}1", f"{names[0]}0"]  # as the set has them
+    assert {one.speaker for one in own.scan.utterances} == {names[0]} and not own.scan.listed
+    assert "(Unicode NFC) in 4 cells" in own.scan.notes[0]
 
 
 def test_the_raters_that_are_asked_for_come_before_the_usual_ones(tmp_path):

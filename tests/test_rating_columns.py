@@ -41,6 +41,13 @@ def test_a_strong_name_wins_over_a_weak_one_and_what_is_not_used_is_said():
     assert found.said() == "columns (long): utterance = 'clip', label = 'label'; not used: 'id', 'intensity'"
 
 
+def test_a_summary_beside_the_votes_is_used_only_if_somebody_says_so():
+    names = ["clip", "emotion", "rater_1", "rater_2"]
+    assert find_columns(names, {"label": "emotion"}).unused == ("rater_1", "rater_2")
+    assert find_columns(names, rater_columns=names[2:]).unused == ("emotion",)
+    assert find_columns(names[:3]).roles["label"] == "emotion"  # one column alone is nobody's votes
+
+
 def test_columns_are_named_by_the_user():
     found = find_columns(["label", "what they said", "x"], {"label": "what they said", "utterance": "x"})
     assert found.roles == {"utterance": "x", "label": "what they said"} and found.unused == ("label",)
@@ -64,6 +71,12 @@ def test_a_wide_table_is_found_by_raters_or_by_words_for_emotions():
     [
         (["clip", "file", "label"], {}, r"\['clip', 'file'\] may each be the utterance.*--columns utterance=clip"),
         (["clip", "emotion", "vote"], {}, "may each be the label.*--columns label=emotion"),
+        (
+            ["clip", "emotion", "rater_1", "rater 2"],
+            {},
+            'so may.*--rater-columns rater_1 "rater 2" or --c',
+        ),
+        (["clip", "emotion", "n_anger", "joy"], {}, "'emotion' only sums.*--class-columns n_anger joy or --columns l"),
         (["clip", "label", "worker id", "rater"], {}, 'may each be the rater.*--columns rater="worker id"'),
         (["a", "label"], {}, "no column is named as the utterance's; there are .'a', 'label'.*--columns utterance="),
         (["clip", "b"], {}, "no column is named as the raters' label.*--columns label=.*--rater-columns"),

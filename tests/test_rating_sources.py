@@ -115,6 +115,13 @@ def test_a_folder_for_each_rater_and_a_speaker_for_each_recording(place):
     assert {one.speaker for one in own.scan.utterances} == {"rec", "other"}
 
 
+def test_a_tier_of_labels_beside_tiers_of_raters_is_asked_about(place):
+    tiers = {"emotion": MARKS["Kim"], "rater_1": MARKS["Kim"], "rater_2": MARKS["Lee"]}
+    (place / "rec.TextGrid").write_text(textgrid(tiers))
+    with pytest.raises(ValueError, match="--rater-columns rater_1 rater_2 or --columns label=emotion"):
+        read_own_corpus(place / "rec.TextGrid", place / "audio", no_speakers=True)
+
+
 def test_what_another_tier_says_of_an_interval(place):
     tiers = {"rater_1": MARKS["Kim"], "rater_2": MARKS["Lee"], "speaker": [(0, 1.9, "s1"), (1.9, 4, "s2")]}
     (place / "rec.TextGrid").write_text(textgrid(tiers))
@@ -324,8 +331,21 @@ def test_json_min_gives_the_same_votes(place):
     assert votes(own) == {key: {vote for vote in said if vote[0] == "Kim"} for key, said in WANTED.items()}
 
 
+def test_json_without_label_studios_marks_is_a_table(place):
+    rows = [
+        {"audio": "rec.wav", "labels_of": who, "rater": who, "emotion": said}
+        for who, said in (("Kim", "joy"), ("Lee", "anger"))
+    ]
+    own = label_studio(place, rows)
+    assert plain_votes(own) == {"rec": {("Kim", ("joy",)), ("Lee", ("anger",))}}
+    wide = [{"audio": "rec.wav", "Kim": "joy", "Lee": "anger", "id": 1}]
+    assert plain_votes(label_studio(place, wide, rater_columns=["Kim", "Lee"])) == plain_votes(own)
+    with pytest.raises(ValueError, match="no column is named as the utterance's"):
+        label_studio(place, [{"x": "rec.wav", "emotion": "joy"}])
+
+
 REFUSED = [
-    ([], {}, "holds no task"),
+    ([], {}, "holds no object with named values"),
     ([3], {}, "must hold a list of objects"),
     ({"a": 1}, {}, "must hold a list of objects"),
     ([task(1, "rec.wav", (1, [choice("a", "x"), choice("b", "y")]))], {}, r"cannot be told .* \['x', 'y'\]"),

@@ -43,7 +43,7 @@ def tables(draw):
     cell = {
         "long": st.sampled_from(WORDS),
         "raters": st.sampled_from(WORDS),
-        "classes": st.sampled_from(["0", "1", "3", "", " 2", "x", "-1", "1.5"]),
+        "classes": st.sampled_from(["0", "1", "3", "", " 2", "x", "-1", "1e"]),
     }[kind]
     shape = st.tuples(name, speaker, rater, cell) if kind == "long" else st.tuples(name, speaker, *[cell] * len(WIDE))
     rows = [list(row) for row in draw(st.lists(shape, min_size=1, max_size=12))]

@@ -113,6 +113,13 @@ def test_jsonl(read):
     assert "not JSON" in table.broken[0][1] and "list" in table.broken[1][1] and "twice" in table.broken[2][1]
 
 
+def test_json_is_a_list_of_rows(read):
+    table = read('[{"clip": "a", "n": 3.0}, 7, {"label": ["x", "y"]}]', "t.json")
+    assert rows_of(table) == [("a", "3", ""), ("", "", ("x", "y"))]
+    assert table.lines == ["t.json:object 1", "t.json:object 3"]
+    assert table.broken == [("t.json:object 2", "holds a int, not an object with named values")]
+
+
 def test_parquet(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"clip": ["a", None], "label": [["x", "y"], []], "n": [1.5, float("nan")]}), path)
@@ -153,6 +160,8 @@ def test_xlsx_without_openpyxl_says_what_to_install(tmp_path, monkeypatch):
         ("t.xls", b"x", r"ends in '\.xls'"),
         ("table", b"x", "ends in 'nothing'"),
         ("t.jsonl", b"[1]\n", "no line with named values; 1 lines"),
+        ("t.json", b'{"clip": {"0": "a"}}', "holds a dict, and must hold a list of objects.*orient='records'"),
+        ("t.json", b'[{"a": 1, "a": 2}]', "a name stands twice"),
         ("t.parquet", b"PAR1", "not a whole Parquet file"),
         ("t.xlsx", b"PK", "not a spreadsheet"),
     ],
@@ -163,7 +172,7 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(read, name, content, why
     assert "\n" not in str(caught.value) and "Save the table" in str(caught.value) or "Rename" in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx", ".jsonl", ".json"])
 def test_a_file_that_is_missing_or_a_folder_is_refused_in_one_line(tmp_path, suffix):
     with pytest.raises(FileError, match="does not exist"):
         read_table_file(tmp_path / f"gone{suffix}")

@@ -45,6 +45,8 @@ from hf_ambiser.untrusted.cells import csv_of
 
 LISTED, CARD = "listed.csv", "README.md"
 SCAN_OPTIONS = "scan_options"  # in the report of a build that reads only a part of a release
+# What is listed for want of a label, and stands in splits; `N in = K kept + L listed` counts labels.
+_STILL_USED = {"no_consensus": " (no consensus label, so listed; the splits that take such utterances hold them)"}
 KEPT_METADATA = "audio_metadata_kept"  # in the report of a build whose audio is stored with its metadata
 
 
@@ -82,7 +84,8 @@ class BuildReport:
                 classes = ", ".join(f"{name} {n}" for name, n in config["splits"]["d1"]["per_class"].items())
                 lines.append(f"    d1 by class: {classes}")
         lines += summary_lines(c[OVERLAP]) if OVERLAP in c else []
-        lines += [f"  listed, {reason}: {n}" for reason, n in c["counts"]["listed_by_reason"].items()]
+        listed = c["counts"]["listed_by_reason"]
+        lines += [f"  listed, {reason}: {n}{_STILL_USED.get(reason, '')}" for reason, n in listed.items()]
         lines.append(f"{c['counts']['in']} in = {c['counts']['kept']} kept + {c['counts']['listed']} listed")
         return "\n".join(lines)
 

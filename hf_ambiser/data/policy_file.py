@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_ambiser.data.ratings.class_map import checked_class_map
 from hf_ambiser.files.read import FileError, read_yaml
+from hf_ambiser.files.tables import composed
 from hf_ambiser.labels.policies import LabelPolicy, available_policies, get_policy
 
 
@@ -68,7 +69,7 @@ def read_policy(path: Path) -> LabelPolicy:
         raise FileError(path, "has no class_map", CURE)
     class_map = checked_class_map(fields["class_map"], path)
     targets = [target for target in class_map.values() if target is not None]
-    classes = tuple(" ".join(str(one).split()) for one in fields.get("classes", dict.fromkeys(targets)))
+    classes = tuple(composed(" ".join(str(one).split())) for one in fields.get("classes", dict.fromkeys(targets)))
     given = {"name": path.stem, **fields, "classes": classes, "class_map": class_map}
     given["ratings"] = tuple(fields.get("ratings", ()))
     try:

@@ -1,4 +1,4 @@
-"""The reader of tables that users bring: CSV, TSV, JSONL, Parquet and XLSX become named columns with line numbers.
+"""The reader of tables that users bring: CSV, TSV, JSON, JSONL, Parquet and XLSX become columns with line numbers.
 
 Such files come from spreadsheets and web tools of all kinds, so the reader finds out encoding and delimiter itself and
 says what it found. A line that is no row never ends the reading: it is in `broken`, with its number and the reason.
@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ Cell = str | tuple[str, ...]
 Line = int | str
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
 CURE = f"Save the table as UTF-8 CSV with one line of column names; also read are {', '.join(SUFFIXES)}."
 _SAMPLE = 200  # rows by which the delimiter is found
 _MOST_BROKEN = 1000  # a file with more lines that are no rows is no table
@@ -56,6 +57,29 @@ class TableFile:
         for column, cell in zip(self.columns.values(), cells, strict=True):
             column.append(self._known.setdefault(cell, cell))
 
+    def compose(self) -> int:
+        """Write letters with accents as one character each in all cells; return how many cells were changed.
+
+        Two byte spellings of one name look alike, and a reader of the table cannot tell them apart.
+        """
+        changed = {cell: whole for cell in self._known if (whole := _composed_cell(cell)) != cell}
+        n = 0
+        for column in self.columns.values() if changed else ():
+            for row, cell in enumerate(column):
+                if cell in changed:
+                    column[row] = changed[cell]
+                    n += 1
+        return n
+
+
+def composed(text: str) -> str:
+    """Write each letter with an accent as one character (NFC); macOS writes a letter and an accent in file names."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _composed_cell(cell: Cell) -> Cell:
+    return composed(cell) if isinstance(cell, str) else tuple(map(composed, cell))
+
 
 def read_table_file(path: Path) -> TableFile:
     """Read a table; its ending says which format it has.
@@ -73,6 +97,8 @@ def read_table_file(path: Path) -> TableFile:
     text, said = decoded(path)
     if not text.strip("\0 \t\r\n"):
         raise FileError(path, "is empty", CURE)
+    if suffix == ".json":
+        return _json_list(path, text, said)
     return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
 
 
@@ -199,26 +225,48 @@ def _delimiter(lines: list[str], prefer_tab: bool) -> str:
 
 
 def _jsonl(path: Path, text: str, said: list[str]) -> TableFile:
-    rows: list[tuple[int, dict[str, Any]]] = []
+    values: list[tuple[Line, Any]] = []
     broken: list[tuple[Line, str]] = []
     for number, line in enumerate(text.splitlines() if "\n" not in text else text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_no_key_twice)
+            values.append((number, json.loads(line, object_pairs_hook=_no_key_twice)))
         except (ValueError, RecursionError) as error:
             broken.append((number, f"is not JSON ({error})"))
-            continue
-        if isinstance(row, dict):
-            rows.append((number, row))
-        else:
-            broken.append((number, f"holds a {type(row).__name__}, not an object with named values"))
+    table = _of_objects(path, values, broken, said, "line")
+    table.broken.sort(key=lambda item: int(item[0]))
+    return table
+
+
+def _json_list(path: Path, text: str, said: list[str]) -> TableFile:
+    try:
+        content = json.loads(text, object_pairs_hook=_no_key_twice)
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, f"is not JSON ({error})", CURE) from error
+    if not isinstance(content, list):
+        what = "a list of objects, one for each row (in pandas: to_json(orient='records'))"
+        raise FileError(path, f"holds a {type(content).__name__}, and must hold {what}", CURE)
+    places = (f"{path.name}:object {number}" for number in range(1, len(content) + 1))
+    return _of_objects(path, list(zip(places, content, strict=True)), [], said, "object")
+
+
+def _of_objects(
+    path: Path, values: list[tuple[Line, Any]], broken: list[tuple[Line, str]], said: list[str], unit: str
+) -> TableFile:
+    """Make a table of JSON values with the place of each; those that are no objects are broken."""
+    rows = [(place, value) for place, value in values if isinstance(value, dict)]
+    broken += [
+        (place, f"holds a {type(value).__name__}, not an object with named values")
+        for place, value in values
+        if not isinstance(value, dict)
+    ]
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if not names:
-        raise FileError(path, f"holds no line with named values; {len(broken)} lines are something else", CURE)
+        raise FileError(path, f"holds no {unit} with named values; {len(broken)} {unit}s are something else", CURE)
     table = TableFile(path, _named(path, names), broken=broken, said=said)
-    for number, row in rows:
-        table.add(number, [cell_of(row.get(name)) for name in names])
+    for place, row in rows:
+        table.add(place, [cell_of(row.get(name)) for name in names])
     return table
 
 
@@ -287,7 +335,7 @@ def _named(path: Path, header: Iterable[str]) -> dict[str, list[Cell]]:
     """Name the columns; one without a name (an index that a program wrote) is called by its place."""
     columns: dict[str, list[Cell]] = {}
     for place, found in enumerate(header, start=1):
-        name = " ".join(found.split()) or f"column {place}"
+        name = composed(" ".join(found.split())) or f"column {place}"
         if name in columns:
             raise FileError(path, f"has two columns with the name {name!r}", "Rename or remove one of them.")
         columns[name] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 from hf_ambiser.data.ratings.cells import RARE_SEPARATORS
 from hf_ambiser.files.read import FileError, read_yaml
+from hf_ambiser.files.tables import composed
 from hf_ambiser.labels.policies import LabelPolicy
 
 
@@ -45,10 +46,10 @@ def checked_class_map(content: Any, where: Path | str) -> dict[str, str | None]:
             raise FileError(where, f"has {raw!r}: {target!r}, which YAML takes for yes or no", "Put it in quotes.")
         if raw is None or isinstance(target, list | dict) or (target is not None and not str(target).strip()):
             raise FileError(where, f"maps {raw!r} to {target!r}", CURE)
-        label = " ".join(str(raw).split()).lower()
+        label = composed(" ".join(str(raw).split())).lower()
         if label in classes:
             raise FileError(where, f"names the label {label!r} twice; labels are compared in lower case", CURE)
-        classes[label] = None if target is None else " ".join(str(target).split())
+        classes[label] = None if target is None else composed(" ".join(str(target).split()))
     return classes
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hf_ambiser.files.tables import composed
+
 
 # What a column may be -> names by which it is found, in lower case with `_` for everything else between words. The
 # second tuple counts only where no name of the first is there.
@@ -111,7 +113,8 @@ def find_columns(
 
     Raises:
         ValueError: If there is no such role or column, if two columns may be the same thing, if a column would be two
-            things, or if there is no column of utterances or of labels. The message says what to give.
+            things, if there is no column of utterances or of labels, or if labels may be in one column or in several.
+            The message says what to give.
     """
     asked = dict(asked or {})
     _check_asked(names, asked, class_columns, rater_columns)
@@ -122,7 +125,7 @@ def find_columns(
             found = next((hits for words in usual if (hits := _named(names, words, taken))), [])
             if len(found) > 1:
                 raise ValueError(
-                    f"columns {found} may each be the {role}. Say which one is: --columns {role}={_word(found[0])}"
+                    f"columns {found} may each be the {role}. Say which one is: --columns {role}={as_word(found[0])}"
                 )
             if found:
                 roles[role] = found[0]
@@ -139,10 +142,14 @@ def find_columns(
         )
     rest = [name for name in names if name not in taken and name not in roles.values()]
     classes, raters = list(class_columns), list(rater_columns)
-    if "label" not in roles and not (classes or raters):
-        raters = [name for name in rest if is_rater_name(name)]
-        classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS] if not raters else []
-        if len(raters) < 2 and len(classes) < 2:
+    if "label" not in asked and not (classes or raters):
+        of_raters = [name for name in rest if is_rater_name(name)]
+        of_classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS]
+        if "label" in roles:
+            _check_no_summary(roles["label"], of_raters, of_classes)
+        else:
+            raters, classes = of_raters, of_classes if not of_raters else []
+        if "label" not in roles and len(raters) < 2 and len(classes) < 2:
             raise ValueError(
                 f"no column is named as the raters' label; there are {shown(names)}. Say where the labels are:"
                 " --columns label=NAME (one rating a row), --rater-columns NAME ... (one rater a column) or"
@@ -159,10 +166,22 @@ def find_columns(
     return Columns(roles, tuple(classes), tuple(raters), tuple(name for name in names if name not in used))
 
 
+def _check_no_summary(label: str, of_raters: Sequence[str], of_classes: Sequence[str]) -> None:
+    """Refuse a column of labels beside several that may hold the votes: it may be their summary."""
+    given = {"--rater-columns": of_raters, "--class-columns": of_classes}
+    if several := {option: names for option, names in given.items() if len(names) > 1}:
+        options = [f"{option} {' '.join(map(as_word, names))}" for option, names in several.items()]
+        raise ValueError(
+            f"column {label!r} may hold the raters' labels, and so may {shown(next(iter(several.values())))}. If"
+            f" {label!r} only sums the others up, it hides how far the raters disagree. Say which are the labels:"
+            f" {' or '.join([*options, f'--columns label={as_word(label)}'])}"
+        )
+
+
 def label_of_column(name: str) -> str:
     """The label that a column of counts is named for: `votes_anger` -> `anger`."""
     bare = _COUNT_AFFIX.sub("", _key(name))
-    return bare if bare in EMOTION_WORDS else name
+    return bare if bare in EMOTION_WORDS else composed(name)
 
 
 def is_usual(name: str, role: str) -> bool:
@@ -216,5 +235,6 @@ def shown(names: Sequence[str]) -> str:
     return f"{shown}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _word(name: str) -> str:
+def as_word(name: str) -> str:
+    """Write a name as one word of the command line."""
     return f'"{name}"' if " " in name else name

@@ -51,10 +51,11 @@ def build_from_ratings(
     Rows that cannot be used never stop it; they are in `listed.csv` with their lines.
 
     Args:
-        ratings: A table (CSV, TSV, JSONL, Parquet, XLSX), long, with one rating a row, or wide, with one utterance a
-            row and one column a rater (labels) or a class (counts). Or an export of Label Studio (JSON, JSON-MIN). Or
-            a TextGrid of Praat or an .eaf file of ELAN, or a folder of such files. Or a `datasets` set with audio: a
-            folder or file of Parquet, a folder of `save_to_disk`, or `hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]`.
+        ratings: A table (CSV, TSV, JSON, JSONL, Parquet, XLSX), long, with one rating a row, or wide, with one
+            utterance a row and one column a rater (labels) or a class (counts). Or an export of Label Studio (JSON,
+            JSON-MIN). Or a TextGrid of Praat or an .eaf file of ELAN, or a folder of such files. Or a `datasets` set
+            with audio: a folder or file of Parquet, a folder of `save_to_disk`, or
+            `hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]`.
         audio: Folder of the audio files. The ratings name them with or without endings and folders. None for a
             `datasets` set, which holds its audio.
         out: Folder to make.

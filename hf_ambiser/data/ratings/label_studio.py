@@ -1,6 +1,6 @@
 """Exports of Label Studio (JSON and JSON-MIN) as rows of a table: one annotation, or one marked region of it, a row.
 
-Any other JSON file that holds a list of objects with plain values is read in the same way, as one row an object.
+Any other JSON file that holds a list of objects is a table; `is_label_studio` tells the two apart.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hf_ambiser.data.ratings.audio_files import SUFFIXES
 from hf_ambiser.data.ratings.columns import is_usual, shown
-from hf_ambiser.files.read import FileError, Record, read_records
-from hf_ambiser.files.tables import Cell, TableFile
+from hf_ambiser.files.read import Record
+from hf_ambiser.files.tables import Cell, TableFile, composed
 
 
-CURE = "Export it from Label Studio as JSON or JSON-MIN."
+CURE = (
+    "Give a list of objects, one for each row of a table (in pandas: to_json(orient='records')), or an export of Label"
+    " Studio as JSON or JSON-MIN."
+)
 # What Label Studio writes beside the answers of a rater into an object of JSON-MIN.
 _ITS_OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
+# Of these, what no table of other programs is likely to have.
+_MARKS = ("annotation_id", "lead_time")
+_ITS_PLACES = ("/data/upload/", "/data/local-files/")
 _OWN = ("utterance", "rater", "label", "start", "end")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # A label or several, and the part of the recording that they are of ("" for all of it).
@@ -46,13 +52,26 @@ class _Annotation:
     fault: str = ""
 
 
+def is_label_studio(tasks: Sequence[Record]) -> bool:
+    """Whether a list of objects is an export of Label Studio, and no table: by names and answers of its own form."""
+    return any(isinstance(task.get("data"), dict) or any(map(_is_mark, task, task.values())) for task in tasks)
+
+
+def _is_mark(name: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return name in _MARKS or value.startswith(_ITS_PLACES)
+    chosen = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+    return name in _MARKS or any("choices" in one or ("labels" in one and "start" in one) for one in chosen)
+
+
 def label_studio_table(
-    path: Path, asked: Mapping[str, str], has_audio: Callable[[str], bool]
+    path: Path, tasks: Sequence[Record], asked: Mapping[str, str], has_audio: Callable[[str], bool]
 ) -> tuple[TableFile, dict[str, str]]:
     """Read an export as rows of a table.
 
     Args:
         path: The JSON file.
+        tasks: The objects in it.
         asked: Role -> name of its control or field, as the user says.
         has_audio: Whether there is an audio file of that name. Label Studio puts eight characters before the name of
             an uploaded file, which the user's own file does not have.
@@ -61,12 +80,8 @@ def label_studio_table(
         The table, and role -> column as far as it is known.
 
     Raises:
-        FileError: If the file cannot be read, or is no export.
         ValueError: If it cannot be told which control holds the labels, or which field the audio.
     """
-    tasks = read_records(path, CURE)
-    if not tasks:
-        raise FileError(path, "holds no task", CURE)
     whole = any("data" in task and isinstance(task.get("annotations"), list) for task in tasks)
     said: list[str] = []
     annotations = _of_tasks(path, tasks, said) if whole else _of_rows(path, tasks, asked)
@@ -108,7 +123,7 @@ def _of_tasks(path: Path, tasks: Sequence[Record], said: list[str]) -> list[_Ann
         if not isinstance(data, dict) or not isinstance(annotations, list):
             found.append(_Annotation(place, "", {}, {}, "the task lacks its data or its list of annotations"))
             continue
-        fields = {name: text for name, value in data.items() if (text := _plain(value))}
+        fields = {composed(name): text for name, value in data.items() if (text := _plain(value))}
         guessed += bool(task.get("predictions"))
         for k, one in enumerate(annotations, start=1):
             here = f"{place}, annotation {k}"
@@ -122,7 +137,7 @@ def _of_tasks(path: Path, tasks: Sequence[Record], said: list[str]) -> list[_Ann
             for result in results:
                 if isinstance(result, dict) and isinstance(value := result.get("value"), dict):
                     if (answer := _answer(value)) is not None:
-                        answers.setdefault(str(result.get("from_name", "")), []).append(answer)
+                        answers.setdefault(composed(str(result.get("from_name", ""))), []).append(answer)
             found.append(_Annotation(here, _rater(one.get("completed_by")), fields, answers))
         if not annotations:
             found.append(_Annotation(place, "", fields, {}))
@@ -141,7 +156,8 @@ def _of_rows(path: Path, rows: Sequence[Record], asked: Mapping[str, str]) -> li
         fields: dict[str, str] = {}
         answers: dict[str, list[_Answer]] = {}
         fault = ""
-        for name, value in row.items():
+        for raw, value in row.items():
+            name = composed(raw)
             of_it = value if isinstance(value, list) else [value]
             if isinstance(value, dict | list):
                 read = [_answer(one) if isinstance(one, dict) else None for one in of_it]

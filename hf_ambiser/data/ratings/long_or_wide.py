@@ -13,10 +13,18 @@ from dataclasses import dataclass, field
 
 from hf_ambiser.data.lost_votes import LostVotes
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, NoAudio, name_without_place
-from hf_ambiser.data.ratings.cells import MOST_VOTES, count_of, find_separator, labels_of
+from hf_ambiser.data.ratings.cells import (
+    MOST_VOTES,
+    check_counts,
+    count_of,
+    find_separator,
+    in_words,
+    label_said_twice,
+    labels_of,
+)
 from hf_ambiser.data.ratings.columns import Columns, label_of_column
 from hf_ambiser.data.schema import Listed, Rating, TableRows
-from hf_ambiser.files.tables import Cell, Line, TableFile
+from hf_ambiser.files.tables import Cell, Line, TableFile, composed
 
 
 # What every row of an utterance must say alike.
@@ -191,8 +199,11 @@ def _answers_of(
             )
         counted: list[tuple[str, tuple[str, ...], list[Cell]]]
         counted = [(name, (label_of_column(name),), table.columns[name]) for name in columns.class_columns]
+        said = check_counts(table.path.name, table.lines, {name: cells for name, _, cells in counted})
         if rater := columns.roles.get("rater"):
             return _marks_of(counted, rater, table.columns[rater])
+
+        rated.notes += [said] if said else []
 
         def counts(row: int) -> list[Answer] | str:
             answers: list[Answer] = []
@@ -208,7 +219,7 @@ def _answers_of(
 
     if columns.rater_columns:
         by_rater: list[tuple[str | list[Cell], list[Cell]]]
-        by_rater = [(name, table.columns[name]) for name in columns.rater_columns]
+        by_rater = [(composed(name), table.columns[name]) for name in columns.rater_columns]
     else:
         raters = columns.roles.get("rater")
         by_rater = [(table.columns[raters] if raters else "", table.columns[columns.roles["label"]])]
@@ -219,6 +230,7 @@ def _answers_of(
         )
     mark, said = find_separator((cell for _, cells in by_rater for cell in cells), separator)
     rated.notes += [said] if said else []
+    _check_one_rater(table, by_rater, mark)
     spaced = sum(
         isinstance(cell, str) and cell != " ".join(cell.split()) != "" for _, cells in by_rater for cell in cells
     )
@@ -231,6 +243,31 @@ def _answers_of(
         ]
 
     return given
+
+
+def _check_one_rater(table: TableFile, by_rater: Sequence[tuple[str | list[Cell], list[Cell]]], mark: str) -> None:
+    """Refuse cells that hold a label twice: they are the answers of several raters, which would count as one's.
+
+    A list beside a rater's name is that rater's: two marks on one part of a recording, for example.
+    """
+    twice = {cell: label for _, cells in by_rater for cell in set(cells) if (label := label_said_twice(cell, mark))}
+    found = [
+        (row, cells[row])
+        for row in range(len(table.lines) if twice else 0)
+        for rater, cells in by_rater
+        if cells[row] in twice
+        and (isinstance(cells[row], str) or not (rater if isinstance(rater, str) else rater[row]))
+    ]
+    if not found:
+        return
+    row, cell = found[0]
+    shown = cell if isinstance(cell, str) else list(cell)
+    more = f", and {len(found) - 1} more cells hold a label twice" if len(found) > 1 else ""
+    raise ValueError(
+        f"{table.path.name}: the cell {shown!r:.80} in {in_words(table.lines[row])} holds {twice[cell]!r} twice{more}."
+        " A cell is one rater's, who says a label once. If several raters have answered, give each of them a column or"
+        " a row of his own; if it is a slip, take the second one out."
+    )
 
 
 def _marks_of(
@@ -248,11 +285,6 @@ def _marks_of(
         return [(_text(raters[row]), heard, 1)]
 
     return marks
-
-
-def in_words(line: Line) -> str:
-    """Name a row within a sentence."""
-    return f"line {line}" if isinstance(line, int) else line
 
 
 def _note_people(rated: RatedTable, said: dict[str, str], line: Line) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from hf_ambiser.data.overlap.columns import IN_EXTRA
 from hf_ambiser.data.policy_file import policy_of
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, name_without_place
+from hf_ambiser.data.ratings.cells import in_words
 from hf_ambiser.data.ratings.class_map import checked_class_map, is_no_answer, own_policy, read_class_map
 from hf_ambiser.data.ratings.columns import Columns
 from hf_ambiser.data.ratings.corpus_facts import FACTS, FILE, checked_name, corpus_module, read_corpus_file
-from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, in_words, rated_table
+from hf_ambiser.data.ratings.long_or_wide import RatedTable, RatedUtterance, rated_table
 from hf_ambiser.data.ratings.sources import open_ratings
 from hf_ambiser.data.schema import CorpusScan, Listed, Utterance
 from hf_ambiser.files.read import exists
@@ -226,12 +227,20 @@ def _scan(
     rows = rated.rows(listed_votes)
     if rows.counts["empty_cells"]:
         notes.append(f"{rows.counts['empty_cells']} cells for a label are empty; they are no votes")
-    for what in ("speaker", "session"):
-        spellings: dict[str, set[str]] = {}
-        for name_ in {getattr(one, what) for one in utterances}:
-            spellings.setdefault(name_.lower(), set()).add(name_)
-        if alike := [sorted(names) for names in spellings.values() if len(names) > 1]:
-            notes.append(f"these names of {what}s differ in case and count as different ones: {sorted(alike)[:10]}")
+    people_of = {
+        "speaker": {one.speaker for one in utterances},
+        "session": {one.session for one in utterances},
+        "rater": {rating.rater or "" for one in utterances for rating in one.ratings},
+    }
+    for what, names in people_of.items():
+        spellings: dict[str, list[str]] = {}
+        for name_ in sorted(names):
+            spellings.setdefault(" ".join(name_.split()).casefold(), []).append(name_)
+        if alike := sorted(one for one in spellings.values() if len(one) > 1):
+            notes.append(
+                f"these names of {what}s differ in case or white space alone and count as different ones; if they are"
+                f" one, write them alike: {alike[:10]}" + (f" and {len(alike) - 10} more" if len(alike) > 10 else "")
+            )
     utterances.sort(key=lambda u: u.id)
     return CorpusScan(name, utterances, listed, notes, len(utterances) + len(listed), rows, rated.lost)
 

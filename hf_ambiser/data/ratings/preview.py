@@ -20,7 +20,7 @@ from hf_ambiser.untrusted.printed import printable
 
 
 WIDTH = 40  # letters of the longest bar
-SHOWN = 20  # faults that are shown; a build lists all of them
+SHOWN = 20  # faults that are shown, each reason once before further ones; a build lists all of them
 _STEP = 0.25  # bits of entropy in one bar
 
 
@@ -136,8 +136,11 @@ def _faults(own: OwnCorpus) -> list[str]:
         return ["nothing is wrong with any row"]
     reasons = Counter(item.reason for item in faults)
     lines = ["listed:", *(f"  {n} x {reason}: {REASONS[reason]}" for reason, n in sorted(reasons.items()))]
-    lines += [f"    {item.source}: {item.reason}, {item.id!r}: {item.detail}" for item in faults[:SHOWN]]
-    return [*lines, *([f"    ... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])]
+    first = [next(i for i, item in enumerate(faults) if item.reason == reason) for reason in reasons]
+    more = [i for i in range(len(faults)) if i not in first][: max(0, SHOWN - len(first))]
+    shown = [faults[i] for i in sorted([*first, *more])]
+    lines += [f"    {item.source}: {item.reason}, {item.id!r}: {item.detail}" for item in shown]
+    return [*lines, *([f"    ... and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else [])]
 
 
 def _place(source: str) -> tuple[str, int]:

@@ -31,7 +31,7 @@ from hf_ambiser.data.ratings.set_rows import (
 )
 from hf_ambiser.data.schema import ANONYMOUS
 from hf_ambiser.files.read import FileError, exists, read_json
-from hf_ambiser.files.tables import Cell, TableFile, cell_of
+from hf_ambiser.files.tables import Cell, TableFile, cell_of, composed
 from hf_ambiser.hub.address import HUB, DatasetAddress
 from hf_ambiser.hub.download import download_dataset
 from hf_ambiser.untrusted.names import path_of_name, why_no_name
@@ -48,10 +48,10 @@ class SetAudio:
     files: list[AudioFile] = []  # every row is in the table, so there is no audio without a row
 
     def __init__(self, root: Path, rows: SetRows, names: Mapping[int, str], one_row: bool) -> None:
-        self.root, self._rows, self._one_row = root, rows, one_row
-        self._by_name: dict[str, list[int]] = {}
+        self.root, self._rows, self._names, self._one_row = root, rows, names, one_row
+        self._by_name: dict[str, list[int]] = {}  # cells of tables are composed, and names need not be
         for row, name in names.items():
-            self._by_name.setdefault(name, []).append(row)
+            self._by_name.setdefault(composed(name), []).append(row)
         self._short = Counter(map(without_ending, self._by_name))
 
     def find(self, cell: str, start: str = "", end: str = "") -> AudioFile | NoAudio:
@@ -60,14 +60,15 @@ class SetAudio:
             return NoAudio("no_such_part", "parts of the recordings in a data set are not read")
         if why := why_no_name(cell, below=True):
             return NoAudio("malformed_id", f"the name {why}")
-        rows = self._by_name.get(cell, [])
+        rows = self._by_name.get(composed(cell), [])
         if not rows:
             return NoAudio("label_without_audio", "no row has that name")
         places = ", ".join(self._rows.places[row] for row in rows[:3])
         if len(rows) > 1 and (self._one_row or len({self._digest(row) for row in rows}) > 1):
             return NoAudio("ambiguous_audio", f"{len(rows)} rows have that name: {places}")
-        short, first = without_ending(cell), rows[0]
-        name = short if self._short[short] == 1 else cell
+        first, whole = rows[0], self._names[rows[0]]
+        short = without_ending(whole)
+        name = short if self._short[composed(short)] == 1 else whole
         return AudioFile(name, self.root / self._rows.places[first], lambda: self._rows.read(first))
 
     def _digest(self, row: int) -> bytes:

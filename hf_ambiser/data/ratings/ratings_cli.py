@@ -35,8 +35,8 @@ def ratings_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--ratings",
         required=True,
-        help="CSV, TSV, JSONL, Parquet, XLSX, Label Studio's JSON; a TextGrid or .eaf file, or a folder of them; a"
-        " folder or Parquet file of a `datasets` set, or hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]",
+        help="CSV, TSV, JSON, JSONL, Parquet, XLSX, Label Studio's JSON; a TextGrid or .eaf file, or a folder of them;"
+        " a folder or Parquet file of a `datasets` set, or hf://datasets/ACCOUNT/NAME[@REVISION][/FOLDER]",
     )
     parser.add_argument("--audio", type=Path, help="folder of the audio files; not for a `datasets` set")
     parser.add_argument(

@@ -12,11 +12,11 @@ from typing import Any
 
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, AudioFolder
 from hf_ambiser.data.ratings.columns import Columns, find_columns
-from hf_ambiser.data.ratings.label_studio import label_studio_table
+from hf_ambiser.data.ratings.label_studio import CURE, is_label_studio, label_studio_table
 from hf_ambiser.data.ratings.rated_set import HUB, is_set, open_set
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
-from hf_ambiser.files.read import FileError
-from hf_ambiser.files.tables import TableFile, read_table_file
+from hf_ambiser.files.read import FileError, read_records
+from hf_ambiser.files.tables import TableFile, composed, read_table_file
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,26 @@ def open_ratings(
 ) -> RatingSource:
     """Open ratings of any kind; `build_from_ratings` describes the arguments.
 
+    Letters with accents are composed in all cells, so that two byte spellings of one name are one speaker.
+
     Raises:
         FileNotFoundError: If the folder of audio is missing or empty. As a DownloadError for a set of the Hub.
         ValueError: If the ratings or their columns cannot be used. As a FileError for a file.
     """
+    source = _opened(ratings, audio, columns, class_columns, rater_columns, subset)
+    if n := source.table.compose():
+        source.table.said.append(f"letters and accents were written as one character (Unicode NFC) in {n} cells")
+    return source
+
+
+def _opened(
+    ratings: Path | str,
+    audio: Path | str | None,
+    columns: Mapping[str, str] | None,
+    class_columns: Sequence[str],
+    rater_columns: Sequence[str],
+    subset: str | None,
+) -> RatingSource:
     asked, path = dict(columns or {}), Path(ratings)
     files = annotated_files(path)
     if audio is None and not files and is_set(ratings):
@@ -62,12 +78,18 @@ def open_ratings(
         return RatingSource(found.path, found.name, found.table, what, found.audio, found.facts)
     _check_place(ratings, audio, bool(files), subset)
     folder = AudioFolder(Path(str(audio)))
-    if files or path.suffix.lower() == ".json":
+    # The names of tiers and of a table's columns are composed, too.
+    asked = {role: composed(name) for role, name in asked.items()}
+    class_columns, rater_columns = [*map(composed, class_columns)], [*map(composed, rater_columns)]
+    tasks = read_records(path, CURE) if path.suffix.lower() == ".json" else []
+    if files or is_label_studio(tasks):
         _check_columns(path, class_columns, () if files else rater_columns)
         if files:
             table, roles = tiers_table(path, files, asked, rater_columns)
         else:
-            table, roles = label_studio_table(path, asked, lambda name: isinstance(folder.find(name), AudioFile))
+            table, roles = label_studio_table(
+                path, tasks, asked, lambda name: isinstance(folder.find(name), AudioFile)
+            )
         return RatingSource(path, path.stem, table, find_columns(list(table.columns), roles), folder)
     table = read_table_file(path)
     what = find_columns(list(table.columns), asked, class_columns, rater_columns)
@@ -83,7 +105,7 @@ def _check_place(ratings: Path | str, audio: Path | str | None, annotated: bool,
         raise FileError(
             path,
             "is a folder without a TextGrid, an .eaf file or a data set with audio",
-            "Give a table (CSV, TSV, JSONL, Parquet, XLSX), an export, or a folder of one of these.",
+            "Give a table (CSV, TSV, JSON, JSONL, Parquet, XLSX), an export, or a folder of one of these.",
         )
     if subset is not None:
         raise ValueError(f"--subset {subset} came, and {path.name} is no data set with audio. Leave it out.")

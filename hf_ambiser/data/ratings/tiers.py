@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_ambiser.data.ratings.columns import is_rater_name, is_usual, shown
+from hf_ambiser.data.ratings.columns import as_word, is_rater_name, is_usual, shown
 from hf_ambiser.files.elan import CURE as ELAN_CURE
 from hf_ambiser.files.elan import SUFFIX as ELAN
 from hf_ambiser.files.elan import read_elan
 from hf_ambiser.files.read import FileError
-from hf_ambiser.files.tables import Cell, TableFile
+from hf_ambiser.files.tables import Cell, TableFile, composed
 from hf_ambiser.files.textgrid import CURE as TEXTGRID_CURE
 from hf_ambiser.files.textgrid import SUFFIX as TEXTGRID
 from hf_ambiser.files.textgrid import read_textgrid
@@ -155,6 +155,8 @@ def _read(source: Path, files: Sequence[Path]) -> tuple[list[_File], list[tuple[
             first = first or error
             broken.append((_place(source, place, 0), "it cannot be read"))
             continue
+        for tier in content.tiers:
+            tier.name, tier.kind = composed(tier.name), composed(tier.kind)
         read.append(_File(place, content))
         broken += [(_place(source, place, line), what) for line, what in content.broken]
     return read, broken, first
@@ -186,7 +188,14 @@ def _label_tiers(
         chosen = {tier.name for tier in tiers if label in (tier.name, tier.kind)}
     else:
         chosen = {tier.name for tier in tiers if is_usual(tier.name, "label") or is_usual(tier.kind, "label")}
-        chosen = chosen or {name for name in names if is_rater_name(name)}
+        of_raters = [name for name in names if is_rater_name(name) and name not in chosen]
+        if chosen and len(of_raters) > 1:
+            words = " ".join(map(as_word, of_raters))
+            raise ValueError(
+                f"the tiers {shown(sorted(chosen))} may hold the raters' labels, and so may {shown(of_raters)}. Say"
+                f" which: --rater-columns {words} or --columns label={as_word(min(chosen))}"
+            )
+        chosen = chosen or set(of_raters)
     if not chosen:
         raise ValueError(
             f"no tier is named as the raters' labels; {there}. Say which tiers hold them: --columns label=NAME (a"
