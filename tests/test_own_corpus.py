@@ -612,7 +612,7 @@ def test_shares_in_columns_of_counts_stop_the_build_and_percentages_are_noted(ta
     for share in ((0.667, 0.333), ("66,7", "33,3"), ("67%", "33%")):
         with pytest.raises(ValueError, match=f"anger is '{share[0]}' in line 4, and 1 of 3 rows.*Give the counts"):
             read((1, 0), (0, 1), share)
-    with pytest.raises(ValueError, match="joy is '0.5' in line 2, and 2 of 3 rows have such fractions"):
+    with pytest.raises(ValueError, match="joy is '0.5' in line 2, and 2 of 3 rows have fractions or percentages"):
         read((2, 0.5), (2.5, 1), (1, 1))
     slip = read((2, 1), (2.5, 1), (1, 1))
     assert [item.source for item in slip.scan.rows.listed] == ["ratings.csv:3"]

@@ -153,6 +153,7 @@ def test_families_and_folds_are_chosen_from_what_was_built():
     assert chosen("ipr-strict-kfold3", "ipr-strict-kfold3-1") == there[1:4]
     assert chosen("ipr-strict-kfold3", folds=("0", "2")) == [there[1], there[3]]
     assert chosen("loso-paper", folds=("a-b",)) == there[4:]
+    assert chosen("ipr-strict-kfold3-0", "ipr-strict-kfold3-1", folds=("0", "1")) == there[1:3]
     for configs, folds, words in (
         (("ipr-strict-kfold5",), None, r"no config 'ipr-strict-kfold5' \(did you mean 'ipr-strict-kfold3'\?\)"),
         (("ipr-strikt",), None, "'ipr-strikt' is not one of"),

@@ -49,16 +49,17 @@ def test_what_was_written_is_read(plan, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_the_folder_of_another_study_is_refused_and_a_plan_may_grow(plan, tmp_path):
+def test_the_folder_of_another_study_is_said_and_a_plan_may_grow(plan, tmp_path, caplog):
     file = PlanFile(tmp_path / "out")
     file.write(plan.resolved())
     file.write({**plan.resolved(), "seeds": [0, 1, 2]})
     assert file.read().seeds == (0, 1, 2)
-    with pytest.raises(ValueError, match="folder of the study 'study', and this plan's name is 'other'.*--out"):
-        file.write({**plan.resolved(), "name": "other"})
+    assert caplog.text == ""
+    file.write({**plan.resolved(), "name": "other"})  # plans of one paper share a folder
+    assert "holds the study 'study', too; its plan.yaml is replaced by that of 'other'" in caplog.text
     file.path.write_text("[1, 2")  # a spoilt file is written anew
-    file.write({**plan.resolved(), "name": "other"})
-    assert yaml.safe_load(file.path.read_text())["name"] == "other"
+    file.write(plan.resolved())
+    assert yaml.safe_load(file.path.read_text())["name"] == "study"
 
 
 def test_its_cells_are_those_that_the_runner_runs(plan, tmp_path):

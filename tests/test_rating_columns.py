@@ -46,6 +46,11 @@ def test_a_summary_beside_the_votes_is_used_only_if_somebody_says_so():
     assert find_columns(names, {"label": "emotion"}).unused == ("rater_1", "rater_2")
     assert find_columns(names, rater_columns=names[2:]).unused == ("emotion",)
     assert find_columns(names[:3]).roles["label"] == "emotion"  # one column alone is nobody's votes
+    # Where each row is one rater's, columns of classes are how strong he heard them.
+    found = find_columns(["clip", "rater", "emotion", "anger", "sadness"])
+    assert found.roles["label"] == "emotion" and found.unused == ("anger", "sadness")
+    with pytest.raises(ValueError, match="--class-columns anger sadness or --columns label=emotion"):
+        find_columns(["clip", "emotion", "anger", "sadness"])
 
 
 def test_columns_are_named_by_the_user():

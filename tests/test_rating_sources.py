@@ -340,6 +340,12 @@ def test_json_without_label_studios_marks_is_a_table(place):
     assert plain_votes(own) == {"rec": {("Kim", ("joy",)), ("Lee", ("anger",))}}
     wide = [{"audio": "rec.wav", "Kim": "joy", "Lee": "anger", "id": 1}]
     assert plain_votes(label_studio(place, wide, rater_columns=["Kim", "Lee"])) == plain_votes(own)
+    for more in (
+        {"lead_time": 3.2},
+        {"annotation_id": 7},
+        {"meta": {"choices": 3}},
+    ):  # a rater's name is no mark of it
+        assert plain_votes(label_studio(place, [row | more for row in rows])) == plain_votes(own)
     with pytest.raises(ValueError, match="no column is named as the utterance's"):
         label_studio(place, [{"x": "rec.wav", "emotion": "joy"}])
 

@@ -142,7 +142,7 @@ def test_a_write_cut_short_leaves_no_file(tmp_path, monkeypatch):
     [
         (["--out", "a.json", "--predictions", "a.json"], "--out and --predictions are both a.json"),
         (["--out", "gone/a.json"], "there is no folder"),
-        (["--predictions", "gone/a.parquet"], "there is no folder"),
+        (["--predictions", "gone/a.parquet"], "--predictions gone/a.parquet: there is no folder"),
     ],
 )
 def test_evaluate_checks_where_it_writes_before_it_scores(words, said, tmp_path, monkeypatch, capsys):

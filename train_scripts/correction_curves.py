@@ -127,7 +127,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--held-out and --dataset-config are of --dataset: what is right is known of a simulated corpus.")
     if args.dataset is not None and args.utterances is not None:
         parser.error("--utterances is of simulated corpora, and --dataset came. Leave one of the two out.")
-    args.held_out, args.utterances = args.held_out or 3, args.utterances or 600
+    args.held_out = 3 if args.held_out is None else args.held_out
+    args.utterances = 600 if args.utterances is None else args.utterances
     args.dataset_config = args.dataset_config or CONFIG
     wrong = [n for n in [*args.raters, args.held_out] if not 1 <= n <= POOL] + [
         a for a in args.alphas if not 0 < a <= 1

@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             plan = read_plan(args.plan)
             study = args.runs or Path("runs") / plan.name
             build_data(plan)
-            status = study_cli.main(["--plan", args.plan, "--out", str(study), "--jobs", str(args.jobs or 1)])
+            status = study_cli.main(
+                ["--plan", args.plan, "--out", str(study), "--jobs", str(1 if args.jobs is None else args.jobs)]
+            )
             if status not in (0, 1):
                 return status
         cells, unfinished = find(study)

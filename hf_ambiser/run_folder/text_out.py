@@ -15,8 +15,8 @@ from hf_ambiser.run_folder.layout import write_whole
 _TEXTS = ("", "txt", "log", "md")
 
 
-def check_out(path: Path | None) -> None:
-    """Check, before long work, that `--out` can be written; None is the terminal.
+def check_out(path: Path | None, option: str = "--out") -> None:
+    """Check, before long work, that the file of an option can be written; None is the terminal.
 
     Raises:
         ValueError: If it is no file, or its folder is not there or cannot be written to.
@@ -24,13 +24,13 @@ def check_out(path: Path | None) -> None:
     if path is None:
         return
     if path.exists() and not path.is_file():
-        raise ValueError(f"--out {path} is a folder or a device; give the name of a file.")
+        raise ValueError(f"{option} {path} is a folder or a device; give the name of a file.")
     if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}; make it first.")
+        raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}; make it first.")
     try:
         try_to_write(path.absolute().parent)
     except OSError as error:
-        raise ValueError(f"--out {path}: {error}") from None
+        raise ValueError(f"{option} {path}: {error}") from None
 
 
 def format_of(out: Path | None, asked: str | None, formats: Sequence[str]) -> str:

@@ -148,9 +148,9 @@ def calibrate_model(
 
 def removed_by(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, float]:
     """What an earlier decision had and a new one does not: its name -> its value."""
-    parts = ("threshold", "set_threshold", "temperature")
-    none = {None, 1.0}  # a temperature of 1 changes nothing
-    return {n: before[n] for n in parts if before and before.get(n) not in none and now[n] in none}
+    nothing: dict[str, float | None] = {"threshold": None, "set_threshold": None, "temperature": 1.0}
+    had = {name: before.get(name, none) for name, none in nothing.items()} if before else nothing
+    return {n: float(value) for n, value in had.items() if value not in (None, nothing[n]) and now[n] == nothing[n]}
 
 
 class _Answers:

@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     from hf_ambiser.training.validation import score, softmax
 
     try:
-        for path in (args.out, args.predictions):
-            check_out(path)
+        check_out(args.out)
+        check_out(args.predictions, "--predictions")
         if args.out is not None and args.out == args.predictions:
             raise ValueError(f"--out and --predictions are both {args.out}; give each a file of its own.")
         if args.config is None:

@@ -186,6 +186,8 @@ def choose(data: PlannedData, there: Sequence[str], source: str) -> list[str]:
 def _of_folds(data: PlannedData, wanted: str, found: Sequence[str], asked: Sequence[str]) -> list[str]:
     """Those of the configs that a name stands for whose fold is asked for; each fold must be there."""
     folds = {fold: config for config in found if (fold := split_family(config)[1]) is not None}
+    if split_family(wanted)[1] is not None and set(folds) <= set(asked):
+        return list(found)  # one fold by its name, which is asked for
     missing = [fold for fold in asked if fold not in folds]
     if not folds or missing:
         what = f"there is no fold {missing[0]!r}; choose from {list(folds)}" if folds else "it has no folds"

@@ -5,6 +5,7 @@ The runner writes it; a report reads it to know which cells are missing. Needs n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +19,9 @@ from hf_ambiser.data.splits import known_folds, split_family
 from hf_ambiser.files.read import FileError, exists, read_yaml
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import write_whole
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -161,17 +165,20 @@ class PlanFile:
     def write(self, resolved: Mapping[str, Any]) -> None:
         """Write what `Plan.resolved` gives, whole or not at all, even where several runners write at once.
 
-        Raises:
-            ValueError: If the folder is that of another study. A plan of the same name may have grown.
+        Plans may share a folder, so that cells in common are run once. The file is that of the last one, and a warning
+        says so.
         """
         try:
             there = read_yaml(self.path, "").get("name", resolved["name"]) if exists(self.path) else resolved["name"]
         except (AttributeError, FileError):
             there = resolved["name"]  # a spoilt file is written anew
         if there != resolved["name"]:
-            raise ValueError(
-                f"{self.study} is the folder of the study {there!r}, and this plan's name is {resolved['name']!r}."
-                " Give each study a folder of its own (--out)."
+            logger.warning(
+                "%s holds the study %r, too; its plan.yaml is replaced by that of %r, whose missing cells alone a report"
+                " names.",
+                self.study,
+                there,
+                resolved["name"],
             )
         text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
         write_whole(self.path, text, shared=True)

@@ -84,9 +84,9 @@ def check_counts(where: str, lines: Sequence[Line], columns: Mapping[str, Sequen
         row = (shares or broken)[0]
         name, cell = next((name, cells[row]) for name, cells in columns.items() if not whole[cells[row]])
         raise ValueError(
-            f"{where}: {name} is {cell!r:.50} in {in_words(lines[row])}, and {len(broken)} of {rows} rows have such"
-            " fractions. A column of a class holds counts, whole numbers of votes. Give the counts: shares times the"
-            " number of raters, if this gives whole numbers."
+            f"{where}: {name} is {cell!r:.50} in {in_words(lines[row])}, and {len(broken)} of {rows} rows have"
+            " fractions or percentages. A column of a class holds counts, whole numbers of votes. Give the counts:"
+            " shares times the number of raters, if this gives whole numbers."
         )
     if percent > 1 and percent >= 0.95 * rows:
         return (

@@ -146,7 +146,8 @@ def find_columns(
         of_raters = [name for name in rest if is_rater_name(name)]
         of_classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS]
         if "label" in roles:
-            _check_no_summary(roles["label"], of_raters, of_classes)
+            # Where each row is one rater's, its label sums up no rater, and columns of classes are its intensities.
+            _check_no_summary(roles["label"], of_raters, [] if "rater" in roles else of_classes)
         else:
             raters, classes = of_raters, of_classes if not of_raters else []
         if "label" not in roles and len(raters) < 2 and len(classes) < 2:

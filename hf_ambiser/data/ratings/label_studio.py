@@ -54,6 +54,10 @@ class _Annotation:
 
 def is_label_studio(tasks: Sequence[Record]) -> bool:
     """Whether a list of objects is an export of Label Studio, and no table: by names and answers of its own form."""
+    names = {name for task in tasks for name in task}
+    of_others = [name for name in names - {"annotator"} if is_usual(name, "rater")]
+    if of_others and not names & {"annotator", "annotations", "completions"}:
+        return False  # it would lose these raters' names
     return any(isinstance(task.get("data"), dict) or any(map(_is_mark, task, task.values())) for task in tasks)
 
 
