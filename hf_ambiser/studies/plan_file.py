@@ -174,8 +174,8 @@ class PlanFile:
             there = resolved["name"]  # a spoilt file is written anew
         if there != resolved["name"]:
             logger.warning(
-                "%s holds the study %r, too; its plan.yaml is replaced by that of %r, whose missing cells alone a report"
-                " names.",
+                "%s holds the study %r, too; its plan.yaml is replaced by that of %r, whose missing cells alone a"
+                " report names.",
                 self.study,
                 there,
                 resolved["name"],
