@@ -305,6 +305,7 @@ def test_a_wrong_value_is_said_before_a_model_answers(trained, monkeypatch, caps
         (["run", "--model", "m"], "give the folder of a run, or --model"),
         (["run", "--none", "--risk", "0.2"], "--none goes with a run alone"),
         (["run", "--none", "--rule", "bound"], "--none goes with a run alone"),
+        (["run", "--none", "--risk", "0"], "--none goes with a run alone"),
         (["run", "--none", "--confidence", "0.9"], "--none goes with a run alone"),
         (["run", "--none", "--batch-size", "7"], "--none goes with a run alone"),
         (["--model", "m", "--risk", "0.2"], "--model needs --dataset, --config and --split"),

@@ -300,3 +300,10 @@ def test_the_papers_averages_are_those_of_its_folds(table):
         assert len(folds) == 10
         # The paper cuts or rounds: 68.78 is 68.7 there.
         assert abs(np.mean(folds) - number["value"]) < 0.1, number
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_no_cell_at_a_time_is_refused_by_a_study_and_its_dry_run(dry, made, capsys):
+    path, out = made
+    assert command(path, out, "--jobs", "0", *dry) == 2
+    assert "--jobs 0 must be 1 or more" in capsys.readouterr().err

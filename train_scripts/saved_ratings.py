@@ -123,10 +123,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--levels {args.levels}: each must be at least 2, for one vote is there from the start.")
         if args.dataset and any(value is not None for value in (args.utterances, args.noise, args.answers)):
             raise ValueError("--utterances, --noise and --answers are of a simulation, and --dataset came.")
-        args.utterances, args.noise = (
-            1000 if args.utterances is None else args.utterances,
-            1.0 if args.noise is None else args.noise,
-        )
+        args.utterances = 1000 if args.utterances is None else args.utterances
+        args.noise = 1.0 if args.noise is None else args.noise
         args.answers = args.answers or [3, 20, 40, 80, 160]
         lines = (
             savings(args) if args.dataset else [*savings(args), "", *careless(args.answers, args.seeds, args.cleanlab)]

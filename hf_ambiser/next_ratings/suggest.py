@@ -152,8 +152,6 @@ def measure_raters(dataset: str | Path, confidence: float = CONFIDENCE) -> list[
         FileNotFoundError: If `dataset` is no built data set.
         ValueError: If `confidence` is out of range, or no rating names its rater.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; allowed: above 0 and below 1.")
     found = rater_evidence(read_rated_votes(dataset), confidence)
     if not found:
         raise ValueError(f"{dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import median
+from typing import Any
 
 from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.report.groups import Group
@@ -31,18 +32,24 @@ def validation_table(group: Group) -> Table | None:
         return None
     rows: list[list[Entry | str]] = []
     for system, runs in group.systems.items():
-        told = [run for run in runs if run.scored_evaluation is not None]
+        told = [entry for run in runs if (entry := _scored(run)) is not None]
         values = (spread_entry(spread(runs, partial(_figure, name)), shown) for name, shown in columns.items())
         rows.append([system, number(len(told)), _epochs(told), *values])
     heads = ["system", "runs", "epoch", *(shown.title for shown in columns.values())]
     return Table(file_name(group.name, "validation_scores"), heads, rows, NOTE)
 
 
-def _epochs(runs: Sequence[FinishedRun]) -> Entry:
+def _scored(run: FinishedRun) -> Mapping[str, Any] | None:
+    """What validation said of the model that is scored; None if the log does not have it."""
+    place = run.scored_evaluation
+    return None if place is None else run.evaluations[place]
+
+
+def _epochs(entries: Sequence[Mapping[str, Any]]) -> Entry:
     """Median, least and greatest epoch of the models that are scored."""
-    if not runs:
+    if not entries:
         return Entry("-")
-    epochs = [float(run.evaluations[run.scored_evaluation or 0]["epoch"]) for run in runs]
+    epochs = [float(entry["epoch"]) for entry in entries]
     parts = {"median": median(epochs), "least": min(epochs), "most": max(epochs)}
     low, middle, high = (f"{parts[name]:.3g}" for name in ("least", "median", "most"))
     return Entry(middle, "" if low == high else f"({low} to {high})", parts)
@@ -50,7 +57,5 @@ def _epochs(runs: Sequence[FinishedRun]) -> Entry:
 
 def _figure(name: str, run: FinishedRun) -> float | None:
     """One figure on validation of the model that is scored; None if the log does not have it, or as no number."""
-    if run.scored_evaluation is None:
-        return None
-    value = run.evaluations[run.scored_evaluation].get(f"eval_{name}", math.nan)
+    value = (_scored(run) or {}).get(f"eval_{name}", math.nan)
     return value if math.isfinite(value) else None

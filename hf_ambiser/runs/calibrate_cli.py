@@ -43,17 +43,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     asked = {"risk": args.risk, "set_coverage": args.set_coverage, "temperature": args.temperature}
     if (args.run is None) == (args.model is None):
         parser.error("give the folder of a run, or --model.")
-    others = (
-        args.risk,
-        args.set_coverage,
-        args.rule,
-        args.confidence,
-        args.split,
-        args.dataset,
-        args.model,
-        args.batch_size,
-    )
-    if args.none and (args.temperature or any(other is not None for other in others)):
+    # All that is given, but for the run and `--none` itself.
+    others = {name for name, value in vars(args).items() if value is not None and value is not False} - {"run", "none"}
+    if args.none and others:
         parser.error("--none goes with a run alone.")
     if args.model and not (args.dataset and args.config and args.split):
         parser.error("--model needs --dataset, --config and --split.")
@@ -67,7 +59,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
 
     # Imported here: the help should not wait for torch.
     from hf_ambiser.metrics.display import describe_decision
-    from hf_ambiser.run_folder.decision import DECISION
     from hf_ambiser.run_folder.finished import FinishedRun
     from hf_ambiser.runs.calibrate import calibrate_model, calibrate_run, remove_decision, removed_by
 
@@ -78,7 +69,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
             had = remove_decision(args.run)
             sys.stdout.write(f"{args.run}: {'the decision is removed' if had else 'there was no decision'}\n")
             return 0
-        before = FinishedRun.read(args.run).results.get(DECISION) if args.run else _of_model(args.model)
+        before = FinishedRun.read(args.run).decision if args.run else _of_model(args.model)
         if args.run:
             found = calibrate_run(args.run, **asked, **how, splits=args.split, dataset=args.dataset)
         else:
@@ -102,8 +93,5 @@ def _of_model(folder: Path) -> Any:
     from hf_ambiser.files.read import exists, read_json
     from hf_ambiser.run_folder.decision import DECISION
 
-    return (
-        read_json(folder / "config.json", "Save the model again.").get(DECISION)
-        if exists(folder / "config.json")
-        else None
-    )
+    config = folder / "config.json"
+    return read_json(config, "Save the model again.").get(DECISION) if exists(config) else None

@@ -49,6 +49,16 @@ class Outcome:
     elsewhere: list[Cell] = field(default_factory=list)
 
 
+def check_jobs(jobs: int) -> None:
+    """Check how many cells are asked for at a time.
+
+    Raises:
+        ValueError: If it is below 1.
+    """
+    if jobs < 1:
+        raise ValueError(f"--jobs {jobs} must be 1 or more.")
+
+
 class Dispatcher:
     """Runs cells until no cell is left that could be started.
 
@@ -76,8 +86,7 @@ class Dispatcher:
         stale: float = STALE,
         bar: StudyBar | None = None,
     ) -> None:
-        if jobs < 1:
-            raise ValueError(f"--jobs {jobs} must be 1 or more.")
+        check_jobs(jobs)
         self.waiting = list(cells)
         self.work = work
         self.jobs = jobs

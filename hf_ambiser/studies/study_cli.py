@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
 
     # Imported here: the help should not wait for torch.
     from hf_ambiser.studies.cross_validate import run_study
+    from hf_ambiser.studies.dispatch import check_jobs
     from hf_ambiser.studies.dry_run import describe
     from hf_ambiser.studies.plan import read_plan
 
@@ -50,8 +51,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
         plan = read_plan(args.plan)
         out = args.out or Path("runs") / plan.name
         if args.dry_run:
-            if args.jobs < 1:
-                raise ValueError(f"--jobs {args.jobs} must be 1 or more.")
+            check_jobs(args.jobs)
             sys.stdout.write(describe(plan, out, args.cells, args.jobs))
             return 0
         return run_study(plan, out, args.cells, args.jobs, args.drop_checkpoints)
