@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch.distributed as dist
-
 from hf_ambiser.files.system_errors import in_words
 from hf_ambiser.hub.push import PushOptions, check_access, describe
 from hf_ambiser.metrics.display import one_line
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.runs.push import push_run
 from hf_ambiser.runs.run import run
+from hf_ambiser.training.distributed import leave_ranks
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
@@ -39,10 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{prog}: {in_words(error)}\n")
         return 2
-    if dist.is_initialized():
-        # Without this a rank may abort when it exits, after all work is done.
-        dist.barrier()
-        dist.destroy_process_group()
+    leave_ranks()
     return 0
 
 

@@ -41,8 +41,9 @@ ROOMS = {
     # A report reads the plan of a study through the class that wrote it, and nothing else of studies.
     "report": "labels files metrics run_folder data models training label_analysis run_scores plotting hub methods"
     " studies.plan_file",
-    # Answers need no training: of data they know only how audio is checked. An annotated corpus is published.
-    "inference": "files run_folder models plotting data.audio data.sound_file hub",
+    # Answers need no training but how ranks part: of data they know only how audio is checked. An annotated corpus is
+    # published.
+    "inference": "files run_folder models plotting data.audio data.sound_file hub training.distributed",
     # The page shows answers beside the raters' votes.
     "app": "labels files metrics run_folder data plotting inference",
     # What to rate next, by a model that is opened as for any answer, or by what finished runs have answered.

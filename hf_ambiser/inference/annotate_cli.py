@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -
     from transformers.utils import logging
 
     from hf_ambiser.inference.annotate import annotate, processes_of_this_job
+    from hf_ambiser.training.distributed import leave_ranks
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -
     processes = processes_of_this_job(args.device)
     if processes.is_main_process:
         sys.stdout.write(f"{args.out}: {_said(manifest)}\n")
-    processes.destroy_process_group()  # without it, a process of several may end with SIGABRT
+    leave_ranks()
     return 0 if manifest["counts"]["answered"] else 1
 
 

@@ -1,7 +1,8 @@
-"""Gathering the rows of all ranks, with and without gradient."""
+"""Gathering the rows of all ranks, with and without gradient; and the end of their work together."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,20 @@ def world_size() -> int:
 def rank() -> int:
     """Return the rank of this process; 0 outside a distributed run."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def leave_ranks() -> None:
+    """End the work of this process with the other ranks, once all have come here; nothing outside a distributed run.
+
+    Threads of Gloo run until nothing holds the process group any more. A thread that gives a tensor back while Python
+    ends makes the process end with SIGABRT, after all its work is done. torch lets go of the group when it is told to;
+    a model that was trained with it holds it, too, and is garbage that only a collection finds.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    dist.barrier()
+    dist.destroy_process_group()
+    gc.collect()
 
 
 def _counts(n: int, device: torch.device) -> list[int]:

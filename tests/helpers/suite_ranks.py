@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import torch.distributed as dist
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 from transformers import TrainingArguments
@@ -27,7 +26,7 @@ import hf_ambiser.training.trainer as base
 from helpers.forking import fork, wait_for
 from helpers.suite_checks import interrupted_runs, local_mean
 from helpers.suite_methods import cannot, run, settings
-from hf_ambiser.training.distributed import gather_with_gradient, rank
+from hf_ambiser.training.distributed import gather_with_gradient, leave_ranks, rank
 
 
 HALF = {"per_device_train_batch_size": 4}
@@ -48,6 +47,12 @@ FAULTS = {
 }
 
 
+def threads_of_gloo() -> list[str]:
+    """Names of the threads of this process that do the work of its process group; none where there is no /proc."""
+    names = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
+    return [name for name in names if "gloo" in name]
+
+
 def train(folder: Path, case: str, **arguments: Any) -> None:
     run(case, folder / "run", **settings(case, "ranks", **HALF, **arguments)).save(folder / f"rank{rank()}")
 
@@ -66,9 +71,8 @@ def main(folder: Path, *words: str) -> None:
     for name, fault in FAULTS.items() if "faults" in words else ():
         with fault:
             train(folder / name / "ipr", "ipr")
-    # Without this a rank may abort at exit, after all work is done.
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_ranks()
+    assert not threads_of_gloo(), "a rank whose threads of Gloo go on may abort at exit, after all work is done"
 
 
 def forked_ranks(folder: Path, *words: str) -> Path:
