@@ -233,9 +233,10 @@ def run(case: str, folder: Path, **arguments: Any) -> Trace:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """For a process that a test starts: finds the package and the suite's modules."""
+    """For a process that a test starts: it finds the package and the suite, and says where it was if it aborts."""
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
+    found = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONFAULTHANDLER": "1"}
+    return {**os.environ, **found, **more}
 
 
 def call(command: list[str], folder: Path, **more: str) -> str:
