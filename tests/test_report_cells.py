@@ -13,6 +13,7 @@ from hf_ambiser.report.planned import read_planned
 from hf_ambiser.report.protocols import pairs
 from hf_ambiser.report.results import check_splits
 from hf_ambiser.report.sweeps import find_sweeps
+from hf_ambiser.report.write import write_report
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.runs.config_files import SHIPPED
 from hf_ambiser.studies.plan import read_plan
@@ -165,6 +166,15 @@ def test_cells_that_a_plan_asks_for_and_that_are_missing(tmp_path):
     (quoted,) = planned.quoted
     assert (quoted.reference, quoted.value, quoted.split, quoted.sd) == ("Someone, Table 1", 70.75, "d3", 1.5)
     assert read_planned(tmp_path / "cells", []) is None
+
+
+def test_runs_that_the_plan_of_their_folder_does_not_have(tmp_path):
+    made_study(tmp_path, {"ipr": 1.0, "base": 0.5})
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "systems": {"ipr": {"method": "ipr"}}, "seeds": [0]}))
+    planned = read_planned(tmp_path, find(tmp_path)[0])
+    assert (planned.n_cells, planned.missing, planned.beyond) == (3, [], ["base: 6", "ipr: 3"])
+    text = write_report(tmp_path, html=False, progress=False)
+    assert "**Not in the plan, but in the tables (2):** base: 6; ipr: 3." in text
 
 
 @pytest.mark.parametrize(

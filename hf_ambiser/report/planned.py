@@ -1,7 +1,8 @@
-"""What a report says about the plan of a study: which cells have no finished run yet, and a paper's numbers."""
+"""What a report says about its folder's plan: which cells are missing, which runs it lacks, and a paper's numbers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ class Planned:
     Args:
         systems: Their names in the plan's order.
         missing: Cells of the plan without a finished run: `system, config, seed`.
+        beyond: Finished runs in the study's folder of which the plan knows nothing: `system: n`.
         n_cells: Number of cells that the plan has.
         not_there_yet: System -> what it waits for.
         quoted: The paper's numbers.
@@ -26,6 +28,7 @@ class Planned:
 
     systems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
     n_cells: int = 0
     not_there_yet: dict[str, str] = field(default_factory=dict)
     quoted: list[Quoted] = field(default_factory=list)
@@ -44,8 +47,10 @@ def read_planned(folder: Path, runs: Iterable[FinishedRun]) -> Planned | None:
         return None
     there = {CellIdentity.of(run) for run in runs}
     cells, unknown = plan.cells(there)
+    beyond = Counter(cell.system for cell in there.difference(cells))
     missing = [f"{cell.system}, {cell.config}, seed {cell.seed}" for cell in cells if cell not in there]
     names = ", ".join(unknown)
     note = f"the folds of {names} are not known here, so their missing cells are not counted" if unknown else ""
     quoted = [*plan.quoted], [*plan.quoted_folds]
-    return Planned([*plan.systems], missing, len(cells), plan.not_there_yet, *quoted, note)
+    stray = [f"{system}: {n}" for system, n in sorted(beyond.items())]
+    return Planned([*plan.systems], missing, stray, len(cells), plan.not_there_yet, *quoted, note)

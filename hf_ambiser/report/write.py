@@ -193,6 +193,8 @@ class _Report:
             done = planned.n_cells - len(planned.missing)
             lines.append(f"{done} of {planned.n_cells} cells of the plan are finished.")
             lines += self.listing("Missing", planned.missing)
+            # An older form of the plan had them, or another plan shares the folder.
+            lines += self.listing("Not in the plan, but in the tables", planned.beyond)
             lines += self.listing("Not there yet", [f"{name}: {why}" for name, why in planned.not_there_yet.items()])
             lines += [f"Of the plan {planned.note}."] if planned.note else []
         else:
