@@ -13,7 +13,13 @@ from helpers.made_ratings import tones
 from hf_ambiser.data.ratings.audio_files import AudioFolder, NoAudio, name_without_place
 from hf_ambiser.data.ratings.cells import MOST_VOTES, count_of, find_separator, labels_of
 from hf_ambiser.data.ratings.class_map import alike_labels, checked_class_map, own_policy, read_class_map
-from hf_ambiser.data.ratings.columns import EMOTION_WORDS, USUAL_NAMES, find_columns, label_of_column
+from hf_ambiser.data.ratings.columns import (
+    EMOTION_WORDS,
+    USUAL_NAMES,
+    check_label_alone,
+    find_columns,
+    label_of_column,
+)
 from hf_ambiser.files.read import FileError
 
 
@@ -51,6 +57,21 @@ def test_a_summary_beside_the_votes_is_used_only_if_somebody_says_so():
     assert found.roles["label"] == "emotion" and found.unused == ("anger", "sadness")
     with pytest.raises(ValueError, match="--class-columns anger sadness or --columns label=emotion"):
         find_columns(["clip", "emotion", "anger", "sadness"])
+
+
+def test_a_summary_is_seen_by_what_other_columns_hold_and_are_named_for():
+    clips, moods = ["a", "b"], ["Wut", "Freude"]
+    beside = {"Wut": ["3", "1"], "anzahl": ["4", "4"], "Freude": ["1", "3"], "satz": ["x", "y"]}
+    table = {"clip": clips, "emotion": moods, **beside}
+    with pytest.raises(ValueError, match="--class-columns Wut Freude or --columns label=emotion"):
+        check_label_alone(find_columns([*table]), table)
+    table = {"clip": clips, "emotion": moods, "Anna": moods, "Ben": ["Freude", "wut"], "satz": ["x", "y"]}
+    with pytest.raises(ValueError, match="--rater-columns Anna Ben or --columns label=emotion"):
+        check_label_alone(find_columns([*table]), table)
+    # What somebody meant is one column, a note is no label, and a row of one rater sums nobody up.
+    check_label_alone(find_columns([*table][:3]), table)
+    check_label_alone(find_columns([*table]), {**table, "Ben": ["Freude", "too short"]})
+    check_label_alone(find_columns([*table, "rater"]), {**table, "rater": ["Cem", "Dana"]})
 
 
 def test_columns_are_named_by_the_user():
@@ -123,6 +144,10 @@ def test_lists_are_several_labels_and_spaces_are_taken_off():
     assert labels_of(("anger", " very  sad ", ""), ";") == ("anger", "very sad") and labels_of((), "") == ()
     with pytest.raises(ValueError, match="--separator '-' is not one of"):
         find_separator([], "-")
+    for asked in (";", "none"):
+        with pytest.raises(ValueError, match=f"--separator '{asked}' came, and the labels are lists already"):
+            find_separator([("anger",), "", ()], asked)
+    assert find_separator([("anger",), "joy"], ";")[0] == ";"
 
 
 @pytest.mark.parametrize(

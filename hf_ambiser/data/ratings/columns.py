@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hf_ambiser.files.tables import composed
+from hf_ambiser.files.tables import Cell, composed
 
 
 # What a column may be -> names by which it is found, in lower case with `_` for everything else between words. The
@@ -177,6 +177,26 @@ def _check_no_summary(label: str, of_raters: Sequence[str], of_classes: Sequence
             f" {label!r} only sums the others up, it hides how far the raters disagree. Say which are the labels:"
             f" {' or '.join([*options, f'--columns label={as_word(label)}'])}"
         )
+
+
+def check_label_alone(columns: Columns, table: Mapping[str, Sequence[Cell]]) -> None:
+    """Refuse a found column of labels beside columns that are named for these labels, or hold them, in any language.
+
+    Raises:
+        ValueError: If two or more unused columns do, and no column names raters. Its message says what to give.
+    """
+    label = columns.roles.get("label")
+    if label is None or "rater" in columns.roles:
+        return
+    labels = _keys(table[label])
+    holding = [name for name in columns.unused if len(keys := _keys(table[name])) > 1 and keys <= labels]
+    named = [name for name in columns.unused if _COUNT_AFFIX.sub("", _key(name)) in labels]
+    _check_no_summary(label, holding, named)
+
+
+def _keys(cells: Sequence[Cell]) -> set[str]:
+    parts = {part for cell in set(cells) for part in ([cell] if isinstance(cell, str) else cell)}
+    return {_key(part) for part in parts} - {""}
 
 
 def label_of_column(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, AudioFolder
-from hf_ambiser.data.ratings.columns import Columns, find_columns
+from hf_ambiser.data.ratings.columns import Columns, check_label_alone, find_columns
 from hf_ambiser.data.ratings.label_studio import CURE, is_label_studio, label_studio_table
 from hf_ambiser.data.ratings.rated_set import HUB, is_set, open_set
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
@@ -59,6 +59,8 @@ def open_ratings(
     source = _opened(ratings, audio, columns, class_columns, rater_columns, subset)
     if n := source.table.compose():
         source.table.said.append(f"letters and accents were written as one character (Unicode NFC) in {n} cells")
+    if "label" not in (columns or {}):
+        check_label_alone(source.columns, source.table.columns)
     return source
 
 
