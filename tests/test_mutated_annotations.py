@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from hf_ambiser.data.ratings.audio_files import AudioFolder
 from hf_ambiser.data.ratings.columns import find_columns
-from hf_ambiser.data.ratings.label_studio import CURE, label_studio_table
+from hf_ambiser.data.ratings.label_studio import is_label_studio, label_studio_table
 from hf_ambiser.data.ratings.long_or_wide import rated_table
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
-from hf_ambiser.files.read import FileError, read_records
+from hf_ambiser.files.read import FileError
+from hf_ambiser.files.tables import read_json_list, table_of_json
 from hf_ambiser.files.tiers import TierFault
 
 
@@ -148,7 +149,13 @@ def check_spoilt(place, name, data):
     path.write_bytes(data)
     try:
         if name.endswith(".json"):
-            table, roles = label_studio_table(path, read_records(path, CURE), {}, lambda audio_name: False)
+            values, said = read_json_list(path)
+            export = is_label_studio(values)  # what a spoilt export is else is a table
+            table, roles = (
+                label_studio_table(path, values, {}, lambda audio_name: False)
+                if export
+                else (table_of_json(path, values, said), {})
+            )
         else:
             table, roles = tiers_table(path, [path], {})
         rated = rated_table(table, find_columns(list(table.columns), roles), audio, "none")

@@ -12,6 +12,7 @@ from helpers.made_annotations import choice, eaf, recording, task, textgrid, wri
 from hf_ambiser.data.audio import AudioProblem
 from hf_ambiser.data.ratings.audio_parts import Part
 from hf_ambiser.data.ratings.own_corpus import read_own_corpus
+from hf_ambiser.data.ratings.sources import open_ratings
 from hf_ambiser.files.elan import read_elan
 from hf_ambiser.files.read import FileError
 from hf_ambiser.files.textgrid import read_textgrid
@@ -350,9 +351,18 @@ def test_json_without_label_studios_marks_is_a_table(place):
         label_studio(place, [{"x": "rec.wav", "emotion": "joy"}])
 
 
+def test_json_is_read_in_any_encoding_of_a_table_and_a_value_that_is_no_row_is_listed(place):
+    text = json.dumps([{"audio": "rec.wav", "rater": "Zoë", "emotion": "joy"}, 2], ensure_ascii=False)
+    for encoding in ("utf-8", "utf-16", "latin-1"):
+        (place / "export.json").write_bytes(text.encode(encoding))
+        source = open_ratings(place / "export.json", place / "audio")
+        assert source.table.columns["rater"] == ["Zoë"]
+        assert source.table.broken == [("export.json:object 2", "holds a number, not an object with named values")]
+
+
 REFUSED = [
-    ([], {}, "holds no object with named values"),
-    ([3], {}, "must hold a list of objects"),
+    ([], {}, "holds an empty list"),
+    ([3], {}, "holds no object with named values"),
     ({"a": 1}, {}, "must hold a list of objects"),
     ([task(1, "rec.wav", (1, [choice("a", "x"), choice("b", "y")]))], {}, r"cannot be told .* \['x', 'y'\]"),
     ([task(1, "rec.wav", (1, [{"from_name": "t", "value": {"text": ["hm"]}}]))], {}, "no choice or marked region"),

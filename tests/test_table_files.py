@@ -117,7 +117,7 @@ def test_json_is_a_list_of_rows(read):
     table = read('[{"clip": "a", "n": 3.0}, 7, {"label": ["x", "y"]}]', "t.json")
     assert rows_of(table) == [("a", "3", ""), ("", "", ("x", "y"))]
     assert table.lines == ["t.json:object 1", "t.json:object 3"]
-    assert table.broken == [("t.json:object 2", "holds a int, not an object with named values")]
+    assert table.broken == [("t.json:object 2", "holds a number, not an object with named values")]
 
 
 def test_parquet(tmp_path):
@@ -159,8 +159,11 @@ def test_xlsx_without_openpyxl_says_what_to_install(tmp_path, monkeypatch):
         ("t.csv", b"\xff\xfea", "not UTF-16"),
         ("t.xls", b"x", r"ends in '\.xls'"),
         ("table", b"x", "ends in 'nothing'"),
-        ("t.jsonl", b"[1]\n", "no line with named values; 1 lines"),
-        ("t.json", b'{"clip": {"0": "a"}}', "holds a dict, and must hold a list of objects.*orient='records'"),
+        ("t.jsonl", b"[1]\n", "no object with named values; its first line holds a list, not an object"),
+        ("t.jsonl", b"{}\n", "no object with named values; each line is an object without names"),
+        ("t.json", b"[1, {}]", "no object with named values; its first value holds a number, not an object"),
+        ("t.json", b"[]", "holds an empty list, and must hold a list of objects"),
+        ("t.json", b'{"clip": {"0": "a"}}', "holds an object, and must hold a list of objects.*orient='records'"),
         ("t.json", b'[{"a": 1, "a": 2}]', "a name stands twice"),
         ("t.parquet", b"PAR1", "not a whole Parquet file"),
         ("t.xlsx", b"PK", "not a spreadsheet"),

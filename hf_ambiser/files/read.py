@@ -33,7 +33,15 @@ class FileError(ValueError):
 
 _AHEAD = 8 * 2**20  # bytes of a column that are read from a stream at a time
 # A kind of value, in the words of JSON.
-_IN_JSON: dict[object, str] = {dict: "an object", list: "a list"}
+_IN_JSON: dict[object, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "nothing",
+}
 
 
 class Record(dict[str, Any]):
@@ -153,7 +161,7 @@ def read_json(path: Path, cure: str) -> Record:
     """
     content = _json(path, cure)
     if not isinstance(content, Record):
-        raise FileError(path, f'must hold an object (`{{"name": value}}`), not {_kind(content)}', cure)
+        raise FileError(path, f'must hold an object (`{{"name": value}}`), not {kind_in_json(content)}', cure)
     return content
 
 
@@ -165,9 +173,11 @@ def read_records(path: Path, cure: str) -> list[Record]:
     """
     content = _json(path, cure)
     if not isinstance(content, list):
-        raise FileError(path, f'must hold a list of objects (`[{{"name": value}}]`), not {_kind(content)}', cure)
+        raise FileError(
+            path, f'must hold a list of objects (`[{{"name": value}}]`), not {kind_in_json(content)}', cure
+        )
     if other := [item for item in content if not isinstance(item, Record)]:
-        raise FileError(path, f"must hold a list of objects, and {_kind(other[0])} is in it", cure)
+        raise FileError(path, f"must hold a list of objects, and {kind_in_json(other[0])} is in it", cure)
     return content
 
 
@@ -180,7 +190,7 @@ def read_yaml(path: Path, cure: str) -> dict[str, Any]:
     """
     content = _parsed(path, cure, "YAML", _yaml)
     if not isinstance(content, dict):
-        raise FileError(path, f"must hold `field: value` lines, not {_kind(content)}", cure)
+        raise FileError(path, f"must hold `field: value` lines, not {kind_in_json(content)}", cure)
     return content
 
 
@@ -330,5 +340,7 @@ def _why_not(error: OSError) -> str:
     return f"cannot be read ({error.strerror or error})"
 
 
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+def kind_in_json(value: Any) -> str:
+    """Name the kind of a value of JSON or YAML within a sentence: "an object", "a number"."""
+    kind = dict if isinstance(value, dict) else type(value)
+    return _IN_JSON.get(kind, f"a {kind.__name__}")  # YAML has dates, too

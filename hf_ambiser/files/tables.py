@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.files.read import FileError, open_parquet, read_bytes
+from hf_ambiser.files.read import FileError, kind_in_json, open_parquet, read_bytes
 from hf_ambiser.untrusted.cells import texts
 
 
@@ -94,12 +94,17 @@ def read_table_file(path: Path) -> TableFile:
         return _parquet(path)
     if suffix == ".xlsx":
         return _xlsx(path)
+    if suffix == ".json":
+        return table_of_json(path, *read_json_list(path))
+    text, said = _decoded_and_filled(path)
+    return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
+
+
+def _decoded_and_filled(path: Path) -> tuple[str, list[str]]:
     text, said = decoded(path)
     if not text.strip("\0 \t\r\n"):
         raise FileError(path, "is empty", CURE)
-    if suffix == ".json":
-        return _json_list(path, text, said)
-    return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
+    return text, said
 
 
 def decoded(path: Path, cure: str = CURE) -> tuple[str, list[str]]:
@@ -239,16 +244,35 @@ def _jsonl(path: Path, text: str, said: list[str]) -> TableFile:
     return table
 
 
-def _json_list(path: Path, text: str, said: list[str]) -> TableFile:
+def read_json_list(path: Path) -> tuple[list[Any], list[str]]:
+    """Read the list that a JSON file holds: the rows of a table, or the tasks of an annotation tool.
+
+    Returns:
+        Its values, and in words what was found out about the file.
+
+    Raises:
+        FileError: If the file cannot be read, is empty, is not JSON, or holds no list or an empty one.
+    """
+    text, said = _decoded_and_filled(path)
     try:
         content = json.loads(text, object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"is not JSON ({error})", CURE) from error
-    if not isinstance(content, list):
+    if not isinstance(content, list) or not content:
+        holds = kind_in_json(content) if content != [] else "an empty list"
         what = "a list of objects, one for each row (in pandas: to_json(orient='records'))"
-        raise FileError(path, f"holds a {type(content).__name__}, and must hold {what}", CURE)
-    places = (f"{path.name}:object {number}" for number in range(1, len(content) + 1))
-    return _of_objects(path, list(zip(places, content, strict=True)), [], said, "object")
+        raise FileError(path, f"holds {holds}, and must hold {what}", CURE)
+    return content, said
+
+
+def table_of_json(path: Path, values: list[Any], said: list[str]) -> TableFile:
+    """Make a table of what `read_json_list` gave; values that are no objects are broken rows.
+
+    Raises:
+        FileError: If none is an object with names, or a name cannot be a column's.
+    """
+    places = (f"{path.name}:object {number}" for number in range(1, len(values) + 1))
+    return _of_objects(path, list(zip(places, values, strict=True)), [], said, "value")
 
 
 def _of_objects(
@@ -257,13 +281,14 @@ def _of_objects(
     """Make a table of JSON values with the place of each; those that are no objects are broken."""
     rows = [(place, value) for place, value in values if isinstance(value, dict)]
     broken += [
-        (place, f"holds a {type(value).__name__}, not an object with named values")
+        (place, f"holds {kind_in_json(value)}, not an object with named values")
         for place, value in values
         if not isinstance(value, dict)
     ]
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if not names:
-        raise FileError(path, f"holds no {unit} with named values; {len(broken)} {unit}s are something else", CURE)
+        found = f"its first {unit} {broken[0][1]}" if broken else f"each {unit} is an object without names"
+        raise FileError(path, f"holds no object with named values; {found}", CURE)
     table = TableFile(path, _named(path, names), broken=broken, said=said)
     for place, row in rows:
         table.add(place, [cell_of(row.get(name)) for name in names])

@@ -24,13 +24,13 @@ def find_separator(cells: Iterable[Cell], asked: str | None) -> tuple[str, str]:
         asked: One of `SEPARATORS` or `RARE_SEPARATORS`, "none", or None to find it out.
 
     Raises:
-        ValueError: If `asked` is something else, or came with lists alone.
+        ValueError: If `asked` is something else, or a mark that came with lists alone.
     """
     if asked is not None:
         allowed = (*SEPARATORS, *RARE_SEPARATORS, "none")
         if asked not in allowed:
             raise ValueError(f"--separator {asked!r} is not one of {list(allowed)}.")
-        if {type(cell) for cell in cells if cell} == {tuple}:
+        if asked != "none" and {type(cell) for cell in cells if cell} == {tuple}:
             raise ValueError(f"--separator {asked!r} came, and the labels are lists already. Leave it out.")
         return ("" if asked == "none" else asked), ""
     counts = Counter(mark for cell in cells if isinstance(cell, str) for mark in SEPARATORS if mark in cell)

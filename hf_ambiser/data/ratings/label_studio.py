@@ -14,14 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hf_ambiser.data.ratings.audio_files import SUFFIXES
 from hf_ambiser.data.ratings.columns import is_usual, shown
-from hf_ambiser.files.read import Record
 from hf_ambiser.files.tables import Cell, TableFile, composed
 
 
-CURE = (
-    "Give a list of objects, one for each row of a table (in pandas: to_json(orient='records')), or an export of Label"
-    " Studio as JSON or JSON-MIN."
-)
 # What Label Studio writes beside the answers of a rater into an object of JSON-MIN.
 _ITS_OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 # Of these, what no table of other programs is likely to have.
@@ -52,8 +47,10 @@ class _Annotation:
     fault: str = ""
 
 
-def is_label_studio(tasks: Sequence[Record]) -> bool:
-    """Whether a list of objects is an export of Label Studio, and no table: by names and answers of its own form."""
+def is_label_studio(tasks: Sequence[Any]) -> bool:
+    """Whether a list of values is an export of Label Studio, and no table: by names and answers of its own form."""
+    if not all(isinstance(task, dict) for task in tasks):
+        return False
     names = {name for task in tasks for name in task}
     of_others = [name for name in names - {"annotator"} if is_usual(name, "rater")]
     if of_others and not names & {"annotator", "annotations", "completions"}:
@@ -69,13 +66,13 @@ def _is_mark(name: str, value: Any) -> bool:
 
 
 def label_studio_table(
-    path: Path, tasks: Sequence[Record], asked: Mapping[str, str], has_audio: Callable[[str], bool]
+    path: Path, tasks: Sequence[Any], asked: Mapping[str, str], has_audio: Callable[[str], bool]
 ) -> tuple[TableFile, dict[str, str]]:
     """Read an export as rows of a table.
 
     Args:
         path: The JSON file.
-        tasks: The objects in it.
+        tasks: The objects in it, as `is_label_studio` has found them.
         asked: Role -> name of its control or field, as the user says.
         has_audio: Whether there is an audio file of that name. Label Studio puts eight characters before the name of
             an uploaded file, which the user's own file does not have.
@@ -117,7 +114,7 @@ def label_studio_table(
     )
 
 
-def _of_tasks(path: Path, tasks: Sequence[Record], said: list[str]) -> list[_Annotation]:
+def _of_tasks(path: Path, tasks: Sequence[Any], said: list[str]) -> list[_Annotation]:
     """Read the full export: a task has its data, and a list of annotations with all that was chosen."""
     found, skipped, guessed = [], 0, 0
     for number, task in enumerate(tasks, start=1):
@@ -152,7 +149,7 @@ def _of_tasks(path: Path, tasks: Sequence[Record], said: list[str]) -> list[_Ann
     return found
 
 
-def _of_rows(path: Path, rows: Sequence[Record], asked: Mapping[str, str]) -> list[_Annotation]:
+def _of_rows(path: Path, rows: Sequence[Any], asked: Mapping[str, str]) -> list[_Annotation]:
     """Read JSON-MIN: one object for each annotation, the answers beside the task's data under the controls' names."""
     found = []
     for number, row in enumerate(rows, start=1):

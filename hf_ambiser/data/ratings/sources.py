@@ -12,11 +12,11 @@ from typing import Any
 
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, AudioFolder
 from hf_ambiser.data.ratings.columns import Columns, check_label_alone, find_columns
-from hf_ambiser.data.ratings.label_studio import CURE, is_label_studio, label_studio_table
+from hf_ambiser.data.ratings.label_studio import is_label_studio, label_studio_table
 from hf_ambiser.data.ratings.rated_set import HUB, is_set, open_set
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
-from hf_ambiser.files.read import FileError, read_records
-from hf_ambiser.files.tables import TableFile, composed, read_table_file
+from hf_ambiser.files.read import FileError
+from hf_ambiser.files.tables import TableFile, composed, read_json_list, read_table_file, table_of_json
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ def _opened(
     # The names of tiers and of a table's columns are composed, too.
     asked = {role: composed(name) for role, name in asked.items()}
     class_columns, rater_columns = [*map(composed, class_columns)], [*map(composed, rater_columns)]
-    tasks = read_records(path, CURE) if path.suffix.lower() == ".json" else []
-    if files or is_label_studio(tasks):
+    values, said = read_json_list(path) if path.suffix.lower() == ".json" and not files else ([], [])
+    if files or is_label_studio(values):
         _check_columns(path, class_columns, () if files else rater_columns)
         if files:
             table, roles = tiers_table(path, files, asked, rater_columns)
         else:
             table, roles = label_studio_table(
-                path, tasks, asked, lambda name: isinstance(folder.find(name), AudioFile)
+                path, values, asked, lambda name: isinstance(folder.find(name), AudioFile)
             )
         return RatingSource(path, path.stem, table, find_columns(list(table.columns), roles), folder)
-    table = read_table_file(path)
+    table = table_of_json(path, values, said) if values else read_table_file(path)
     what = find_columns(list(table.columns), asked, class_columns, rater_columns)
     return RatingSource(path, path.stem, table, what, folder)
 
