@@ -150,7 +150,7 @@ def check_spoilt(place, name, data):
     try:
         if name.endswith(".json"):
             values, said = read_json_list(path)
-            export = is_label_studio(values)  # what a spoilt export is else is a table
+            export = is_label_studio(values)  # what has lost all its marks is a table
             table, roles = (
                 label_studio_table(path, values, {}, lambda audio_name: False)
                 if export

@@ -360,10 +360,25 @@ def test_json_is_read_in_any_encoding_of_a_table_and_a_value_that_is_no_row_is_l
         assert source.table.broken == [("export.json:object 2", "holds a number, not an object with named values")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+@pytest.mark.parametrize("stray", [None, 7, "x", []])
+def test_an_export_with_a_value_that_is_no_object_stays_an_export(place, encoding, stray):
+    whole = [stray, task(1, "rec.wav", (1, [choice("Ärger")]), (2, [choice("joy")]))]
+    flat = [{"audio": "rec.wav", "annotator": 1, "lead_time": 2, "emotion": {"choices": ["Ärger"]}}, stray]
+    flat.append({**flat[0], "annotator": 2, "emotion": "joy"})
+    for tasks, where in ((whole, "task 1"), (flat, "object 2")):
+        path = place / "export.json"
+        path.write_bytes(json.dumps(tasks, ensure_ascii=False).encode(encoding))
+        own = read_own_corpus(path, place / "audio", no_speakers=True)
+        assert plain_votes(own) == {"rec": {("1", ("Ärger",)), ("2", ("joy",))}}
+        assert listed(own) == {(f"export.json:{where}", "malformed_line")} and own.scan.rows.counts["rows_in"] == 3
+        assert f"encoding {encoding.replace('latin', 'Latin').replace('utf', 'UTF')}" in own.scan.notes[0]
+
+
 REFUSED = [
-    ([], {}, "holds an empty list"),
-    ([3], {}, "holds no object with named values"),
-    ({"a": 1}, {}, "must hold a list of objects"),
+    ([], {}, "holds an empty list.*export of Label Studio"),
+    ([3], {}, "holds no object with named values.*export of Label Studio"),
+    ({"a": 1}, {}, "must hold a list of objects.*export of Label Studio"),
     ([task(1, "rec.wav", (1, [choice("a", "x"), choice("b", "y")]))], {}, r"cannot be told .* \['x', 'y'\]"),
     ([task(1, "rec.wav", (1, [{"from_name": "t", "value": {"text": ["hm"]}}]))], {}, "no choice or marked region"),
     ([task(1, "rec.wav", (1, [choice("a")]))], {"columns": {"label": "z"}}, r"no control 'z' .*\['emotion'\]"),

@@ -28,6 +28,10 @@ Line = int | str
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx")
 CURE = f"Save the table as UTF-8 CSV with one line of column names; also read are {', '.join(SUFFIXES)}."
+JSON_CURE = (
+    "Give a list of objects, one for each row of a table (in pandas: to_json(orient='records')), or an export of Label"
+    " Studio as JSON or JSON-MIN; a file with an object in each line ends in .jsonl."
+)
 _SAMPLE = 200  # rows by which the delimiter is found
 _MOST_BROKEN = 1000  # a file with more lines that are no rows is no table
 
@@ -257,11 +261,10 @@ def read_json_list(path: Path) -> tuple[list[Any], list[str]]:
     try:
         content = json.loads(text, object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
-        raise FileError(path, f"is not JSON ({error})", CURE) from error
+        raise FileError(path, f"is not JSON ({error})", JSON_CURE) from error
     if not isinstance(content, list) or not content:
         holds = kind_in_json(content) if content != [] else "an empty list"
-        what = "a list of objects, one for each row (in pandas: to_json(orient='records'))"
-        raise FileError(path, f"holds {holds}, and must hold {what}", CURE)
+        raise FileError(path, f"holds {holds}, and must hold a list of objects", JSON_CURE)
     return content, said
 
 
@@ -280,19 +283,20 @@ def _of_objects(
 ) -> TableFile:
     """Make a table of JSON values with the place of each; those that are no objects are broken."""
     rows = [(place, value) for place, value in values if isinstance(value, dict)]
-    broken += [
-        (place, f"holds {kind_in_json(value)}, not an object with named values")
-        for place, value in values
-        if not isinstance(value, dict)
-    ]
+    broken += [(place, no_object(value)) for place, value in values if not isinstance(value, dict)]
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if not names:
         found = f"its first {unit} {broken[0][1]}" if broken else f"each {unit} is an object without names"
-        raise FileError(path, f"holds no object with named values; {found}", CURE)
+        raise FileError(path, f"holds no object with named values; {found}", JSON_CURE)
     table = TableFile(path, _named(path, names), broken=broken, said=said)
     for place, row in rows:
         table.add(place, [cell_of(row.get(name)) for name in names])
     return table
+
+
+def no_object(value: Any) -> str:
+    """Say why a value of JSON is no row."""
+    return f"holds {kind_in_json(value)}, not an object with named values"
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

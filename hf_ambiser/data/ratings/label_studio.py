@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hf_ambiser.data.ratings.audio_files import SUFFIXES
 from hf_ambiser.data.ratings.columns import is_usual, shown
-from hf_ambiser.files.tables import Cell, TableFile, composed
+from hf_ambiser.files.tables import Cell, TableFile, composed, no_object
 
 
 # What Label Studio writes beside the answers of a rater into an object of JSON-MIN.
@@ -49,8 +49,7 @@ class _Annotation:
 
 def is_label_studio(tasks: Sequence[Any]) -> bool:
     """Whether a list of values is an export of Label Studio, and no table: by names and answers of its own form."""
-    if not all(isinstance(task, dict) for task in tasks):
-        return False
+    tasks = [task for task in tasks if isinstance(task, dict)]
     names = {name for task in tasks for name in task}
     of_others = [name for name in names - {"annotator"} if is_usual(name, "rater")]
     if of_others and not names & {"annotator", "annotations", "completions"}:
@@ -72,7 +71,7 @@ def label_studio_table(
 
     Args:
         path: The JSON file.
-        tasks: The objects in it, as `is_label_studio` has found them.
+        tasks: The values in it; those that are no objects are broken rows.
         asked: Role -> name of its control or field, as the user says.
         has_audio: Whether there is an audio file of that name. Label Studio puts eight characters before the name of
             an uploaded file, which the user's own file does not have.
@@ -83,7 +82,8 @@ def label_studio_table(
     Raises:
         ValueError: If it cannot be told which control holds the labels, or which field the audio.
     """
-    whole = any("data" in task and isinstance(task.get("annotations"), list) for task in tasks)
+    objects = [task for task in tasks if isinstance(task, dict)]
+    whole = any("data" in task and isinstance(task.get("annotations"), list) for task in objects)
     said: list[str] = []
     annotations = _of_tasks(path, tasks, said) if whole else _of_rows(path, tasks, asked)
     label = _label_control(path, annotations, asked)
@@ -118,6 +118,9 @@ def _of_tasks(path: Path, tasks: Sequence[Any], said: list[str]) -> list[_Annota
     """Read the full export: a task has its data, and a list of annotations with all that was chosen."""
     found, skipped, guessed = [], 0, 0
     for number, task in enumerate(tasks, start=1):
+        if not isinstance(task, dict):
+            found.append(_Annotation(f"{path.name}:task {number}", "", {}, {}, no_object(task)))
+            continue
         place = f"{path.name}:task {_plain(task.get('id')) or number}"
         data = task.get("data")
         annotations = task.get("annotations")
@@ -154,6 +157,9 @@ def _of_rows(path: Path, rows: Sequence[Any], asked: Mapping[str, str]) -> list[
     found = []
     for number, row in enumerate(rows, start=1):
         place = f"{path.name}:object {number}"
+        if not isinstance(row, dict):
+            found.append(_Annotation(place, "", {}, {}, no_object(row)))
+            continue
         fields: dict[str, str] = {}
         answers: dict[str, list[_Answer]] = {}
         fault = ""

@@ -92,6 +92,7 @@ def _opened(
             table, roles = label_studio_table(
                 path, values, asked, lambda name: isinstance(folder.find(name), AudioFile)
             )
+            table.said = [*said, *table.said]
         return RatingSource(path, path.stem, table, find_columns(list(table.columns), roles), folder)
     table = table_of_json(path, values, said) if values else read_table_file(path)
     what = find_columns(list(table.columns), asked, class_columns, rater_columns)
