@@ -74,6 +74,23 @@ def test_a_summary_is_seen_by_what_other_columns_hold_and_are_named_for():
     check_label_alone(find_columns([*table, "rater"]), {**table, "rater": ["Cem", "Dana"]})
 
 
+@pytest.mark.parametrize("label", [*USUAL_NAMES["label"][0], *USUAL_NAMES["label"][1]])
+def test_each_usual_name_of_labels_is_asked_about_beside_the_votes(label):
+    for votes, option in ((["rater_1", "rater_2"], "--rater-columns"), (["anger", "joy"], "--class-columns")):
+        with pytest.raises(ValueError, match=f"{option} {' '.join(votes)} or --columns label={label}$"):
+            find_columns(["clip", label, *votes])
+
+
+def test_two_summaries_beside_the_votes_do_not_hide_the_votes():
+    for names in (["rating", "value"], ["emotion", "vote"]):
+        wanted = f"--rater-columns rater_1 rater_2 or --columns label={names[0]} or --columns label={names[1]}$"
+        with pytest.raises(ValueError, match=wanted):
+            find_columns(["clip", *names, "rater_1", "rater_2"])
+    names = ["clip", "rating", "value", "rater", "anger", "joy"]  # intensities of one rater are no votes
+    with pytest.raises(ValueError, match="may each be the label. Say which one is: --columns label=rating$"):
+        find_columns(names)
+
+
 def test_columns_are_named_by_the_user():
     found = find_columns(["label", "what they said", "x"], {"label": "what they said", "utterance": "x"})
     assert found.roles == {"utterance": "x", "label": "what they said"} and found.unused == ("label",)
@@ -102,7 +119,7 @@ def test_a_wide_table_is_found_by_raters_or_by_words_for_emotions():
             {},
             'so may.*--rater-columns rater_1 "rater 2" or --c',
         ),
-        (["clip", "emotion", "n_anger", "joy"], {}, "'emotion' only sums.*--class-columns n_anger joy or --columns l"),
+        (["clip", "emotion", "n_anger", "joy"], {}, "'emotion'. may hold.*--class-columns n_anger joy or --columns l"),
         (["clip", "label", "worker id", "rater"], {}, 'may each be the rater.*--columns rater="worker id"'),
         (["a", "label"], {}, "no column is named as the utterance's; there are .'a', 'label'.*--columns utterance="),
         (["clip", "b"], {}, "no column is named as the raters' label.*--columns label=.*--rater-columns"),

@@ -119,16 +119,26 @@ def find_columns(
     asked = dict(asked or {})
     _check_asked(names, asked, class_columns, rater_columns)
     taken = {*asked.values(), *class_columns, *rater_columns}
+    classes, raters = list(class_columns), list(rater_columns)
+    likely = {
+        role: next((hits for words in usual if (hits := _named(names, words, taken))), [])
+        for role, usual in USUAL_NAMES.items()
+        if role not in asked and not (role in ("label", "rater") and (classes or raters))
+    }
+    rest = [name for name in names if name not in taken]
+    of_raters = [name for name in rest if is_rater_name(name)]
+    of_classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS]
+    if labels := likely.get("label"):
+        # Where each row is one rater's, its label sums up no rater, and columns of classes are its intensities.
+        _check_no_summary(labels, of_raters, [] if "rater" in asked or likely["rater"] else of_classes)
     roles = dict(asked)
-    for role, usual in USUAL_NAMES.items():
-        if role not in roles and not (role in ("label", "rater") and (class_columns or rater_columns)):
-            found = next((hits for words in usual if (hits := _named(names, words, taken))), [])
-            if len(found) > 1:
-                raise ValueError(
-                    f"columns {found} may each be the {role}. Say which one is: --columns {role}={as_word(found[0])}"
-                )
-            if found:
-                roles[role] = found[0]
+    for role, found in likely.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"columns {found} may each be the {role}. Say which one is: --columns {role}={as_word(found[0])}"
+            )
+        if found:
+            roles[role] = found[0]
     roles = {role: roles[role] for role in USUAL_NAMES if role in roles}
     if ("start" in roles) != ("end" in roles):
         raise ValueError(
@@ -140,17 +150,9 @@ def find_columns(
             f"no column is named as the utterance's; there are {shown(names)}. Say which one names the audio file:"
             " --columns utterance=NAME"
         )
-    rest = [name for name in names if name not in taken and name not in roles.values()]
-    classes, raters = list(class_columns), list(rater_columns)
-    if "label" not in asked and not (classes or raters):
-        of_raters = [name for name in rest if is_rater_name(name)]
-        of_classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS]
-        if "label" in roles:
-            # Where each row is one rater's, its label sums up no rater, and columns of classes are its intensities.
-            _check_no_summary(roles["label"], of_raters, [] if "rater" in roles else of_classes)
-        else:
-            raters, classes = of_raters, of_classes if not of_raters else []
-        if "label" not in roles and len(raters) < 2 and len(classes) < 2:
+    if "label" not in roles and not (classes or raters):
+        raters, classes = of_raters, of_classes if not of_raters else []
+        if len(raters) < 2 and len(classes) < 2:
             raise ValueError(
                 f"no column is named as the raters' label; there are {shown(names)}. Say where the labels are:"
                 " --columns label=NAME (one rating a row), --rater-columns NAME ... (one rater a column) or"
@@ -167,15 +169,16 @@ def find_columns(
     return Columns(roles, tuple(classes), tuple(raters), tuple(name for name in names if name not in used))
 
 
-def _check_no_summary(label: str, of_raters: Sequence[str], of_classes: Sequence[str]) -> None:
-    """Refuse a column of labels beside several that may hold the votes: it may be their summary."""
+def _check_no_summary(labels: Sequence[str], of_raters: Sequence[str], of_classes: Sequence[str]) -> None:
+    """Refuse columns of labels beside several that may hold the votes: each may be their summary."""
     given = {"--rater-columns": of_raters, "--class-columns": of_classes}
     if several := {option: names for option, names in given.items() if len(names) > 1}:
         options = [f"{option} {' '.join(map(as_word, names))}" for option, names in several.items()]
+        options += [f"--columns label={as_word(label)}" for label in labels]
         raise ValueError(
-            f"column {label!r} may hold the raters' labels, and so may {shown(next(iter(several.values())))}. If"
-            f" {label!r} only sums the others up, it hides how far the raters disagree. Say which are the labels:"
-            f" {' or '.join([*options, f'--columns label={as_word(label)}'])}"
+            f"columns {shown(labels)} may hold the raters' labels, and so may"
+            f" {shown(next(iter(several.values())))}. A column that only sums the others up hides how far the raters"
+            f" disagree. Say which are the labels: {' or '.join(options)}"
         )
 
 
@@ -191,7 +194,7 @@ def check_label_alone(columns: Columns, table: Mapping[str, Sequence[Cell]]) -> 
     labels = _keys(table[label])
     holding = [name for name in columns.unused if len(keys := _keys(table[name])) > 1 and keys <= labels]
     named = [name for name in columns.unused if _COUNT_AFFIX.sub("", _key(name)) in labels]
-    _check_no_summary(label, holding, named)
+    _check_no_summary([label], holding, named)
 
 
 def _keys(cells: Sequence[Cell]) -> set[str]:
