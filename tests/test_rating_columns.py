@@ -21,6 +21,7 @@ from hf_ambiser.data.ratings.columns import (
     label_of_column,
 )
 from hf_ambiser.files.read import FileError
+from hf_ambiser.labels.policies import available_policies, get_policy
 
 
 def counts(**labels: int) -> dict[str, Counter[str]]:
@@ -79,6 +80,12 @@ def test_each_usual_name_of_labels_is_asked_about_beside_the_votes(label):
     for votes, option in ((["rater_1", "rater_2"], "--rater-columns"), (["anger", "joy"], "--class-columns")):
         with pytest.raises(ValueError, match=f"{option} {' '.join(votes)} or --columns label={label}$"):
             find_columns(["clip", label, *votes])
+
+
+@pytest.mark.parametrize("policy", available_policies())
+def test_a_column_of_counts_is_found_by_each_label_of_each_policy(policy):
+    labels = tuple(get_policy(policy).class_map)
+    assert find_columns(["clip", *labels]).class_columns == labels
 
 
 def test_two_summaries_beside_the_votes_do_not_hide_the_votes():

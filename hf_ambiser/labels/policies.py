@@ -236,6 +236,9 @@ _POLICIES: dict[str, dict[str, Any]] = {
     "simulated-4": {"classes": FOUR, "class_map": _keep(FOUR, FOUR)},
 }
 
+# Every label of these corpora, in lower case.
+KNOWN_LABELS = frozenset(label for policy in _POLICIES.values() for label in policy["class_map"])
+
 
 def available_policies() -> list[str]:
     """The names that `get_policy` accepts, sorted: of this package, and of others that offer one."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_ambiser.files.tables import Cell, composed
+from hf_ambiser.labels.policies import KNOWN_LABELS
 
 
 # What a column may be -> names by which it is found, in lower case with `_` for everything else between words. The
@@ -53,11 +54,10 @@ USUAL_NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _INTENSITY = "intensity"
 _RATER_NAME = re.compile(r"(?:rater|annotator|worker|coder|evaluator|listener|judge)_?(?:\d+|[a-z])")
 # Words by which a column of counts is found; `votes_anger` and `n_anger` count, too.
-EMOTION_WORDS = frozenset(
+EMOTION_WORDS = KNOWN_LABELS | frozenset(
     """
-    anger angry ang contempt calm boredom bored disgust disgusted dis excitement excited exc fear fearful afraid fea
-    frustration frustrated fru happiness happy hap joy amusement neutral neu other oth sadness sad surprise surprised
-    sur anxiety anxious tenderness pride relief shame
+    afraid amusement ang anxiety anxious bored dis disgusted exc excitement fea fru hap neu oth pride relief shame sur
+    tenderness
     """.split()
 )
 _COUNT_AFFIX = re.compile(r"^(?:n|num|count|counts|votes?)_|_(?:n|count|counts|votes?)$")
