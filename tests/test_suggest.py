@@ -23,7 +23,7 @@ from hf_ambiser.next_ratings.belief import fit_belief
 from hf_ambiser.next_ratings.model_answers import ModelAnswers, held_out_answers
 from hf_ambiser.next_ratings.rated_votes import RatedVotes, read_rated_votes
 from hf_ambiser.next_ratings.rater_evidence import LOOKS_WRONG
-from hf_ambiser.next_ratings.suggest import suggestions
+from hf_ambiser.next_ratings.suggest import measure_raters, suggestions
 from hf_ambiser.next_ratings.tables import text_of, text_of_raters
 
 
@@ -260,8 +260,12 @@ def test_other_mistakes_are_one_line(dataset, tmp_path, tiny, monkeypatch, capsy
     rated = read_rated_votes(dataset)
     nameless = replace(rated, rater=np.full(len(rated.rater), -1), raters=())
     monkeypatch.setattr(f"{module}.read_rated_votes", lambda dataset: nameless)
+    with pytest.raises(
+        ValueError, match=r"no rating names its rater.* Call suggest\(\).*\(leave --raters out\)"
+    ) as error:
+        measure_raters(dataset)
     assert main(["suggest", str(dataset), "--raters"]) == 2
-    assert "no rating names its rater" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"hf-ambiser: {error.value}\n"
 
 
 def test_a_model_that_has_learnt_from_the_data_set_is_said(dataset, tmp_path):

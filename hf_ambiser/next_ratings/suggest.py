@@ -154,7 +154,10 @@ def measure_raters(dataset: str | Path, confidence: float = CONFIDENCE) -> list[
     """
     found = rater_evidence(read_rated_votes(dataset), confidence)
     if not found:
-        raise ValueError(f"{dataset}: no rating names its rater, so there is no rater to measure; omit --raters.")
+        raise ValueError(
+            f"{dataset}: no rating names its rater, so there is no rater to measure. Call suggest() (leave --raters"
+            " out), which needs no names, or build from ratings with names."
+        )
     return found
 
 
