@@ -13,6 +13,7 @@ from hf_ambiser.studies import step_time
 from hf_ambiser.studies.cells import chosen_configs, expand
 from hf_ambiser.studies.dry_run import describe
 from hf_ambiser.studies.plan import read_plan
+from hf_ambiser.training.weight_average import WeightAverage
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,18 @@ def test_systems_beyond_the_budget_get_the_mean_of_their_method_and_say_so(tmp_p
     assert {name: one.seconds for name, one in found.items()} == {**cost, "b3": 10.0, "b4": 10.0}
     assert {found[name].words for name in cost} == {"measured"}
     assert "not measured: the mean of 1 systems of method hard_vote" in found["b3"].words
+
+
+def test_a_timed_step_takes_in_the_average_of_the_weights_as_a_step_of_training_does(tmp_path, monkeypatch):
+    averaged = counted(monkeypatch, WeightAverage, "step")
+    for decay, steps in ((0.0, 0), (0.99, 5)):
+        trainer = make_trainer("hard_vote", tmp_path / str(decay), save_strategy="no", average_weights=decay)
+        assert len(step_time.timed_steps(trainer, 2, 3)) == 3
+        assert len(averaged) == steps and trainer.average is None
+    averaged.clear()
+    trainer = make_trainer("hard_vote", tmp_path, save_strategy="no", average_weights=0.99, max_steps=5)
+    trainer.train()
+    assert len(averaged) == 5
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,7 @@ def timed_steps(trainer: AmbiSERTrainer, warm: int, steps: int) -> list[float]:
     model: Any = trainer.model
     optimizer, batches, taken = trainer.create_optimizer(), _for_ever(trainer), []
     trainer.current_gradient_accumulation_steps = n = trainer.args.gradient_accumulation_steps
+    trainer.begin_average()
     model.train()
     for _ in range(warm + steps):
         start = time.perf_counter()
@@ -194,9 +195,11 @@ def timed_steps(trainer: AmbiSERTrainer, warm: int, steps: int) -> list[float]:
             trainer.training_step(model, inputs)
         optimizer.step()
         trainer.step_taken()
+        trainer.average_step()
         optimizer.zero_grad()
         _wait(trainer)
         taken.append(time.perf_counter() - start)
+    trainer.average = None
     return taken[warm:]
 
 
