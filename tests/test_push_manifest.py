@@ -14,6 +14,7 @@ from helpers.recorded_run import CODE, change, digest, recorded_run
 
 from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
+from hf_ambiser.data.corpora import simulated
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.published import code_digests
 from hf_ambiser.runs.push import publication
@@ -74,7 +75,10 @@ def test_a_build_that_is_there_is_pushed_only_if_it_is_what_was_asked_for(datase
         assert main([*asked, *more.split()]) == 2, more
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert fault in line and not pushed, line
-    assert main(asked) == 0 and pushed == [(dataset, "me/x")]
+    scans, scan = [], simulated.scan
+    monkeypatch.setattr(simulated, "scan", lambda root: scans.append(root) or scan(root))
+    monkeypatch.setattr("hf_ambiser.data.corpus_rows.inspect_audio", None)  # no audio is opened
+    assert main(asked) == 0 and pushed == [(dataset, "me/x")] and scans == [corpus]
     with pytest.raises(SystemExit):
         main([*asked[:-2], "--private"])
     assert "--private is of a push: give --push_to_hub" in capsys.readouterr().err

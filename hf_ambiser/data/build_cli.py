@@ -305,6 +305,9 @@ def _check_same(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolic
 def _check_release(args: argparse.Namespace, corpus: ModuleType, policy: LabelPolicy) -> None:
     """Refuse to push an earlier build if the release has other utterances or votes than it. No audio is opened.
 
+    Nothing else in this command scans the release, because nothing is built. `corpus_rows.prepare`, which counts for a
+    build, would open every recording.
+
     Raises:
         ValueError: Naming what differs.
     """
