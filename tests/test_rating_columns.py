@@ -16,7 +16,6 @@ from hf_ambiser.data.ratings.class_map import alike_labels, checked_class_map, o
 from hf_ambiser.data.ratings.columns import (
     EMOTION_WORDS,
     USUAL_NAMES,
-    check_label_alone,
     find_columns,
     label_of_column,
 )
@@ -60,21 +59,6 @@ def test_a_summary_beside_the_votes_is_used_only_if_somebody_says_so():
         find_columns(["clip", "emotion", "anger", "sadness"])
 
 
-def test_a_summary_is_seen_by_what_other_columns_hold_and_are_named_for():
-    clips, moods = ["a", "b"], ["Wut", "Freude"]
-    beside = {"Wut": ["3", "1"], "anzahl": ["4", "4"], "Freude": ["1", "3"], "satz": ["x", "y"]}
-    table = {"clip": clips, "emotion": moods, **beside}
-    with pytest.raises(ValueError, match="--class-columns Wut Freude or --columns label=emotion"):
-        check_label_alone(find_columns([*table]), table)
-    table = {"clip": clips, "emotion": moods, "Anna": moods, "Ben": ["Freude", "wut"], "satz": ["x", "y"]}
-    with pytest.raises(ValueError, match="--rater-columns Anna Ben or --columns label=emotion"):
-        check_label_alone(find_columns([*table]), table)
-    # What somebody meant is one column, a note is no label, and a row of one rater sums nobody up.
-    check_label_alone(find_columns([*table][:3]), table)
-    check_label_alone(find_columns([*table]), {**table, "Ben": ["Freude", "too short"]})
-    check_label_alone(find_columns([*table, "rater"]), {**table, "rater": ["Cem", "Dana"]})
-
-
 @pytest.mark.parametrize("label", [*USUAL_NAMES["label"][0], *USUAL_NAMES["label"][1]])
 def test_each_usual_name_of_labels_is_asked_about_beside_the_votes(label):
     for votes, option in ((["rater_1", "rater_2"], "--rater-columns"), (["anger", "joy"], "--class-columns")):
@@ -85,7 +69,13 @@ def test_each_usual_name_of_labels_is_asked_about_beside_the_votes(label):
 @pytest.mark.parametrize("policy", available_policies())
 def test_a_column_of_counts_is_found_by_each_label_of_each_policy(policy):
     labels = tuple(get_policy(policy).class_map)
-    assert find_columns(["clip", *labels]).class_columns == labels
+    names = tuple(f"votes_{label}" for label in labels)
+    assert find_columns(["clip", *names]).class_columns == names
+    assert tuple(map(label_of_column, names)) == labels
+
+
+def test_what_somebody_is_counts_no_votes():
+    assert find_columns(["clip", "anger", "joy", "depressed", "confused"]).unused == ("depressed", "confused")
 
 
 def test_two_summaries_beside_the_votes_do_not_hide_the_votes():
@@ -124,10 +114,10 @@ def test_a_wide_table_is_found_by_raters_or_by_words_for_emotions():
         (
             ["clip", "emotion", "rater_1", "rater 2"],
             {},
-            'so may.*--rater-columns rater_1 "rater 2" or --c',
+            "column 'emotion' may .*so may.*--rater-columns rater_1 'rater 2' or --c",
         ),
-        (["clip", "emotion", "n_anger", "joy"], {}, "'emotion'. may hold.*--class-columns n_anger joy or --columns l"),
-        (["clip", "label", "worker id", "rater"], {}, 'may each be the rater.*--columns rater="worker id"'),
+        (["clip", "emotion", "n_anger", "joy"], {}, "'emotion' may hold.*--class-columns n_anger joy or --columns l"),
+        (["clip", "label", "worker id", "rater"], {}, "may each be the rater.*--columns rater='worker id'"),
         (["a", "label"], {}, "no column is named as the utterance's; there are .'a', 'label'.*--columns utterance="),
         (["clip", "b"], {}, "no column is named as the raters' label.*--columns label=.*--rater-columns"),
         (["clip", "label"], {"labels": "label"}, "--columns labels=...: a column may be one of .'utterance'"),

@@ -172,9 +172,11 @@ def test_runs_that_the_plan_of_their_folder_does_not_have(tmp_path):
     made_study(tmp_path, {"ipr": 1.0, "base": 0.5})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "systems": {"ipr": {"method": "ipr"}}, "seeds": [0]}))
     planned = read_planned(tmp_path, find(tmp_path)[0])
-    assert (planned.n_cells, planned.missing, planned.beyond) == (3, [], ["base: 6", "ipr: 3"])
+    cells = [f"ipr-strict-kfold3-{fold}, seed {seed}" for fold in range(3) for seed in (0, 1)]
+    beyond = sorted([f"base, {cell}" for cell in cells] + [f"ipr, {cell}" for cell in cells if cell.endswith("1")])
+    assert (planned.n_cells, planned.missing, planned.beyond) == (3, [], beyond)
     text = write_report(tmp_path, html=False, progress=False)
-    assert "**Not in the plan, but in the tables (2):** base: 6; ipr: 3." in text
+    assert f"**Not in the plan, but in the tables (9):** {beyond[0]}; {beyond[1]}" in text
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,14 @@ JSON_CURE = (
     "Give a list of objects, one for each row of a table (in pandas: to_json(orient='records')), or an export of Label"
     " Studio as JSON or JSON-MIN; a file with an object in each line ends in .jsonl."
 )
+JSONL_CURE = "Write one object in each line; a file that holds a list of objects ends in .json."
 _SAMPLE = 200  # rows by which the delimiter is found
 _MOST_BROKEN = 1000  # a file with more lines that are no rows is no table
+
+
+def in_words(line: Line) -> str:
+    """Name a row within a sentence."""
+    return f"line {line}" if isinstance(line, int) else line
 
 
 @dataclass
@@ -100,14 +106,14 @@ def read_table_file(path: Path) -> TableFile:
         return _xlsx(path)
     if suffix == ".json":
         return table_of_json(path, *read_json_list(path))
-    text, said = _decoded_and_filled(path)
+    text, said = _decoded_and_filled(path, CURE)
     return _jsonl(path, text, said) if suffix in (".jsonl", ".ndjson") else _csv(path, text, said)
 
 
-def _decoded_and_filled(path: Path) -> tuple[str, list[str]]:
-    text, said = decoded(path)
+def _decoded_and_filled(path: Path, cure: str) -> tuple[str, list[str]]:
+    text, said = decoded(path, cure)
     if not text.strip("\0 \t\r\n"):
-        raise FileError(path, "is empty", CURE)
+        raise FileError(path, "is empty", cure)
     return text, said
 
 
@@ -243,9 +249,7 @@ def _jsonl(path: Path, text: str, said: list[str]) -> TableFile:
             values.append((number, json.loads(line, object_pairs_hook=_no_key_twice)))
         except (ValueError, RecursionError) as error:
             broken.append((number, f"is not JSON ({error})"))
-    table = _of_objects(path, values, broken, said, "line")
-    table.broken.sort(key=lambda item: int(item[0]))
-    return table
+    return _of_objects(path, values, broken, said, JSONL_CURE)
 
 
 def read_json_list(path: Path) -> tuple[list[Any], list[str]]:
@@ -257,7 +261,7 @@ def read_json_list(path: Path) -> tuple[list[Any], list[str]]:
     Raises:
         FileError: If the file cannot be read, is empty, is not JSON, or holds no list or an empty one.
     """
-    text, said = _decoded_and_filled(path)
+    text, said = _decoded_and_filled(path, JSON_CURE)
     try:
         content = json.loads(text, object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
@@ -275,19 +279,20 @@ def table_of_json(path: Path, values: list[Any], said: list[str]) -> TableFile:
         FileError: If none is an object with names, or a name cannot be a column's.
     """
     places = (f"{path.name}:object {number}" for number in range(1, len(values) + 1))
-    return _of_objects(path, list(zip(places, values, strict=True)), [], said, "value")
+    return _of_objects(path, list(zip(places, values, strict=True)), [], said, JSON_CURE)
 
 
 def _of_objects(
-    path: Path, values: list[tuple[Line, Any]], broken: list[tuple[Line, str]], said: list[str], unit: str
+    path: Path, values: list[tuple[Line, Any]], broken: list[tuple[Line, str]], said: list[str], cure: str
 ) -> TableFile:
     """Make a table of JSON values with the place of each; those that are no objects are broken."""
     rows = [(place, value) for place, value in values if isinstance(value, dict)]
     broken += [(place, no_object(value)) for place, value in values if not isinstance(value, dict)]
+    broken.sort(key=lambda row: row[0] if isinstance(row[0], int) else 0)  # places in words are in order
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     if not names:
-        found = f"its first {unit} {broken[0][1]}" if broken else f"each {unit} is an object without names"
-        raise FileError(path, f"holds no object with named values; {found}", JSON_CURE)
+        what = f"{in_words(broken[0][0])} {broken[0][1]}" if broken else "each object is without names"
+        raise FileError(path, f"holds no object with named values; {what}", cure)
     table = TableFile(path, _named(path, names), broken=broken, said=said)
     for place, row in rows:
         table.add(place, [cell_of(row.get(name)) for name in names])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ class Planned:
     Args:
         systems: Their names in the plan's order.
         missing: Cells of the plan without a finished run: `system, config, seed`.
-        beyond: Finished runs in the study's folder of which the plan knows nothing: `system: n`.
+        beyond: Finished runs in the study's folder that the plan does not have, as cells.
         n_cells: Number of cells that the plan has.
         not_there_yet: System -> what it waits for.
         quoted: The paper's numbers.
@@ -47,10 +46,13 @@ def read_planned(folder: Path, runs: Iterable[FinishedRun]) -> Planned | None:
         return None
     there = {CellIdentity.of(run) for run in runs}
     cells, unknown = plan.cells(there)
-    beyond = Counter(cell.system for cell in there.difference(cells))
-    missing = [f"{cell.system}, {cell.config}, seed {cell.seed}" for cell in cells if cell not in there]
+    missing = [_named(cell) for cell in cells if cell not in there]
+    beyond = sorted(_named(cell) for cell in there.difference(cells))
     names = ", ".join(unknown)
     note = f"the folds of {names} are not known here, so their missing cells are not counted" if unknown else ""
     quoted = [*plan.quoted], [*plan.quoted_folds]
-    stray = [f"{system}: {n}" for system, n in sorted(beyond.items())]
-    return Planned([*plan.systems], missing, stray, len(cells), plan.not_there_yet, *quoted, note)
+    return Planned([*plan.systems], missing, beyond, len(cells), plan.not_there_yet, *quoted, note)
+
+
+def _named(cell: CellIdentity) -> str:
+    return f"{cell.system}, {cell.config}, seed {cell.seed}"

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from hf_ambiser.files.tables import Cell, Line
+from hf_ambiser.files.tables import Cell, Line, in_words
 
 
 SEPARATORS = (";", "|", ",")
@@ -96,11 +96,6 @@ def check_counts(where: str, lines: Sequence[Line], columns: Mapping[str, Sequen
             " counts as 100 votes: give the counts of votes"
         )
     return ""
-
-
-def in_words(line: Line) -> str:
-    """Name a row within a sentence."""
-    return f"line {line}" if isinstance(line, int) else line
 
 
 def _number(cell: Cell) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hf_ambiser.files.tables import Cell, composed
+from hf_ambiser.files.tables import composed
 from hf_ambiser.labels.policies import KNOWN_LABELS
 
 
@@ -54,12 +55,16 @@ USUAL_NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _INTENSITY = "intensity"
 _RATER_NAME = re.compile(r"(?:rater|annotator|worker|coder|evaluator|listener|judge)_?(?:\d+|[a-z])")
 # Words by which a column of counts is found; `votes_anger` and `n_anger` count, too.
-EMOTION_WORDS = KNOWN_LABELS | frozenset(
+EMOTION_WORDS = frozenset(
     """
-    afraid amusement ang anxiety anxious bored dis disgusted exc excitement fea fru hap neu oth pride relief shame sur
-    tenderness
+    anger angry ang contempt calm boredom bored disgust disgusted dis excitement excited exc fear fearful afraid fea
+    frustration frustrated fru happiness happy hap joy amusement neutral neu other oth sadness sad surprise surprised
+    sur anxiety anxious tenderness pride relief shame
     """.split()
 )
+# With a word for a count, every label of the corpora that we know is one, too. Without it, "depressed" and "confused"
+# may be what somebody is.
+_COUNTED_WORDS = EMOTION_WORDS | KNOWN_LABELS
 _COUNT_AFFIX = re.compile(r"^(?:n|num|count|counts|votes?)_|_(?:n|count|counts|votes?)$")
 
 
@@ -127,10 +132,10 @@ def find_columns(
     }
     rest = [name for name in names if name not in taken]
     of_raters = [name for name in rest if is_rater_name(name)]
-    of_classes = [name for name in rest if _COUNT_AFFIX.sub("", _key(name)) in EMOTION_WORDS]
+    of_classes = [name for name in rest if _class_of(name)]
     if labels := likely.get("label"):
         # Where each row is one rater's, its label sums up no rater, and columns of classes are its intensities.
-        _check_no_summary(labels, of_raters, [] if "rater" in asked or likely["rater"] else of_classes)
+        refuse_summary(labels, of_raters, [] if "rater" in asked or likely["rater"] else of_classes)
     roles = dict(asked)
     for role, found in likely.items():
         if len(found) > 1:
@@ -169,53 +174,48 @@ def find_columns(
     return Columns(roles, tuple(classes), tuple(raters), tuple(name for name in names if name not in used))
 
 
-def _check_no_summary(labels: Sequence[str], of_raters: Sequence[str], of_classes: Sequence[str]) -> None:
-    """Refuse columns of labels beside several that may hold the votes: each may be their summary."""
+def refuse_summary(labels: Sequence[str], of_raters: Sequence[str], of_classes: Sequence[str]) -> None:
+    """Refuse columns of labels beside several that may hold the votes: each may be their summary.
+
+    Raises:
+        ValueError: If there are several of raters or of classes. The message says what to give.
+    """
     given = {"--rater-columns": of_raters, "--class-columns": of_classes}
     if several := {option: names for option, names in given.items() if len(names) > 1}:
         options = [f"{option} {' '.join(map(as_word, names))}" for option, names in several.items()]
         options += [f"--columns label={as_word(label)}" for label in labels]
+        one = f"column {labels[0]!r}" if len(labels) == 1 else f"columns {shown(labels)}"
         raise ValueError(
-            f"columns {shown(labels)} may hold the raters' labels, and so may"
-            f" {shown(next(iter(several.values())))}. A column that only sums the others up hides how far the raters"
-            f" disagree. Say which are the labels: {' or '.join(options)}"
+            f"{one} may hold the raters' labels, and so may {shown(next(iter(several.values())))}. A column that only"
+            " sums the others up hides how far the raters disagree. Say which are the labels, with every column of"
+            f" their kind: {' or '.join(options)}"
         )
 
 
-def check_label_alone(columns: Columns, table: Mapping[str, Sequence[Cell]]) -> None:
-    """Refuse a found column of labels beside columns that are named for these labels, or hold them, in any language.
-
-    Raises:
-        ValueError: If two or more unused columns do, and no column names raters. Its message says what to give.
-    """
-    label = columns.roles.get("label")
-    if label is None or "rater" in columns.roles:
-        return
-    labels = _keys(table[label])
-    holding = [name for name in columns.unused if len(keys := _keys(table[name])) > 1 and keys <= labels]
-    named = [name for name in columns.unused if _COUNT_AFFIX.sub("", _key(name)) in labels]
-    _check_no_summary([label], holding, named)
-
-
-def _keys(cells: Sequence[Cell]) -> set[str]:
-    parts = {part for cell in set(cells) for part in ([cell] if isinstance(cell, str) else cell)}
-    return {_key(part) for part in parts} - {""}
+def bare_name(name: str) -> str:
+    """Take the word for a count off a column's name: `votes_anger` -> `anger`."""
+    return _COUNT_AFFIX.sub("", key_of(name))
 
 
 def label_of_column(name: str) -> str:
     """The label that a column of counts is named for: `votes_anger` -> `anger`."""
-    bare = _COUNT_AFFIX.sub("", _key(name))
-    return bare if bare in EMOTION_WORDS else composed(name)
+    return _class_of(name) or composed(name)
+
+
+def _class_of(name: str) -> str:
+    """The word by which a column is found to count a class; "" if there is none."""
+    bare = bare_name(name)
+    return bare if bare in (EMOTION_WORDS if bare == key_of(name) else _COUNTED_WORDS) else ""
 
 
 def is_usual(name: str, role: str) -> bool:
     """Whether a column of that name is found to be this, if no other is."""
-    return _key(name) in USUAL_NAMES[role][0]
+    return key_of(name) in USUAL_NAMES[role][0]
 
 
 def is_rater_name(name: str) -> bool:
     """Whether a column is named as a rater's: `rater_1`, `annotator B`."""
-    return _RATER_NAME.fullmatch(_key(name)) is not None
+    return _RATER_NAME.fullmatch(key_of(name)) is not None
 
 
 def _check_asked(
@@ -246,10 +246,11 @@ def _check_asked(
 
 
 def _named(names: Sequence[str], usual: Sequence[str], taken: set[str]) -> list[str]:
-    return [name for name in names if name not in taken and _key(name) in usual]
+    return [name for name in names if name not in taken and key_of(name) in usual]
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Write a name in lower case with `_` for everything else between words, so that spellings of it are equal."""
     return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
@@ -261,4 +262,4 @@ def shown(names: Sequence[str]) -> str:
 
 def as_word(name: str) -> str:
     """Write a name as one word of the command line."""
-    return f'"{name}"' if " " in name else name
+    return shlex.quote(name)

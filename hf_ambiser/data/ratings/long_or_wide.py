@@ -18,13 +18,12 @@ from hf_ambiser.data.ratings.cells import (
     check_counts,
     count_of,
     find_separator,
-    in_words,
     label_said_twice,
     labels_of,
 )
 from hf_ambiser.data.ratings.columns import Columns, label_of_column
 from hf_ambiser.data.schema import Listed, Rating, TableRows
-from hf_ambiser.files.tables import Cell, Line, TableFile, composed
+from hf_ambiser.files.tables import Cell, Line, TableFile, composed, in_words
 
 
 # What every row of an utterance must say alike.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.data.ratings.audio_files import AudioFile, AudioFinder, AudioFolder
-from hf_ambiser.data.ratings.columns import Columns, check_label_alone, find_columns
+from hf_ambiser.data.ratings.columns import Columns, find_columns
+from hf_ambiser.data.ratings.hidden_votes import check_label_alone
 from hf_ambiser.data.ratings.label_studio import is_label_studio, label_studio_table
 from hf_ambiser.data.ratings.rated_set import HUB, is_set, open_set
 from hf_ambiser.data.ratings.tiers import annotated_files, tiers_table
