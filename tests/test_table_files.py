@@ -179,7 +179,7 @@ def test_xlsx_without_openpyxl_says_what_to_install(tmp_path, monkeypatch):
 def test_a_file_that_is_no_table_is_refused_in_one_line(read, name, content, why):
     with pytest.raises(FileError, match=why) as caught:
         read(content, name)
-    cures = ("Save the table", "Rename", "Give a list of objects")
+    cures = ("Save the table", "Rename", "Give a list of objects", "Write one object")
     assert "\n" not in str(caught.value) and any(cure in str(caught.value) for cure in cures)
 
 
