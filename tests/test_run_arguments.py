@@ -225,7 +225,7 @@ def test_a_wrong_path_names_the_files_beside_it(config, tmp_path):
     refused(["none/run.yaml", "['other.yaml', 'run.yaml']"], lambda: read_config(tmp_path / "none" / "run.yaml"))
 
 
-@pytest.mark.parametrize("text,kind", [("- a\n- b\n", "list"), ("just words", "str")])
+@pytest.mark.parametrize("text,kind", [("- a\n- b\n", "list"), ("just words", "text")])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, kind):
     path = tmp_path / "odd.yaml"
     path.write_text(text)
