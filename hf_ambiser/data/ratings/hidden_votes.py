@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from hf_ambiser.data.ratings.cells import SEPARATORS, count_of
 from hf_ambiser.data.ratings.columns import Columns, bare_name, key_of, refuse_summary
@@ -32,7 +33,7 @@ def check_label_alone(columns: Columns, table: Mapping[str, Sequence[Cell]]) -> 
         return
     labels = [_labels(cell) for cell in table[columns.roles["label"]]]
     places = [table[columns.roles[role]] for role in ("utterance", "start", "end") if role in columns.roles]
-    first: dict[tuple[Cell, ...], set[str]] = {}
+    first: dict[tuple[Cell, ...], frozenset[str]] = {}
     if any(
         first.setdefault(place, said) != said for place, said in zip(zip(*places, strict=True), labels, strict=True)
     ):
@@ -40,22 +41,23 @@ def check_label_alone(columns: Columns, table: Mapping[str, Sequence[Cell]]) -> 
     raters = any(table[columns.roles["rater"]]) if "rater" in columns.roles else False
     if raters and len(first) < len(labels):
         return
-    known = set().union(*labels)
+    known = frozenset().union(*labels)
     agreeing = [name for name in columns.unused if _kappa(labels, table[name]) > _SAME_QUESTION]
     counting = [name for name in columns.unused if bare_name(name) in known and _counts(table[name])]
     refuse_summary([columns.roles["label"]], agreeing, [] if raters else counting)
 
 
-def _labels(cell: Cell) -> set[str]:
+@lru_cache(maxsize=10_000)  # a table of a million rows repeats few labels
+def _labels(cell: Cell) -> frozenset[str]:
     parts = re.split("|".join(map(re.escape, SEPARATORS)), cell) if isinstance(cell, str) else cell
-    return {key_of(part) for part in parts} - {""}
+    return frozenset(key_of(part) for part in parts) - {""}
 
 
 def _counts(cells: Sequence[Cell]) -> bool:
     return any(cells) and all(count_of(cell) is not None for cell in set(cells))
 
 
-def _kappa(labels: Sequence[set[str]], cells: Sequence[Cell]) -> float:
+def _kappa(labels: Sequence[frozenset[str]], cells: Sequence[Cell]) -> float:
     """Cohen's kappa of a column with the labels, over the rows that have both; 0 for a column that says one thing.
 
     Rows with several labels agree if they share one.
