@@ -25,7 +25,7 @@ SECONDS = Shown("training", "s", 0)
 MILLISECONDS = Shown("a step", "ms", 0)
 FIGURES = ("js", "wa", "ua", "entropy_pearson", "ece")
 # The least that an answer counts as, so that one sure mistake does not decide the rank: that of a float32.
-_LEAST = float(np.finfo(np.float32).tiny)
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 NOTE = (
     "Ranked by the cross-entropy of the answers against the votes of the test utterances, which no system learnt from:"
     " the mean of -sum t log p over utterances, with t the shares of the votes. Its least possible value is the"
@@ -41,7 +41,7 @@ def mean_cross_entropy(split: str, run: FinishedRun) -> float | None:
         return None
     table = run.columns(split, ("id", "probabilities", "votes"))
     answers = np.asarray(table["probabilities"], dtype=np.float64)
-    return float(cross_entropy(soft_labels(table["votes"]), answers, _LEAST).mean())
+    return float(cross_entropy(soft_labels(table["votes"]), answers, LEAST_PROBABILITY).mean())
 
 
 def leaderboard_table(

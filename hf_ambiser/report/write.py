@@ -37,6 +37,7 @@ from hf_ambiser.report.results import (
     per_class_table,
     selection_table,
 )
+from hf_ambiser.report.seeds_together import seeds_together_table
 from hf_ambiser.report.speaker_groups import speaker_groups_table
 from hf_ambiser.report.sweeps import find_sweeps
 from hf_ambiser.report.table import Table, file_name
@@ -252,6 +253,7 @@ class _Report:
         worths = worth_of_systems(group, split)
         if split == group.whole:
             blocks += self.table(leaderboard_table(group, split, reference, worths))
+            blocks += self.table(seeds_together_table(group, split))
         blocks += self.table(figures_table(group, split))
         if split == group.whole:
             blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
