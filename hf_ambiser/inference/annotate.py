@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
@@ -14,7 +15,6 @@ from tqdm import tqdm
 from hf_ambiser.files.read import Record, exists
 from hf_ambiser.hub.address import HUB
 from hf_ambiser.inference.annotation_folder import AnnotationFolder, row_of
-from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.hub_source import Streamed
 from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.model_door import OpenedModel, open_model
@@ -33,7 +33,7 @@ _BATCHES_READ = 4
 def annotate(
     source: str | Path,
     out: str | Path,
-    model: str | Path | OpenedModel | None = None,
+    model: str | Path | OpenedModel | Sequence[str | Path] | None = None,
     *,
     subset: str | None = None,
     split: str | None = None,
@@ -93,11 +93,13 @@ def annotate(
     inputs = open_source(source, subset, split)
     processes = processes_of_this_job(device)
     opened = model if isinstance(model, OpenedModel) else open_model(model, _device(device, processes))
-    if embeddings and not opened.ours:
-        raise ValueError(f"model {opened.name} is not one of hf_ambiser and says no embedding; leave embeddings out.")
-    decision = Decision.of(opened.model.config, threshold)
+    if embeddings and not opened.says_embeddings:
+        what = "is several models" if len(opened.names) > 1 else "is not one of hf_ambiser"
+        raise ValueError(f"model {opened.name} {what} and says no embedding; leave embeddings out.")
+    decision = opened.decision(threshold)
     sizes = opened.window_sizes(window, hop)
-    name = opened.name if model is None or isinstance(model, OpenedModel) else str(model)
+    # As they were given: an opened model has the folder that a run means.
+    given = [model] if isinstance(model, str | Path) else model if isinstance(model, Sequence) else opened.names
     settings = {
         "shard_size": shard_size,
         "embeddings": embeddings,
@@ -106,7 +108,11 @@ def annotate(
         "temperature": decision.temperature,
         "threshold": decision.threshold,
     }
-    head = {"model": _about_model(opened, name), "source": _about_source(inputs, source), "settings": settings}
+    head = {
+        "model": _about_model(opened, [str(one) for one in given]),
+        "source": _about_source(inputs, source),
+        "settings": settings,
+    }
     shards = [range(first, min(first + shard_size, len(inputs))) for first in range(0, len(inputs), shard_size)]
     folder = AnnotationFolder(out, len(shards))
     # The first process stands for all of them.
@@ -149,16 +155,20 @@ def _device(device: str, processes: PartialState) -> str:
     return "cpu" if processes.device.type == "cpu" else str(processes.device)  # accelerate may say cpu:0
 
 
-def _about_model(opened: OpenedModel, name: str) -> dict[str, Any]:
-    path = Path(name)
-    # Where on this machine it lies is no part of its name: a manifest is published.
-    is_place = path.is_absolute() or ".." in path.parts or name.startswith("~")
+def _about_model(opened: OpenedModel, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "name": path.name if is_place else name,
-        "kind": opened.model.config.model_type,
+        "name": " + ".join(map(_published_name, names)),
+        "kind": opened.kind,
         "digest": model_digest(opened),
         "classes": list(opened.classes),
     }
+
+
+def _published_name(name: str) -> str:
+    """Where on this machine a model lies is no part of its name: a manifest is published."""
+    path = Path(name)
+    is_place = path.is_absolute() or ".." in path.parts or name.startswith("~")
+    return path.name if is_place else name
 
 
 def _about_source(inputs: Source, source: str | Path) -> dict[str, Any]:

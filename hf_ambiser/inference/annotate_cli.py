@@ -75,7 +75,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--subset", help="config of a data set of the Hub (default: the only or default one)")
     parser.add_argument("--split", help="split of a data set of the Hub (default: all, one after the other)")
     parser.add_argument(
-        "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
+        "--model",
+        action="append",
+        help="folder of a model or of a run, or Hub name (default: the model that the repository ships). Given again:"
+        " the mean of the models' answers",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--shard-size", type=int, default=1000, help="inputs of a shard (default: %(default)s)")

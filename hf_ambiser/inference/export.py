@@ -118,6 +118,8 @@ def _check_model(opened: OpenedModel, format: str) -> bool:
 
     from hf_ambiser.inference.export_graph import REFUSED
 
+    if len(opened.names) > 1:
+        raise ValueError(f"model {opened.name}: one model is exported at a time, and these are {len(opened.names)}.")
     if isinstance(opened, OpenedOnnx):
         raise ValueError(f"model {opened.name} is an exported one; give the model that it was made from.")
     if not opened.ours:

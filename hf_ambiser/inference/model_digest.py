@@ -10,6 +10,7 @@ import torch
 
 from hf_ambiser.files.digest import file_digest
 from hf_ambiser.inference.onnx_model import OpenedOnnx
+from hf_ambiser.inference.several_models import SeveralModels
 
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def model_digest(opened: OpenedModel) -> str:
     Of an exported model they are over its file, in which all these are, and what `export.json` says.
     """
     digest = hashlib.blake2b(digest_size=8)
+    if isinstance(opened, SeveralModels):
+        # A stored temperature is no setting of the whole: each model has its own.
+        parts = [f"{model_digest(one)} {one.decision().temperature!r}" for one in opened.members]
+        digest.update("\0".join(parts).encode())
+        return digest.hexdigest()
     if isinstance(opened, OpenedOnnx):
         digest.update(f"{file_digest(opened.file)} {json.dumps(opened.about, sort_keys=True)}".encode())
         return digest.hexdigest()

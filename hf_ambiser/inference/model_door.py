@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import hf_ambiser.models
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
 from hf_ambiser.inference.onnx_model import exported_folder, open_onnx
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
+from hf_ambiser.inference.several_models import SeveralModels
 from hf_ambiser.inference.windows import WINDOW
 from hf_ambiser.untrusted.printed import in_one_line
 
@@ -29,15 +31,18 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 
     Args:
         model: Folder of a model, folder of a finished run, or Hub name; folder or `model.onnx` of an exported model,
-            which onnxruntime runs without torch; or a model that is loaded already, such as one of a trainer, which is
-            put on the device and into evaluation mode. None: the model that the repository ships.
+            which onnxruntime runs without torch; a list of these, whose distributions are averaged; or a model that is
+            loaded already, such as one of a trainer, which is put on the device and into evaluation mode. None: the
+            model that the repository ships.
         device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
         extractor: The feature extractor of a model that is loaded already.
 
     Raises:
-        ValueError: If there is no such model or device, the model does not choose among classes, or an extractor is
-            given without a loaded model or the reverse.
+        ValueError: If there is no such model or device, the model does not choose among classes, an extractor is given
+            without a loaded model or the reverse, or the models of a list have other classes or sampling rates.
     """
+    if isinstance(model, list | tuple):
+        return _open_several(model, device)
     # Whoever has a loaded model has imported torch.
     is_loaded = (torch := sys.modules.get("torch")) is not None and isinstance(model, torch.nn.Module)
     if is_loaded != (extractor is not None):
@@ -71,6 +76,13 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
         window=getattr(config, "segment_seconds", None) or WINDOW,
         ours=config.model_type.startswith("ambiser_"),
     )
+
+
+def _open_several(models: Sequence[Any], device: str) -> OpenedModel:
+    if not models:
+        raise ValueError("model is an empty list; allowed: a model, a list of models, or None for the shipped one.")
+    opened = [one if isinstance(one, OpenedModel) else open_model(one, device) for one in models]
+    return opened[0] if len(opened) == 1 else SeveralModels.of(opened)
 
 
 def _shipped() -> str:

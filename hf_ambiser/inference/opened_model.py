@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.special
 
+from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.windows import WindowSizes
 
 
@@ -48,6 +49,25 @@ class OpenedModel:
     rate: int
     window: float
     ours: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Folder or Hub name of each model that answers."""
+        return (self.name,)
+
+    @property
+    def kind(self) -> str:
+        """The model's type, as its configuration says."""
+        return str(self.model.config.model_type)
+
+    @property
+    def says_embeddings(self) -> bool:
+        """Whether `probabilities` says embeddings."""
+        return self.ours
+
+    def decision(self, threshold: float | None = None) -> Decision:
+        """Return how logits become an answer, as the model's configuration says; see `Decision.of`."""
+        return Decision.of(self.model.config, threshold)
 
     @property
     def on_cpu(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _BATCHES_HELD = 4
 
 def predict(
     inputs: Any,
-    model: str | Path | OpenedModel | None = None,
+    model: str | Path | OpenedModel | Sequence[str | Path] | None = None,
     *,
     sampling_rate: int | None = None,
     window: float | None = None,
@@ -45,8 +45,8 @@ def predict(
             or PCM integers, `(T,)`, `(T, channels)` or, of one or two channels, `(channels, T)`;
             `{"array": ..., "sampling_rate": ...}`; or a list of any of these, or of `Recording`s. A stack of N
             utterances `(N, T)` is not such a list: give `list(stack)`.
-        model: Folder of a model, of a finished run or of an exported model, Hub name, or what `open_model` has
-            returned. None: the model that the repository ships.
+        model: Folder of a model, of a finished run or of an exported model, Hub name, a list of these, whose
+            distributions are averaged, or what `open_model` has returned. None: the model that the repository ships.
         sampling_rate: Of arrays, in Hz.
         window: Length of a window in seconds; longer recordings are divided into overlapping windows. None:
             `segment_seconds` of a model that has learnt from segments, else 6 s.
@@ -67,7 +67,7 @@ def predict(
         raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1.")
     recordings = recordings_of(inputs, sampling_rate)
     opened = model if isinstance(model, OpenedModel) else open_model(model)
-    decision = Decision.of(opened.model.config, threshold)
+    decision = opened.decision(threshold)
     sizes = opened.window_sizes(window, hop)
     heard = [_Heard(recording) for recording in recordings]
     held: list[Part] = []

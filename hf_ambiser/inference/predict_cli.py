@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
     from hf_ambiser.inference.predict import predict
 
     # An exported model answers where torch and transformers are not installed.
-    if exported_folder(args.model) is None:
+    if any(exported_folder(model) is None for model in args.model or [None]):
         from transformers.utils import logging
 
         logging.set_verbosity_error()
@@ -79,8 +79,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", metavar="FILE|FOLDER|-", help="recordings; `-` reads one from stdin")
     parser.add_argument(
         "--model",
+        action="append",
         help="folder of a model or of a run, or Hub name; model.onnx or folder of an exported model (default: the"
-        " model that the repository ships)",
+        " model that the repository ships). Given again: the mean of the models' answers",
     )
     parser.add_argument("--format", choices=FORMATS, help="(default: by the ending of --out, else table)")
     parser.add_argument(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hf_ambiser.inference.answers import WindowAnswer
-from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.no_audio import NoAudio
 from hf_ambiser.inference.parts import Part, answer_parts
@@ -42,7 +42,7 @@ class StreamingClassifier:
 
     def __init__(
         self,
-        model: str | Path | OpenedModel | None = None,
+        model: str | Path | OpenedModel | Sequence[str | Path] | None = None,
         window: float | None = None,
         hop: float | None = None,
         *,
@@ -50,7 +50,7 @@ class StreamingClassifier:
         threshold: float | None = None,
     ) -> None:
         self._opened = model if isinstance(model, OpenedModel) else open_model(model)
-        self._decision = Decision.of(self._opened.model.config, threshold)
+        self._decision = self._opened.decision(threshold)
         rate = self._opened.rate
         self._cutter = WindowCutter(self._opened.window_sizes(window, hop))
         self._resampler = Resampler(rate if sampling_rate is None else sampling_rate, rate)

@@ -78,8 +78,8 @@ def hear(
     if without:
         reasons = ", ".join(f"{n} {status}" for status, n in without.most_common())
         notes.append(f"the model has no answer to {sum(without.values())} utterances ({reasons})")
-    notes += _learnt_here(opened.name, rated)
-    return ModelAnswers(found, _called(Path(opened.name)), tuple(notes))
+    notes += dict.fromkeys(note for name in opened.names for note in _learnt_here(name, rated))
+    return ModelAnswers(found, " + ".join(_called(Path(name)) for name in opened.names), tuple(notes))
 
 
 def _called(place: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ class Suggestions:
 
 def suggest(
     dataset: str | Path,
-    model: str | Path | OpenedModel | None = None,
+    model: str | Path | OpenedModel | Sequence[str | Path] | None = None,
     n: int = 100,
     *,
     held_out: str | Path | None = None,
@@ -127,7 +128,8 @@ def suggest(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1.")
     if model is not None and held_out is not None:
-        raise ValueError(f"model {model} and held_out {held_out} are both given; allowed is one of the two.")
+        named = " and ".join(map(str, model)) if isinstance(model, list | tuple) else model
+        raise ValueError(f"model {named} and held_out {held_out} are both given; allowed is one of the two.")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; allowed: above 0 and below 1.")
     rated = read_rated_votes(dataset)

@@ -83,7 +83,8 @@ def _check(args: argparse.Namespace) -> None:
     ):
         for option, value in options.items():
             if other and value is not None:
-                raise ValueError(f"{option} {value} changes nothing: {why}. Leave one of the two out.")
+                said = " ".join(value) if isinstance(value, list) else value
+                raise ValueError(f"{option} {said} changes nothing: {why}. Leave one of the two out.")
     if args.out is not None and args.dataset.is_dir() and args.out.resolve().is_relative_to(args.dataset.resolve()):
         raise ValueError(
             f"--out {args.out} is inside the data set {args.dataset}, which a build owns; choose another."
@@ -101,7 +102,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "dataset", metavar="DIR", type=Path, help="folder that `hf-ambiser build` made, or ACCOUNT/NAME"
     )
     parser.add_argument(
-        "--model", help="folder of a model or of a run, or Hub name (default: the model that the repository ships)"
+        "--model",
+        action="append",
+        help="folder of a model or of a run, or Hub name (default: the model that the repository ships). Given again:"
+        " the mean of the models' answers",
     )
     parser.add_argument(
         "--held-out",

@@ -19,7 +19,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         " baselines, rater ceiling, worth in raters. A LoRA adapter folder is a model, too.",
         epilog=f"example: {prog} --model runs/crema_d/ipr/0/model --dataset data/crema_d --split d3",
     )
-    parser.add_argument("--model", required=True, help="a trained model, adapter or run: folder or Hub name")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        help="a trained model, adapter or run: folder or Hub name. Given again: the mean of the models' answers",
+    )
     parser.add_argument(
         "--dataset",
         type=Path,
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     from hf_ambiser.metrics import UndefinedMetric, rater_equivalence
     from hf_ambiser.metrics.display import describe_scores
     from hf_ambiser.run_folder.text_out import check_out
-    from hf_ambiser.runs.scoring import load_for_scoring, predict_logits, save_predictions
+    from hf_ambiser.runs.scoring import answers_of, save_predictions
     from hf_ambiser.training.validation import score, softmax
 
     try:
@@ -50,8 +55,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         if args.config is None:
             there = list(read_dataset_info(args.dataset)["configs"])
             args.config = there[0] if len(there) == 1 else "ipr-strict"
-        model, extractor, data, info = load_for_scoring(args.model, args.dataset, args.config, args.split)
-        logits = predict_logits(model, extractor, data, args.batch_size)
+        logits, data, info = answers_of(args.model, args.dataset, args.config, args.split, args.batch_size)
         scores = score(logits, data.votes, data.consensus, info["classes"], data.agreement)
         protocol = info["configs"][args.config]["protocol"]
         sys.stdout.write(f"{info['corpus']}, {args.config}/{args.split}, protocol {protocol}\n")

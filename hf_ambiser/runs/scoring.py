@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,38 @@ def load_for_scoring(model: str, dataset: Path, config: str, split: str) -> tupl
     """
     loaded, extractor, info = load_with_classes(model, dataset)
     return loaded, extractor, EvaluationSet(load_split(dataset, config, split), limit_of(model)), info
+
+
+def answers_of(
+    models: Sequence[str], dataset: Path, config: str, split: str, batch_size: int = 32
+) -> tuple[np.ndarray, EvaluationSet, Any]:
+    """Score one model, or several whose distributions are averaged.
+
+    Returns:
+        `(N, K)` logits of the model, or the logarithms of the mean distributions; the utterances; `read_dataset_info`.
+
+    Raises:
+        ValueError: As for `load_for_scoring`, or if a model is given twice, or two models' runs cut utterances
+            at different lengths.
+    """
+    places = [place_of(model) for model in models]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(f"model {twice[0]} is given twice, so it would count twice. Name it once.")
+    limits = {model: limit_of(model) for model in models}
+    if len(set(limits.values())) > 1:
+        said = ", ".join(f"{model}: {'nowhere' if s is None else f'{s:g} s'}" for model, s in limits.items())
+        raise ValueError(
+            f"the runs of these models cut utterances at different lengths (max_seconds; {said}), so they did not hear"
+            " the same. Score them one by one, or train them with one max_seconds."
+        )
+    answers = []
+    for model in models:
+        loaded, extractor, data, info = load_for_scoring(model, dataset, config, split)
+        answers.append(predict_logits(loaded, extractor, data, batch_size))
+    if len(answers) == 1:
+        return answers[0], data, info
+    mean = np.mean([softmax(logits) for logits in answers], axis=0)
+    return np.log(np.maximum(mean, np.finfo(np.float32).tiny)), data, info
 
 
 def limit_of(model: str) -> float | None:
