@@ -17,6 +17,7 @@ import numpy as np
 
 from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.agreement_with_votes import mean_r2
+from hf_ambiser.metrics.balanced import balanced_lead
 from hf_ambiser.metrics.calibration import N_BINS, expected_calibration_error, votes_calibration_error
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
 from hf_ambiser.metrics.classification import (
@@ -47,6 +48,7 @@ from hf_ambiser.metrics.selective import detect_no_consensus, risk_coverage
 
 __all__ = [
     "UndefinedMetric",
+    "balanced_lead",
     "bhattacharyya_coefficient",
     "brier_score",
     "confusion_matrix",

@@ -14,6 +14,7 @@ from hf_ambiser.metrics.display import COLUMNS, Shown
 from hf_ambiser.metrics.distribution import cross_entropy
 from hf_ambiser.metrics.rater_equivalence import rater_equivalence
 from hf_ambiser.metrics.significance import corrected_resampled_t
+from hf_ambiser.report.balanced_decisions import HALF, pair_entry, wa_and_ua
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.leaderboard import CROSS_ENTROPY, FIGURES, LEAST_PROBABILITY, mean_cross_entropy
 from hf_ambiser.report.results import figure_of, number, p_entry, spread_entry, t_entry
@@ -53,7 +54,7 @@ def seeds_together_table(group: Group, split: str) -> Table | None:
     if not rows:
         return None
     heads = ["the seeds' mean answer", "seeds", CROSS_ENTROPY.title, *(COLUMNS[name].title for name in FIGURES)]
-    heads.append("worth raters, by cross-entropy")
+    heads += ["worth raters, by cross-entropy", f"balanced decision, tau {HALF:g}: WA / UA %"]
     for shown in _DIFFERENCES.values():
         heads += [f"{shown.title} minus a single seed's: difference [95 %]", f"p ({shown.name})"]
     return Table(file_name(group.name, split, "seeds_together"), heads, rows, " ".join(notes))
@@ -81,6 +82,8 @@ def _entries(runs: Sequence[FinishedRun], split: str) -> list[Entry]:
     shown = {"cross_entropy": CROSS_ENTROPY, **{name: COLUMNS[name] for name in FIGURES}}
     entries = [spread_entry(spread(one_each, partial(value, name)), shown[name]) for name in shown]
     entries.append(_worth(runs, split))
+    balanced = [spread(one_each, partial(value, f"balanced_{name}")).t for name in ("wa", "ua")]
+    entries.append(pair_entry([one.mean for one in balanced if one is not None]))
     single = {"cross_entropy": partial(mean_cross_entropy, split), "js": partial(figure_of, split, "js")}
     for name, shown_as in _DIFFERENCES.items():
         of_mean = {fold: figures[name] for fold, figures in together.items()}
@@ -98,7 +101,10 @@ def _figures(runs: Sequence[FinishedRun], split: str) -> dict[str, float | None]
     )
     scores = of_parts["all"]
     far = cross_entropy(soft_labels(answers.votes), answers.probabilities, LEAST_PROBABILITY)
-    return {"cross_entropy": float(far.mean()), **{name: scores[name] for name in FIGURES}}
+    has_labels = bool((answers.consensus >= 0).any())
+    wa, ua = wa_and_ua(answers.probabilities, answers.consensus, HALF) if has_labels else (None, None)
+    balanced = {"balanced_wa": wa, "balanced_ua": ua}
+    return {"cross_entropy": float(far.mean()), **{name: scores[name] for name in FIGURES}, **balanced}
 
 
 def _worth(runs: Sequence[FinishedRun], split: str) -> Entry:

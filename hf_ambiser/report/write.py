@@ -13,6 +13,7 @@ from hf_ambiser.files.read import exists, read_text
 from hf_ambiser.label_analysis.history import History, label_history
 from hf_ambiser.metrics.display import COMPARED
 from hf_ambiser.report import figures
+from hf_ambiser.report.balanced_decisions import balanced_decisions_table
 from hf_ambiser.report.convergence import TITLE, convergence, convergence_line, convergence_table
 from hf_ambiser.report.decisions import decisions_table
 from hf_ambiser.report.document import Block, Picture, Section, markdown
@@ -254,6 +255,7 @@ class _Report:
         if split == group.whole:
             blocks += self.table(leaderboard_table(group, split, reference, worths))
             blocks += self.table(seeds_together_table(group, split))
+            blocks += self.table(balanced_decisions_table(group, split, reference))
         blocks += self.table(figures_table(group, split))
         if split == group.whole:
             blocks += self.table(whole_set_table(group)) + self.table(published_table(group))
