@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from helpers.made_run import built
 from hf_ambiser import StreamingClassifier, annotate, open_model, predict, suggest
 from hf_ambiser.cli import main
 from hf_ambiser.inference.export import export_model
+from hf_ambiser.inference.load_model import load_extractor, load_model
 from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.several_models import SeveralModels
 from hf_ambiser.run_folder.predictions import read_predictions
@@ -98,6 +100,19 @@ def test_classes_go_by_name(models, tmp_path):
     np.testing.assert_allclose(answers(opened), (first + second) / 2, atol=1e-5)
 
 
+def linked(folder: str, place: Path) -> str:
+    place.symlink_to(folder)
+    return str(place)
+
+
+def test_two_models_that_were_loaded_before_are_two(models):
+    loaded = [load_model(model) for model in models[:2]]
+    opened = [open_model(model, "cpu", extractor=load_extractor(models[0])) for model in loaded]
+    np.testing.assert_allclose(answers(open_model(opened)), mean_of(models[:2]), atol=1e-5)
+    with pytest.raises(ValueError, match="is given twice"):
+        open_model([opened[0], open_model(loaded[0], "cpu", extractor=opened[0].extractor)])
+
+
 def test_one_model_in_a_list_is_that_model(models):
     opened = open_model(models[:1], "cpu")
     assert not isinstance(opened, SeveralModels) and opened.name == models[0]
@@ -108,6 +123,9 @@ def test_one_model_in_a_list_is_that_model(models):
     [
         (lambda models, tmp: [], "model is an empty list; allowed: a model, a list of models, or None"),
         (lambda models, tmp: [models[0], models[0]], "is given twice, so it would count twice. Name it once"),
+        (lambda models, tmp: [models[0], os.path.relpath(models[0])], "is given twice, so it would count twice"),
+        (lambda models, tmp: [models[0], linked(models[0], tmp / "x")], "is given twice, so it would count twice"),
+        (lambda models, tmp: [open_model(models[0], "cpu")] * 2, "is given twice, so it would count twice"),
         (
             lambda models, tmp: [
                 models[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class SeveralModels(OpenedModel):
             raise ValueError(f"models: {len(members)} given; allowed: two or more, whose answers are averaged.")
         first = members[0]
         for place, other in enumerate(members[1:], 1):
-            if other.name in (one.name for one in members[:place]):
+            if any(_are_one(one, other) for one in members[:place]):
                 raise ValueError(f"model {other.name} is given twice, so it would count twice. Name it once.")
             if set(other.classes) != set(first.classes):
                 raise ValueError(
@@ -112,3 +113,16 @@ class SeveralModels(OpenedModel):
             TypeError: Always.
         """
         raise TypeError("several models have no single output; call probabilities.")
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two names mean one model: one Hub name, or one folder in two spellings."""
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+
+
+def _are_one(one: OpenedModel, other: OpenedModel) -> bool:
+    if one.model is not None and one.model is other.model:
+        return True
+    # A model that was loaded before it was opened has the name of its class, and others may have it, too.
+    loaded = {type(one.model).__name__, type(other.model).__name__}
+    return one.name not in loaded and same_place(one.name, other.name)

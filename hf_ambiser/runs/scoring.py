@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ambiser.data.loading import load_split, read_dataset_info
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
+from hf_ambiser.inference.several_models import same_place
 from hf_ambiser.models import class_names
 from hf_ambiser.run_folder.finished import FinishedRun
 from hf_ambiser.run_folder.layout import RunFolder
@@ -44,8 +45,9 @@ def answers_of(
             at different lengths.
     """
     places = [place_of(model) for model in models]
-    if twice := [place for place in places if places.count(place) > 1]:
-        raise ValueError(f"model {twice[0]} is given twice, so it would count twice. Name it once.")
+    for number, place in enumerate(places):
+        if any(same_place(place, other) for other in places[:number]):
+            raise ValueError(f"model {place} is given twice, so it would count twice. Name it once.")
     limits = {model: limit_of(model) for model in models}
     if len(set(limits.values())) > 1:
         said = ", ".join(f"{model}: {'nowhere' if s is None else f'{s:g} s'}" for model, s in limits.items())
