@@ -81,6 +81,8 @@ def share(text: str) -> float:
         (["x", "--splits"], "--splits needs one value or more."),
         (["x", "--sizes", "1", "2"], "--sizes needs 3 values."),
         (["x", "--quiet=yes"], "--quiet takes no value, and got 'yes'."),
+        (["x", "-j", "1", "--jobs", "2"], "--jobs/-j is given twice; give it once."),
+        (["x", "--splits", "a", "--splits", "b"], "--splits is given twice; give all its values after one of them."),
         (["x", "--share", "2"], "--share: 2 is no share; give a number from 0 to 1."),
         ([], "folder must be given."),
         (["x", "--widnow", "2"], "--widnow 2 are not known here (did you mean '--window'?)."),

@@ -93,7 +93,12 @@ def test_a_seed_that_lacks_a_fold_is_left_out_and_named(study, tmp_path):
     after = rows_of(table)
     assert (int(before["ipr"]["seeds"]), int(after["ipr"]["seeds"])) == (4, 3)
     assert before["other"] == after["other"]
-    assert "ipr: seed 3 is left out" in table.note
+    assert "ipr: seed 3 lacks folds that another seed has, so it is left out." in table.note
+    for seed in range(3):
+        shutil.rmtree(next((tmp_path / "cells" / "ipr").glob(f"*-{seed}")) / f"seed-{seed}", ignore_errors=True)
+    table = seeds_together_table(the_group(tmp_path), "d3")
+    assert list(rows_of(table)) == ["other"]
+    assert "ipr is not here: seed " in table.note and "and fewer than two seeds are left." in table.note
 
 
 def test_a_system_whose_predictions_are_gone_is_named(study, tmp_path):

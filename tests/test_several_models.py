@@ -17,10 +17,11 @@ from helpers.made_run import built
 
 from hf_ambiser import StreamingClassifier, annotate, open_model, predict, suggest
 from hf_ambiser.cli import main
+from hf_ambiser.inference.annotate import _published_names
 from hf_ambiser.inference.export import export_model
 from hf_ambiser.inference.load_model import load_extractor, load_model
 from hf_ambiser.inference.model_digest import model_digest
-from hf_ambiser.inference.several_models import SeveralModels
+from hf_ambiser.inference.several_models import MemberFailed, SeveralModels
 from hf_ambiser.run_folder.predictions import read_predictions
 
 
@@ -89,6 +90,47 @@ def test_each_model_has_its_own_temperature_and_no_stored_threshold_acts(models,
     assert model_digest(open_model(both, "cpu")) != model_digest(open_model(models[:2], "cpu"))
 
 
+def test_models_that_were_put_together_before_count_one_by_one(models):
+    nested = open_model([open_model(models[:2], "cpu"), models[2]], "cpu")
+    assert nested.names == tuple(models)
+    np.testing.assert_allclose(answers(nested), mean_of(models), atol=1e-5)
+    with pytest.raises(ValueError, match="is given twice"):
+        open_model([models[:2], models[0]], "cpu")
+
+
+def test_the_shortest_window_is_taken(models, tmp_path):
+    short = with_config(models[1], tmp_path / "short", segment_seconds=1.0)
+    assert open_model(short, "cpu").window == 1.0 < open_model(models[0], "cpu").window
+    assert open_model([models[0], short], "cpu").window == 1.0
+
+
+def test_a_stored_temperature_that_cannot_act_is_said_of_its_model(models, tmp_path):
+    bad = with_config(models[1], tmp_path / "bad", decision={"temperature": -1.0})
+    with pytest.raises(ValueError, match=r"model .*bad: config.json: decision.temperature is -1.0; allowed"):
+        open_model([models[0], bad], "cpu")
+    idle = with_config(models[1], tmp_path / "idle", decision={"threshold": 7})  # acts on nothing here
+    np.testing.assert_allclose(answers([models[0], idle]), mean_of(models[:2]), atol=1e-5)
+
+
+def test_a_fault_of_our_model_is_no_refusal_of_a_recording(models):
+    """Models of others may refuse a recording, which is an answer; beside one, ours still fail aloud."""
+    ours, theirs = open_model(models[0], "cpu"), open_model(models[1], "cpu")
+    object.__setattr__(theirs, "ours", False)
+    both = SeveralModels.of([ours, theirs])
+    np.testing.assert_allclose(answers(both), mean_of(models[:2]), atol=1e-5)
+
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    object.__setattr__(ours, "outputs_of", broken)
+    with pytest.raises(MemberFailed, match=r"model .* fails: out of memory"):
+        answers(both)
+    object.__setattr__(ours, "outputs_of", type(ours).outputs_of.__get__(ours))
+    object.__setattr__(theirs, "outputs_of", broken)
+    (refused,) = predict(WAVES[0], both, sampling_rate=RATE, progress=False)
+    assert refused.status == "refused"
+
+
 def test_classes_go_by_name(models, tmp_path):
     turned = dict(enumerate(reversed(CLASSES)))
     other = with_config(
@@ -140,6 +182,22 @@ def test_models_that_cannot_answer_together_are_refused(models, tmp_path, change
         open_model(change(models, tmp_path), "cpu")
 
 
+@pytest.mark.parametrize("given", [{"a", "b"}, {"a": 1}.keys(), iter(["a"]), b"a", 3])
+def test_what_is_no_list_is_said(given):
+    with pytest.raises(ValueError, match=r"model is a \w+; allowed: the place of a model, a list or tuple of places"):
+        open_model(given, "cpu")
+
+
+def test_arguments_that_would_not_act_are_refused(models):
+    opened = [open_model(model, "cpu") for model in models[:2]]
+    with pytest.raises(ValueError, match="extractor is given beside a list of models"):
+        open_model(models[:2], "cpu", extractor=opened[0].extractor)
+    with pytest.raises(ValueError, match="device 'nonsense' is not here"):
+        open_model(opened, "nonsense")
+    with pytest.raises(ValueError, match="is several models and says no embedding; leave embeddings out"):
+        predict(WAVES[0], opened, sampling_rate=RATE, embeddings=True, progress=False)
+
+
 def test_models_of_other_sampling_rates_are_refused(models):
     one, other = (open_model(model, "cpu") for model in models[:2])
     object.__setattr__(other, "rate", 8000)
@@ -168,12 +226,27 @@ def test_a_corpus_is_annotated_with_the_mean_and_the_manifest_names_all(models, 
     manifest = annotate(tmp_path / "speech", tmp_path / "out", models, progress=False, device="cpu")
     assert manifest["model"]["name"] == "m0 + m1 + m2"
     assert manifest["model"]["kind"].startswith("mean of ambiser_")
+    assert [one["name"] for one in manifest["model"]["members"]] == ["m0", "m1", "m2"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "The label is the mean of the distributions of these 3 models" in card and "| m2 | `ambiser_blstm` |" in card
+    )
+    turned = annotate(tmp_path / "speech", tmp_path / "out", models[::-1], progress=False, device="cpu")
+    assert turned["model"]["digest"] == manifest["model"]["digest"]  # the order changes no answer
+    opened = [open_model(model, "cpu") for model in models]
+    assert annotate(tmp_path / "speech", tmp_path / "o2", opened, progress=False)["model"]["name"] == "m0 + m1 + m2"
     (row,) = pq.read_table(tmp_path / "out" / manifest["shards"][0]["file"]).to_pylist()
     np.testing.assert_allclose(row["soft_label"], mean_of(models, WAVES[:1])[0], atol=1e-5)
     with pytest.raises(ValueError, match="is several models and says no embedding; leave embeddings out"):
         annotate(tmp_path / "speech", tmp_path / "x", models, embeddings=True, progress=False, device="cpu")
     with pytest.raises(ValueError, match="model"):
         annotate(tmp_path / "speech", tmp_path / "out", models[:2], progress=False, device="cpu")
+
+
+def test_models_of_one_name_are_told_apart_by_the_folders_above():
+    assert _published_names(["/a/ipr/0", "/a/soft/0"]) == ["ipr/0", "soft/0"]
+    assert _published_names(["/a/ipr/0"]) == ["0"]
+    assert _published_names(["account/name", "/b/x"]) == ["account/name", "x"]
 
 
 def test_a_built_set_is_scored_with_the_mean(models, tmp_path, capsys):

@@ -6,16 +6,36 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An `ArgumentParser` without a page of usage before each of its errors."""
+    """An `ArgumentParser` without a page of usage before each of its errors, which loses no value that is given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
     def error(self, message: str) -> NoReturn:
         """Print one line on standard error, and exit with status 2."""
         said = in_plain_words(message, self._option_string_actions)
         self.exit(2, f"{self.prog}: {said} See {self.prog} --help.\n")
+
+
+class _Once(argparse.Action):
+    """Stores what is given. argparse would forget the values of an option that is given twice, but for the last."""
+
+    _stored_in: argparse.Namespace | None = None
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if option is not None and self._stored_in is namespace:
+            cure = "give it once" if self.nargs is None else "give all its values after one of them"
+            raise argparse.ArgumentError(self, f"is given twice; {cure}")
+        self._stored_in = namespace
+        setattr(namespace, self.dest, values)
 
 
 def in_plain_words(message: str, options: Iterable[str]) -> str:
@@ -46,6 +66,7 @@ _SAID = {
     r"argument (.+?): invalid int value: (.+)": r"\1 \2 is not a whole number.",
     r"argument (.+?): invalid float value: (.+)": r"\1 \2 is not a number.",
     r"argument (.+?): invalid choice: (.+?)(?:, maybe you meant .+)? \(choose from (.+)\)": r"\1 \2 is not one of \3.",
+    r"argument (.+?): (is given twice; .+)": r"\1 \2.",
     r"argument (.+?): expected one argument": r"\1 needs a value.",
     r"argument (.+?): expected at least one argument": r"\1 needs one value or more.",
     r"argument (.+?): expected (\d+) arguments": r"\1 needs \2 values.",

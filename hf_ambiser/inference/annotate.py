@@ -19,6 +19,7 @@ from hf_ambiser.inference.hub_source import Streamed
 from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.predict import predict
+from hf_ambiser.inference.several_models import NEVER, SeveralModels, names_given
 from hf_ambiser.inference.sources import Source, digest_of, open_source
 from hf_ambiser.run_folder.run_lock import held
 
@@ -98,8 +99,6 @@ def annotate(
         raise ValueError(f"model {opened.name} {what} and says no embedding; leave embeddings out.")
     decision = opened.decision(threshold)
     sizes = opened.window_sizes(window, hop)
-    # As they were given: an opened model has the folder that a run means.
-    given = [model] if isinstance(model, str | Path) else model if isinstance(model, Sequence) else opened.names
     settings = {
         "shard_size": shard_size,
         "embeddings": embeddings,
@@ -109,7 +108,7 @@ def annotate(
         "threshold": decision.threshold,
     }
     head = {
-        "model": _about_model(opened, [str(one) for one in given]),
+        "model": _about_model(opened, names_given(model, opened)),
         "source": _about_source(inputs, source),
         "settings": settings,
     }
@@ -156,19 +155,35 @@ def _device(device: str, processes: PartialState) -> str:
 
 
 def _about_model(opened: OpenedModel, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "name": " + ".join(map(_published_name, names)),
+    shown = _published_names(names)
+    about = {
+        "name": " + ".join(shown),
         "kind": opened.kind,
         "digest": model_digest(opened),
         "classes": list(opened.classes),
     }
+    if not isinstance(opened, SeveralModels):
+        return about
+    members = [
+        {"name": name, "kind": one.kind, "digest": model_digest(one), "temperature": one.decision(NEVER).temperature}
+        for name, one in zip(shown, opened.members, strict=True)
+    ]
+    return {**about, "members": members}
 
 
-def _published_name(name: str) -> str:
-    """Where on this machine a model lies is no part of its name: a manifest is published."""
+def _published_names(names: Sequence[str]) -> list[str]:
+    """Where on this machine a model lies is no part of its name, but for what tells it from the others."""
+    for kept in range(1, max(len(Path(name).parts) for name in names) + 1):
+        shown = [_published_name(name, kept) for name in names]
+        if len(set(shown)) == len(shown):
+            break
+    return shown
+
+
+def _published_name(name: str, kept: int) -> str:
     path = Path(name)
     is_place = path.is_absolute() or ".." in path.parts or name.startswith("~")
-    return path.name if is_place else name
+    return "/".join(path.parts[-kept:]) if is_place else name
 
 
 def _about_source(inputs: Source, source: str | Path) -> dict[str, Any]:

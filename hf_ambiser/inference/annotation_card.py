@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_ambiser.hub.edits import Card
@@ -49,6 +49,7 @@ def annotation_card(manifest: Mapping[str, Any], address: str, revision: str = "
             f"{model['name']}, of the kind `{model['kind']}`; the digest of its weights and settings is"
             f" `{model['digest']}`. Its classes, in the order of `soft_label`: {', '.join(model['classes'])}.",
             "",
+            *_members(model.get("members", [])),
             _settings(told["settings"]),
         ],
         "counts": _counts(told),
@@ -89,6 +90,21 @@ def _use(address: str, revision: str) -> list[str]:
         f'rows = datasets.load_dataset("{address}", "annotated", split="train"{pinned})',
         'print(rows[0]["recording"], rows[0]["soft_label"], rows[0]["ambiguity"])',
         "```",
+    ]
+
+
+def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The models whose answers were averaged, one a row; nothing for a single model."""
+    if not members:
+        return []
+    return [
+        f"The label is the mean of the distributions of these {len(members)} models, the logits of each divided by its"
+        " own temperature:",
+        "",
+        "| model | kind | digest | temperature |",
+        "|---|---|---|---:|",
+        *[f"| {one['name']} | `{one['kind']}` | `{one['digest']}` | {one['temperature']:g} |" for one in members],
+        "",
     ]
 
 

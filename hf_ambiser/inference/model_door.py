@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
             which onnxruntime runs without torch; a list of these, whose distributions are averaged; or a model that is
             loaded already, such as one of a trainer, which is put on the device and into evaluation mode. None: the
             model that the repository ships.
-        device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on.
+        device: "auto" (a CUDA GPU if there is one), "cpu", "cuda", "cuda:1" and so on. A model of a list that is
+            opened already stays where it is.
         extractor: The feature extractor of a model that is loaded already.
 
     Raises:
@@ -42,6 +44,8 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
             without a loaded model or the reverse, or the models of a list have other classes or sampling rates.
     """
     if isinstance(model, list | tuple):
+        if extractor is not None:
+            raise ValueError("extractor is given beside a list of models; allowed: beside one loaded model.")
         return _open_several(model, device)
     # Whoever has a loaded model has imported torch.
     is_loaded = (torch := sys.modules.get("torch")) is not None and isinstance(model, torch.nn.Module)
@@ -49,6 +53,11 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
         found = f"{type(model).__name__} {'without' if is_loaded else 'with'} an extractor"
         raise ValueError(
             f"model is {found}; allowed: a loaded model with its feature extractor, or the place of a model alone."
+        )
+    if not (model is None or is_loaded or isinstance(model, str | os.PathLike)):
+        raise ValueError(
+            f"model is a {type(model).__name__}; allowed: the place of a model, a list or tuple of places, a loaded"
+            " model, or None for the shipped one."
         )
     if (exported := exported_folder(model)) is not None:
         return open_onnx(exported, device)
@@ -81,6 +90,8 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 def _open_several(models: Sequence[Any], device: str) -> OpenedModel:
     if not models:
         raise ValueError("model is an empty list; allowed: a model, a list of models, or None for the shipped one.")
+    if device != "auto":
+        _device(device)  # also where all are opened already, and stay where they are
     opened = [one if isinstance(one, OpenedModel) else open_model(one, device) for one in models]
     return opened[0] if len(opened) == 1 else SeveralModels.of(opened)
 

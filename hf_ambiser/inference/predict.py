@@ -67,6 +67,8 @@ def predict(
         raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1.")
     recordings = recordings_of(inputs, sampling_rate)
     opened = model if isinstance(model, OpenedModel) else open_model(model)
+    if embeddings and len(opened.names) > 1:
+        raise ValueError(f"model {opened.name} is several models and says no embedding; leave embeddings out.")
     decision = opened.decision(threshold)
     sizes = opened.window_sizes(window, hop)
     heard = [_Heard(recording) for recording in recordings]

@@ -13,12 +13,20 @@ from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 
 
+NEVER = 0.0  # a threshold under which no model abstains, in place of a stored one, which does not act here
+
+
+class MemberFailed(Exception):
+    """One of several models, which takes every recording, has failed."""
+
+
 @dataclass(frozen=True)
 class SeveralModels(OpenedModel):
     """Models whose distributions are averaged; it is used as any other `OpenedModel`.
 
     The logits of each model are divided by the temperature that is stored in its own configuration. A stored threshold
-    was found for the answers of one model alone, so none of them acts.
+    was found for the answers of one model alone, so none of them acts. Without a window of the caller's, the shortest
+    one of the models is taken, for one that has learnt from segments expects no longer ones.
 
     Args:
         members: The models, two or more.
@@ -28,13 +36,20 @@ class SeveralModels(OpenedModel):
 
     @classmethod
     def of(cls, members: Sequence[OpenedModel]) -> SeveralModels:
-        """Put opened models together.
+        """Put opened models together; of several that were put together before, each counts as one of all.
 
         Raises:
-            ValueError: If there are fewer than two, one is there twice, or their classes or sampling rates differ.
+            ValueError: If there are fewer than two, one is there twice, their classes or sampling rates differ, or the
+                stored temperature of one is out of range.
         """
+        members = [each for one in members for each in (one.members if isinstance(one, SeveralModels) else [one])]
         if len(members) < 2:
             raise ValueError(f"models: {len(members)} given; allowed: two or more, whose answers are averaged.")
+        for one in members:
+            try:
+                one.decision(NEVER)
+            except ValueError as error:
+                raise ValueError(f"model {one.name}: {error}") from error
         first = members[0]
         for place, other in enumerate(members[1:], 1):
             if any(_are_one(one, other) for one in members[:place]):
@@ -55,7 +70,7 @@ class SeveralModels(OpenedModel):
             extractor=None,
             classes=first.classes,
             rate=first.rate,
-            window=max(one.window for one in members),
+            window=min(one.window for one in members),
             ours=all(one.ours for one in members),
             members=tuple(members),
         )
@@ -102,9 +117,24 @@ class SeveralModels(OpenedModel):
         """
         total = np.zeros((len(waveforms), len(self.classes)))
         for one in self.members:
-            found = one.probabilities(waveforms, temperature * one.decision().temperature).probabilities
+            found = self._of_member(one, waveforms, temperature)
             total += found[:, [one.classes.index(name) for name in self.classes]]
         return Outputs(total / len(self.members), None, None)
+
+    def _of_member(self, one: OpenedModel, waveforms: Sequence[np.ndarray], temperature: float) -> np.ndarray:
+        try:
+            return one.probabilities(waveforms, temperature * one.decision(NEVER).temperature).probabilities
+        except (RuntimeError, ValueError, IndexError) as error:
+            # A model of others may refuse a recording; one of ours refuses none, so this is another fault, and is no
+            # answer of the recording.
+            if one.ours and not self.ours:
+                raise MemberFailed(f"model {one.name} fails: {error}") from error
+            raise
+
+    def check_window(self, seconds: float) -> None:
+        """Check that every model takes so long a window; see `OpenedModel.check_window`."""
+        for one in self.members:
+            one.check_window(seconds)
 
     def outputs_of(self, waveforms: list[np.ndarray]) -> Any:
         """Refuse: several models have no output in common but the mean of their distributions.
@@ -126,3 +156,17 @@ def _are_one(one: OpenedModel, other: OpenedModel) -> bool:
     # A model that was loaded before it was opened has the name of its class, and others may have it, too.
     loaded = {type(one.model).__name__, type(other.model).__name__}
     return one.name not in loaded and same_place(one.name, other.name)
+
+
+def names_given(model: Any, opened: OpenedModel) -> list[str]:
+    """The models of `opened` by the names that were given for them: a run folder stays one, and is not its model's.
+
+    Args:
+        model: What was given: a place, an opened model, None, or a list of these.
+        opened: What `open_model` has made of it.
+    """
+    given = list(model) if isinstance(model, list | tuple) else [model]
+    # A list in the list, or several that were opened before, stand for more models than one.
+    if len(given) != len(opened.names):
+        return list(opened.names)
+    return [str(one) if isinstance(one, str | Path) else name for one, name in zip(given, opened.names, strict=True)]

@@ -128,7 +128,8 @@ def suggest(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1.")
     if model is not None and held_out is not None:
-        named = " and ".join(map(str, model)) if isinstance(model, list | tuple) else model
+        given = model if isinstance(model, list | tuple) else [model]
+        named = " and ".join(str(getattr(one, "name", one)) for one in given)
         raise ValueError(f"model {named} and held_out {held_out} are both given; allowed is one of the two.")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; allowed: above 0 and below 1.")

@@ -43,14 +43,15 @@ def seeds_together_table(group: Group, split: str) -> Table | None:
         seeds, left_out = _complete_seeds(runs)
         used = [run for run in runs if run.seed in seeds]
         if len(seeds) < 2:
+            if left_out and len(seeds) + len(left_out) > 1:
+                notes.append(f"{system} is not here: {_lacking(left_out)}, and fewer than two seeds are left.")
             continue
         if not all(run.has_predictions(split) for run in used):
             notes.append(f"{system} is not here, because predictions of its runs are gone.")
             continue
         rows.append([system, number(len(seeds)), *_entries(used, split)])
         if left_out:
-            which = ", ".join(map(str, left_out))
-            notes.append(f"{system}: seed {which} is left out, because it lacks folds that another seed has.")
+            notes.append(f"{system}: {_lacking(left_out)}, so it is left out.")
     if not rows:
         return None
     heads = ["the seeds' mean answer", "seeds", CROSS_ENTROPY.title, *(COLUMNS[name].title for name in FIGURES)]
@@ -58,6 +59,10 @@ def seeds_together_table(group: Group, split: str) -> Table | None:
     for shown in _DIFFERENCES.values():
         heads += [f"{shown.title} minus a single seed's: difference [95 %]", f"p ({shown.name})"]
     return Table(file_name(group.name, split, "seeds_together"), heads, rows, " ".join(notes))
+
+
+def _lacking(seeds: Sequence[int]) -> str:
+    return f"seed {', '.join(map(str, seeds))} lacks folds that another seed has"
 
 
 def _complete_seeds(runs: Sequence[FinishedRun]) -> tuple[list[int], list[int]]:
