@@ -81,7 +81,6 @@ def share(text: str) -> float:
         (["x", "--splits"], "--splits needs one value or more."),
         (["x", "--sizes", "1", "2"], "--sizes needs 3 values."),
         (["x", "--quiet=yes"], "--quiet takes no value, and got 'yes'."),
-        (["x", "-j", "1", "--jobs", "2"], "--jobs/-j is given twice; give it once."),
         (["x", "--splits", "a", "--splits", "b"], "--splits is given twice; give all its values after one of them."),
         (["x", "--share", "2"], "--share: 2 is no share; give a number from 0 to 1."),
         ([], "folder must be given."),
@@ -92,3 +91,10 @@ def share(text: str) -> float:
 def test_what_is_said(words, said, capsys):
     line = refused(lambda: parser().parse_args(words), capsys)
     assert line.startswith(f"tool: {said}") and line.endswith("See tool --help.\n")
+
+
+def test_of_an_option_with_one_value_the_last_one_counts_and_a_parser_can_be_used_again():
+    made = parser()
+    assert made.parse_args(["x", "-j", "1", "--jobs", "2"]).jobs == 2
+    for _ in range(2):
+        assert made.parse_args(["x", "--splits", "a", "b"]).splits == ["a", "b"]

@@ -52,7 +52,7 @@ def test_a_build_that_is_there_is_pushed_only_if_it_is_what_was_asked_for(datase
     monkeypatch.setattr("hf_ambiser.data.build_cli.check_access", lambda repo: None)
     monkeypatch.setattr("hf_ambiser.data.build_cli.push_dataset", lambda *given: pushed.append(given[:2]))
     monkeypatch.setattr("hf_ambiser.data.build_cli.describe", str)
-    asked = ["build", "simulated", "--root", str(corpus), "--out", str(dataset), "--configs", "slc-strict"]
+    asked = ["build", "simulated", "--root", str(corpus), "--out", str(dataset)]
     asked += ["--n-utterances", "60", "--n-speakers", "10", "--no-progress", "--push_to_hub", "me/x"]
     cases = [
         ("--validation-share 0.4", "validation_share=0.4 changes nothing in the configs ['slc-strict']"),
@@ -72,12 +72,14 @@ def test_a_build_that_is_there_is_pushed_only_if_it_is_what_was_asked_for(datase
         if str(other) in more:
             shutil.rmtree(other, ignore_errors=True)
             other.mkdir()  # an empty folder, where the corpus is generated
-        assert main([*asked, *more.split()]) == 2, more
+        configs = [] if "--configs" in more else ["--configs", "slc-strict"]
+        assert main([*asked, *configs, *more.split()]) == 2, more
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert fault in line and not pushed, line
     scans, scan = [], simulated.scan
     monkeypatch.setattr(simulated, "scan", lambda root: scans.append(root) or scan(root))
     monkeypatch.setattr("hf_ambiser.data.corpus_rows.inspect_audio", None)  # no audio is opened
+    asked = [*asked[:6], "--configs", "slc-strict", *asked[6:]]
     assert main(asked) == 0 and pushed == [(dataset, "me/x")] and scans == [corpus]
     with pytest.raises(SystemExit):
         main([*asked[:-2], "--private"])

@@ -24,16 +24,18 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """Stores what is given. argparse would forget the values of an option that is given twice, but for the last."""
+    """Stores what is given, and refuses a second list: argparse would forget the first one.
+
+    Of an option with one value the last one counts, as scripts expect that add options to those of a user.
+    """
 
     _stored_in: argparse.Namespace | None = None
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        if option is not None and self._stored_in is namespace:
-            cure = "give it once" if self.nargs is None else "give all its values after one of them"
-            raise argparse.ArgumentError(self, f"is given twice; {cure}")
+        if option is not None and self.nargs is not None and self._stored_in is namespace:
+            raise argparse.ArgumentError(self, "is given twice; give all its values after one of them")
         self._stored_in = namespace
         setattr(namespace, self.dest, values)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import hf_ambiser.models
 from hf_ambiser.inference.load_model import load_extractor, load_model, place_of
-from hf_ambiser.inference.onnx_model import exported_folder, open_onnx
+from hf_ambiser.inference.onnx_model import OpenedOnnx, exported_folder, open_onnx
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 from hf_ambiser.inference.several_models import SeveralModels
 from hf_ambiser.inference.windows import WINDOW
@@ -90,8 +90,9 @@ def open_model(model: Any = None, device: str = "auto", *, extractor: Any = None
 def _open_several(models: Sequence[Any], device: str) -> OpenedModel:
     if not models:
         raise ValueError("model is an empty list; allowed: a model, a list of models, or None for the shipped one.")
-    if device != "auto":
-        _device(device)  # also where all are opened already, and stay where they are
+    # One that is opened already stays where it is; an exported one needs no torch.
+    if device != "auto" and any(isinstance(one, OpenedModel) and not isinstance(one, OpenedOnnx) for one in models):
+        _device(device)
     opened = [one if isinstance(one, OpenedModel) else open_model(one, device) for one in models]
     return opened[0] if len(opened) == 1 else SeveralModels.of(opened)
 

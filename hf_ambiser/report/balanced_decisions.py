@@ -59,7 +59,7 @@ def balanced_decisions_table(group: Group, split: str, reference: str | None) ->
         rows.append(row)
     heads = ["balanced decision: WA / UA %", *(f"tau {tau:g}" for tau in TAUS)]
     heads += [f"UA % at tau {ALIKE:g}, {reference} minus: difference [95 %]", "p", "Holm p"] if others else []
-    return Table(file_name(group.name, split, "balanced_decisions"), heads, rows, NOTE)
+    return Table(file_name(group.name, split, "balanced"), heads, rows, NOTE)
 
 
 def pair_entry(means: Sequence[float]) -> Entry:

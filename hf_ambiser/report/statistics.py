@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -162,11 +163,17 @@ def _check_same_utterances(runs: Sequence[FinishedRun], split: str, ids: Sequenc
         own = set(names.astype(str).tolist())
         other, expected = first.setdefault(run.fold, (run, own))
         if odd := sorted(own ^ expected):
+            mine, theirs = (" and ".join(map(str, _files(one, split))) for one in (run, other))
             raise ValueError(
-                f"{run.files.predictions_of(split)} and {other.files.predictions_of(split)} are of one fold and hold"
+                f"{mine}, and {theirs}, are of one fold and hold"
                 f" other utterances ({len(odd)} differ, the first is {odd[0]!r}). Run the one that is wrong again, or"
                 " move it away."
             )
+
+
+def _files(run: FinishedRun, split: str) -> list[Path]:
+    """The files of a run's predictions on a split, or on the splits that a set is made of."""
+    return [run.files.predictions_of(part) for part in run.joined.get(split, (split,))]
 
 
 def _mean(_: np.ndarray, values: np.ndarray) -> float:
