@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 
 import numpy as np
 import pytest
-from helpers.made_report import CLASSES, made_study
+from helpers.made_report import CLASSES, made_study, rows_of, whole_group
 
 from hf_ambiser.metrics.balanced import balanced_lead
 from hf_ambiser.report.balanced_decisions import TAUS, balanced_decisions_table
-from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.write import write_report
 
 
@@ -23,15 +20,6 @@ FOLDS, SEEDS = 3, 2
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     return made_study(tmp_path_factory.mktemp("study"), {"ipr": 0.3, "other": 0.8}, FOLDS, SEEDS)
-
-
-def the_group(folder):
-    (one,) = group(find(folder)[0])
-    return one.with_all_figures()
-
-
-def rows_of(table):
-    return {row["balanced decision: WA / UA %"]: row for row in csv.DictReader(io.StringIO(table.csv()))}
 
 
 def by_hand(run, split, tau):
@@ -51,7 +39,7 @@ def by_hand(run, split, tau):
 
 
 def test_each_cell_is_the_mean_of_the_runs_figures(study):
-    one = the_group(study)
+    one = whole_group(study)
     rows = rows_of(balanced_decisions_table(one, "d3", "ipr"))
     assert list(rows) == ["ipr", "other"]
     for system, row in rows.items():
@@ -75,7 +63,7 @@ def test_the_report_has_it_and_names_the_predictions_that_are_gone_by_leaving_th
     assert text.count("| balanced decision: WA / UA % | tau 0 |") == 1
     for path in (tmp_path / "cells").rglob("d3.parquet"):
         path.unlink()
-    assert balanced_decisions_table(the_group(tmp_path), "d3", "ipr") is None
+    assert balanced_decisions_table(whole_group(tmp_path), "d3", "ipr") is None
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 2.0])

@@ -7,9 +7,8 @@ import io
 import math
 
 import pytest
-from helpers.made_report import made_whole
+from helpers.made_report import made_whole, whole_group
 
-from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.leaderboard import leaderboard_table, mean_cross_entropy
 from hf_ambiser.report.rater_equivalence import worth_of_systems
 from hf_ambiser.report.write import write_report
@@ -27,11 +26,6 @@ def study(tmp_path_factory):
         for seed in range(2):
             made_whole(folder / system / str(seed), system=system, seed=seed, skill=skill)
     return folder
-
-
-def whole_group(folder):
-    (one,) = group(find(folder)[0])
-    return one.with_all_figures()
 
 
 def by_hand(run, split: str) -> float:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shutil
 
 import pytest
-from helpers.made_report import made_study, made_whole
+from helpers.made_report import made_study, made_whole, rows_of, whole_group
 
-from hf_ambiser.report.groups import find, group
 from hf_ambiser.report.seeds_together import seeds_together_table
 from hf_ambiser.report.write import write_report
 
@@ -23,15 +20,6 @@ FOLDS, SEEDS = 3, 4
 def study(tmp_path_factory):
     """Two systems, three folds, four seeds."""
     return made_study(tmp_path_factory.mktemp("study"), {"ipr": 0.4, "other": 1.0}, FOLDS, SEEDS)
-
-
-def the_group(folder):
-    (one,) = group(find(folder)[0])
-    return one.with_all_figures()
-
-
-def rows_of(table):
-    return {row["the seeds' mean answer"]: row for row in csv.DictReader(io.StringIO(table.csv()))}
 
 
 def divergence(p, q):
@@ -62,7 +50,7 @@ def by_hand(runs, split):
 
 
 def test_the_figures_are_those_of_the_mean_distribution_of_each_fold(study):
-    one = the_group(study)
+    one = whole_group(study)
     rows = rows_of(seeds_together_table(one, "d3"))
     assert list(rows) == ["ipr", "other"]
     for system, row in rows.items():
@@ -82,21 +70,21 @@ def test_the_figures_are_those_of_the_mean_distribution_of_each_fold(study):
 
 def test_a_system_with_one_seed_is_not_in_it(tmp_path):
     made_study(tmp_path, {"ipr": 1.0}, folds=2, seeds=1)
-    assert seeds_together_table(the_group(tmp_path), "d3") is None
+    assert seeds_together_table(whole_group(tmp_path), "d3") is None
 
 
 def test_a_seed_that_lacks_a_fold_is_left_out_and_named(study, tmp_path):
     shutil.copytree(study / "cells", tmp_path / "cells")
-    before = rows_of(seeds_together_table(the_group(tmp_path), "d3"))
+    before = rows_of(seeds_together_table(whole_group(tmp_path), "d3"))
     shutil.rmtree(next((tmp_path / "cells" / "ipr").glob("*-0")) / "seed-3")
-    table = seeds_together_table(the_group(tmp_path), "d3")
+    table = seeds_together_table(whole_group(tmp_path), "d3")
     after = rows_of(table)
     assert (int(before["ipr"]["seeds"]), int(after["ipr"]["seeds"])) == (4, 3)
     assert before["other"] == after["other"]
     assert "ipr: seed 3 lacks folds that another seed has, so it is left out." in table.note
     for seed in range(3):
         shutil.rmtree(next((tmp_path / "cells" / "ipr").glob(f"*-{seed}")) / f"seed-{seed}", ignore_errors=True)
-    table = seeds_together_table(the_group(tmp_path), "d3")
+    table = seeds_together_table(whole_group(tmp_path), "d3")
     assert list(rows_of(table)) == ["other"]
     assert "ipr is not here: seed " in table.note and "and fewer than two seeds are left." in table.note
 
@@ -104,7 +92,7 @@ def test_a_seed_that_lacks_a_fold_is_left_out_and_named(study, tmp_path):
 def test_a_system_whose_predictions_are_gone_is_named(study, tmp_path):
     shutil.copytree(study / "cells", tmp_path / "cells")
     next((tmp_path / "cells" / "other").rglob("d3.parquet")).unlink()
-    table = seeds_together_table(the_group(tmp_path), "d3")
+    table = seeds_together_table(whole_group(tmp_path), "d3")
     assert list(rows_of(table)) == ["ipr"]
     assert "other is not here, because predictions of its runs are gone" in table.note
 
@@ -112,7 +100,7 @@ def test_a_system_whose_predictions_are_gone_is_named(study, tmp_path):
 def test_of_one_fold_the_difference_has_no_test(tmp_path):
     for seed in range(2):
         made_whole(tmp_path / str(seed), seed=seed)
-    one = the_group(tmp_path)
+    one = whole_group(tmp_path)
     text = seeds_together_table(one, one.whole).markdown()
     assert text.count("(one fold)") == 2
     report = write_report(tmp_path, html=False, progress=False)

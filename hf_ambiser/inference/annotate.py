@@ -19,7 +19,7 @@ from hf_ambiser.inference.hub_source import Streamed
 from hf_ambiser.inference.model_digest import model_digest
 from hf_ambiser.inference.model_door import OpenedModel, open_model
 from hf_ambiser.inference.predict import predict
-from hf_ambiser.inference.several_models import NEVER, SeveralModels, names_given
+from hf_ambiser.inference.several_models import SeveralModels, names_given
 from hf_ambiser.inference.sources import Source, digest_of, open_source
 from hf_ambiser.run_folder.run_lock import held
 
@@ -165,7 +165,7 @@ def _about_model(opened: OpenedModel, names: Sequence[str]) -> dict[str, Any]:
     if not isinstance(opened, SeveralModels):
         return about
     members = [
-        {"name": name, "kind": one.kind, "digest": model_digest(one), "temperature": one.decision(NEVER).temperature}
+        {"name": name, "kind": one.kind, "digest": model_digest(one), "temperature": one.temperature}
         for name, one in zip(shown, opened.members, strict=True)
     ]
     return {**about, "members": members}

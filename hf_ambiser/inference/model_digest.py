@@ -10,7 +10,7 @@ import torch
 
 from hf_ambiser.files.digest import file_digest
 from hf_ambiser.inference.onnx_model import OpenedOnnx
-from hf_ambiser.inference.several_models import NEVER, SeveralModels
+from hf_ambiser.inference.several_models import SeveralModels
 
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def model_digest(opened: OpenedModel) -> str:
     digest = hashlib.blake2b(digest_size=8)
     if isinstance(opened, SeveralModels):
         # A stored temperature is no setting of the whole: each model has its own.
-        parts = sorted(f"{model_digest(one)} {one.decision(NEVER).temperature!r}" for one in opened.members)
+        parts = sorted(f"{model_digest(one)} {one.temperature!r}" for one in opened.members)
         digest.update("\0".join(parts).encode())
         return digest.hexdigest()
     if isinstance(opened, OpenedOnnx):

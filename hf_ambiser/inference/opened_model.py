@@ -65,6 +65,15 @@ class OpenedModel:
         """Whether `probabilities` says embeddings."""
         return self.ours
 
+    @property
+    def temperature(self) -> float:
+        """What its configuration says that logits are divided by; a threshold that stands there is not looked at.
+
+        Raises:
+            ValueError: If it is out of range.
+        """
+        return Decision.of(self.model.config, threshold=0.0).temperature
+
     def decision(self, threshold: float | None = None) -> Decision:
         """Return how logits become an answer, as the model's configuration says; see `Decision.of`."""
         return Decision.of(self.model.config, threshold)

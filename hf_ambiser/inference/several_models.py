@@ -13,9 +13,6 @@ from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 
 
-NEVER = 0.0  # a threshold under which no model abstains, in place of a stored one, which does not act here
-
-
 class MemberFailed(Exception):
     """One of several models, which takes every recording, has failed."""
 
@@ -47,7 +44,7 @@ class SeveralModels(OpenedModel):
             raise ValueError(f"models: {len(members)} given; allowed: two or more, whose answers are averaged.")
         for one in members:
             try:
-                one.decision(NEVER)
+                _ = one.temperature
             except ValueError as error:
                 raise ValueError(f"model {one.name}: {error}") from error
         first = members[0]
@@ -123,7 +120,7 @@ class SeveralModels(OpenedModel):
 
     def _of_member(self, one: OpenedModel, waveforms: Sequence[np.ndarray], temperature: float) -> np.ndarray:
         try:
-            return one.probabilities(waveforms, temperature * one.decision(NEVER).temperature).probabilities
+            return one.probabilities(waveforms, temperature * one.temperature).probabilities
         except (RuntimeError, ValueError, IndexError) as error:
             # A model of others may refuse a recording; one of ours refuses none, so this is another fault, and is no
             # answer of the recording.

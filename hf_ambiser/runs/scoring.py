@@ -55,9 +55,10 @@ def answers_of(
             f"the runs of these models cut utterances at different lengths (max_seconds; {said}), so they did not hear"
             " the same. Score them one by one, or train them with one max_seconds."
         )
-    answers = []
-    for model in models:
-        loaded, extractor, data, info = load_for_scoring(model, dataset, config, split)
+    loaded, extractor, data, info = load_for_scoring(models[0], dataset, config, split)
+    answers = [predict_logits(loaded, extractor, data, batch_size)]
+    for model in models[1:]:
+        loaded, extractor, _ = load_with_classes(model, dataset)
         answers.append(predict_logits(loaded, extractor, data, batch_size))
     if len(answers) == 1:
         return answers[0], data, info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 import soundfile
 import yaml
 
+from hf_ambiser.report.groups import Group, find, group
+from hf_ambiser.report.table import Table
 from hf_ambiser.run_folder.columns import write_columns
 from hf_ambiser.run_scores.complete import LATER
 from hf_ambiser.training.validation import score, softmax
@@ -208,3 +211,15 @@ def made_study(
                 path = folder / "cells" / system / f"{family}-{fold}" / f"seed-{seed}"
                 made_cell(path, system, seed, str(fold), family, skill, **more)
     return folder
+
+
+def whole_group(folder: Path) -> Group:
+    """The only group of the runs below a folder, with every figure that a report shows."""
+    (one,) = group(find(folder)[0])
+    return one.with_all_figures()
+
+
+def rows_of(table: Table) -> dict[str, dict[str, str]]:
+    """A table's rows as its CSV file has them, by their first column."""
+    rows = csv.DictReader(io.StringIO(table.csv()))
+    return {next(iter(row.values())): row for row in rows}
