@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -263,6 +264,27 @@ def test_another_model_source_or_setting_is_refused_by_its_name(folder, tmp_path
     (folder / "e.wav").unlink()
     with pytest.raises(ValueError, match="was begun with another number of inputs: 4, and now it is 3"):
         done(folder, out, tiny, shard_size=2)
+
+
+def test_a_balanced_decision_says_which_emotion_leads_and_is_a_setting(folder, tmp_path):
+    plain = open_model(saved(tmp_path / "plain", tiny_model()), "cpu")
+    _, rows, _ = done(folder, tmp_path / "as_it_is", plain)
+    shares = [0.7 if name == rows[0]["leading_emotion"] else 0.1 for name in plain.classes]
+    balanced, other = tiny_model(), tiny_model()
+    balanced.config.decision = {"balance": {"tau": 3.0, "shares": shares}}
+    other.config.decision = {"balance": {"tau": 2.0, "shares": shares}}
+    models = [open_model(saved(tmp_path / f"model{n}", one), "cpu") for n, one in enumerate((balanced, other))]
+    manifest, rows, _ = done(folder, tmp_path / "out", models[0])
+    assert manifest["settings"]["balance"] == {"tau": 3.0, "shares": shares}
+    classes = models[0].classes
+    for row in rows:
+        beside = [p / share**3 for p, share in zip(row["soft_label"], shares, strict=True)]
+        assert row["leading_emotion"] == classes[beside.index(max(beside))]
+    assert any(row["leading_emotion"] != classes[int(np.argmax(row["soft_label"]))] for row in rows)
+    card = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "that of a balanced decision: the class with the largest p / m^tau, with tau 3 and the shares m" in card
+    with pytest.raises(ValueError, match="was begun with another balanced decision"):
+        done(folder, tmp_path / "out", models[1])
 
 
 def test_a_model_is_the_same_wherever_it_lies(folder, tmp_path, tiny):

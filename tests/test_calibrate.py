@@ -125,7 +125,7 @@ def test_the_command_and_python_choose_the_same_and_change_nothing_else(finished
 
 def test_what_it_gives_on_test_comes_from_the_stored_predictions(calibrated):
     found = read(calibrated / "results.json")["decision"]
-    decision = Decision(**{name: found[name] for name in Decision().to_dict()})
+    decision = Decision.of(found)
     assert decision.temperature != 1 and found["validation"]["risk"] <= 0.4 and found["temperature"] > 0
     scored = read_facts(calibrated).scored
     assert list(found["test"]) == scored.splits and WHOLE in found["test"]
@@ -171,6 +171,35 @@ def test_the_card_says_when_it_abstains_and_only_of_runs_that_were_calibrated(fi
     assert (finished / "model" / "config.json").read_bytes() == config
     assert (finished / "results.json").read_bytes() == results
     assert remove_decision(finished) is False
+
+
+def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
+    assert main(["calibrate", str(finished), "--balance", "0.5"]) == 0
+    found, said = read(finished / "results.json")["decision"], capsys.readouterr().out
+    shares = found["balance"]["shares"]
+    assert found["balance"]["tau"] == 0.5 and sum(shares) == pytest.approx(1) and found["threshold"] is None
+    assert "\nbalance 0.5\n" in said and DECIDED["ua"].full in said and DECIDED["ua_before"].full in said
+    assert read(finished / "model" / "config.json")["decision"]["balance"] == found["balance"]
+    section = " ".join((finished / "model" / "README.md").read_text().split("## When it abstains")[1].split())
+    assert "**Balanced decision, tau 0.5.**" in section and ", ".join(f"{m:.4f}" for m in shares) in section
+    assert "An answer is the class of the balanced decision." in section
+
+    assert main(["calibrate", str(finished), "--temperature"]) == 0
+    assert "\nbalance 0.5 of the earlier choice is removed; ask for all parts at once\n" in capsys.readouterr().out
+    assert read(finished / "model" / "config.json")["decision"]["balance"] is None
+
+
+def test_a_decision_of_before_there_was_a_balance_stays_readable(calibrated, tmp_path):
+    old = Path(shutil.copytree(calibrated, tmp_path / "old"))
+    for place in (old / "results.json", old / "model" / "config.json"):
+        change(place, lambda content: {**content, "decision": without_balance(content["decision"])})
+    facts = read_facts(old)
+    assert "balance" not in facts.run.decision and "## When it abstains" in write_card(old)[0].read_text()
+
+
+def without_balance(decision: dict) -> dict:
+    assert "balance" in decision
+    return {name: value for name, value in decision.items() if name != "balance"}
 
 
 def test_what_is_published_has_the_decision(calibrated):
@@ -282,6 +311,7 @@ def test_a_model_that_learns_on_drops_the_decision_of_before(tmp_path, caplog):
         (["--risk", "0.01"], "no coverage of these .*the least risk that can be reached is"),
         (["--set-coverage", "0.999"], "need at least 999 utterances"),
         (["--risk", "2"], "risk is 2; allowed"),
+        (["--balance", "-1"], "balance is -1; allowed is a tau above 0"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_changes_nothing(trained, words, message, capsys):
@@ -363,6 +393,8 @@ def test_a_stop_between_configuration_and_results_is_seen_and_mended(finished, s
         (lambda d: {name: value for name, value in d.items() if name != "test"}, "lacks 'test'"),
         (lambda d: {**d, "test": {"d3": {"n": 3, "risk": "low"}}}, "under 'risk', not 'low'"),
         (lambda d: {**d, "chosen_on": {}}, "lacks 'content'"),
+        (lambda d: {**d, "balance": 0.5}, "must hold an object under 'balance'"),
+        (lambda d: {**d, "balance": {"tau": 0.5, "shares": ["a"]}}, "under 'shares', not 'a'"),
     ],
 )
 def test_a_spoilt_decision_names_the_file(calibrated, tmp_path, spoil, message):
@@ -399,13 +431,14 @@ def test_the_report_has_a_table_of_decisions_for_the_runs_that_have_one(tmp_path
     assert decisions_table(group(find(tmp_path)[0])[0], "d3") is None
     how = {"risk": 0.45, "rule": "empirical", "set_coverage": 0.8}
     both = [decided(tmp_path / "slc" / fold, **how) for fold in ("0", "1")]
-    one = decided(tmp_path / "ipr" / "0", set_coverage=0.6)
+    one = decided(tmp_path / "ipr" / "0", set_coverage=0.6, balance=0.5)
     table = decisions_table(group(find(tmp_path)[0])[0], "d3")
     rows = {row[0].text: [entry.text for entry in row] for row in table.entries}
     assert {name: row[1:3] for name, row in rows.items()} == {
         "slc": ["2 of 2", "risk 0.45 (empirical), sets 0.8"],
-        "ipr": ["1 of 2", "sets 0.6"],
+        "ipr": ["1 of 2", "sets 0.6, balance 0.5"],
     }
+    assert one["ua"] is not None and both[0]["ua"] is None
     for name in ("coverage", "set_coverage_votes", "set_size", "risk"):
         shown, place = DECIDED[name], list(table.columns).index(DECIDED[name].title)
         mean = np.mean([figures[name] for figures in both])

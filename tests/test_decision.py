@@ -11,18 +11,10 @@ import numpy as np
 import pytest
 
 from hf_ambiser.metrics import UndefinedMetric
-from hf_ambiser.metrics.decision import (
-    ROOM,
-    Decision,
-    choose_decision,
-    curve_of_answers,
-    decision_figures,
-    fit_temperature,
-    threshold_for_risk,
-    threshold_of_sets,
-    upper_bound,
-    with_temperature,
-)
+from hf_ambiser.metrics.decision import Decision, choose_decision, curve_of_answers, decision_figures
+from hf_ambiser.metrics.prediction_sets import threshold_of_sets
+from hf_ambiser.metrics.risk_threshold import ROOM, threshold_for_risk, upper_bound
+from hf_ambiser.metrics.temperature import fit_temperature, with_temperature
 
 
 def made(n: int = 60, seed: int = 0, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -281,6 +273,13 @@ def test_too_few_utterances_are_told_how_many_it_takes():
 # ---- what a decision gives -----------------------------------------------------------------------------------------
 
 
+def slow_lead(row: list[float], d: Decision) -> int:
+    if d.balance is None:
+        return row.index(max(row))
+    beside = [p / share**d.balance.tau for p, share in zip(row, d.balance.shares, strict=True)]
+    return beside.index(max(beside))
+
+
 def slow_figures(answers, votes, consensus, d: Decision) -> dict:
     after = [[p ** (1 / d.temperature) for p in row] for row in answers]
     after = [[p / sum(row) for p in row] for row in after]
@@ -289,9 +288,10 @@ def slow_figures(answers, votes, consensus, d: Decision) -> dict:
         if not sum(counts):
             continue
         n += 1
-        if max(row) >= d.threshold:
+        lead = slow_lead(row, d)
+        if row[lead] >= d.threshold:
             answered += 1
-            wrong += row.index(max(row)) != label
+            wrong += lead != label
         inside = [k for k, p in enumerate(row) if p >= d.set_threshold]
         sizes.append(len(inside))
         held.append(sum(counts[k] for k in inside) / sum(counts))
@@ -304,12 +304,13 @@ def slow_figures(answers, votes, consensus, d: Decision) -> dict:
     }  # fmt: skip
 
 
-def test_the_figures_of_a_decision_against_a_count_by_hand():
+@pytest.mark.parametrize("balance", [None, 0.7])
+def test_the_figures_of_a_decision_against_a_count_by_hand(balance):
     logits, votes, consensus = made(80, 5)
     votes[:3], consensus[:3] = 0, -1
     answers = np.array([slow_softmax(row) for row in logits])
     decision = choose_decision(
-        logits, votes, consensus, risk=0.3, set_coverage=0.8, temperature=True, rule="empirical"
+        logits, votes, consensus, risk=0.3, set_coverage=0.8, temperature=True, balance=balance, rule="empirical"
     )
     found = decision_figures(answers, votes, consensus, decision)
     literal = slow_figures(answers.tolist(), votes.tolist(), consensus.tolist(), decision)
@@ -319,11 +320,34 @@ def test_the_figures_of_a_decision_against_a_count_by_hand():
     for name, t in (("cross_entropy", decision.temperature), ("cross_entropy_before", 1.0)):
         assert found[name] == pytest.approx(slow_cross_entropy(logits[voted], votes[voted], t))
     assert found["cross_entropy"] < found["cross_entropy_before"]
-    curve = curve_of_answers(answers, votes, consensus, decision.temperature)
+    curve = curve_of_answers(answers, votes, consensus, decision)
     assert found["aurc"] == curve.aurc and curve.risk[-1] == pytest.approx(found["risk_of_all"])
     at = round(found["coverage"] * found["n"]) - 1
     assert (curve.coverage[at], curve.risk[at]) == pytest.approx((found["coverage"], found["risk"]))
     json.dumps(found, allow_nan=False)
+    assert (found["ua"] is None) == (balance is None) == (found["wa_before"] is None)
+
+
+def test_a_balance_has_the_mean_answer_and_its_figures_are_counted_by_hand():
+    logits, votes, consensus = made(90, 3)
+    logits[:, 0] += 1.5  # a class that leads too often
+    votes[:4], consensus[:4] = 0, -1
+    d = choose_decision(logits, votes, consensus, temperature=True, balance=0.8)
+    assert (d.threshold, d.set_threshold, d.balance.tau) == (None, None, 0.8)
+    after = [slow_softmax(row, d.temperature) for row in logits]
+    assert d.balance.shares == pytest.approx([sum(row[k] for row in after[4:]) / 86 for k in range(4)])
+    found = decision_figures(np.array([slow_softmax(row) for row in logits]), votes, consensus, d)
+    for name, plan in (("", d), ("_before", Decision())):
+        right = [[] for _ in range(4)]
+        for row, label in zip(after, consensus.tolist(), strict=True):
+            if label >= 0:
+                right[label].append(slow_lead(row, plan) == label)
+        assert found[f"wa{name}"] == pytest.approx(sum(map(sum, right)) / sum(map(len, right)))
+        assert found[f"ua{name}"] == pytest.approx(sum(sum(each) / len(each) for each in right) / 4)
+    assert found["ua"] > found["ua_before"] and found["risk"] is None
+    assert Decision.of(json.loads(json.dumps(d.to_dict()))) == d
+    old = {name: value for name, value in d.to_dict().items() if name != "balance"}
+    assert Decision.of(old) == Decision(d.temperature)  # written before there was a balance
 
 
 def test_what_was_chosen_holds_where_it_was_chosen_in_single_precision_too():
@@ -360,6 +384,8 @@ def test_only_what_was_asked_for_is_chosen():
         ({"risk": 0.0}, "risk is 0; allowed"),
         ({"risk": 1.5}, "risk is 1.5; allowed"),
         ({"set_coverage": 1.0}, "set_coverage is 1; allowed"),
+        ({"balance": 0.0}, "balance is 0; allowed is a tau above 0"),
+        ({"balance": math.inf}, "balance is inf; allowed"),
         ({"risk": 0.3, "rule": "best"}, "rule is 'best'; allowed are bound, empirical"),
         ({"risk": 0.3, "confidence": 95.0}, "confidence is 95; allowed"),
     ],

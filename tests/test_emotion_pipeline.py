@@ -24,10 +24,13 @@ from hf_ambiser.models.emotion_pipeline import EmotionPipeline
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+BALANCE = {"tau": 2.0, "shares": [0.4, 0.3, 0.2, 0.1]}
+
+
+@pytest.fixture(scope="module", params=[None, BALANCE], ids=["leading", "balanced"])
+def folder(request, tmp_path_factory):
     model = tiny_model()
-    model.config.decision = {"temperature": 0.5, "threshold": 0.5}
+    model.config.decision = {"temperature": 0.5, "threshold": 0.3, "balance": request.param}
     return saved(tmp_path_factory.mktemp("model"), model)
 
 

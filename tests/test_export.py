@@ -42,7 +42,7 @@ from hf_ambiser.models.frame_classifier import FrameClassifier
 
 torch.set_num_threads(1)
 CLASSES = {0: "anger", 1: "neutral", 2: "sadness"}
-DECISION = {"temperature": 1.7, "threshold": 0.5}
+DECISION = {"temperature": 1.7, "threshold": 0.1, "balance": {"tau": 2.0, "shares": [0.5, 0.3, 0.2]}}
 LENGTHS = (15013, 9001, 1777)
 # Where torch, transformers and datasets cannot be imported: the command, and then what the card says.
 ELSEWHERE = """

@@ -7,6 +7,7 @@ import math
 import shutil
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from hf_ambiser.inference.answers import Distribution
 from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.parts import Part, answer_parts
 from hf_ambiser.inference.windows import Window
+from hf_ambiser.metrics import balanced_lead
 from hf_ambiser.models import available_families
+from hf_ambiser.models.emotion_pipeline import EmotionPipeline
 
 
 MODELS = {
@@ -107,12 +110,30 @@ def test_the_stored_temperature_and_threshold_act_and_the_callers_threshold_repl
     assert least.status == "answered"  # the threshold itself is enough
 
 
+def test_the_class_of_a_balance_is_that_of_the_metric_and_of_the_pipeline():
+    rng, pipe = np.random.default_rng(0), EmotionPipeline.__new__(EmotionPipeline)
+    for shares in ([0.5, 0.3, 0.2, 0.0], [0.25] * 4, [1.0, 0.0, 0.0, 0.0]):
+        for tau in (0.25, 1.0, 3.0):
+            stored = {"decision": {"balance": {"tau": tau, "shares": shares}}, "id2label": dict(enumerate("abcd"))}
+            pipe.model = SimpleNamespace(config=SimpleNamespace(**stored))
+            answers = rng.dirichlet(np.full(4, 0.3), size=50)
+            expected = balanced_lead(answers, np.array(shares), tau).tolist()
+            decision = Decision.of(pipe.model.config)
+            assert [decision.lead(row) for row in answers] == expected
+            assert [pipe._lead(torch.from_numpy(row)) for row in answers] == expected
+
+
 @pytest.mark.parametrize(
     ("stored", "threshold", "words"),
     [
         (3, None, "decision is 3; allowed: an object"),
         ({"temperature": 0}, None, "decision.temperature is 0; allowed: a number above 0"),
         ({"temperature": "1"}, None, "decision.temperature is '1'"),
+        ({"balance": 0.5}, None, "decision.balance is 0.5; allowed: a tau above 0 and 4 shares"),
+        ({"balance": {"tau": 0, "shares": [0.25] * 4}}, None, "decision.balance is"),
+        ({"balance": {"tau": 1, "shares": [0.5] * 2}}, None, "decision.balance is"),
+        ({"balance": {"tau": 1, "shares": [0] * 4}}, None, "decision.balance is"),
+        ({"balance": {"tau": 1, "shares": ["0.25"] * 4}}, None, "decision.balance is"),
         ({"threshold": 1.5}, None, "decision.threshold is 1.5; allowed: a probability"),
         (None, -0.1, "^threshold is -0.1"),
         (None, math.nan, "^threshold is nan"),
@@ -120,7 +141,24 @@ def test_the_stored_temperature_and_threshold_act_and_the_callers_threshold_repl
 )
 def test_a_decision_out_of_range_is_refused(stored, threshold, words):
     with pytest.raises(ValueError, match=words):
-        Decision.of(type("Config", (), {"decision": stored})(), threshold)
+        Decision.of(type("Config", (), {"decision": stored, "id2label": dict(enumerate("abcd"))})(), threshold)
+
+
+def test_a_stored_balance_changes_the_answer_and_not_the_distribution(tiny, tmp_path):
+    wave = noise(1.0)
+    (plain,) = predict(wave, tiny, sampling_rate=RATE, progress=False)
+    shares = [0.9 if name == plain.emotion else 0.1 / (len(tiny.classes) - 1) for name in tiny.classes]
+    stored = {"temperature": 1.0, "balance": {"tau": 1.5, "shares": shares}}
+    folder = with_decision(tiny, tmp_path / "balanced", stored)
+    (found,) = predict(wave, folder, sampling_rate=RATE, progress=False)
+    assert found.probabilities == plain.probabilities and found.status == "answered"
+    beside = {name: found.probabilities[name] / share**1.5 for name, share in zip(tiny.classes, shares, strict=True)}
+    assert found.emotion == max(beside, key=lambda name: beside[name]) != plain.emotion
+    assert found.windows[0].emotion == found.emotion
+    # The threshold asks for the probability of the class that is answered.
+    between = (found.probabilities[found.emotion] + plain.probabilities[plain.emotion]) / 2
+    (told,) = predict(wave, folder, sampling_rate=RATE, progress=False, threshold=between)
+    assert told.status == "abstains"
 
 
 # ---- long recordings ------------------------------------------------------------------------------------------------

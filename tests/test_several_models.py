@@ -90,6 +90,24 @@ def test_each_model_has_its_own_temperature_and_no_stored_threshold_acts(models,
     assert model_digest(open_model(both, "cpu")) != model_digest(open_model(models[:2], "cpu"))
 
 
+def test_a_balance_acts_if_all_have_one_with_the_same_tau(models, tmp_path):
+    def balanced(number: int, tau: float, shares: list[float], **changes) -> str:
+        out = tmp_path / f"{number} {tau}"
+        return with_config(models[number], out, decision={"balance": {"tau": tau, "shares": shares}}, **changes)
+
+    backwards = list(reversed(CLASSES))
+    names = {"id2label": dict(enumerate(backwards)), "label2id": {name: n for n, name in enumerate(backwards)}}
+    both = [balanced(0, 2.0, [0.4, 0.3, 0.2, 0.1]), balanced(1, 2.0, [0.1, 0.2, 0.5, 0.2], **names)]
+    decision = open_model(both, "cpu").decision()
+    assert (decision.tau, decision.threshold) == (2.0, None)
+    assert decision.shares == pytest.approx([0.3, 0.4, 0.2, 0.1])  # those of the second one turned round
+    (found,) = predict(WAVES[0], both, sampling_rate=RATE, progress=False)
+    beside = [p / m**2 for p, m in zip(found.probabilities.values(), decision.shares, strict=True)]
+    assert found.emotion == list(found.probabilities)[int(np.argmax(beside))]
+    for other in (models[1], balanced(1, 1.0, [0.25] * 4)):
+        assert open_model([both[0], other], "cpu").decision(0.2).tau == 0.0
+
+
 def test_models_that_were_put_together_before_count_one_by_one(models):
     nested = open_model([open_model(models[:2], "cpu"), models[2]], "cpu")
     assert nested.names == tuple(models)

@@ -14,6 +14,7 @@ def when_it_abstains(facts: Facts) -> str:
     if decision is None:
         return ""
     on, whose = decision["chosen_on"], "its base model's" if facts.adapter else "its"
+    answer = "the leading class" if decision.get("balance") is None else "the class of the balanced decision"
     lines = [
         "## When it abstains",
         "",
@@ -26,7 +27,7 @@ def when_it_abstains(facts: Facts) -> str:
         "",
         describe_decision({on["split"]: decision["validation"], **decision["test"]}),
         "",
-        "An answer is the leading class. It is wrong if it is not the raters' consensus label; where they have no"
+        f"An answer is {answer}. It is wrong if it is not the raters' consensus label; where they have no"
         " consensus every answer is wrong. AURC is the mean share of wrong answers over all coverages. The first"
         " column is where the choice was made; the others are test utterances.",
         "",
@@ -44,6 +45,13 @@ def _choices(decision: dict[str, Any]) -> list[str]:
             f"**Temperature {decision['temperature']:.3f}.** Divide the logits by it before the softmax. It has the"
             " least cross-entropy against the shares of the votes."
         )
+    if (balance := decision.get("balance")) is not None:
+        said.append(
+            f"**Balanced decision, tau {balance['tau']:g}.** Answer the class with the largest p / m^tau instead of"
+            " the leading one. m is the mean of the model's answers to the utterances of the first column, in the"
+            f" order of the classes: {', '.join(f'{share:.4f}' for share in balance['shares'])}. Rare classes are"
+            " answered more often: UA rises and WA falls. The distribution stays what it is."
+        )
     if decision["threshold"] is not None:
         how = (
             f"an upper bound of the risk with a confidence of {decision['confidence']:g}, as if utterances were"
@@ -52,7 +60,7 @@ def _choices(decision: dict[str, Any]) -> list[str]:
             else "the risk on these utterances themselves, so about every second time the true risk is higher"
         )
         said.append(
-            f"**Abstain** if the leading class has a probability below {decision['threshold']:.4f}. This is the"
+            f"**Abstain** if the class to answer has a probability below {decision['threshold']:.4f}. This is the"
             f" largest coverage with at most {100 * decision['risk']:.3g} % of wrong answers by {how}."
         )
     if decision["set_threshold"] is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_ambiser.cards.facts import Facts
-from hf_ambiser.metrics.decision import curve_of_answers
+from hf_ambiser.metrics.decision import Decision, curve_of_answers
 from hf_ambiser.metrics.display import SCORES
 from hf_ambiser.plotting.axes import new_axes
 from hf_ambiser.plotting.colours import colour
@@ -60,7 +60,7 @@ def _risk_coverage(facts: Facts, out: Path) -> bool:
         if facts.scored.has_predictions(split):
             table = facts.scored.predictions(split)
             answers = (table["probabilities"], table["votes"], table["consensus"])
-            curve = curve_of_answers(*answers, decision["temperature"])
+            curve = curve_of_answers(*answers, Decision.of(decision))
             chosen = None if figures["risk"] is None else (figures["coverage"], figures["risk"])
             lines.append(RiskCoverageLine(literal(split), colour(number), curve.coverage, curve.risk, chosen))
     if not lines:

@@ -106,6 +106,7 @@ def annotate(
         "hop": sizes.hop / opened.rate,
         "temperature": decision.temperature,
         "threshold": decision.threshold,
+        **({"balance": {"tau": decision.tau, "shares": list(decision.shares)}} if decision.tau else {}),
     }
     head = {
         "model": _about_model(opened, names_given(model, opened)),

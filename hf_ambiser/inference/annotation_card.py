@@ -15,8 +15,9 @@ _COLUMNS = {
     "recording": "its name there",
     "duration": "seconds",
     "soft_label": "the model's distribution over the classes, in their order",
-    "leading_emotion": "the class with the largest share, also where the model abstains",
-    "abstains": "whether that share is below the threshold",
+    "leading_emotion": "the class that the model answers, also where it abstains: the one with the largest share, or"
+    " that of a balanced decision (see above)",
+    "abstains": "whether the share of that class is below the threshold",
     "entropy": "of the distribution, in bits",
     "ambiguity": "the entropy divided by log2 of the number of classes: 0 to 1",
     "windows": "number of windows that the recording was divided into",
@@ -117,6 +118,12 @@ def _settings(settings: Mapping[str, Any]) -> str:
     ]
     if temperature != 1:
         parts.append(f"Its logits were divided by the temperature {temperature:g}.")
+    if (balance := settings.get("balance")) is not None:
+        shares = ", ".join(f"{share:.4g}" for share in balance["shares"])
+        parts.append(
+            "The leading emotion is that of a balanced decision: the class with the largest p / m^tau, with tau"
+            f" {balance['tau']:g} and the shares m of the classes {shares}, in their order."
+        )
     return " ".join(parts)
 
 

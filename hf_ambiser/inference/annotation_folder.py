@@ -43,7 +43,10 @@ _SAME = {
     ("source", "inputs"): "number of inputs",
     ("source", "digest"): "list of inputs",
     **{("settings", name): name for name in ("shard_size", "embeddings", "window", "hop", "temperature", "threshold")},
+    ("settings", "balance"): "balanced decision",
 }
+# Only a source on the Hub has a revision, and only some models a balanced decision.
+_OPTIONAL = ("revision", "balance")
 _DIGESTED = {"file": str, "rows": int, "digest": str}
 _NUMBER = int | float
 # What a manifest holds from the beginning, and what it holds when the job is finished.
@@ -131,9 +134,8 @@ class AnnotationFolder:
 
     def _compare(self, was: Record, now: Mapping[str, Any]) -> None:
         for (group, name), called in _SAME.items():
-            # Only a source on the Hub has a revision.
             before, after = (
-                about[group].get(name) if name == "revision" else about[group][name] for about in (was, now)
+                about[group].get(name) if name in _OPTIONAL else about[group][name] for about in (was, now)
             )
             if before != after:
                 raise ValueError(
@@ -251,7 +253,7 @@ def row_of(place: int, answer: Answer, embeddings: bool) -> dict[str, Any]:
     shares = answer.distribution.probabilities
     row |= {
         "soft_label": list(shares.values()),
-        "leading_emotion": max(shares, key=lambda name: shares[name]),
+        "leading_emotion": answer.distribution.lead,
         "abstains": answer.emotion is None,
         "entropy": answer.entropy,
         "ambiguity": answer.ambiguity,

@@ -18,7 +18,9 @@ class Distribution:
 
     Args:
         probabilities: Class -> probability; they sum to 1.
-        emotion: The leading class; None if the model abstains.
+        emotion: The class that is answered: the leading one, or that of the model's balanced decision; None if the
+            model abstains.
+        lead: The same, also where the model abstains.
         entropy: Of the distribution, in bits: 0 if one class has all, log2 K if all have the same.
         ambiguity: The entropy divided by log2 K, in [0, 1].
         similarities: Class -> cosine to its prototype; None if the model has no prototypes.
@@ -26,6 +28,7 @@ class Distribution:
 
     probabilities: dict[str, float]
     emotion: str | None
+    lead: str
     entropy: float
     ambiguity: float
     similarities: dict[str, float] | None = None
@@ -35,13 +38,14 @@ class Distribution:
         cls, values: np.ndarray, similarities: np.ndarray | None, classes: Sequence[str], decision: Decision
     ) -> Distribution:
         """Return what follows from probabilities `(K,)` and cosines to the prototypes `(K,)`."""
-        lead = int(values.argmax())
+        lead = decision.lead(values)
         abstains = decision.threshold is not None and values[lead] < decision.threshold
         positive = values[values > 0]
         entropy = max(0.0, float(-(positive * np.log2(positive)).sum()))
         return cls(
             dict(zip(classes, map(float, values), strict=True)),
             None if abstains else classes[lead],
+            classes[lead],
             entropy,
             entropy / float(np.log2(len(classes))),
             None if similarities is None else dict(zip(classes, map(float, similarities), strict=True)),
@@ -65,7 +69,7 @@ class _Reader:
 
     @property
     def emotion(self) -> str | None:
-        """The leading class; None also if the model abstains."""
+        """The class that is answered; None also if the model abstains."""
         return None if self.distribution is None else self.distribution.emotion
 
     @property

@@ -1,4 +1,4 @@
-"""What a checkpoint says about its answers: a temperature, and the threshold under which it abstains."""
+"""What a checkpoint says about its answers: a temperature, which class is answered, and when it abstains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -14,11 +16,16 @@ class Decision:
 
     Args:
         temperature: The logits are divided by it before the softmax.
-        threshold: Least probability of the leading class; below it the model abstains. None: it never abstains.
+        threshold: Least probability of the class that is answered; below it the model abstains. None: it never
+            abstains.
+        tau: The class with the largest p_k / m_k^tau is answered (`metrics.balanced_lead`); 0: the leading one.
+        shares: m, the K classes' shares of the model's answers. Empty if tau is 0.
     """
 
     temperature: float = 1.0
     threshold: float | None = None
+    tau: float = 0.0
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, config: Any, threshold: float | None = None) -> Decision:
@@ -40,7 +47,38 @@ class Decision:
             where, value = ("config.json: decision.threshold", stored.get("threshold"))
         if not (value is None or (_is_number(value) and 0 <= value <= 1)):
             raise ValueError(f"{where} is {value!r}; allowed: a probability, 0 (never abstain) to 1.")
-        return cls(float(temperature), None if value is None else float(value))
+        return cls(float(temperature), None if value is None else float(value), *_balance(stored, config))
+
+    def lead(self, probabilities: np.ndarray) -> int:
+        """Return the class that is answered, of probabilities `(K,)`."""
+        if not self.tau:
+            return int(probabilities.argmax())
+        # As `metrics.balanced_lead`, which is not imported: its package needs more than answers do.
+        shares = np.asarray(self.shares)
+        there = np.where(shares > 0, shares, 1.0)
+        return int(np.where(shares > 0, probabilities / there**self.tau, -1.0).argmax())
+
+
+def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float, ...]]:
+    """Tau and the classes' shares; 0 and nothing without a balance.
+
+    Raises:
+        ValueError: If one is out of range, or the shares are not those of the model's classes.
+    """
+    balance = stored.get("balance")
+    if balance is None:
+        return 0.0, ()
+    given: dict[str, Any] = dict(balance) if isinstance(balance, Mapping) else {}
+    tau: Any = given.get("tau")
+    shares: Any = given.get("shares")
+    k = len(config.id2label)
+    are_shares = isinstance(shares, list | tuple) and all(_is_number(m) and m >= 0 for m in shares)
+    if not (_is_number(tau) and tau > 0 and are_shares and len(shares) == k and sum(shares) > 0):
+        raise ValueError(
+            f"config.json: decision.balance is {balance!r}; allowed: a tau above 0 and {k} shares of 0 or more, one"
+            " for each class, or null."
+        )
+    return float(tau), tuple(map(float, shares))
 
 
 def _is_number(value: Any) -> bool:

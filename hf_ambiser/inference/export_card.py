@@ -95,7 +95,8 @@ _TAKES = """
 
 A batch has any number of recordings. Its length is {shortest} to {longest}; fill a shorter one up with zeros. Answers
 do not depend on the padding. Outputs are {outputs}: `logits` become shares by a softmax, after division by
-`decision.temperature` where `config.json` has one. Weights are stored as {precision}.
+`decision.temperature` where `config.json` has one. Where it has a `decision.balance`, the answer is the class with the
+largest share / balance share ^ tau, else the one with the largest share. Weights are stored as {precision}.
 {checked}
 """
 

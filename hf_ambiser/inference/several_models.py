@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ class SeveralModels(OpenedModel):
     """Models whose distributions are averaged; it is used as any other `OpenedModel`.
 
     The logits of each model are divided by the temperature that is stored in its own configuration. A stored threshold
-    was found for the answers of one model alone, so none of them acts. Without a window of the caller's, the shortest
-    one of the models is taken, for one that has learnt from segments expects no longer ones.
+    was found for the answers of one model alone, so none of them acts. A balance acts if every model has one with the
+    same tau: the shares of the mean answer are the mean of their shares. Without a window of the caller's, the
+    shortest one of the models is taken, for one that has learnt from segments expects no longer ones.
 
     Args:
         members: The models, two or more.
@@ -98,12 +99,20 @@ class SeveralModels(OpenedModel):
         return min((longest for one in self.members if (longest := one.longest_window) is not None), default=None)
 
     def decision(self, threshold: float | None = None) -> Decision:
-        """Return when the mean answer is given: always, but for a `threshold` of the caller's.
+        """Return what is answered and when: always, but for a `threshold` of the caller's.
 
         Raises:
-            ValueError: If the threshold is out of range.
+            ValueError: If the threshold, or a stored balance, is out of range.
         """
-        return Decision.of(None, threshold)
+        own = [one.decision(threshold=0.0) for one in self.members]
+        given = Decision.of(None, threshold)
+        if len({each.tau for each in own}) > 1 or not own[0].tau:
+            return given
+        shares = [
+            [each.shares[one.classes.index(name)] for name in self.classes]
+            for one, each in zip(self.members, own, strict=True)
+        ]
+        return replace(given, tau=own[0].tau, shares=tuple(np.mean(shares, axis=0).tolist()))
 
     def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the models' rate with the mean of their distributions.

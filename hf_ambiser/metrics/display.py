@@ -110,6 +110,10 @@ RECOVERY: dict[str, Shown] = {
 }
 # What a decision gives: figures of `metrics.decision.decision_figures`.
 DECIDED: dict[str, Shown] = {
+    "wa_before": Shown("WA of the leading classes", "%", 1, 100),
+    "wa": Shown("WA of all answers", "%", 1, 100),
+    "ua_before": Shown("UA of the leading classes", "%", 1, 100),
+    "ua": Shown("UA of all answers", "%", 1, 100),
     "risk_of_all": Shown("wrong if all are answered", "%", 1, 100),
     "coverage": Shown("answered", "%", 1, 100),
     "risk": Shown("wrong among the answered", "%", 1, 100),
@@ -246,7 +250,7 @@ def describe_decision(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def shown_figures(figures: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of `DECIDED` with a value in one of these; a figure without the temperature only if there is one."""
+    """Names of `DECIDED` with a value in one of these; a figure without a part only if it differs."""
     return [
         name
         for name in DECIDED

@@ -45,8 +45,8 @@ class EmotionPipeline(_Base):
     Arguments of the pipeline or of a call:
         window: Length of a window in seconds; default: `segment_seconds` of the model, else 6.
         hop: Seconds from a window to the next one; default: half a window.
-        threshold: Least probability of the leading emotion, below which the model abstains; default: the one in the
-            model's configuration, if there is one.
+        threshold: Least probability of the emotion that is answered, below which the model abstains; default: the one
+            in the model's configuration, if there is one.
         batch_size: Windows that the model is asked about together; it changes no answer.
 
     Raises:
@@ -142,13 +142,22 @@ class EmotionPipeline(_Base):
         whole = self._said((mean, shares @ torch.stack(similarities) if similarities else None), threshold)
         return {"status": _status(whole), "reason": "", "duration": duration, **whole, "windows": windows}
 
+    def _lead(self, probabilities: Tensor) -> int:
+        """The class that is answered: the leading one, or that of the balanced decision in the configuration."""
+        balance = (getattr(self.model.config, "decision", None) or {}).get("balance")
+        if balance is None:
+            return int(probabilities.argmax())
+        shares = torch.tensor(balance["shares"], dtype=probabilities.dtype)
+        beside = torch.where(shares > 0, probabilities / shares ** balance["tau"], -1.0)
+        return int(beside.argmax())
+
     def _said(self, said: tuple[Tensor, Tensor | None] | None, threshold: float | None) -> dict[str, Any]:
         """Probabilities and similarities (K,), or nothing -> the fields that follow from them."""
         if said is None:
             return dict.fromkeys(("emotion", "entropy", "ambiguity", "probabilities", "similarities"))
         probabilities, similarities = said
         classes = [str(self.model.config.id2label[i]) for i in range(len(probabilities))]
-        lead = int(probabilities.argmax())
+        lead = self._lead(probabilities)
         positive = probabilities[probabilities > 0]
         entropy = max(0.0, float(-(positive * positive.log2()).sum()))
         abstains = threshold is not None and float(probabilities[lead]) < threshold

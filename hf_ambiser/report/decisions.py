@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -50,9 +49,8 @@ def _figures(run: FinishedRun, split: str) -> dict[str, Any] | None:
     if stored is None or split not in run.splits or not run.has_predictions(split):
         return None
     table = run.predictions(split)
-    decision = Decision(**{field.name: stored[field.name] for field in fields(Decision)})
     try:
-        return decision_figures(table["probabilities"], table["votes"], table["consensus"], decision)
+        return decision_figures(table["probabilities"], table["votes"], table["consensus"], Decision.of(stored))
     except UndefinedMetric:
         return None
 
@@ -67,4 +65,5 @@ def _asked(decision: Mapping[str, Any]) -> str:
     parts = [f"risk {decision['risk']:g}{rule}"] if decision["threshold"] is not None else []
     parts += [f"sets {decision['set_coverage']:g}"] if decision["set_threshold"] is not None else []
     parts += ["temperature"] if decision["temperature"] != 1 else []
+    parts += [f"balance {balance['tau']:g}"] if (balance := decision.get("balance")) is not None else []
     return ", ".join(parts)

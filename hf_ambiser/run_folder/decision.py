@@ -1,7 +1,8 @@
 """A run's decision: in its model's `config.json` for whoever loads the model, and with its figures in `results.json`.
 
-`decision` in `config.json` has `FIELDS`. In `results.json` it also has `rule` and `confidence` (how the threshold was
-chosen; None without one), `validation` (what it gives where it was chosen) and `test` (the same of each test split).
+`decision` in `config.json` has `FIELDS`, and `balance`, which one of before there was a balance lacks. In
+`results.json` it also has `rule` and `confidence` (how the threshold was chosen; None without one), `validation` (what
+it gives where it was chosen) and `test` (the same of each test split).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FIELDS: dict[str, Any] = {
     **dict.fromkeys(("threshold", "risk", "set_threshold", "set_coverage"), _NUMBER),
     "chosen_on": dict,
 }
+_BALANCE = "balance"
+_OF_BALANCE: dict[str, Any] = {"tau": int | float, "shares": [int | float]}
 _CHOSEN_ON: dict[str, Any] = {"content": str, "dataset_config": str, "split": str, "utterances": int}
 _IN_RESULTS: dict[str, Any] = {"rule": str | None, "confidence": _NUMBER, "validation": dict, "test": dict}
 
@@ -34,6 +37,8 @@ def check_decision(decision: Record) -> None:
     """
     decision.check({**FIELDS, **_IN_RESULTS})
     decision["chosen_on"].check(_CHOSEN_ON)
+    if decision.get(_BALANCE) is not None:
+        decision.check({_BALANCE: _OF_BALANCE})
     decision["test"].check(dict.fromkeys(decision["test"], dict))
     for figures in (decision["validation"], *decision["test"].values()):
         figures.check({"n": int, **dict.fromkeys(figures, _NUMBER)})
@@ -41,7 +46,9 @@ def check_decision(decision: Record) -> None:
 
 def in_config(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What of the decision in `results.json` stands in `config.json`; None for None."""
-    return None if decision is None else {name: decision[name] for name in FIELDS}
+    if decision is None:
+        return None
+    return {name: decision[name] for name in (*FIELDS, _BALANCE) if name != _BALANCE or name in decision}
 
 
 def write_decision(config: Path, decision: Mapping[str, Any] | None, cure: str) -> None:

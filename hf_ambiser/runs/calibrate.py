@@ -1,4 +1,4 @@
-"""Chooses when a trained model answers: temperature, threshold and prediction sets, on its validation utterances."""
+"""Chooses what a trained model answers, and when, on its validation utterances: see `metrics.decision`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hf_ambiser.cards import write_card
 from hf_ambiser.cards.figures import RISK_COVERAGE
 from hf_ambiser.data.loading import dataset_config, load_split, read_dataset_info
 from hf_ambiser.files.read import exists, read_json
-from hf_ambiser.metrics.decision import CONFIDENCE, RULE, Decision, check_asked, choose_decision, decision_figures
+from hf_ambiser.metrics.decision import Decision, check_asked, choose_decision, decision_figures
+from hf_ambiser.metrics.risk_threshold import CONFIDENCE, RULE
 from hf_ambiser.run_folder.adapter_base import put_beside
 from hf_ambiser.run_folder.decision import DECISION, in_config, write_decision
 from hf_ambiser.run_folder.finished import FinishedRun
@@ -39,6 +40,7 @@ def calibrate_run(
     risk: float | None = None,
     set_coverage: float | None = None,
     temperature: bool = False,
+    balance: float | None = None,
     rule: str | None = None,
     confidence: float | None = None,
     splits: Sequence[str] | None = None,
@@ -51,9 +53,12 @@ def calibrate_run(
 
     Args:
         run: The folder of a finished run.
-        risk: Wanted share of wrong answers; see `metrics.decision.threshold_for_risk`. None: the model always answers.
+        risk: Wanted share of wrong answers; see `metrics.risk_threshold.threshold_for_risk`. None: the model always
+            answers.
         set_coverage: Wanted share of votes in the prediction sets; see `threshold_of_sets`. None: no sets.
         temperature: Whether to choose a temperature, too; otherwise it is 1.
+        balance: Tau of a balanced decision, which answers rare classes more often; see `metrics.balanced_lead`. The
+            shares are the mean of the answers that it is chosen on. None: the leading class is answered.
         rule: How the threshold of a risk is chosen, `bound` (the default) or `empirical`. Only with a risk.
         confidence: Of the rule `bound`; the default is `CONFIDENCE`.
         splits: On which splits to choose; None: on the run's validation split, and on the part of the validation side
@@ -69,14 +74,14 @@ def calibrate_run(
             with) has learnt from an utterance or the run is tested on it, or what is asked for cannot be reached. Then
             nothing is written.
     """
-    check_asked(risk, set_coverage, temperature, rule, confidence)
+    check_asked(risk, set_coverage, temperature, balance, rule, confidence)
     finished = FinishedRun.read(Path(run))
     check_no_links(finished.files)
     place = Path(dataset or finished.dataset)
     config = str(finished.data.get("dataset_config", finished.data["split_family"]))
     _check_data(finished, place, config)
     names = _validation_splits(place, config, str(finished.arguments.get("validation_split", _VALIDATION)), splits)
-    chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature}
+    chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature, "balance": balance}
     how = {"rule": rule, "confidence": confidence}
     answers = _Answers.of(str(finished.files.model), place, config, names, finished.max_seconds, batch_size, finished)
     decision, stored = answers.decide(chosen, how)
@@ -110,6 +115,7 @@ def calibrate_model(
     risk: float | None = None,
     set_coverage: float | None = None,
     temperature: bool = False,
+    balance: float | None = None,
     rule: str | None = None,
     confidence: float | None = None,
     batch_size: int = 32,
@@ -123,7 +129,7 @@ def calibrate_model(
         dataset: Folder of a built data set with the same classes.
         config: Its configuration.
         splits: On which splits to choose.
-        risk, set_coverage, temperature, rule, confidence, batch_size: As for `calibrate_run`.
+        risk, set_coverage, temperature, balance, rule, confidence, batch_size: As for `calibrate_run`.
 
     Returns:
         As `calibrate_run`, with an empty `test`.
@@ -131,7 +137,7 @@ def calibrate_model(
     Raises:
         ValueError: If it is no folder of a whole model, if it belongs to a run, or as `calibrate_run`.
     """
-    check_asked(risk, set_coverage, temperature, rule, confidence)
+    check_asked(risk, set_coverage, temperature, balance, rule, confidence)
     folder = Path(model)
     run = RunFolder(folder.absolute().parent)
     if run.is_finished and run.model.samefile(folder):
@@ -139,7 +145,7 @@ def calibrate_model(
     path = folder / "config.json"
     if not exists(path) or exists(folder / "adapter_config.json"):
         raise ValueError(f"{folder} is no folder of a whole model. Give one that has a config.json, or a run folder.")
-    chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature}
+    chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature, "balance": balance}
     answers = _Answers.of(str(folder), Path(dataset), config, list(splits), None, batch_size, None)
     _, stored = answers.decide(chosen, {"rule": rule, "confidence": confidence})
     write_decision(path, in_config(stored), "Save the model again.")
@@ -147,10 +153,17 @@ def calibrate_model(
 
 
 def removed_by(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, float]:
-    """What an earlier decision had and a new one does not: its name -> its value."""
-    nothing: dict[str, float | None] = {"threshold": None, "set_threshold": None, "temperature": 1.0}
-    had = {name: before.get(name, none) for name, none in nothing.items()} if before else nothing
-    return {n: float(value) for n, value in had.items() if value not in (None, nothing[n]) and now[n] == nothing[n]}
+    """What an earlier decision had and a new one does not: its name -> its value; of a balance its tau."""
+    had, has = _parts(before or {}), _parts(now)
+    return {name: value for name, value in had.items() if name not in has}
+
+
+def _parts(decision: Mapping[str, Any]) -> dict[str, float]:
+    """The parts that act: of which a threshold, or a balance, is one."""
+    balance = decision.get("balance") or {}
+    parts = {name: decision.get(name) for name in ("threshold", "set_threshold", "temperature")}
+    parts["balance"] = balance.get("tau")
+    return {n: float(value) for n, value in parts.items() if value is not None and (n, value) != ("temperature", 1)}
 
 
 class _Answers:

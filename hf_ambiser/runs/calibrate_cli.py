@@ -17,13 +17,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     parser = CommandParser(
         prog=prog,
         description="Choose on the validation utterances when a model abstains, which classes its prediction sets"
-        " hold, and a temperature. The choice goes into the model's config.json, the run's results and its card.",
+        " hold, a temperature, and how much more rare classes count in its answers. The choice goes into the model's"
+        " config.json, the run's results and its card.",
         epilog=f"example: {prog} runs/crema_d/ipr/0 --risk 0.2 --set-coverage 0.9",
     )
     parser.add_argument("run", type=Path, nargs="?", help="folder of a finished run")
     parser.add_argument("--risk", type=float, help="wanted share of wrong answers, for example 0.2")
     parser.add_argument("--set-coverage", type=float, help="wanted share of votes in the sets, for example 0.9")
     parser.add_argument("--temperature", action="store_true", help="choose a temperature, too")
+    parser.add_argument(
+        "--balance", type=float, metavar="TAU", help="answer rare classes more often: above 0, for example 0.5"
+    )
     parser.add_argument(
         "--rule",
         choices=("bound", "empirical"),
@@ -40,7 +44,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     parser.add_argument("--config", help="with --model: configuration of the data set")
     parser.add_argument("--batch-size", type=int, help="(default: 32)")
     args = parser.parse_args(argv)
-    asked = {"risk": args.risk, "set_coverage": args.set_coverage, "temperature": args.temperature}
+    names = ("risk", "set_coverage", "temperature", "balance")
+    asked = {name: getattr(args, name) for name in names}
     if (args.run is None) == (args.model is None):
         parser.error("give the folder of a run, or --model.")
     # All that is given, but for the run and `--none` itself.
@@ -82,6 +87,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     for name in ("temperature", "threshold", "set_threshold"):
         if found[name] is not None:
             sys.stdout.write(f"{name} {found[name]:.4g}\n")
+    if found["balance"] is not None:
+        sys.stdout.write(f"balance {found['balance']['tau']:g}\n")
     for name, value in removed_by(before, found).items():
         sys.stdout.write(f"{name} {value:.4g} of the earlier choice is removed; ask for all parts at once\n")
     sys.stdout.write("\n" + describe_decision({on["split"]: found["validation"], **found["test"]}) + "\n")
