@@ -367,6 +367,14 @@ def test_what_was_chosen_holds_where_it_was_chosen_in_single_precision_too():
             assert whole["set_size"] == pytest.approx((single >= d.set_threshold).sum(axis=1).mean())
 
 
+def test_without_a_temperature_no_figure_differs_from_that_before():
+    for seed in range(20):
+        logits, votes, consensus = made(50, seed)
+        answers = np.array([slow_softmax(row) for row in logits]).astype(np.float32)
+        found = decision_figures(answers, votes, consensus, Decision())
+        assert found["ece"] == found["ece_before"] and found["cross_entropy"] == found["cross_entropy_before"]
+
+
 def test_only_what_was_asked_for_is_chosen():
     logits, votes, consensus = made()
     one = choose_decision(logits, votes, consensus, set_coverage=0.8)

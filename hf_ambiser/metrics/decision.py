@@ -170,7 +170,8 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
             f" {before.shape}; the shapes must be equal."
         )
     before = before[voted]
-    q = with_temperature(before, decision.temperature)
+    # To divide by 1 would round once more, and show as a difference.
+    q = before if decision.temperature == 1 else with_temperature(before, decision.temperature)
     lead, labelled = decision.lead(q), label >= 0
     wrong, sure = is_wrong(lead, label), probability_of(q, lead)
     figures: dict[str, Any] = {
