@@ -16,7 +16,9 @@ def test_a_name_is_a_shipped_file_wherever_the_command_is_given(tmp_path, monkey
     assert [find_config(name).is_file() for name in available_configs()] == [True] * len(available_configs())
     plan = read_plan("crema_d/study")
     # Its configs are found beside it.
-    assert plan.name == "crema_d_study" and {"baseline", "supervised", "ipr"} <= set(plan.systems)
+    assert plan.name == "crema_d_study" and {"baseline", "supervised", "ipr"} <= {
+        system.name for system in plan.systems
+    }
 
 
 def test_a_file_of_ones_own_comes_first_and_a_plan_looks_beside_itself_before_it_takes_a_name(tmp_path, monkeypatch):
