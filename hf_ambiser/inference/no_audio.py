@@ -6,7 +6,7 @@ from __future__ import annotations
 # Status of a recording or window -> what it means.
 STATUSES = {
     "answered": "the model has answered, and one emotion leads",
-    "abstains": "the model has answered, and the leading emotion is less probable than the threshold",
+    "abstains": "the model has answered, and the emotion that it would answer is less probable than the threshold",
     "silent": "there is nothing to hear",
     "too short": "it is shorter than any utterance that a model learns from",
     "unreadable": "it is no audio, or cannot be decoded",

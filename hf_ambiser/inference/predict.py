@@ -51,8 +51,8 @@ def predict(
         window: Length of a window in seconds; longer recordings are divided into overlapping windows. None:
             `segment_seconds` of a model that has learnt from segments, else 6 s.
         hop: Seconds from a window to the next one; None: half a window.
-        threshold: Least probability of the leading class, below which the model abstains. None: the one that is
-            stored in the model's configuration, if there is one.
+        threshold: Least probability of the class that is answered, below which the model abstains. None: the one that
+            is stored in the model's configuration, if there is one.
         batch_size: Windows that are answered together. It changes no answer.
         progress: Whether a progress bar is shown on standard error.
         embeddings: Whether answers have the `embedding` of a model of hf_ambiser.

@@ -93,7 +93,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--hop", type=float, help="seconds from a window to the next one (default: half a window)")
     parser.add_argument(
-        "--threshold", type=float, help="abstain below this probability of the leading emotion (default: the model's)"
+        "--threshold",
+        type=float,
+        help="abstain below this probability of the emotion that is answered (default: the model's)",
     )
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
