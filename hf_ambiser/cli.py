@@ -173,7 +173,7 @@ COMMANDS: dict[str, tuple[str, Main]] = {
     "configs": ("list the shipped configs and plans, or print one", _in("runs.config_files")),
     "train": ("train and score one run, as a config says", _in("train")),
     "evaluate": ("score a model on a split of a data set", _in("runs.evaluate_cli")),
-    "calibrate": ("choose when a model abstains, and its prediction sets", _in("runs.calibrate_cli")),
+    "calibrate": ("choose what a model answers and when: abstention, sets, balance", _in("runs.calibrate_cli")),
     "study": ("run a study, systems x folds x seeds, as a plan says", _in("studies.study_cli")),
     "report": ("tables, tests, figures and a page of the finished runs below a folder", _report),
     "card": ("write a finished run's model card again; a human's edits are kept", _card),

@@ -285,6 +285,11 @@ def test_a_balanced_decision_says_which_emotion_leads_and_is_a_setting(folder, t
     assert "that of a balanced decision: the class with the largest p / m^tau, with tau 3 and the shares m" in card
     with pytest.raises(ValueError, match="was begun with another balanced decision"):
         done(folder, tmp_path / "out", models[1])
+    path = tmp_path / "out" / "manifest.json"
+    for spoilt in (0.5, {"tau": "3", "shares": shares}, {"tau": 3}):
+        path.write_text(json.dumps({**manifest, "settings": {**manifest["settings"], "balance": spoilt}}))
+        with pytest.raises(ValueError, match=r"manifest.json (must hold|lacks)"):
+            AnnotationFolder(tmp_path / "out").read()
 
 
 def test_a_model_is_the_same_wherever_it_lies(folder, tmp_path, tiny):

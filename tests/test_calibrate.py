@@ -43,9 +43,10 @@ from hf_ambiser.runs.run import run
 torch.set_num_threads(1)
 disable_progress_bars()
 BASELINE = {"method": "hard_vote", "warmup_epochs": ..., "num_train_epochs": 1}
-ASKED = {"risk": 0.5, "set_coverage": 0.7, "rule": "empirical"}
-WORDS = ["--risk", "0.5", "--set-coverage", "0.7", "--rule", "empirical"]
+ASKED = {"risk": 0.5, "set_coverage": 0.7, "balance": 0.8, "rule": "empirical"}
+WORDS = ["--risk", "0.5", "--set-coverage", "0.7", "--balance", "0.8", "--rule", "empirical"]
 SIDE = "validation + validation_no_consensus"
+HEAD = "## What it answers, and when"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def calibrated(trained, tmp_path_factory) -> Path:
     folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("calibrated") / "run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "predict_logits", answer)
-        calibrate_run(folder, risk=0.4, set_coverage=0.7, temperature=True, rule="empirical")
+        calibrate_run(folder, risk=0.4, set_coverage=0.7, temperature=True, balance=0.8, rule="empirical")
     return folder
 
 
@@ -128,7 +129,7 @@ def test_what_it_gives_on_test_comes_from_the_stored_predictions(calibrated):
     decision = Decision.of(found)
     assert decision.temperature != 1 and found["validation"]["risk"] <= 0.4 and found["temperature"] > 0
     scored = read_facts(calibrated).scored
-    assert list(found["test"]) == scored.splits and WHOLE in found["test"]
+    assert list(found["test"]) == scored.splits and WHOLE in found["test"] and decision.balance.tau == 0.8
     for split, figures in found["test"].items():
         table = scored.predictions(split)
         assert figures == decision_figures(table["probabilities"], table["votes"], table["consensus"], decision)
@@ -143,7 +144,7 @@ def test_the_card_says_when_it_abstains_and_only_of_runs_that_were_calibrated(fi
     card.write_text(edited)
     found = calibrate_run(finished, risk=0.4, set_coverage=0.7, temperature=True, rule="empirical")
     text = card.read_text()
-    section = text.split("## When it abstains")[1].split("<!-- hf_ambiser:end")[0]
+    section = text.split(HEAD)[1].split("<!-- hf_ambiser:end")[0]
     assert describe_decision({SIDE: found["validation"], **found["test"]}) in section
     for words in (
         f"Chosen on {found['chosen_on']['utterances']} utterances of `{SIDE}`",
@@ -180,8 +181,8 @@ def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
     assert found["balance"]["tau"] == 0.5 and sum(shares) == pytest.approx(1) and found["threshold"] is None
     assert "\nbalance 0.5\n" in said and DECIDED["ua"].full in said and DECIDED["ua_before"].full in said
     assert read(finished / "model" / "config.json")["decision"]["balance"] == found["balance"]
-    section = " ".join((finished / "model" / "README.md").read_text().split("## When it abstains")[1].split())
-    assert "**Balanced decision, tau 0.5.**" in section and ", ".join(f"{m:.4f}" for m in shares) in section
+    section = " ".join((finished / "model" / "README.md").read_text().split(HEAD)[1].split())
+    assert "**Balanced decision, tau 0.5.**" in section and ", ".join(f"{m:.4g}" for m in shares) in section
     assert "An answer is the class of the balanced decision." in section
 
     assert main(["calibrate", str(finished), "--temperature"]) == 0
@@ -189,12 +190,43 @@ def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
     assert read(finished / "model" / "config.json")["decision"]["balance"] is None
 
 
+def test_a_pipeline_of_before_there_was_a_balance_is_renewed(finished, skilled, caplog, dataset, tmp_path):
+    path, results = finished / "model" / "emotion_pipeline.py", finished / "results.json"
+    source = path.read_text()
+    path.write_text("# answers the leading class\n")
+    change(results, lambda content: {**content, "code": code_digests(RunFolder(finished))})
+    calibrate_run(finished, temperature=True)
+    assert path.read_text() == "# answers the leading class\n" and not caplog.text  # no reason to touch it
+    with caplog.at_level(logging.WARNING, "hf_ambiser"):
+        calibrate_run(finished, balance=0.5)
+    assert f"{path} was saved before a decision could have a balance" in caplog.text
+    assert path.read_text() == source and read(results)["code"] == code_digests(RunFolder(finished))
+    # What somebody has changed after training stays unknown, so that a push says so.
+    path.write_text("# changed\n")
+    calibrate_run(finished, balance=0.5)
+    changed = read(results)["code"]
+    assert path.read_text() == source and changed == {
+        **changed,
+        path.name: code_digests(RunFolder(finished))[path.name],
+    }
+
+    alone = Path(shutil.copytree(finished / "model", tmp_path / "alone"))
+    (alone / path.name).write_text("# old\n")
+    found = calibrate_model(alone, dataset, "ipr-strict", ["d1"], balance=0.5)
+    assert found["balance"]["tau"] == 0.5 and (alone / path.name).read_text() == source
+    spoilt = {"decision": {"balance": 0.5, "threshold": "no"}}
+    change(alone / "config.json", lambda config: {**config, **spoilt})
+    words = ["--dataset", str(dataset), "--config", "ipr-strict", "--split", "d1", "--temperature"]
+    assert main(["calibrate", "--model", str(alone), *words]) == 0
+    assert read(alone / "config.json")["decision"]["balance"] is None
+
+
 def test_a_decision_of_before_there_was_a_balance_stays_readable(calibrated, tmp_path):
     old = Path(shutil.copytree(calibrated, tmp_path / "old"))
     for place in (old / "results.json", old / "model" / "config.json"):
         change(place, lambda content: {**content, "decision": without_balance(content["decision"])})
     facts = read_facts(old)
-    assert "balance" not in facts.run.decision and "## When it abstains" in write_card(old)[0].read_text()
+    assert "balance" not in facts.run.decision and HEAD in write_card(old)[0].read_text()
 
 
 def without_balance(decision: dict) -> dict:
@@ -278,7 +310,7 @@ def test_names_in_a_decision_have_no_effect_in_a_card(tmp_path):
     change(run / "results.json", lambda results: {**results, "decision": stored})
     change(run / "model" / "config.json", lambda config: {**config, "decision": in_config(stored)})
     text = write_card(run)[0].read_text()
-    assert "<script>" not in text and "\\|b" in text.split("## When it abstains")[1]
+    assert "<script>" not in text and "\\|b" in text.split(HEAD)[1]
 
 
 def test_a_model_that_learns_on_drops_the_decision_of_before(tmp_path, caplog):
@@ -394,6 +426,11 @@ def test_a_stop_between_configuration_and_results_is_seen_and_mended(finished, s
         (lambda d: {**d, "test": {"d3": {"n": 3, "risk": "low"}}}, "under 'risk', not 'low'"),
         (lambda d: {**d, "chosen_on": {}}, "lacks 'content'"),
         (lambda d: {**d, "balance": 0.5}, "must hold an object under 'balance'"),
+        (
+            lambda d: {**d, "balance": {"tau": 1, "shares": [0.5, 0.5]}},
+            "a tau above 0 and 4 shares .* under 'balance'",
+        ),
+        (lambda d: {**d, "balance": {"tau": 0, "shares": [0.25] * 4}}, "a tau above 0 and 4 shares"),
         (lambda d: {**d, "balance": {"tau": 0.5, "shares": ["a"]}}, "under 'shares', not 'a'"),
     ],
 )
@@ -438,7 +475,9 @@ def test_the_report_has_a_table_of_decisions_for_the_runs_that_have_one(tmp_path
         "slc": ["2 of 2", "risk 0.45 (empirical), sets 0.8"],
         "ipr": ["1 of 2", "sets 0.6, balance 0.5"],
     }
-    assert one["ua"] is not None and both[0]["ua"] is None
+    assert one["ua"] != one["ua_before"] and both[0]["ua"] is None
+    for name in ("wa_before", "wa", "ua_before", "ua", "risk_of_all"):
+        assert rows["ipr"][list(table.columns).index(DECIDED[name].title)] == DECIDED[name].text(one[name])
     for name in ("coverage", "set_coverage_votes", "set_size", "risk"):
         shown, place = DECIDED[name], list(table.columns).index(DECIDED[name].title)
         mean = np.mean([figures[name] for figures in both])

@@ -280,6 +280,24 @@ def slow_lead(row: list[float], d: Decision) -> int:
     return beside.index(max(beside))
 
 
+def slow_threshold(rows: list[list[float]], leads: list[int], consensus, risk: float) -> float:
+    """The smallest probability of an answer from which on at most that share of the answers is wrong."""
+    sure = [row[lead] for row, lead in zip(rows, leads, strict=True)]
+    fine = []
+    for level in sure:
+        answered = [lead == label for p, lead, label in zip(sure, leads, consensus, strict=True) if p >= level]
+        if answered.count(False) / len(answered) <= risk:
+            fine.append(level)
+    return min(fine)
+
+
+def slow_area(rows: list[list[float]], leads: list[int], consensus: list[int]) -> float:
+    """The mean, over numbers of answers, of the share of wrong ones among the surest."""
+    order = sorted(range(len(rows)), key=lambda n: -rows[n][leads[n]])
+    wrong = [leads[n] != consensus[n] for n in order]
+    return sum(sum(wrong[:n]) / n for n in range(1, len(wrong) + 1)) / len(wrong)
+
+
 def slow_figures(answers, votes, consensus, d: Decision) -> dict:
     after = [[p ** (1 / d.temperature) for p in row] for row in answers]
     after = [[p / sum(row) for p in row] for row in after]
@@ -307,6 +325,7 @@ def slow_figures(answers, votes, consensus, d: Decision) -> dict:
 @pytest.mark.parametrize("balance", [None, 0.7])
 def test_the_figures_of_a_decision_against_a_count_by_hand(balance):
     logits, votes, consensus = made(80, 5)
+    logits[:, 0] += 2.0  # a class that leads too often, so that a balance changes answers
     votes[:3], consensus[:3] = 0, -1
     answers = np.array([slow_softmax(row) for row in logits])
     decision = choose_decision(
@@ -325,6 +344,12 @@ def test_the_figures_of_a_decision_against_a_count_by_hand(balance):
     at = round(found["coverage"] * found["n"]) - 1
     assert (curve.coverage[at], curve.risk[at]) == pytest.approx((found["coverage"], found["risk"]))
     json.dumps(found, allow_nan=False)
+    after = np.array([slow_softmax(row, decision.temperature) for row in logits])[voted]
+    leads = np.array([slow_lead(row, decision) for row in after.tolist()])
+    assert ((leads != after.argmax(axis=1)).sum() > 5) == (balance is not None)
+    least = slow_threshold(after.tolist(), leads.tolist(), consensus[voted], 0.3)
+    assert decision.threshold == pytest.approx(least * (1 - ROOM), rel=1e-9)
+    assert found["aurc"] == pytest.approx(slow_area(after.tolist(), leads.tolist(), consensus[voted].tolist()))
     assert (found["ua"] is None) == (balance is None) == (found["wa_before"] is None)
 
 

@@ -42,7 +42,7 @@ from hf_ambiser.models.frame_classifier import FrameClassifier
 
 torch.set_num_threads(1)
 CLASSES = {0: "anger", 1: "neutral", 2: "sadness"}
-DECISION = {"temperature": 1.7, "threshold": 0.1, "balance": {"tau": 2.0, "shares": [0.5, 0.3, 0.2]}}
+DECISION = {"temperature": 1.7, "threshold": 0.3318, "balance": {"tau": 2.0, "shares": [0.5, 0.3, 0.2]}}
 LENGTHS = (15013, 9001, 1777)
 # Where torch, transformers and datasets cannot be imported: the command, and then what the card says.
 ELSEWHERE = """
@@ -122,7 +122,7 @@ def test_it_answers_where_torch_cannot_be_imported_by_the_command_and_as_its_car
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "device 'cuda' is not one that onnxruntime has here" in done.stderr
-    *lines, card = done.stdout.splitlines()
+    *lines, card, answer_of_card = done.stdout.splitlines()
     expected = predict([tmp_path / "some.wav", tmp_path / "long.wav"], folder, window=1, hop=0.3, progress=False)
     for line, answer in zip(lines, expected, strict=True):
         said = json.loads(line)
@@ -134,6 +134,11 @@ def test_it_answers_where_torch_cannot_be_imported_by_the_command_and_as_its_car
             assert (mine["start"], mine["status"]) == (theirs.start, theirs.status)
             assert mine["probabilities"] == pytest.approx(theirs.probabilities, abs=1e-4)
     assert eval(card) == pytest.approx(expected[0].probabilities, abs=2e-4)
+    assert answer_of_card == (expected[0].emotion or "abstains")
+    # The stored threshold acts and lets some pass, and so does the balance.
+    windows = [window for answer in expected for window in answer.windows]
+    assert {"answered", "abstains"} <= {window.status for window in windows}
+    assert any(one.emotion not in (None, max(one.probabilities, key=one.probabilities.get)) for one in windows)
 
 
 def test_bad_recordings_are_the_same_rows_as_from_pytorch(exported, tmp_path, monkeypatch):

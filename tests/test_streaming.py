@@ -93,6 +93,19 @@ def test_silence_gets_no_emotion(tiny):
     assert (answer.status, answer.emotion, answer.probabilities) == ("silent", None, None)
 
 
+def test_a_stored_balance_acts_as_in_predict(tmp_path):
+    model, samples = tiny_model(), speech(3.0, 1)
+    plain = StreamingClassifier(saved(tmp_path / "plain", model), 1.0, 0.5, sampling_rate=RATE)
+    without = [*plain.feed(samples), *plain.finish()]
+    shares = [0.7 if name == without[0].emotion else 0.1 for name in model.config.id2label.values()]
+    model.config.decision = {"balance": {"tau": 3.0, "shares": shares}}
+    folder = saved(tmp_path / "balanced", model)
+    stream = StreamingClassifier(folder, 1.0, 0.5, sampling_rate=RATE)
+    ours = [*stream.feed(samples), *stream.finish()]
+    (offline,) = predict(samples, folder, sampling_rate=RATE, window=1.0, hop=0.5, progress=False)
+    assert [one.emotion for one in ours] == [one.emotion for one in offline.windows] != [o.emotion for o in without]
+
+
 def test_the_threshold_makes_it_abstain(tiny):
     stream = StreamingClassifier(tiny, 1.0, threshold=1.0)
     (answer,) = stream.feed(speech(1.0, 0))

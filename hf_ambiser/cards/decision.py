@@ -1,4 +1,4 @@
-"""What a card says of when the model answers; only cards of runs that were calibrated have this section."""
+"""What a card says of what the model answers, and when; only cards of runs that were calibrated have this section."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def when_it_abstains(facts: Facts) -> str:
     on, whose = decision["chosen_on"], "its base model's" if facts.adapter else "its"
     answer = "the leading class" if decision.get("balance") is None else "the class of the balanced decision"
     lines = [
-        "## When it abstains",
+        "## What it answers, and when",
         "",
         f"Chosen on {on['utterances']} utterances of `{on['split']}` (`{on['dataset_config']}`), which the model has"
         f" not learnt from, and stored as `decision` in {whose} `config.json`. **Whoever calls the model applies it:**"
@@ -49,8 +49,9 @@ def _choices(decision: dict[str, Any]) -> list[str]:
         said.append(
             f"**Balanced decision, tau {balance['tau']:g}.** Answer the class with the largest p / m^tau instead of"
             " the leading one. m is the mean of the model's answers to the utterances of the first column, in the"
-            f" order of the classes: {', '.join(f'{share:.4f}' for share in balance['shares'])}. Rare classes are"
-            " answered more often: UA rises and WA falls. The distribution stays what it is."
+            f" order of the classes: {', '.join(f'{share:.4g}' for share in balance['shares'])} (`config.json` has all"
+            " digits). Rare classes are answered more often, usually for more UA and less WA; the table says what came"
+            " of it, over the utterances with a consensus label and without abstention. The distribution stays."
         )
     if decision["threshold"] is not None:
         how = (

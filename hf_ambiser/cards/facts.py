@@ -189,7 +189,7 @@ def read_facts(run: Path) -> Facts:
     if stored.get(DECISION) != in_config(finished.decision):
         raise ValueError(
             f"{finished.model_config} and {finished.files.results} do not hold the same decision (temperature,"
-            f" threshold, sets). Give `hf-ambiser calibrate {run}` again with what you want, or with --none."
+            f" threshold, sets, balance). Give `hf-ambiser calibrate {run}` again with what you want, or with --none."
         )
     return Facts(
         run=finished,

@@ -25,6 +25,7 @@ from hf_ambiser.files.read import FileError, Record, exists, open_parquet, read_
 from hf_ambiser.hub.edits import merge
 from hf_ambiser.inference.annotation_card import annotation_card
 from hf_ambiser.inference.answers import Answer
+from hf_ambiser.run_folder.decision import BALANCE
 from hf_ambiser.run_folder.layout import CARD, whole, write_whole
 from hf_ambiser.untrusted.names import path_of_name
 
@@ -105,6 +106,8 @@ class AnnotationFolder:
         """
         manifest = read_json(self.manifest, f"Restore it from a copy, or delete {self.path} and annotate again.")
         manifest.check(_BEGUN | (_FINISHED if "shards" in manifest else {}))
+        if manifest["settings"].get("balance") is not None:
+            manifest["settings"].check({"balance": BALANCE})
         return manifest
 
     def begin(self, head: Mapping[str, Any]) -> None:

@@ -54,9 +54,11 @@ class Decision:
         if not self.tau:
             return int(probabilities.argmax())
         # As `metrics.balanced_lead`, which is not imported: its package needs more than answers do.
-        shares = np.asarray(self.shares)
-        there = np.where(shares > 0, shares, 1.0)
-        return int(np.where(shares > 0, probabilities / there**self.tau, -1.0).argmax())
+        m = np.asarray(self.shares)
+        with np.errstate(divide="ignore"):
+            beside = np.log(probabilities) - self.tau * np.log(np.where(m > 0, m, 1.0))
+        beside = np.where(probabilities > 0, beside, -np.finfo(np.float64).max)
+        return int(np.where(m > 0, beside, -np.inf).argmax())
 
 
 def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float, ...]]:

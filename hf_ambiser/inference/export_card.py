@@ -49,9 +49,14 @@ mask = np.zeros(values.shape, dtype=np.int64)
 mask[0, : len(samples)] = 1
 session = onnxruntime.InferenceSession("{file}")
 (logits,) = session.run(["logits"], {{"input_values": values, "attention_mask": mask}})
-logits = logits[0] / (config.get("decision") or {{}}).get("temperature", 1.0)
+decision = config.get("decision") or {{}}
+logits = logits[0] / decision.get("temperature", 1.0)
 shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+balance = decision.get("balance") or {{"tau": 0, "shares": np.ones(len(shares))}}
+answer = int(np.argmax(np.log(shares) - balance["tau"] * np.log(balance["shares"])))
+abstains = shares[answer] < (decision.get("threshold") or 0)
 print(dict(zip(about["classes"], shares.round(4).tolist())))
+print("abstains" if abstains else about["classes"][answer])
 ```
 """
 _ONNX_FEATURES = """## Use it
@@ -96,7 +101,8 @@ _TAKES = """
 A batch has any number of recordings. Its length is {shortest} to {longest}; fill a shorter one up with zeros. Answers
 do not depend on the padding. Outputs are {outputs}: `logits` become shares by a softmax, after division by
 `decision.temperature` where `config.json` has one. Where it has a `decision.balance`, the answer is the class with the
-largest share / balance share ^ tau, else the one with the largest share. Weights are stored as {precision}.
+largest share / balance share ^ tau, else the one with the largest share; below a `decision.threshold` the model
+abstains. Weights are stored as {precision}.
 {checked}
 """
 

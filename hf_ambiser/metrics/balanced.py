@@ -31,5 +31,8 @@ def balanced_lead(probabilities: Array, shares: Array, tau: float) -> Array:
         raise ValueError(f"tau is {tau}; allowed: a number of 0 or more.")
     if tau == 0:
         return p.argmax(axis=1)
-    there = np.where(m > 0, m, 1.0)
-    return np.where(m > 0, p / there**tau, -1.0).argmax(axis=1)
+    # In logarithms: m^tau may be too small for a number. A class that was never answered is behind one that is
+    # impossible here.
+    with np.errstate(divide="ignore"):
+        beside = np.where(p > 0, np.log(p) - tau * np.log(np.where(m > 0, m, 1.0)), -np.finfo(np.float64).max)
+    return np.where(m > 0, beside, -np.inf).argmax(axis=1)

@@ -20,7 +20,8 @@ NOTE = (
     "Runs that `hf-ambiser calibrate` has given a decision on their validation utterances; all other tables are"
     " without it. An answer is wrong if it is not the consensus label, and wherever there is no consensus. Mean"
     " (standard deviation) [95 % interval] over folds or, with one fold, over seeds. A prediction set holds every"
-    " class from a chosen probability on; votes in the set: the mean share of an utterance's votes."
+    " class from a chosen probability on; votes in the set: the mean share of an utterance's votes. WA and"
+    " UA, of systems with a balanced decision, are over the utterances with a consensus label, without abstention."
 )
 
 

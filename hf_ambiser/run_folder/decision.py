@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_ambiser.files.read import Record, read_json
+from hf_ambiser.files.read import FileError, Record, read_json
 from hf_ambiser.run_folder.layout import write_whole
 
 
@@ -24,24 +24,38 @@ FIELDS: dict[str, Any] = {
     "chosen_on": dict,
 }
 _BALANCE = "balance"
-_OF_BALANCE: dict[str, Any] = {"tau": int | float, "shares": [int | float]}
+BALANCE: dict[str, Any] = {"tau": int | float, "shares": [int | float]}
 _CHOSEN_ON: dict[str, Any] = {"content": str, "dataset_config": str, "split": str, "utterances": int}
 _IN_RESULTS: dict[str, Any] = {"rule": str | None, "confidence": _NUMBER, "validation": dict, "test": dict}
 
 
-def check_decision(decision: Record) -> None:
+def check_decision(decision: Record, classes: int) -> None:
     """Check the decision in `results.json`, with its figures.
 
+    Args:
+        decision: The decision.
+        classes: Number of the run's classes.
+
     Raises:
-        FileError: If it lacks something, or something is of another kind.
+        FileError: If it lacks something, or something is of another kind or out of range.
     """
     decision.check({**FIELDS, **_IN_RESULTS})
     decision["chosen_on"].check(_CHOSEN_ON)
     if decision.get(_BALANCE) is not None:
-        decision.check({_BALANCE: _OF_BALANCE})
+        decision.check({_BALANCE: BALANCE})
+        _check_balance(decision, classes)
     decision["test"].check(dict.fromkeys(decision["test"], dict))
     for figures in (decision["validation"], *decision["test"].values()):
         figures.check({"n": int, **dict.fromkeys(figures, _NUMBER)})
+
+
+def _check_balance(decision: Record, classes: int) -> None:
+    tau, shares = decision[_BALANCE]["tau"], decision[_BALANCE]["shares"]
+    if not (tau > 0 and len(shares) == classes and min(shares) >= 0 and max(shares) > 0):
+        allowed = f"a tau above 0 and {classes} shares of 0 or more"
+        raise FileError(
+            decision.path, f"must hold {allowed} under 'balance', not {tau!r} and {shares!r:.60}", decision.cure
+        )
 
 
 def in_config(decision: Mapping[str, Any] | None) -> dict[str, Any] | None:

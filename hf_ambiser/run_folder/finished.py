@@ -99,7 +99,7 @@ class FinishedRun:
             raise FileError(run.results, f"lacks {', '.join(missing)}: an older version wrote it", "Run it again.")
         results["scores"].check(dict.fromkeys(results["scores"], {"all": dict}))
         if DECISION in results:
-            check_decision(results[DECISION])
+            check_decision(results[DECISION], len(results["data"]["classes"]))
         for split in (*results["scores"], *(results.get("held_out_splits", ()))):
             run.predictions_of(split)
             run.figure_of(split)

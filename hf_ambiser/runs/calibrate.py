@@ -25,6 +25,7 @@ from hf_ambiser.run_folder.run_lock import held
 from hf_ambiser.run_scores.complete import complete_runs
 from hf_ambiser.runs.data_of_run import changed_data, fingerprints
 from hf_ambiser.runs.held_out import heard_before
+from hf_ambiser.runs.renewed_pipeline import renew_pipeline
 from hf_ambiser.runs.scoring import load_with_classes, predict_logits
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.validation import softmax
@@ -55,7 +56,7 @@ def calibrate_run(
         run: The folder of a finished run.
         risk: Wanted share of wrong answers; see `metrics.risk_threshold.threshold_for_risk`. None: the model always
             answers.
-        set_coverage: Wanted share of votes in the prediction sets; see `threshold_of_sets`. None: no sets.
+        set_coverage: Wanted share of votes in the prediction sets; see `metrics.prediction_sets`. None: no sets.
         temperature: Whether to choose a temperature, too; otherwise it is 1.
         balance: Tau of a balanced decision, which answers rare classes more often; see `metrics.balanced_lead`. The
             shares are the mean of the answers that it is chosen on. None: the leading class is answered.
@@ -148,6 +149,8 @@ def calibrate_model(
     chosen = {"risk": risk, "set_coverage": set_coverage, "temperature": temperature, "balance": balance}
     answers = _Answers.of(str(folder), Path(dataset), config, list(splits), None, batch_size, None)
     _, stored = answers.decide(chosen, {"rule": rule, "confidence": confidence})
+    if stored["balance"] is not None:
+        renew_pipeline(folder, {})
     write_decision(path, in_config(stored), "Save the model again.")
     return stored
 
@@ -160,10 +163,12 @@ def removed_by(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict
 
 def _parts(decision: Mapping[str, Any]) -> dict[str, float]:
     """The parts that act: of which a threshold, or a balance, is one."""
-    balance = decision.get("balance") or {}
-    parts = {name: decision.get(name) for name in ("threshold", "set_threshold", "temperature")}
-    parts["balance"] = balance.get("tau")
-    return {n: float(value) for n, value in parts.items() if value is not None and (n, value) != ("temperature", 1)}
+    parts = {name: decision.get(name) for name in ("threshold", "set_threshold", "temperature", "balance")}
+    if isinstance(parts["balance"], Mapping):
+        parts["balance"] = parts["balance"].get("tau")
+    # An earlier decision may be spoilt: it is replaced, and only what was a number is worth a word.
+    numbers = {name: value for name, value in parts.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in numbers.items() if (name, value) != ("temperature", 1)}
 
 
 class _Answers:
@@ -229,10 +234,15 @@ def _write(run: FinishedRun, stored: Mapping[str, Any] | None) -> None:
     After a stop between two of them the card is refused until the run is calibrated again.
     """
     with held(run.folder):
+        # Before the configuration: a balance beside a pipeline that does not know it would be ignored without a word.
+        code = run.results["code"]
+        if stored is not None and stored["balance"] is not None:
+            code = renew_pipeline(run.model_config.parent, code)
         write_decision(run.model_config, in_config(stored), run.files.cure)
         if run.base_model is not None:
             put_beside(run.files.model, run.base_model)
         rest = {name: value for name, value in run.files.read_results().items() if name != DECISION}
+        rest["code"] = code
         run.files.write_results(rest if stored is None else {**rest, DECISION: stored})
         if stored is None:
             run.files.figure_of(RISK_COVERAGE).unlink(missing_ok=True)

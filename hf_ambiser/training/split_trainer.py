@@ -121,7 +121,7 @@ class SplitTrainer(Trainer):
         config = self.bare_model().config
         if getattr(config, DECISION, None) is not None:
             logger.warning(
-                "The model has a decision (temperature, threshold, sets), which is dropped: calibrate again."
+                "The model has a decision (temperature, threshold, sets, balance), which is dropped: calibrate again."
             )
             delattr(config, DECISION)
         output = super().train(*args, **kwargs)

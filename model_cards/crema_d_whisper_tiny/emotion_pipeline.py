@@ -148,8 +148,10 @@ class EmotionPipeline(_Base):
         if balance is None:
             return int(probabilities.argmax())
         shares = torch.tensor(balance["shares"], dtype=probabilities.dtype)
-        beside = torch.where(shares > 0, probabilities / shares ** balance["tau"], -1.0)
-        return int(beside.argmax())
+        # In logarithms: share ^ tau may be too small for a number.
+        beside = probabilities.log() - balance["tau"] * shares.where(shares > 0, 1.0).log()
+        beside = beside.where(probabilities > 0, torch.finfo(beside.dtype).min)
+        return int(beside.where(shares > 0, -math.inf).argmax())
 
     def _said(self, said: tuple[Tensor, Tensor | None] | None, threshold: float | None) -> dict[str, Any]:
         """Probabilities and similarities (K,), or nothing -> the fields that follow from them."""
