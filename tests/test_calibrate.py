@@ -20,7 +20,7 @@ from helpers.recorded_run import change, digest, recorded_run
 from transformers import AutoConfig
 
 from hf_ambiser import calibrate_model, calibrate_run, load_method, remove_decision, write_card
-from hf_ambiser.cards import read_facts
+from hf_ambiser.cards import figures, read_facts
 from hf_ambiser.cli import main
 from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.metrics.decision import Decision, choose_decision, decision_figures
@@ -188,6 +188,14 @@ def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
     assert main(["calibrate", str(finished), "--temperature"]) == 0
     assert "\nbalance 0.5 of the earlier choice is removed; ask for all parts at once\n" in capsys.readouterr().out
     assert read(finished / "model" / "config.json")["decision"]["balance"] is None
+
+
+def test_the_cards_figure_is_of_the_answers_of_the_decision(finished, skilled, monkeypatch):
+    drawn = []
+    curve = figures.curve_of_answers
+    monkeypatch.setattr(figures, "curve_of_answers", lambda *given: drawn.append(given[-1]) or curve(*given))
+    found = calibrate_run(finished, risk=0.9, rule="empirical", temperature=True, balance=0.8)
+    assert drawn and set(drawn) == {Decision.of(found)}
 
 
 def test_a_pipeline_of_before_there_was_a_balance_is_renewed(finished, skilled, caplog, dataset, tmp_path):
