@@ -20,7 +20,8 @@ from helpers.recorded_run import change, digest, recorded_run
 from transformers import AutoConfig
 
 from hf_ambiser import calibrate_model, calibrate_run, load_method, remove_decision, write_card
-from hf_ambiser.cards import figures, read_facts
+from hf_ambiser.cards import figures as card_figures
+from hf_ambiser.cards import read_facts
 from hf_ambiser.cli import main
 from hf_ambiser.inference.load_model import load_model
 from hf_ambiser.metrics.decision import Decision, choose_decision, decision_figures
@@ -192,8 +193,8 @@ def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
 
 def test_the_cards_figure_is_of_the_answers_of_the_decision(finished, skilled, monkeypatch):
     drawn = []
-    curve = figures.curve_of_answers
-    monkeypatch.setattr(figures, "curve_of_answers", lambda *given: drawn.append(given[-1]) or curve(*given))
+    curve = card_figures.curve_of_answers
+    monkeypatch.setattr(card_figures, "curve_of_answers", lambda *given: drawn.append(given[-1]) or curve(*given))
     found = calibrate_run(finished, risk=0.9, rule="empirical", temperature=True, balance=0.8)
     assert drawn and set(drawn) == {Decision.of(found)}
 
