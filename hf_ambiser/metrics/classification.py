@@ -46,6 +46,17 @@ def unweighted_accuracy(label: Array, predicted: Array, n_classes: int) -> float
     return ua_from_confusion(confusion_matrix(label, predicted, n_classes))
 
 
+def wa_and_ua(consensus: Array, predicted: Array, n_classes: int) -> tuple[float, float]:
+    """Compute WA and UA of answers, over the utterances with a consensus label; -1 is none.
+
+    Raises:
+        UndefinedMetric: If no utterance has one.
+    """
+    labelled = np.asarray(consensus) >= 0
+    confusion = confusion_matrix(np.asarray(consensus)[labelled], np.asarray(predicted)[labelled], n_classes)
+    return wa_from_confusion(confusion), ua_from_confusion(confusion)
+
+
 def macro_f1(label: Array, predicted: Array, n_classes: int) -> float:
     """Compute the mean F1 = 2 TP / (2 TP + FP + FN) over the classes among labels or predictions, in [0, 1].
 

@@ -19,7 +19,7 @@ from hf_ambiser.labels.votes import soft_labels
 from hf_ambiser.metrics.balanced import balanced_lead
 from hf_ambiser.metrics.calibration import expected_calibration_error
 from hf_ambiser.metrics.checks import Array, UndefinedMetric, check_distributions, check_labels, check_votes
-from hf_ambiser.metrics.classification import unweighted_accuracy, weighted_accuracy
+from hf_ambiser.metrics.classification import wa_and_ua
 from hf_ambiser.metrics.distribution import cross_entropy
 from hf_ambiser.metrics.prediction_sets import threshold_of_sets
 from hf_ambiser.metrics.risk_threshold import (
@@ -169,9 +169,8 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
             f"votes of {len(voted)} utterances and {shares.shape[1]} classes for probabilities of shape"
             f" {before.shape}; the shapes must be equal."
         )
-    before = before[voted]
-    # To divide by 1 would round once more, and show as a difference.
-    q = before if decision.temperature == 1 else with_temperature(before, decision.temperature)
+    # Both from the same numbers, so that a temperature of 1 changes not even their rounding.
+    before, q = before[voted], with_temperature(probabilities, decision.temperature)[voted]
     lead, labelled = decision.lead(q), label >= 0
     wrong, sure = is_wrong(lead, label), probability_of(q, lead)
     figures: dict[str, Any] = {
@@ -185,10 +184,8 @@ def decision_figures(probabilities: Array, votes: Array, consensus: Array, decis
         **dict.fromkeys(("wa_before", "wa", "ua_before", "ua")),
     }
     if decision.balance is not None and labelled.any():
-        for name, answered_class in (("", lead), ("_before", q.argmax(axis=1))):
-            answer, k = answered_class[labelled], q.shape[1]
-            figures[f"wa{name}"] = weighted_accuracy(label[labelled], answer, k)
-            figures[f"ua{name}"] = unweighted_accuracy(label[labelled], answer, k)
+        for name, answer in (("", lead), ("_before", q.argmax(axis=1))):
+            figures[f"wa{name}"], figures[f"ua{name}"] = wa_and_ua(label, answer, q.shape[1])
     if decision.threshold is not None:
         answered = sure >= decision.threshold
         figures["answered"], figures["coverage"] = int(answered.sum()), float(answered.mean())

@@ -8,11 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from hf_ambiser.metrics.checks import Array, check_distributions
-from hf_ambiser.metrics.risk_threshold import check_share, with_room
-
-
-# Shares of votes are fractions: ten tenths add up to 0.9999999999999999.
-_ROUNDING = 1e-9
+from hf_ambiser.metrics.risk_threshold import ROUNDING, check_share, with_room
 
 
 def threshold_of_sets(probabilities: Array, shares: Array, coverage: float) -> float:
@@ -53,5 +49,5 @@ def threshold_of_sets(probabilities: Array, shares: Array, coverage: float) -> f
     given = p > 0
     levels, place = np.unique(-q[given], return_inverse=True)  # the most probable first
     covered = np.cumsum(np.bincount(place, weights=p[given]))
-    enough = covered >= float((n + 1) * wanted) - _ROUNDING * n
+    enough = covered >= float((n + 1) * wanted) - ROUNDING * n
     return with_room(-levels[int(np.argmax(enough))])

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 # passes it in single precision, too.
 ROOM = 1e-6
 # Shares are fractions: ten tenths add up to 0.9999999999999999.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 def is_wrong(lead: Array, consensus: Array) -> Array:
@@ -107,8 +107,8 @@ def threshold_for_risk(
         while low < high:
             place = (low + high) // 2
             tried[place] = upper_bound(int(errors[place]), int(answered[place]), failure)
-            low, high = (place + 1, high) if tried[place] <= risk + _ROUNDING else (low, place)
-    reached = [place for place, bound in tried.items() if bound <= risk + _ROUNDING]
+            low, high = (place + 1, high) if tried[place] <= risk + ROUNDING else (low, place)
+    reached = [place for place, bound in tried.items() if bound <= risk + ROUNDING]
     if not reached:
         least = min(tried.values())
         words = f"with a confidence of {confidence:g}" if rule == "bound" else "on these utterances"

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from hf_ambiser.metrics.balanced import balanced_lead
-from hf_ambiser.metrics.classification import unweighted_accuracy, weighted_accuracy
+from hf_ambiser.metrics.classification import wa_and_ua
 from hf_ambiser.metrics.display import COLUMNS
 from hf_ambiser.metrics.significance import holm
 from hf_ambiser.report.groups import Group
@@ -70,7 +70,7 @@ def pair_entry(means: Sequence[float]) -> Entry:
     return Entry(" / ".join(f"{mean:.1f}" for mean in scaled.values()), parts=scaled)
 
 
-def wa_and_ua(probabilities: np.ndarray, consensus: np.ndarray, tau: float) -> tuple[float, float]:
+def balanced_wa_and_ua(probabilities: np.ndarray, consensus: np.ndarray, tau: float) -> tuple[float, float]:
     """WA and UA, shares of 1, of the balanced decision over the utterances with a consensus label.
 
     Args:
@@ -78,9 +78,8 @@ def wa_and_ua(probabilities: np.ndarray, consensus: np.ndarray, tau: float) -> t
         consensus: `(N,)`, -1 without a consensus.
         tau: See `balanced_lead`; the shares are those of the mean answer.
     """
-    lead, has_label = balanced_lead(probabilities, probabilities.mean(axis=0), tau), consensus >= 0
-    label, answer, k = consensus[has_label], lead[has_label], probabilities.shape[1]
-    return weighted_accuracy(label, answer, k), unweighted_accuracy(label, answer, k)
+    lead = balanced_lead(probabilities, probabilities.mean(axis=0), tau)
+    return wa_and_ua(consensus, lead, probabilities.shape[1])
 
 
 def _figures(run: FinishedRun, split: str) -> dict[float, tuple[float, float]] | None:
@@ -91,4 +90,4 @@ def _figures(run: FinishedRun, split: str) -> dict[float, tuple[float, float]] |
     answers, consensus = np.asarray(table["probabilities"], dtype=np.float64), np.asarray(table["consensus"])
     if not (consensus >= 0).any():
         return None
-    return {tau: wa_and_ua(answers, consensus, tau) for tau in TAUS}
+    return {tau: balanced_wa_and_ua(answers, consensus, tau) for tau in TAUS}

@@ -14,7 +14,7 @@ from hf_ambiser.metrics.display import COLUMNS, Shown
 from hf_ambiser.metrics.distribution import cross_entropy
 from hf_ambiser.metrics.rater_equivalence import rater_equivalence
 from hf_ambiser.metrics.significance import corrected_resampled_t
-from hf_ambiser.report.balanced_decisions import HALF, pair_entry, wa_and_ua
+from hf_ambiser.report.balanced_decisions import HALF, balanced_wa_and_ua, pair_entry
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.leaderboard import CROSS_ENTROPY, FIGURES, LEAST_PROBABILITY, mean_cross_entropy
 from hf_ambiser.report.results import figure_of, number, p_entry, spread_entry, t_entry
@@ -107,7 +107,7 @@ def _figures(runs: Sequence[FinishedRun], split: str) -> dict[str, float | None]
     scores = of_parts["all"]
     far = cross_entropy(soft_labels(answers.votes), answers.probabilities, LEAST_PROBABILITY)
     has_labels = bool((answers.consensus >= 0).any())
-    wa, ua = wa_and_ua(answers.probabilities, answers.consensus, HALF) if has_labels else (None, None)
+    wa, ua = balanced_wa_and_ua(answers.probabilities, answers.consensus, HALF) if has_labels else (None, None)
     balanced = {"balanced_wa": wa, "balanced_ua": ua}
     return {"cross_entropy": float(far.mean()), **{name: scores[name] for name in FIGURES}, **balanced}
 
