@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from hf_ambiser.run_folder.decision import is_balance, is_number
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Decision:
         if not isinstance(stored, Mapping):
             raise ValueError(f"config.json: decision is {stored!r}; allowed: an object, or leave it out.")
         temperature = stored.get("temperature", 1.0)
-        if not (_is_number(temperature) and temperature > 0):
+        if not (is_number(temperature) and temperature > 0):
             raise ValueError(f"config.json: decision.temperature is {temperature!r}; allowed: a number above 0.")
         where, value = ("threshold", threshold)
         if threshold is None:
             where, value = ("config.json: decision.threshold", stored.get("threshold"))
-        if not (value is None or (_is_number(value) and 0 <= value <= 1)):
+        if not (value is None or (is_number(value) and 0 <= value <= 1)):
             raise ValueError(f"{where} is {value!r}; allowed: a probability, 0 (never abstain) to 1.")
         return cls(float(temperature), None if value is None else float(value), *_balance(stored, config))
 
@@ -70,18 +71,10 @@ def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float
     balance = stored.get("balance")
     if balance is None:
         return 0.0, ()
-    given: dict[str, Any] = dict(balance) if isinstance(balance, Mapping) else {}
-    tau: Any = given.get("tau")
-    shares: Any = given.get("shares")
     k = len(config.id2label)
-    are_shares = isinstance(shares, list | tuple) and all(_is_number(m) and m >= 0 for m in shares)
-    if not (_is_number(tau) and tau > 0 and are_shares and len(shares) == k and sum(shares) > 0):
+    if not is_balance(balance, k):
         raise ValueError(
             f"config.json: decision.balance is {balance!r}; allowed: a tau above 0 and {k} shares of 0 or more, one"
             " for each class, or null."
         )
-    return float(tau), tuple(map(float, shares))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(balance["tau"]), tuple(map(float, balance["shares"]))

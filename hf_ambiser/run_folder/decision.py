@@ -8,6 +8,7 @@ it gives where it was chosen) and `test` (the same of each test split).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,24 @@ def check_decision(decision: Record, classes: int) -> None:
         figures.check({"n": int, **dict.fromkeys(figures, _NUMBER)})
 
 
+def is_balance(value: Any, classes: int) -> bool:
+    """Whether a value can be a stored balance: a tau above 0, and a share of 0 or more for each class, not all 0."""
+    given: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+    tau: Any = given.get("tau")
+    shares: Any = given.get("shares")
+    if not (isinstance(shares, list | tuple) and len(shares) == classes and all(map(is_number, (tau, *shares)))):
+        return False
+    return bool(tau > 0 and min(shares) >= 0 and max(shares) > 0)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _check_balance(decision: Record, classes: int) -> None:
     tau, shares = decision[_BALANCE]["tau"], decision[_BALANCE]["shares"]
-    if not (tau > 0 and len(shares) == classes and min(shares) >= 0 and max(shares) > 0):
+    if not is_balance(decision[_BALANCE], classes):
         allowed = f"a tau above 0 and {classes} shares of 0 or more"
         raise FileError(
             decision.path, f"must hold {allowed} under 'balance', not {tau!r} and {shares!r:.60}", decision.cure
