@@ -219,6 +219,15 @@ def test_a_pipeline_of_before_there_was_a_balance_is_renewed(finished, skilled, 
         path.name: code_digests(RunFolder(finished))[path.name],
     }
 
+    # A stop between the file and the results leaves the old digest; to calibrate again mends it.
+    change(results, lambda content: {**content, "code": {**content["code"], path.name: "0" * 64}})
+    calibrate_run(finished, balance=0.5)
+    assert read(results)["code"] == code_digests(RunFolder(finished))
+    path.write_text(source + "# mine, and it knows a balance\n")
+    calibrate_run(finished, balance=0.5)
+    assert read(results)["code"] != code_digests(RunFolder(finished))  # a push says so
+    path.write_text(source)
+
     alone = Path(shutil.copytree(finished / "model", tmp_path / "alone"))
     (alone / path.name).write_text("# old\n")
     found = calibrate_model(alone, dataset, "ipr-strict", ["d1"], balance=0.5)

@@ -25,16 +25,19 @@ def renew_pipeline(model: Path, code: Mapping[str, str]) -> dict[str, str]:
         code: `code` of the run's results, name -> SHA-256 of the files that were saved with it; {} without a run.
 
     Returns:
-        The same, with the digest of the new file. A file that was changed after training stays as unknown as it was.
+        The same, with the digest of today's file where it lies there. So to calibrate again also mends what a stop
+        left between this file and the results. A file that is neither of before nor of today stays as unknown as it
+        was.
 
     Raises:
         FileError: If the file cannot be read.
     """
     source = Path(emotion_pipeline.__file__)
     path = model / source.name
-    if not exists(path) or _KNOWN in read_text(path, "Save the model again."):
+    if not exists(path):
         return dict(code)
-    was_known = code.get(path.name) == file_digest(path)
-    write_whole(path, source.read_text(encoding="utf-8"))
-    logger.warning("%s was saved before a decision could have a balance: it is replaced by the one of today.", path)
-    return {**code, path.name: file_digest(path)} if was_known else dict(code)
+    today = source.read_text(encoding="utf-8")
+    if _KNOWN not in (text := read_text(path, "Save the model again.")):
+        write_whole(path, text := today)
+        logger.warning("%s was saved before a decision could have a balance: it is replaced by today's.", path)
+    return {**code, path.name: file_digest(path)} if text == today and path.name in code else dict(code)
