@@ -285,6 +285,9 @@ def test_a_balanced_decision_says_which_emotion_leads_and_is_a_setting(folder, t
     assert "that of a balanced decision: the class with the largest p / m^tau, with tau 3 and the shares m" in card
     with pytest.raises(ValueError, match="was begun with another balanced decision"):
         done(folder, tmp_path / "out", models[1])
+    asked, same, _ = done(folder, tmp_path / "asked", models[1], balance=3)  # a caller's tau is a setting
+    assert asked["settings"]["balance"] == manifest["settings"]["balance"]
+    assert [row["leading_emotion"] for row in same] == [row["leading_emotion"] for row in rows]
     path = tmp_path / "out" / "manifest.json"
     for spoilt in (0.5, {"tau": "3", "shares": shares}, {"tau": 3}):
         path.write_text(json.dumps({**manifest, "settings": {**manifest["settings"], "balance": spoilt}}))

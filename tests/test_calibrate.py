@@ -186,6 +186,16 @@ def test_a_balance_is_stored_shown_and_answered_by(finished, skilled, capsys):
     assert "**Balanced decision, tau 0.5.**" in section and ", ".join(f"{m:.4g}" for m in shares) in section
     assert "An answer is the class of the balanced decision." in section
 
+    assert main(["calibrate", str(finished), "--balance", "0"]) == 0
+    assert "\nbalance 0\n" in capsys.readouterr().out
+    stored = read(finished / "model" / "config.json")["decision"]
+    assert stored["balance"] == {"tau": 0.0, "shares": shares}
+    figures = read(finished / "results.json")["decision"]["validation"]
+    assert figures["wa"] == figures["wa_before"] and figures["ua"] == figures["ua_before"]
+    section = " ".join((finished / "model" / "README.md").read_text().split(HEAD)[1].split())
+    assert "**A balanced decision can be asked for**" in section and "An answer is the leading class." in section
+    calibrate_run(finished, balance=0.5)
+
     assert main(["calibrate", str(finished), "--temperature"]) == 0
     assert "\nbalance 0.5 of the earlier choice is removed; ask for all parts at once\n" in capsys.readouterr().out
     assert read(finished / "model" / "config.json")["decision"]["balance"] is None
@@ -361,7 +371,7 @@ def test_a_model_that_learns_on_drops_the_decision_of_before(tmp_path, caplog):
         (["--risk", "0.01"], "no coverage of these .*the least risk that can be reached is"),
         (["--set-coverage", "0.999"], "need at least 999 utterances"),
         (["--risk", "2"], "risk is 2; allowed"),
-        (["--balance", "-1"], "balance is -1; allowed is a tau above 0"),
+        (["--balance", "-1"], "balance is -1; allowed is a tau of 0 or more"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_changes_nothing(trained, words, message, capsys):
@@ -446,9 +456,9 @@ def test_a_stop_between_configuration_and_results_is_seen_and_mended(finished, s
         (lambda d: {**d, "balance": 0.5}, "must hold an object under 'balance'"),
         (
             lambda d: {**d, "balance": {"tau": 1, "shares": [0.5, 0.5]}},
-            "a tau above 0 and 4 shares .* under 'balance'",
+            "a tau of 0 or more and 4 shares .* under 'balance'",
         ),
-        (lambda d: {**d, "balance": {"tau": 0, "shares": [0.25] * 4}}, "a tau above 0 and 4 shares"),
+        (lambda d: {**d, "balance": {"tau": -1, "shares": [0.25] * 4}}, "a tau of 0 or more and 4 shares"),
         (lambda d: {**d, "balance": {"tau": 0.5, "shares": ["a"]}}, "under 'shares', not 'a'"),
     ],
 )

@@ -18,7 +18,7 @@ from helpers.made_model import RATE, check_against_the_pipeline, noise, saved
 
 from hf_ambiser import open_model, predict
 from hf_ambiser.inference.answers import Distribution
-from hf_ambiser.inference.decision import Decision
+from hf_ambiser.inference.decision import Decision, _warn_of_threshold
 from hf_ambiser.inference.parts import Part, answer_parts
 from hf_ambiser.inference.windows import Window
 from hf_ambiser.metrics import balanced_lead
@@ -133,8 +133,8 @@ def test_the_class_of_a_balance_is_that_of_the_metric_and_of_the_pipeline():
         (3, None, "decision is 3; allowed: an object"),
         ({"temperature": 0}, None, "decision.temperature is 0; allowed: a number above 0"),
         ({"temperature": "1"}, None, "decision.temperature is '1'"),
-        ({"balance": 0.5}, None, "decision.balance is 0.5; allowed: a tau above 0 and 4 shares"),
-        ({"balance": {"tau": 0, "shares": [0.25] * 4}}, None, "decision.balance is"),
+        ({"balance": 0.5}, None, "decision.balance is 0.5; allowed: a tau and 4 shares"),
+        ({"balance": {"tau": -1, "shares": [0.25] * 4}}, None, "decision.balance is"),
         ({"balance": {"tau": 1, "shares": [0.5] * 2}}, None, "decision.balance is"),
         ({"balance": {"tau": 1, "shares": [0] * 4}}, None, "decision.balance is"),
         ({"balance": {"tau": 1, "shares": ["0.25"] * 4}}, None, "decision.balance is"),
@@ -163,6 +163,47 @@ def test_a_stored_balance_changes_the_answer_and_not_the_distribution(tiny, tmp_
     between = (found.probabilities[found.emotion] + plain.probabilities[plain.emotion]) / 2
     (told,) = predict(wave, folder, sampling_rate=RATE, progress=False, threshold=between)
     assert told.status == "abstains"
+
+
+@pytest.mark.parametrize("stored_tau", [0, 1.5])
+def test_the_balance_of_the_caller_replaces_the_stored_one(tiny, tmp_path, stored_tau, caplog):
+    wave = noise(1.0)
+    (plain,) = predict(wave, tiny, sampling_rate=RATE, progress=False)
+    shares = [0.9 if name == plain.emotion else 0.1 / (len(tiny.classes) - 1) for name in tiny.classes]
+    stored = {"threshold": 0.01, "balance": {"tau": stored_tau, "shares": shares}}
+    folder = with_decision(tiny, tmp_path / "balanced", stored)
+    (own,) = predict(wave, folder, sampling_rate=RATE, progress=False)
+    assert (own.emotion == plain.emotion) == (stored_tau == 0) and not caplog.text
+    for tau in (0.0, 0.7, 4):
+        caplog.clear()
+        _warn_of_threshold.cache_clear()
+        (found,) = predict(wave, folder, sampling_rate=RATE, progress=False, balance=tau)
+        expected = balanced_lead(np.array([list(found.probabilities.values())]), np.array(shares), tau)
+        assert found.emotion == tiny.classes[int(expected[0])] and found.probabilities == plain.probabilities
+        # The stored threshold still acts, but what it promised was for the stored tau.
+        promised = f"the stored threshold 0.01 was chosen for tau {stored_tau:g}, not {tau:g}"
+        assert (promised in caplog.text) == (tau != stored_tau)
+    assert len({predict(wave, folder, sampling_rate=RATE, progress=False, balance=t)[0].emotion for t in (0, 4)}) == 2
+    caplog.clear()
+    _warn_of_threshold.cache_clear()
+    predict(wave, folder, sampling_rate=RATE, progress=False, balance=0.7, threshold=0.2)
+    assert not caplog.text  # the caller's own threshold promises nothing
+
+
+@pytest.mark.parametrize(
+    ("balance", "words"),
+    [
+        (0.5, "balance is 0.5, and the model stores no shares of its answers.*calibrate RUN --balance 0. stores them"),
+        (-1.0, "balance is -1.0; allowed: a tau of 0"),
+        (math.nan, "balance is nan; allowed"),
+        (math.inf, "balance is inf; allowed"),
+    ],
+)
+def test_a_balance_that_cannot_act_is_refused(tiny, balance, words):
+    with pytest.raises(ValueError, match=words):
+        predict(noise(1.0), tiny, sampling_rate=RATE, progress=False, balance=balance)
+    (plain,) = predict(noise(1.0), tiny, sampling_rate=RATE, progress=False, balance=0)
+    assert plain.status == "answered"  # the leading class needs no shares
 
 
 # ---- long recordings ------------------------------------------------------------------------------------------------

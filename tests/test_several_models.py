@@ -106,6 +106,13 @@ def test_a_balance_acts_if_all_have_one_with_the_same_tau(models, tmp_path):
     assert found.emotion == list(found.probabilities)[int(np.argmax(beside))]
     for other in (models[1], balanced(1, 1.0, [0.25] * 4)):
         assert open_model([both[0], other], "cpu").decision(0.2).tau == 0.0
+    # A caller's tau acts whatever each has, if each has shares.
+    mixed = open_model([both[0], balanced(1, 0.0, [0.1, 0.2, 0.3, 0.4])], "cpu")
+    assert mixed.decision().tau == 0.0 == open_model(both, "cpu").decision(balance=0).tau
+    asked = mixed.decision(0.2, balance=0.5)
+    assert (asked.tau, asked.threshold) == (0.5, 0.2) and asked.shares == pytest.approx([0.25, 0.25, 0.25, 0.25])
+    with pytest.raises(ValueError, match=f"model {models[1]}: balance is 0.5, and the model stores no shares"):
+        open_model([both[0], models[1]], "cpu").decision(balance=0.5)
 
 
 def test_models_that_were_put_together_before_count_one_by_one(models):

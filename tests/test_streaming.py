@@ -104,6 +104,8 @@ def test_a_stored_balance_acts_as_in_predict(tmp_path):
     ours = [*stream.feed(samples), *stream.finish()]
     (offline,) = predict(samples, folder, sampling_rate=RATE, window=1.0, hop=0.5, progress=False)
     assert [one.emotion for one in ours] == [one.emotion for one in offline.windows] != [o.emotion for o in without]
+    asked = StreamingClassifier(folder, 1.0, 0.5, sampling_rate=RATE, balance=0)
+    assert [one.emotion for one in [*asked.feed(samples), *asked.finish()]] == [one.emotion for one in without]
 
 
 def test_the_threshold_makes_it_abstain(tiny):

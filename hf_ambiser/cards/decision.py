@@ -14,7 +14,8 @@ def when_it_abstains(facts: Facts) -> str:
     if decision is None:
         return ""
     on, whose = decision["chosen_on"], "its base model's" if facts.adapter else "its"
-    answer = "the leading class" if decision.get("balance") is None else "the class of the balanced decision"
+    is_balanced = bool((decision.get("balance") or {}).get("tau"))
+    answer = "the class of the balanced decision" if is_balanced else "the leading class"
     lines = [
         "## What it answers, and when",
         "",
@@ -46,13 +47,7 @@ def _choices(decision: dict[str, Any]) -> list[str]:
             " least cross-entropy against the shares of the votes."
         )
     if (balance := decision.get("balance")) is not None:
-        said.append(
-            f"**Balanced decision, tau {balance['tau']:g}.** Answer the class with the largest p / m^tau instead of"
-            " the leading one. m is the mean of the model's answers to the utterances of the first column, in the"
-            f" order of the classes: {', '.join(f'{share:.4g}' for share in balance['shares'])} (`config.json` has all"
-            " digits). Rare classes are answered more often, usually for more UA and less WA; the table says what came"
-            " of it, over the utterances with a consensus label and without abstention. The distribution stays."
-        )
+        said.append(_balance(balance["tau"], balance["shares"]))
     if decision["threshold"] is not None:
         how = (
             f"an upper bound of the risk with a confidence of {decision['confidence']:g}, as if utterances were"
@@ -70,3 +65,21 @@ def _choices(decision: dict[str, Any]) -> list[str]:
             f" made to hold {100 * decision['set_coverage']:.3g} % of the raters' votes on average."
         )
     return said
+
+
+def _balance(tau: float, shares: list[float]) -> str:
+    m = (
+        "m is the mean of the model's answers to the utterances of the first column, in the order of the classes:"
+        f" {', '.join(f'{share:.4g}' for share in shares)} (`config.json` has all digits)."
+    )
+    if not tau:
+        return (
+            "**A balanced decision can be asked for** (`hf-ambiser predict --balance TAU`): the class with the largest"
+            f" p / m^tau is answered instead of the leading one. {m} Rare classes are then answered more often,"
+            " usually for more UA and less WA. Until a tau is given, the leading class is answered."
+        )
+    return (
+        f"**Balanced decision, tau {tau:g}.** Answer the class with the largest p / m^tau instead of the leading one."
+        f" {m} Rare classes are answered more often, usually for more UA and less WA; the table says what came of it,"
+        " over the utterances with a consensus label and without abstention. The distribution stays."
+    )

@@ -43,6 +43,7 @@ def annotate(
     window: float | None = None,
     hop: float | None = None,
     threshold: float | None = None,
+    balance: float | None = None,
     batch_size: int = 16,
     device: str = "auto",
     progress: bool = True,
@@ -67,6 +68,7 @@ def annotate(
         window: As for `predict`.
         hop: As for `predict`.
         threshold: As for `predict`.
+        balance: As for `predict`.
         batch_size: Windows that are answered together. It changes no answer by more than rounding.
         device: As for `open_model`; "auto" gives each process a GPU of its own.
         progress: Whether the first process shows a progress bar.
@@ -97,7 +99,7 @@ def annotate(
     if embeddings and not opened.says_embeddings:
         what = "is several models" if len(opened.names) > 1 else "is not one of hf_ambiser"
         raise ValueError(f"model {opened.name} {what} and says no embedding; leave embeddings out.")
-    decision = opened.decision(threshold)
+    decision = opened.decision(threshold, balance)
     sizes = opened.window_sizes(window, hop)
     settings = {
         "shard_size": shard_size,
@@ -124,7 +126,13 @@ def annotate(
         is_done = folder.is_finished
         mine = range(processes.process_index, len(shards), processes.num_processes)
         missing = set(folder.missing())
-        options: dict[str, Any] = {"window": window, "hop": hop, "threshold": threshold, "embeddings": embeddings}
+        options: dict[str, Any] = {
+            "window": window,
+            "hop": hop,
+            "threshold": threshold,
+            "balance": balance,
+            "embeddings": embeddings,
+        }
         with _bar(shards, mine, missing, processes, progress) as bar:
             for number in mine:
                 if number in missing:

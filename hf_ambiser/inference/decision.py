@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from hf_ambiser.run_folder.decision import is_balance, is_number
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Decision:
         threshold: Least probability of the class that is answered; below it the model abstains. None: it never
             abstains.
         tau: The class with the largest p_k / m_k^tau is answered (`metrics.balanced_lead`); 0: the leading one.
-        shares: m, the K classes' shares of the model's answers. Empty if tau is 0.
+        shares: m, the K classes' shares of the model's answers. Empty if none are stored; then tau is 0.
     """
 
     temperature: float = 1.0
@@ -29,11 +34,16 @@ class Decision:
     shares: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, config: Any, threshold: float | None = None) -> Decision:
-        """Return the decision of a model's configuration; a `threshold` of the caller's replaces the stored one.
+    def of(cls, config: Any, threshold: float | None = None, balance: float | None = None) -> Decision:
+        """Return the decision of a model's configuration, in which values of the caller's replace the stored ones.
+
+        Args:
+            config: The configuration.
+            threshold: Of the caller's; None: the stored one.
+            balance: Tau of the caller's; None: the stored one.
 
         Raises:
-            ValueError: If a value is out of range.
+            ValueError: If a value is out of range, or a `balance` is asked of a configuration without shares.
         """
         stored = getattr(config, "decision", None)
         if stored is None:
@@ -48,7 +58,28 @@ class Decision:
             where, value = ("config.json: decision.threshold", stored.get("threshold"))
         if not (value is None or (is_number(value) and 0 <= value <= 1)):
             raise ValueError(f"{where} is {value!r}; allowed: a probability, 0 (never abstain) to 1.")
-        return cls(float(temperature), None if value is None else float(value), *_balance(stored, config))
+        own = cls(float(temperature), None if value is None else float(value), *_balance(stored, config))
+        asked = own.with_tau(balance)
+        if threshold is None and own.threshold is not None and asked.tau != own.tau:
+            _warn_of_threshold(own.threshold, own.tau, asked.tau)
+        return asked
+
+    def with_tau(self, tau: float | None) -> Decision:
+        """Return the same with a tau of the caller's; None: with its own.
+
+        Raises:
+            ValueError: If it is out of range, or there are no shares for it.
+        """
+        if tau is None:
+            return self
+        if not (is_number(tau) and tau >= 0):
+            raise ValueError(f"balance is {tau!r}; allowed: a tau of 0 (the leading class is answered) or more.")
+        if not self.shares and tau:
+            raise ValueError(
+                f"balance is {tau:g}, and the model stores no shares of its answers, which a balanced decision needs."
+                " `hf-ambiser calibrate RUN --balance 0` stores them; or leave the balance out."
+            )
+        return replace(self, tau=float(tau))
 
     def lead(self, probabilities: np.ndarray) -> int:
         """Return the class that is answered, of probabilities `(K,)`."""
@@ -60,6 +91,17 @@ class Decision:
             beside = np.log(probabilities) - self.tau * np.log(np.where(m > 0, m, 1.0))
         beside = np.where(probabilities > 0, beside, -np.finfo(np.float64).max)
         return int(np.where(m > 0, beside, -np.inf).argmax())
+
+
+@cache  # once for a job: `annotate` asks again for every shard
+def _warn_of_threshold(threshold: float, stored: float, asked: float) -> None:
+    logger.warning(
+        "the stored threshold %g was chosen for tau %g, not %g: the model abstains below it as before, and which"
+        " risk is left is not known.",
+        threshold,
+        stored,
+        asked,
+    )
 
 
 def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float, ...]]:
@@ -74,7 +116,7 @@ def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float
     k = len(config.id2label)
     if not is_balance(balance, k):
         raise ValueError(
-            f"config.json: decision.balance is {balance!r}; allowed: a tau above 0 and {k} shares of 0 or more, one"
-            " for each class, or null."
+            f"config.json: decision.balance is {balance!r}; allowed: a tau and {k} shares, one for each class,"
+            " all 0 or more, or null."
         )
     return float(balance["tau"]), tuple(map(float, balance["shares"]))

@@ -74,9 +74,9 @@ class OpenedModel:
         """
         return Decision.of(self.model.config, threshold=0.0).temperature
 
-    def decision(self, threshold: float | None = None) -> Decision:
-        """Return how logits become an answer, as the model's configuration says; see `Decision.of`."""
-        return Decision.of(self.model.config, threshold)
+    def decision(self, threshold: float | None = None, balance: float | None = None) -> Decision:
+        """Return how logits become an answer, as the model's configuration and the caller say; see `Decision.of`."""
+        return Decision.of(self.model.config, threshold, balance)
 
     @property
     def on_cpu(self) -> bool:

@@ -31,6 +31,7 @@ def predict(
     window: float | None = None,
     hop: float | None = None,
     threshold: float | None = None,
+    balance: float | None = None,
     batch_size: int = 16,
     progress: bool = True,
     embeddings: bool = False,
@@ -53,6 +54,9 @@ def predict(
         hop: Seconds from a window to the next one; None: half a window.
         threshold: Least probability of the class that is answered, below which the model abstains. None: the one that
             is stored in the model's configuration, if there is one.
+        balance: Tau of a balanced decision, which answers rare classes more often; 0: the leading class is answered.
+            None: the one that is stored in the model's configuration, if there is one. The model must store the shares
+            of its classes, as the one that the repository ships does.
         batch_size: Windows that are answered together. It changes no answer.
         progress: Whether a progress bar is shown on standard error.
         embeddings: Whether answers have the `embedding` of a model of hf_ambiser.
@@ -69,7 +73,7 @@ def predict(
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     if embeddings and len(opened.names) > 1:
         raise ValueError(f"model {opened.name} is several models and says no embedding; leave embeddings out.")
-    decision = opened.decision(threshold)
+    decision = opened.decision(threshold, balance)
     sizes = opened.window_sizes(window, hop)
     heard = [_Heard(recording) for recording in recordings]
     held: list[Part] = []

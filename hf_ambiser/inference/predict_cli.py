@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser predict") ->
         window=args.window,
         hop=args.hop,
         threshold=args.threshold,
+        balance=args.balance,
         batch_size=args.batch_size,
         progress=not args.no_progress,
     )
@@ -96,6 +97,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         help="abstain below this probability of the emotion that is answered (default: the model's)",
+    )
+    parser.add_argument(
+        "--balance",
+        type=float,
+        metavar="TAU",
+        help="answer rare classes more often: 0 (the leading class) or more, for example 0.5 (default: the model's)",
     )
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")

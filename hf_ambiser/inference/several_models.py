@@ -98,14 +98,15 @@ class SeveralModels(OpenedModel):
         """The longest window that all of them take, in seconds; None: any."""
         return min((longest for one in self.members if (longest := one.longest_window) is not None), default=None)
 
-    def decision(self, threshold: float | None = None) -> Decision:
+    def decision(self, threshold: float | None = None, balance: float | None = None) -> Decision:
         """Return what is answered and when: always, but for a `threshold` of the caller's.
 
         Raises:
-            ValueError: If the threshold, or a stored balance, is out of range.
+            ValueError: If the threshold, or a balance, is out of range, or a balance is asked for and a model has no
+                shares for it.
         """
-        own = [one.decision(threshold=0.0) for one in self.members]
         given = Decision.of(None, threshold)
+        own = [self._decision_of(one, balance) for one in self.members]
         if len({each.tau for each in own}) > 1 or not own[0].tau:
             return given
         shares = [
@@ -113,6 +114,13 @@ class SeveralModels(OpenedModel):
             for one, each in zip(self.members, own, strict=True)
         ]
         return replace(given, tau=own[0].tau, shares=tuple(np.mean(shares, axis=0).tolist()))
+
+    @staticmethod
+    def _decision_of(one: OpenedModel, balance: float | None) -> Decision:
+        try:
+            return one.decision(threshold=0.0, balance=balance)
+        except ValueError as error:
+            raise ValueError(f"model {one.name}: {error}") from error
 
     def probabilities(self, waveforms: Sequence[np.ndarray], temperature: float = 1.0) -> Outputs:
         """Answer for N waveforms `(T,)` float32 at the models' rate with the mean of their distributions.

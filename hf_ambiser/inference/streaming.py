@@ -28,6 +28,7 @@ class StreamingClassifier:
         hop: Seconds from one answer to the next; None: half a window.
         sampling_rate: Of the chunks, in Hz; None: that of the model, 16,000.
         threshold: As for `predict`.
+        balance: As for `predict`.
 
     Raises:
         ValueError: If an argument is out of range, or there is no such model.
@@ -48,9 +49,10 @@ class StreamingClassifier:
         *,
         sampling_rate: int | None = None,
         threshold: float | None = None,
+        balance: float | None = None,
     ) -> None:
         self._opened = model if isinstance(model, OpenedModel) else open_model(model)
-        self._decision = self._opened.decision(threshold)
+        self._decision = self._opened.decision(threshold, balance)
         rate = self._opened.rate
         self._cutter = WindowCutter(self._opened.window_sizes(window, hop))
         self._resampler = Resampler(rate if sampling_rate is None else sampling_rate, rate)

@@ -40,7 +40,7 @@ class Balance:
     """How much more rare classes count in an answer; see `balanced_lead`.
 
     Args:
-        tau: Above 0.
+        tau: 0 or more; at 0 the leading class is answered, and the shares lie there for whoever asks for another tau.
         shares: The K classes' shares of the model's answers.
     """
 
@@ -112,8 +112,8 @@ def choose_decision(
         risk: See `threshold_for_risk`; None: no threshold.
         set_coverage: See `threshold_of_sets`; None: no sets.
         temperature: Whether to choose one; otherwise it is 1.
-        balance: Tau of a balanced decision (`balanced_lead`), above 0; the shares are the mean of these answers. None:
-            the leading class is answered.
+        balance: Tau of a balanced decision (`balanced_lead`), 0 or more; the shares are the mean of these answers.
+            None: the leading class is answered, and no shares are kept.
         rule: See `threshold_for_risk`; None: `RULE`. Only with a risk.
         confidence: See `threshold_for_risk`; None: `CONFIDENCE`. Only with a risk and the rule `bound`.
 
@@ -222,10 +222,10 @@ def check_asked(
             "nothing is asked for: give a risk (--risk), a set_coverage (--set-coverage), temperature=True"
             " (--temperature), or a balance (--balance)."
         )
-    if balance is not None and not 0 < balance < math.inf:
+    if balance is not None and not 0 <= balance < math.inf:
         raise ValueError(
-            f"balance is {balance:g}; allowed is a tau above 0, for example 0.5. Without a balance the leading class"
-            " is answered."
+            f"balance is {balance:g}; allowed is a tau of 0 or more, for example 0.5. At 0 the leading class is"
+            " answered, as without a balance, and who answers may ask for another tau."
         )
     for name, value in (("risk", risk), ("set_coverage", set_coverage), ("confidence", confidence)):
         if value is not None:

@@ -51,13 +51,13 @@ def check_decision(decision: Record, classes: int) -> None:
 
 
 def is_balance(value: Any, classes: int) -> bool:
-    """Whether a value can be a stored balance: a tau above 0, and a share of 0 or more for each class, not all 0."""
+    """Whether a value can be a stored balance: tau and a share for each class, all 0 or more, and not all shares 0."""
     given: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
     tau: Any = given.get("tau")
     shares: Any = given.get("shares")
     if not (isinstance(shares, list | tuple) and len(shares) == classes and all(map(is_number, (tau, *shares)))):
         return False
-    return bool(tau > 0 and min(shares) >= 0 and max(shares) > 0)
+    return bool(tau >= 0 and min(shares) >= 0 and max(shares) > 0)
 
 
 def is_number(value: Any) -> bool:
@@ -68,7 +68,7 @@ def is_number(value: Any) -> bool:
 def _check_balance(decision: Record, classes: int) -> None:
     tau, shares = decision[_BALANCE]["tau"], decision[_BALANCE]["shares"]
     if not is_balance(decision[_BALANCE], classes):
-        allowed = f"a tau above 0 and {classes} shares of 0 or more"
+        allowed = f"a tau of 0 or more and {classes} shares of 0 or more"
         raise FileError(
             decision.path, f"must hold {allowed} under 'balance', not {tau!r} and {shares!r:.60}", decision.cure
         )

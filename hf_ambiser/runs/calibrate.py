@@ -59,7 +59,8 @@ def calibrate_run(
         set_coverage: Wanted share of votes in the prediction sets; see `metrics.prediction_sets`. None: no sets.
         temperature: Whether to choose a temperature, too; otherwise it is 1.
         balance: Tau of a balanced decision, which answers rare classes more often; see `metrics.balanced_lead`. The
-            shares are the mean of the answers that it is chosen on. None: the leading class is answered.
+            shares are the mean of the answers that it is chosen on. 0: they are stored, and the leading class is
+            answered until a caller of the model gives a tau. None: there are none.
         rule: How the threshold of a risk is chosen, `bound` (the default) or `empirical`. Only with a risk.
         confidence: Of the rule `bound`; the default is `CONFIDENCE`.
         splits: On which splits to choose; None: on the run's validation split, and on the part of the validation side

@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser calibrate") 
     parser.add_argument("--set-coverage", type=float, help="wanted share of votes in the sets, for example 0.9")
     parser.add_argument("--temperature", action="store_true", help="choose a temperature, too")
     parser.add_argument(
-        "--balance", type=float, metavar="TAU", help="answer rare classes more often: above 0, for example 0.5"
+        "--balance",
+        type=float,
+        metavar="TAU",
+        help="answer rare classes more often: 0 or more, for example 0.5; 0 only makes `predict --balance` possible",
     )
     parser.add_argument(
         "--rule",
