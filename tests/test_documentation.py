@@ -92,6 +92,7 @@ def test_the_code_of_a_page_runs(page, readers_folder, monkeypatch, capsys):
 def test_what_is_not_run_says_why():
     skipped = [(block.page, block.reason) for page in PAGES for block in blocks(page) if block.reason]
     assert skipped == [
+        ("docs/abstention.md", "five folds, six minutes"),
         ("docs/annotate.md", "it takes some minutes"),
         ("docs/app.md", "serves until it is stopped"),
         ("docs/model_families.md", "loads an encoder from the Hub"),

@@ -105,6 +105,21 @@ def test_it_has_learnt_what_raters_hear():
     assert np.abs(answers - heard).mean() < np.abs(answers.mean(0) - heard).mean()
 
 
+def test_it_answers_rare_classes_more_often_if_asked():
+    waves = [np.random.default_rng(n).normal(size=16000 + 4000 * n).astype(np.float32) * 0.05 for n in range(6)]
+    stored = json.loads((FOLDER / "config.json").read_text())["decision"]["balance"]
+    assert stored["tau"] == 0 and sum(stored["shares"]) == pytest.approx(1, abs=1e-6)
+    assert CLASSES[int(np.argmax(stored["shares"]))] == "neutral"
+    plain = predict(waves, FOLDER, sampling_rate=16000, progress=False)
+    asked = predict(waves, FOLDER, sampling_rate=16000, progress=False, balance=1)
+    for one, other in zip(plain, asked, strict=True):
+        assert one.probabilities == other.probabilities
+        assert one.emotion == max(CLASSES, key=lambda name: one.probabilities[name])
+        beside = {name: one.probabilities[name] / m for name, m in zip(CLASSES, stored["shares"], strict=True)}
+        assert other.emotion == max(CLASSES, key=lambda name: beside[name])
+    assert [one.emotion for one in plain] != [one.emotion for one in asked]
+
+
 def test_its_card_says_where_it_comes_from_and_on_whom_it_was_tested():
     card = ModelCard.load(FOLDER / "README.md")
     assert card.data.to_dict()["pipeline_tag"] == "audio-classification"

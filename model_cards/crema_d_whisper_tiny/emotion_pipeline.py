@@ -145,7 +145,7 @@ class EmotionPipeline(_Base):
     def _lead(self, probabilities: Tensor) -> int:
         """The class that is answered: the leading one, or that of the balanced decision in the configuration."""
         balance = (getattr(self.model.config, "decision", None) or {}).get("balance")
-        if balance is None:
+        if balance is None or not balance["tau"]:
             return int(probabilities.argmax())
         shares = torch.tensor(balance["shares"], dtype=probabilities.dtype)
         # In logarithms: share ^ tau may be too small for a number.
