@@ -288,11 +288,33 @@ def test_a_balanced_decision_says_which_emotion_leads_and_is_a_setting(folder, t
     asked, same, _ = done(folder, tmp_path / "asked", models[1], balance=3)  # a caller's tau is a setting
     assert asked["settings"]["balance"] == manifest["settings"]["balance"]
     assert [row["leading_emotion"] for row in same] == [row["leading_emotion"] for row in rows]
+    for tau in (None, 1):
+        with pytest.raises(ValueError, match="was begun with another balanced decision"):
+            done(folder, tmp_path / "asked", models[1], balance=tau)
+    words = ["annotate", str(folder), "--model", models[1].name, "--out", str(tmp_path / "command"), "--balance", "3"]
+    assert main(words) == 0
+    told = (tmp_path / "command" / "manifest.json").read_text()
+    assert told == (tmp_path / "asked" / "manifest.json").read_text()
     path = tmp_path / "out" / "manifest.json"
     for spoilt in (0.5, {"tau": "3", "shares": shares}, {"tau": 3}):
         path.write_text(json.dumps({**manifest, "settings": {**manifest["settings"], "balance": spoilt}}))
         with pytest.raises(ValueError, match=r"manifest.json (must hold|lacks)"):
             AnnotationFolder(tmp_path / "out").read()
+
+
+def test_a_threshold_for_another_tau_is_said_once(folder, tmp_path, caplog):
+    model = tiny_model()
+    model.config.decision = {"threshold": 0.3, "balance": {"tau": 0, "shares": [0.25] * 4}}
+    opened = open_model(saved(tmp_path / "model", model), "cpu")
+    for attempt in range(2):
+        caplog.clear()
+        manifest, _, _ = done(folder, tmp_path / f"out{attempt}", opened, balance=1, shard_size=1)
+        assert len(manifest["shards"]) == 4 and caplog.text.count("was chosen for tau 0, not 1") == 1
+        assert manifest["settings"]["threshold"] == 0.3
+    model.config.decision["threshold"] = 0  # it never abstains, so nothing was promised
+    caplog.clear()
+    done(folder, tmp_path / "never", open_model(saved(tmp_path / "zero", model), "cpu"), balance=1)
+    assert not caplog.text
 
 
 def test_a_model_is_the_same_wherever_it_lies(folder, tmp_path, tiny):

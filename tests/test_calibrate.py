@@ -371,7 +371,7 @@ def test_a_model_that_learns_on_drops_the_decision_of_before(tmp_path, caplog):
         (["--risk", "0.01"], "no coverage of these .*the least risk that can be reached is"),
         (["--set-coverage", "0.999"], "need at least 999 utterances"),
         (["--risk", "2"], "risk is 2; allowed"),
-        (["--balance", "-1"], "balance is -1; allowed is a tau of 0 or more"),
+        (["--balance", "-1"], "balance is -1.0; allowed is a tau of 0 or more"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_changes_nothing(trained, words, message, capsys):

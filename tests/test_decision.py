@@ -418,6 +418,8 @@ def test_only_what_was_asked_for_is_chosen():
         ({"risk": 1.5}, "risk is 1.5; allowed"),
         ({"set_coverage": 1.0}, "set_coverage is 1; allowed"),
         ({"balance": -0.5}, "balance is -0.5; allowed is a tau of 0 or more"),
+        ({"balance": True}, "balance is True; allowed is a tau"),
+        ({"balance": "0.5"}, "balance is '0.5'; allowed is a tau"),
         ({"balance": math.inf}, "balance is inf; allowed"),
         ({"risk": 0.3, "rule": "best"}, "rule is 'best'; allowed are bound, empirical"),
         ({"risk": 0.3, "confidence": 95.0}, "confidence is 95; allowed"),

@@ -18,7 +18,7 @@ from helpers.made_model import RATE, check_against_the_pipeline, noise, saved
 
 from hf_ambiser import open_model, predict
 from hf_ambiser.inference.answers import Distribution
-from hf_ambiser.inference.decision import Decision, _warn_of_threshold
+from hf_ambiser.inference.decision import Decision
 from hf_ambiser.inference.parts import Part, answer_parts
 from hf_ambiser.inference.windows import Window
 from hf_ambiser.metrics import balanced_lead
@@ -113,14 +113,17 @@ def test_the_stored_temperature_and_threshold_act_and_the_callers_threshold_repl
 def test_the_class_of_a_balance_is_that_of_the_metric_and_of_the_pipeline():
     rng, pipe = np.random.default_rng(0), EmotionPipeline.__new__(EmotionPipeline)
     for shares in ([0.5, 0.3, 0.2, 0.0], [0.25] * 4, [1.0, 0.0, 0.0, 0.0]):
-        for tau in (0.25, 1.0, 3.0, 900.0):
+        for tau in (0.0, 0.25, 1.0, 3.0, 900.0):
             stored = {"decision": {"balance": {"tau": tau, "shares": shares}}, "id2label": dict(enumerate("abcd"))}
             pipe.model = SimpleNamespace(config=SimpleNamespace(**stored))
             answers = rng.dirichlet(np.full(4, 0.3), size=50)
             expected = balanced_lead(answers, np.array(shares), tau).tolist()
             decision = Decision.of(pipe.model.config)
+            # At tau 0 it is the leading class, also one without a share.
             slow = [
                 max((k for k in range(4) if shares[k]), key=lambda k: math.log(row[k]) - tau * math.log(shares[k]))
+                if tau
+                else max(range(4), key=lambda k: row[k])
                 for row in answers
             ]
             assert [decision.lead(row) for row in answers] == expected == slow
@@ -174,9 +177,8 @@ def test_the_balance_of_the_caller_replaces_the_stored_one(tiny, tmp_path, store
     folder = with_decision(tiny, tmp_path / "balanced", stored)
     (own,) = predict(wave, folder, sampling_rate=RATE, progress=False)
     assert (own.emotion == plain.emotion) == (stored_tau == 0) and not caplog.text
-    for tau in (0.0, 0.7, 4):
+    for tau in (0.0, 0.7, np.float32(0.5), np.int64(1), 4):
         caplog.clear()
-        _warn_of_threshold.cache_clear()
         (found,) = predict(wave, folder, sampling_rate=RATE, progress=False, balance=tau)
         expected = balanced_lead(np.array([list(found.probabilities.values())]), np.array(shares), tau)
         assert found.emotion == tiny.classes[int(expected[0])] and found.probabilities == plain.probabilities
@@ -185,7 +187,6 @@ def test_the_balance_of_the_caller_replaces_the_stored_one(tiny, tmp_path, store
         assert (promised in caplog.text) == (tau != stored_tau)
     assert len({predict(wave, folder, sampling_rate=RATE, progress=False, balance=t)[0].emotion for t in (0, 4)}) == 2
     caplog.clear()
-    _warn_of_threshold.cache_clear()
     predict(wave, folder, sampling_rate=RATE, progress=False, balance=0.7, threshold=0.2)
     assert not caplog.text  # the caller's own threshold promises nothing
 
@@ -193,10 +194,15 @@ def test_the_balance_of_the_caller_replaces_the_stored_one(tiny, tmp_path, store
 @pytest.mark.parametrize(
     ("balance", "words"),
     [
-        (0.5, "balance is 0.5, and the model stores no shares of its answers.*calibrate RUN --balance 0. stores them"),
-        (-1.0, "balance is -1.0; allowed: a tau of 0"),
+        (
+            0.5,
+            "balance is 0.5, and the model stores no shares of its answers.* stores them with --balance 0",
+        ),
+        (-1.0, "balance is -1.0; allowed: a number of 0"),
         (math.nan, "balance is nan; allowed"),
         (math.inf, "balance is inf; allowed"),
+        (True, "balance is True; allowed"),
+        ("0.5", "balance is '0.5'; allowed"),
     ],
 )
 def test_a_balance_that_cannot_act_is_refused(tiny, balance, words):

@@ -153,6 +153,19 @@ def test_a_model_that_abstains_has_answered(tiny, folder, capsys):
     assert "abstains" in out and err == ""
 
 
+def test_the_balance_of_the_command_acts(tiny, folder, capsys):
+    def emotion(*words: str) -> str:
+        assert run("speech/a.wav", "--model", "balanced", "--format", "jsonl", *words) == 0
+        return json.loads(capsys.readouterr().out)["emotion"]
+
+    model = tiny_model()
+    (plain,) = predict("speech/a.wav", tiny, progress=False)
+    shares = [0.7 if name == plain.emotion else 0.1 for name in model.config.id2label.values()]
+    model.config.decision = {"balance": {"tau": 0, "shares": shares}}
+    saved(folder / "balanced", model)
+    assert emotion() == emotion("--balance", "0") == plain.emotion != emotion("--balance", "3")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -175,6 +188,8 @@ def test_a_model_that_abstains_has_answered(tiny, folder, capsys):
         (["--hop", "99"], "hop is 99.0 s"),
         (["--hop", "1e-6"], "hop is 1e-06 s; allowed: from one sample (1/16000 s)"),
         (["--threshold", "2"], "threshold is 2.0"),
+        (["--balance", "-1"], "balance is -1.0; allowed"),
+        (["--balance", "1"], "the model stores no shares of its answers"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--device", "tpu9"], "device 'tpu9' is not here"),
         (["-", "-"], "standard input (-) is given more than once"),

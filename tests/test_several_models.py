@@ -113,6 +113,8 @@ def test_a_balance_acts_if_all_have_one_with_the_same_tau(models, tmp_path):
     assert (asked.tau, asked.threshold) == (0.5, 0.2) and asked.shares == pytest.approx([0.25, 0.25, 0.25, 0.25])
     with pytest.raises(ValueError, match=f"model {models[1]}: balance is 0.5, and the model stores no shares"):
         open_model([both[0], models[1]], "cpu").decision(balance=0.5)
+    with pytest.raises(ValueError, match="^balance is -1; allowed"):  # the caller's fault, and no model's
+        open_model(both, "cpu").decision(balance=-1)
 
 
 def test_models_that_were_put_together_before_count_one_by_one(models):

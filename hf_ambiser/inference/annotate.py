@@ -129,7 +129,7 @@ def annotate(
         options: dict[str, Any] = {
             "window": window,
             "hop": hop,
-            "threshold": threshold,
+            "threshold": decision.threshold,
             "balance": balance,
             "embeddings": embeddings,
         }

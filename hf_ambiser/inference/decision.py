@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -53,15 +53,21 @@ class Decision:
         temperature = stored.get("temperature", 1.0)
         if not (is_number(temperature) and temperature > 0):
             raise ValueError(f"config.json: decision.temperature is {temperature!r}; allowed: a number above 0.")
-        where, value = ("threshold", threshold)
+        where, value = ("threshold", _plain(threshold))
         if threshold is None:
             where, value = ("config.json: decision.threshold", stored.get("threshold"))
         if not (value is None or (is_number(value) and 0 <= value <= 1)):
             raise ValueError(f"{where} is {value!r}; allowed: a probability, 0 (never abstain) to 1.")
         own = cls(float(temperature), None if value is None else float(value), *_balance(stored, config))
         asked = own.with_tau(balance)
-        if threshold is None and own.threshold is not None and asked.tau != own.tau:
-            _warn_of_threshold(own.threshold, own.tau, asked.tau)
+        if threshold is None and own.threshold and asked.tau != own.tau:
+            logger.warning(
+                "the stored threshold %g was chosen for tau %g, not %g: the model abstains below it as before, and"
+                " which risk is left is not known.",
+                own.threshold,
+                own.tau,
+                asked.tau,
+            )
         return asked
 
     def with_tau(self, tau: float | None) -> Decision:
@@ -72,12 +78,12 @@ class Decision:
         """
         if tau is None:
             return self
-        if not (is_number(tau) and tau >= 0):
-            raise ValueError(f"balance is {tau!r}; allowed: a tau of 0 (the leading class is answered) or more.")
+        check_tau(tau)
         if not self.shares and tau:
             raise ValueError(
                 f"balance is {tau:g}, and the model stores no shares of its answers, which a balanced decision needs."
-                " `hf-ambiser calibrate RUN --balance 0` stores them; or leave the balance out."
+                " `hf-ambiser calibrate` stores them with --balance 0, beside all else that the model's decision has"
+                " to hold; or leave the balance out."
             )
         return replace(self, tau=float(tau))
 
@@ -93,15 +99,19 @@ class Decision:
         return int(np.where(m > 0, beside, -np.inf).argmax())
 
 
-@cache  # once for a job: `annotate` asks again for every shard
-def _warn_of_threshold(threshold: float, stored: float, asked: float) -> None:
-    logger.warning(
-        "the stored threshold %g was chosen for tau %g, not %g: the model abstains below it as before, and which"
-        " risk is left is not known.",
-        threshold,
-        stored,
-        asked,
-    )
+def check_tau(tau: Any) -> None:
+    """Check a tau of the caller's; None: none is given.
+
+    Raises:
+        ValueError: If it is out of range.
+    """
+    if not (tau is None or (is_number(_plain(tau)) and tau >= 0)):
+        raise ValueError(f"balance is {tau!r}; allowed: a number of 0 (the leading class is answered) or more.")
+
+
+def _plain(value: Any) -> Any:
+    """A number of the caller's as a float, also one of numpy's; anything else as it is."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float, ...]]:

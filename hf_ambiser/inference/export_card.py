@@ -52,8 +52,9 @@ session = onnxruntime.InferenceSession("{file}")
 decision = config.get("decision") or {{}}
 logits = logits[0] / decision.get("temperature", 1.0)
 shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-balance = decision.get("balance") or {{"tau": 0, "shares": np.ones(len(shares))}}
-answer = int(np.argmax(np.log(shares) - balance["tau"] * np.log(balance["shares"])))
+balance = decision.get("balance") or {{"tau": 0}}
+rarity = balance["tau"] * np.log(balance["shares"]) if balance["tau"] else 0.0
+answer = int(np.argmax(np.log(shares) - rarity))
 abstains = shares[answer] < (decision.get("threshold") or 0)
 print(dict(zip(about["classes"], shares.round(4).tolist())))
 print("abstains" if abstains else about["classes"][answer])

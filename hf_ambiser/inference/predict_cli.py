@@ -102,7 +102,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--balance",
         type=float,
         metavar="TAU",
-        help="answer rare classes more often: 0 (the leading class) or more, for example 0.5 (default: the model's)",
+        help="answer rare classes more often: 0 (the leading class) or more, for example 0.5; the model has to store"
+        " the shares of its classes (default: the model's)",
     )
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ambiser.inference.decision import Decision
+from hf_ambiser.inference.decision import Decision, check_tau
 from hf_ambiser.inference.opened_model import OpenedModel, Outputs
 
 
@@ -106,6 +106,7 @@ class SeveralModels(OpenedModel):
                 shares for it.
         """
         given = Decision.of(None, threshold)
+        check_tau(balance)
         own = [self._decision_of(one, balance) for one in self.members]
         if len({each.tau for each in own}) > 1 or not own[0].tau:
             return given

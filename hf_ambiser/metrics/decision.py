@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -222,9 +223,10 @@ def check_asked(
             "nothing is asked for: give a risk (--risk), a set_coverage (--set-coverage), temperature=True"
             " (--temperature), or a balance (--balance)."
         )
-    if balance is not None and not 0 <= balance < math.inf:
+    is_tau = isinstance(balance, Real) and not isinstance(balance, bool) and 0 <= balance < math.inf
+    if balance is not None and not is_tau:
         raise ValueError(
-            f"balance is {balance:g}; allowed is a tau of 0 or more, for example 0.5. At 0 the leading class is"
+            f"balance is {balance!r}; allowed is a tau of 0 or more, for example 0.5. At 0 the leading class is"
             " answered, as without a balance, and who answers may ask for another tau."
         )
     for name, value in (("risk", risk), ("set_coverage", set_coverage), ("confidence", confidence)):
