@@ -18,6 +18,7 @@ from hf_ambiser.studies import dispatch
 from hf_ambiser.studies.cells import Cell, share
 from hf_ambiser.studies.dispatch import Dispatcher
 from hf_ambiser.studies.plan import PlanError
+from hf_ambiser.studies.threads import threads_of_a_cell
 
 
 FORK = multiprocessing.get_context("fork")
@@ -78,14 +79,39 @@ def pids(cells, what: str) -> Counter:
     return Counter(line.split()[0] for c in cells if (c.folder / what).exists() for line in (c.folder / what).open())
 
 
-def test_each_cell_is_done_once_in_a_process_of_its_own_with_its_share_of_cores(tmp_path):
+@pytest.mark.parametrize(
+    ("cores", "jobs", "given", "threads"),
+    [
+        (8, 2, None, 4),
+        (8, 3, None, 2),
+        (2, 5, None, 1),
+        (8, 2, "1", 1),
+        (8, 2, "6", 4),
+        (8, 2, "0", 4),
+        (8, 2, "x", 4),
+    ],
+)
+def test_cells_share_the_cores_that_they_may_use_and_keep_to_what_the_environment_says(
+    cores, jobs, given, threads, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert threads_of_a_cell(jobs) == threads
+
+
+def test_each_cell_is_done_once_in_a_process_of_its_own_with_its_share_of_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cells = made_cells(tmp_path, NAMES)
     outcome = run(cells)
     assert sorted(cell.key for cell in outcome.finished) == [cell.key for cell in cells]
     assert not outcome.failed and not outcome.elsewhere
     assert set(pids(cells, "ended").values()) == {1} and len(pids(cells, "ended")) == 6
     cores = {line.split()[1] for cell in cells for line in (cell.folder / "begun").open()}
-    assert cores == {str(max(1, (os.cpu_count() or 1) // 2))}
+    assert cores == {"3"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert len(run(cells).finished) == 6  # a finished cell is only counted
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before

@@ -26,6 +26,7 @@ from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.processes import UNKNOWN, birth
 from hf_ambiser.studies.cells import RUNNER, Cell
 from hf_ambiser.studies.progress import StudyBar
+from hf_ambiser.studies.threads import threads_of_a_cell
 
 
 # The server imports these once, before the first cell; the processes of all cells inherit them.
@@ -90,7 +91,7 @@ class Dispatcher:
         self.waiting = list(cells)
         self.work = work
         self.jobs = jobs
-        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self.threads = threads_of_a_cell(jobs)
         self.beat, self.stale = beat, stale
         self.bar = bar or StudyBar(cells, jobs, stale, show=False)
         self.outcome = Outcome()

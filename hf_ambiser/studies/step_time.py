@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from hf_ambiser.methods import load_method
 from hf_ambiser.runs.arguments import RunArguments
 from hf_ambiser.studies.cells import Cell
 from hf_ambiser.studies.progress import duration
+from hf_ambiser.studies.threads import threads_of_a_cell
 from hf_ambiser.training.model_arguments import ModelArguments
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
@@ -59,7 +59,7 @@ def measure(
         every: System -> one of its cells, also of systems of which nothing is left to run; the default is `cells`.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(threads_of_a_cell(jobs))
     kinds = {name: _kind(cell) for name, cell in cells.items()}
     one_each: dict[str, Cell] = {}
     first: dict[tuple[str, str, str], str] = {}

@@ -30,7 +30,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "cross_validate.py") -> 
     parser.add_argument("--out", type=Path, help="the study's folder (default: runs/<name of the plan>)")
     parser.add_argument("--dry-run", action="store_true", help="print cells, split sizes and time; run nothing")
     parser.add_argument("--cells", metavar="i/n", help="only every n-th cell, beginning with the i-th")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at a time; the cores are shared among them")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="cells at a time; the cores are shared among them, at most OMP_NUM_THREADS for each",
+    )
     parser.add_argument(
         "--drop-checkpoints",
         action="store_true",
