@@ -129,6 +129,7 @@ def annotate(
         options: dict[str, Any] = {
             "window": window,
             "hop": hop,
+            # The one that acts: a stored one would be warned of again with every shard.
             "threshold": decision.threshold,
             "balance": balance,
             "embeddings": embeddings,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ambiser.files.command_parser import CommandParser
+from hf_ambiser.inference.answer_options import add_answer_options
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "hf-ambiser annotate") -> int:
@@ -84,23 +85,5 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--shard-size", type=int, default=1000, help="inputs of a shard (default: %(default)s)")
     parser.add_argument("--embeddings", action="store_true", help="write the model's embedding of each input, too")
-    parser.add_argument(
-        "--window", type=float, help="seconds; longer recordings are divided (default: the model's segments, or 6)"
-    )
-    parser.add_argument("--hop", type=float, help="seconds from a window to the next one (default: half a window)")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        help="abstain below this probability of the emotion that is answered (default: the model's)",
-    )
-    parser.add_argument(
-        "--balance",
-        type=float,
-        metavar="TAU",
-        help="answer rare classes more often: 0 (the leading class) or more, for example 0.5; the model has to store"
-        " the shares of its classes (default: the model's)",
-    )
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    add_answer_options(parser)
     return parser

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class Decision:
         temperature = stored.get("temperature", 1.0)
         if not (is_number(temperature) and temperature > 0):
             raise ValueError(f"config.json: decision.temperature is {temperature!r}; allowed: a number above 0.")
-        where, value = ("threshold", _plain(threshold))
+        where, value = ("threshold", threshold)
         if threshold is None:
             where, value = ("config.json: decision.threshold", stored.get("threshold"))
         if not (value is None or (is_number(value) and 0 <= value <= 1)):
@@ -105,13 +104,8 @@ def check_tau(tau: Any) -> None:
     Raises:
         ValueError: If it is out of range.
     """
-    if not (tau is None or (is_number(_plain(tau)) and tau >= 0)):
+    if not (tau is None or (is_number(tau) and tau >= 0)):
         raise ValueError(f"balance is {tau!r}; allowed: a number of 0 (the leading class is answered) or more.")
-
-
-def _plain(value: Any) -> Any:
-    """A number of the caller's as a float, also one of numpy's; anything else as it is."""
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 def _balance(stored: Mapping[str, Any], config: Any) -> tuple[float, tuple[float, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ambiser.files.command_parser import CommandParser
+from hf_ambiser.inference.answer_options import add_answer_options
 from hf_ambiser.inference.inputs import SUFFIXES
 from hf_ambiser.inference.tables import FORMATS, text_of, write_parquet
 from hf_ambiser.run_folder.text_out import check_out, format_of, write_out
@@ -89,25 +90,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--out", type=Path, help="file to write, instead of standard output; a file of that name is replaced"
     )
     parser.add_argument("--plot", type=Path, metavar="DIR", help="folder for a figure of each recording")
-    parser.add_argument(
-        "--window", type=float, help="seconds; longer recordings are divided (default: the model's segments, or 6)"
-    )
-    parser.add_argument("--hop", type=float, help="seconds from a window to the next one (default: half a window)")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        help="abstain below this probability of the emotion that is answered (default: the model's)",
-    )
-    parser.add_argument(
-        "--balance",
-        type=float,
-        metavar="TAU",
-        help="answer rare classes more often: 0 (the leading class) or more, for example 0.5; the model has to store"
-        " the shares of its classes (default: the model's)",
-    )
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: %(default)s)")
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    add_answer_options(parser)
     return parser
 
 
