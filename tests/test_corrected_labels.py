@@ -13,6 +13,7 @@ from hf_ambiser.label_analysis.corrected import (
     SMOOTHING,
     distance_by_temperature,
     distance_from_truth,
+    first_and_last_agreement,
     pseudo_label_agreement,
 )
 from hf_ambiser.methods.ipr.figures import plot_prototype_similarity, plot_pseudo_label_agreement
@@ -74,6 +75,7 @@ def test_agreement_is_the_share_of_labels_that_are_the_raters(made):
     for epoch, row in rows.items():
         n = prototype = classifier = 0
         mine, raters = [0] * K, [0] * K
+        right = {"prototype": [0] * K, "classifier": [0] * K}
         for i in range(N):
             soft = made.soft[epoch][i].tolist()
             if sum(soft) == 0 or made.label[i] < 0:
@@ -82,23 +84,46 @@ def test_agreement_is_the_share_of_labels_that_are_the_raters(made):
             n += 1
             prototype += nearest == made.label[i]
             classifier += made.guess[epoch][i] == made.label[i]
+            right["prototype"][made.label[i]] += nearest == made.label[i]
+            right["classifier"][made.label[i]] += int(made.guess[epoch][i]) == made.label[i]
             mine[nearest] += 1
             raters[made.label[i]] += 1
         assert 0 < n < N and row.n == n
         assert (row.prototype, row.classifier) == pytest.approx((prototype / n, classifier / n))
+        for kind, recall in (("prototype", row.prototype_recall), ("classifier", row.classifier_recall)):
+            recalls = [right[kind][k] / raters[k] for k in range(K) if raters[k]]
+            assert recall == pytest.approx(sum(recalls) / len(recalls))
         assert row.class_shares == pytest.approx([x / n for x in mine])
         assert row.rater_shares == pytest.approx([x / n for x in raters])
 
 
-def test_the_table_of_given_labels_is_of_the_last_epoch(made):
+def test_the_table_of_given_labels_is_of_the_first_and_the_last_epoch_with_labels(made):
     cell = FinishedRun(made.folder, {"system": "ipr", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
-    last = pseudo_label_agreement(made.folder)[-1]
-    assert pseudo_label_agreement(made.folder, last=True) == [last]
-    table = labels_given_table(Group("made", {"ipr": [cell]}))
-    assert (
-        f"| ipr | 1 | {100 * last.prototype:.1f} | {100 * last.classifier:.1f} | a {100 * last.class_shares[0]:.0f}"
-        in table.markdown()
-    )
+    rows = pseudo_label_agreement(made.folder)
+    assert first_and_last_agreement(made.folder) == (rows[0], rows[-1]) and rows[0].epoch == 2
+    lines = labels_given_table(Group("made", {"ipr": [cell, cell]})).markdown().splitlines()
+    lines = [line for line in lines if line.startswith("| ipr |")]
+    assert len(lines) == 2
+    for line, row in zip(lines, (rows[0], rows[-1]), strict=True):
+        figures = (row.prototype, row.classifier, row.prototype_recall, row.classifier_recall)
+        shown = " | ".join(f"{100 * figure:.1f}" for figure in figures)
+        assert line.startswith(f"| ipr | {row.epoch} | 2 | {shown} | a {100 * row.class_shares[0]:.0f} ")
+
+
+def test_one_epoch_with_labels_is_one_row(made):
+    """A run that ends one epoch after its warm-up has no other end."""
+    for path in (made.folder / "trajectory").glob("epoch_0003.*"):
+        path.unlink()
+    cell = FinishedRun(made.folder, {"system": "ipr", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
+    table = labels_given_table(Group("made", {"ipr": [cell]})).markdown()
+    assert table.count("| ipr |") == 1 and "| ipr | 2 | 1 |" in table
+
+
+def test_runs_that_gave_no_labels_have_no_table(tmp_path):
+    plain = Made(tmp_path / "plain", soft=False)
+    cell = FinishedRun(plain.folder, {"system": "x", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})
+    assert first_and_last_agreement(plain.folder) is None and pseudo_label_agreement(plain.folder) == []
+    assert labels_given_table(Group("made", {"x": [cell]})) is None
 
 
 def js(p, q) -> float:

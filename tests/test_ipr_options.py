@@ -220,7 +220,7 @@ def test_the_centre_stays_float32_in_a_bfloat16_model():
 
 def test_the_caption_of_figure_3_says_where_the_papers_finding_fails(tmp_path):
     def row(epoch, prototype, classifier):
-        return EpochAgreement(epoch, 40, prototype, classifier, (0.5, 0.5), (0.5, 0.5))
+        return EpochAgreement(epoch, 40, prototype, classifier, 0.5, 0.5, (0.5, 0.5), (0.5, 0.5))
 
     good = [row(4, 0.5, 0.4), row(5, 0.6, 0.6)]
     assert epochs_lost(good) == 0 and where_figure_3_fails(good) == ""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.made_report import made_cell, made_clips, made_whole, make_old
 
-from hf_ambiser.metrics.display import DISTRIBUTION_AND_SELECTION, OF_WHOLE_SET, QUOTABLE
+from hf_ambiser.metrics.display import DISTRIBUTION_AND_SELECTION, OF_WHOLE_SET
 from hf_ambiser.report import figures
 from hf_ambiser.report.groups import Group, find, group
 from hf_ambiser.report.results import baselines_table, selection_table
@@ -53,8 +53,7 @@ def test_the_whole_set_stands_beside_its_parts(study):
         part = next(name for name, title in TITLES.items() if title == row["utterances"])
         runs = one.systems[row["system"]]
         assert int(row["n"]) == runs[0].scores(WHOLE, part)["n"]
-        for name in OF_WHOLE_SET:
-            shown = QUOTABLE[name]
+        for name, shown in OF_WHOLE_SET.items():
             mean = np.mean([run.figure(WHOLE, name, part) for run in runs])
             assert float(row[f"{shown.title}: mean"]) == pytest.approx(shown.factor * mean)
     n = [int(row["n"]) for row in rows[:4]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from hf_ambiser.files.read import read_json
 from hf_ambiser.label_analysis.changed_labels import changed_labels, labels_of
 from hf_ambiser.labels.votes import soft_labels
+from hf_ambiser.metrics.classification import wa_and_ua
 from hf_ambiser.metrics.distribution import js_divergence
 from hf_ambiser.run_folder.layout import RunFolder
 from hf_ambiser.run_folder.reference import read_reference
@@ -25,7 +26,8 @@ SMOOTHING = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 class EpochAgreement:
     """Agreement of labels with the raters' consensus after one epoch, over ambiguous utterances that have one.
 
-    `prototype` and `classifier` are the shares of utterances whose label equals the consensus. `class_shares` and
+    `prototype` and `classifier` are the shares of utterances whose label equals the consensus, and `..._recall` the
+    same as a mean over the classes of the consensus (the WA and the UA of the labels). `class_shares` and
     `rater_shares` are the shares of each class among the prototypes' labels and in the consensus.
     """
 
@@ -33,40 +35,51 @@ class EpochAgreement:
     n: int
     prototype: float
     classifier: float
+    prototype_recall: float
+    classifier_recall: float
     class_shares: tuple[float, ...]
     rater_shares: tuple[float, ...]
 
 
-def pseudo_label_agreement(run: Path, last: bool = False) -> list[EpochAgreement]:
+def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
     """IPR's Figure 3: agreement of prototype labels and of classifier labels with the consensus, epoch by epoch.
 
-    Only utterances count that have a consensus and a soft label of the method. With `last` only the last epoch is
-    read.
+    Only utterances count that have a consensus and a soft label of the method.
     """
-    epochs, rows = trajectory_epochs(run)[-1 if last else 0 :], []
-    if not epochs:
-        return []
-    reference = read_reference(run)
+    return list(_agreement(run, trajectory_epochs(run)))
+
+
+def first_and_last_agreement(run: Path) -> tuple[EpochAgreement, EpochAgreement] | None:
+    """`pseudo_label_agreement` after the first and after the last epoch that gave labels; None if none did."""
+    epochs = trajectory_epochs(run)
+    first, last = next(_agreement(run, epochs), None), next(_agreement(run, epochs[::-1]), None)
+    return None if first is None or last is None else (first, last)
+
+
+def _agreement(run: Path, epochs: Sequence[int]) -> Iterator[EpochAgreement]:
+    """Yield the agreement of those of the epochs that gave labels."""
+    reference = read_reference(run) if epochs else {}
     for epoch in epochs:
         table = read_trajectory(run, epoch)
         if "soft_label" not in table:
-            return []
+            return
         label = np.array([reference["reference_label"][reference["row"][i]] for i in table["id"]])
         seen = (table["soft_label"].sum(axis=1) > 0) & (label >= 0)
         if seen.any():
-            nearest = table["soft_label"][seen].argmax(axis=1)
+            nearest, label = table["soft_label"][seen].argmax(axis=1), label[seen]
             k, n = table["soft_label"].shape[1], int(seen.sum())
-            rows.append(
-                EpochAgreement(
-                    epoch,
-                    n,
-                    float((nearest == label[seen]).mean()),
-                    float((table["classifier_label"][seen] == label[seen]).mean()),
-                    tuple((np.bincount(nearest, minlength=k) / n).tolist()),
-                    tuple((np.bincount(label[seen], minlength=k) / n).tolist()),
-                )
+            prototype, prototype_recall = wa_and_ua(label, nearest, k)
+            classifier, classifier_recall = wa_and_ua(label, table["classifier_label"][seen], k)
+            yield EpochAgreement(
+                epoch,
+                n,
+                prototype,
+                classifier,
+                prototype_recall,
+                classifier_recall,
+                tuple((np.bincount(nearest, minlength=k) / n).tolist()),
+                tuple((np.bincount(label, minlength=k) / n).tolist()),
             )
-    return rows
 
 
 def distance_from_truth(run: Path) -> dict[str, float | int]:

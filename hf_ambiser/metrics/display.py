@@ -131,6 +131,8 @@ _BEFORE = "_before"
 AGREEMENT: dict[str, Shown] = {
     "prototype": Shown("prototypes agree", "%", 1, 100),
     "classifier": Shown("classifier agrees", "%", 1, 100),
+    "prototype_recall": Shown("prototypes: mean recall", "%", 1, 100),
+    "classifier_recall": Shown("classifier: mean recall", "%", 1, 100),
 }
 
 # The columns of a report's tables.
@@ -152,7 +154,10 @@ PARTS = {"all": "all", "consensus": "with consensus", "clear": "clear", "ambiguo
 # Shown for clear and ambiguous utterances separately.
 APART = ("wa", "ua", "js", "brier", "entropy_pearson")
 # Shown for the whole test side and its parts.
-OF_WHOLE_SET = ("wa", "ua", "js", "bhattacharyya", "brier", "entropy_pearson")
+OF_WHOLE_SET: dict[str, Shown] = {
+    name: (SCORES | DISTRIBUTION_AND_SELECTION)[name]
+    for name in ("wa", "ua", "js", "kl", "bhattacharyya", "brier", "entropy_pearson", "ece")
+}
 # Tested between two systems: two figures of the answer and one of the distribution.
 COMPARED = ("wa", "ua", "js")
 # Computed on validation after every epoch; all figures are computed at the end of a run.

@@ -6,40 +6,52 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hf_ambiser.label_analysis.corrected import EpochAgreement, pseudo_label_agreement
+from hf_ambiser.label_analysis.corrected import EpochAgreement, first_and_last_agreement
 from hf_ambiser.metrics.display import AGREEMENT
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import number, value_entry
 from hf_ambiser.report.table import Entry, Table, file_name
-from hf_ambiser.run_folder.finished import FinishedRun
 
 
 def labels_given_table(group: Group) -> Table | None:
     """Agreement of prototype and classifier labels with the consensus, and each class's share; None without labels.
 
-    All figures are of the last epoch (the right end of IPR's Figure 3), in %, as means over all runs.
+    The figures of a system are those of the first and of the last epoch that gave labels (the ends of IPR's
+    Figure 3), in %, as means over all runs. In between, prototypes and classifier learn from each other.
     """
     rows: list[list[Entry | str]] = []
     for system, runs in group.systems.items():
-        last = _last(runs)
-        if not last:
-            continue
-        shares = np.mean([row.class_shares for row in last], axis=0)
-        raters = np.mean([row.rater_shares for row in last], axis=0)
-        classes = zip(group.classes, shares, raters, strict=True)
-        mix = ", ".join(f"{name} {100 * a:.0f} ({100 * b:.0f})" for name, a, b in classes)
-        agreement = {kind: float(np.mean([getattr(row, kind) for row in last])) for kind in AGREEMENT}
-        parts = {f"{name} given": 100 * float(a) for name, a in zip(group.classes, shares, strict=True)}
-        parts |= {f"{name} raters": 100 * float(b) for name, b in zip(group.classes, raters, strict=True)}
-        agree = [value_entry(value, AGREEMENT[kind]) for kind, value in agreement.items()]
-        rows.append([system, number(len(last)), *agree, Entry(mix, parts=parts)])
+        ends = [pair for run in runs if (pair := first_and_last_agreement(run.folder)) is not None]
+        for epochs in zip(*ends, strict=True):
+            if not rows or rows[-1][:2] != [system, _epochs(epochs)]:  # one epoch is the first and the last
+                rows.append([system, _epochs(epochs), number(len(epochs)), *_figures(epochs, group.classes)])
     if not rows:
         return None
-    heads = ["labels given to unlabelled utterances", "runs", *(shown.title for shown in AGREEMENT.values())]
+    heads = ["labels given to unlabelled utterances", "epoch", "runs", *(shown.title for shown in AGREEMENT.values())]
     heads.append("share of each class % (the raters')")
-    note = "After the last epoch; agreement with the raters' consensus, which training never saw. Mean over runs."
+    note = (
+        "After the first and the last epoch with such labels; agreement with the raters' consensus, which training"
+        " never saw. Mean over runs."
+    )
     return Table(file_name(group.name, "labels_given"), heads, rows, note)
 
 
-def _last(runs: Sequence[FinishedRun]) -> list[EpochAgreement]:
-    return [rows[-1] for run in runs if (rows := pseudo_label_agreement(run.folder, last=True))]
+def _epochs(rows: Sequence[EpochAgreement]) -> str:
+    """The epoch of the runs, or the least and the greatest."""
+    least, most = min(row.epoch for row in rows), max(row.epoch for row in rows)
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _figures(rows: Sequence[EpochAgreement], classes: Sequence[str]) -> list[Entry]:
+    """The means over runs: how often labels agree, and the share of each class beside the raters' share."""
+    shares = np.mean([row.class_shares for row in rows], axis=0)
+    raters = np.mean([row.rater_shares for row in rows], axis=0)
+    mix = ", ".join(
+        f"{name} {100 * a:.0f} ({100 * b:.0f})" for name, a, b in zip(classes, shares, raters, strict=True)
+    )
+    parts = {f"{name} given": 100 * float(a) for name, a in zip(classes, shares, strict=True)}
+    parts |= {f"{name} raters": 100 * float(b) for name, b in zip(classes, raters, strict=True)}
+    agree = [
+        value_entry(float(np.mean([getattr(row, kind) for row in rows])), shown) for kind, shown in AGREEMENT.items()
+    ]
+    return [*agree, Entry(mix, parts=parts)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from hf_ambiser.data.splits import held_out_splits
-from hf_ambiser.metrics.display import OF_WHOLE_SET, QUOTABLE
+from hf_ambiser.metrics.display import OF_WHOLE_SET
 from hf_ambiser.report.groups import Group
 from hf_ambiser.report.results import figure_of, number, spread_entry
 from hf_ambiser.report.statistics import spread
@@ -20,8 +20,9 @@ TITLES = {
     "ambiguous": "ambiguous (the others)",
 }
 NOTE = (
-    "WA and UA are over the utterances with a consensus label of each part; the other figures are over all of its"
-    " utterances. An utterance without a consensus label is ambiguous."
+    "WA, UA and ECE are over the utterances with a consensus label of each part; the other figures are over all of its"
+    " utterances. An utterance without a consensus label is ambiguous. KL is the cross-entropy against the shares of"
+    " the votes less their own entropy, so it can be compared between parts."
 )
 
 
@@ -57,7 +58,7 @@ def whole_set_table(group: Group) -> Table:
         for part in parts:
             n = sum(run.scores(group.whole, part)["n"] for run in one_each)
             values = {name: spread(runs, partial(figure_of, group.whole, name, part=part)) for name in OF_WHOLE_SET}
-            found = [spread_entry(value, QUOTABLE[name]) for name, value in values.items()]
+            found = [spread_entry(value, OF_WHOLE_SET[name]) for name, value in values.items()]
             rows.append([system, TITLES[part], number(n), *found])
-    heads = ["system", "utterances", "n", *(QUOTABLE[name].title for name in OF_WHOLE_SET)]
+    heads = ["system", "utterances", "n", *(shown.title for shown in OF_WHOLE_SET.values())]
     return Table(file_name(group.name, group.whole, "and_its_parts"), heads, rows, NOTE)
