@@ -107,7 +107,10 @@ def test_the_table_of_given_labels_is_of_the_first_and_the_last_epoch_with_label
     for line, row in zip(lines, (rows[0], rows[-1]), strict=True):
         figures = (row.prototype, row.classifier, row.prototype_recall, row.classifier_recall)
         shown = " | ".join(f"{100 * figure:.1f}" for figure in figures)
-        assert line.startswith(f"| ipr | {row.epoch} | 2 | {shown} | a {100 * row.class_shares[0]:.0f} ")
+        better = [2 * (row.prototype > row.classifier), 2 * (row.prototype_recall > row.classifier_recall)]
+        assert f"| {better[0]}, {better[1]} |" in line  # both of the two runs, or none
+        assert line.startswith(f"| ipr | {row.epoch} | 2 | {shown} | ")
+        assert f"| a {100 * row.class_shares[0]:.0f} ({100 * row.rater_shares[0]:.0f}), b " in line
 
 
 def test_one_epoch_with_labels_is_one_row(made):

@@ -28,7 +28,7 @@ def labels_given_table(group: Group) -> Table | None:
     if not rows:
         return None
     heads = ["labels given to unlabelled utterances", "epoch", "runs", *(shown.title for shown in AGREEMENT.values())]
-    heads.append("share of each class % (the raters')")
+    heads += ["runs in which prototypes are better: by agreement, by recall", "share of each class % (the raters')"]
     note = (
         "After the first and the last epoch with such labels; agreement with the raters' consensus, which training"
         " never saw. Mean over runs."
@@ -43,7 +43,7 @@ def _epochs(rows: Sequence[EpochAgreement]) -> str:
 
 
 def _figures(rows: Sequence[EpochAgreement], classes: Sequence[str]) -> list[Entry]:
-    """The means over runs: how often labels agree, and the share of each class beside the raters' share."""
+    """How often labels agree, as means over runs; where prototypes win; each class's share beside the raters'."""
     shares = np.mean([row.class_shares for row in rows], axis=0)
     raters = np.mean([row.rater_shares for row in rows], axis=0)
     mix = ", ".join(
@@ -54,4 +54,7 @@ def _figures(rows: Sequence[EpochAgreement], classes: Sequence[str]) -> list[Ent
     agree = [
         value_entry(float(np.mean([getattr(row, kind) for row in rows])), shown) for kind, shown in AGREEMENT.items()
     ]
-    return [*agree, Entry(mix, parts=parts)]
+    by_agreement = sum(row.prototype > row.classifier for row in rows)
+    by_recall = sum(row.prototype_recall > row.classifier_recall for row in rows)
+    better = Entry(f"{by_agreement}, {by_recall}", parts={"by agreement": by_agreement, "by recall": by_recall})
+    return [*agree, better, Entry(mix, parts=parts)]
