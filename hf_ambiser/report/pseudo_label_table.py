@@ -1,4 +1,4 @@
-"""The table of the labels that ambiguous utterances had after training, compared with the raters' consensus."""
+"""The table of the labels that unlabelled utterances were given in training, compared with the raters' consensus."""
 
 from __future__ import annotations
 
