@@ -122,6 +122,19 @@ def test_one_epoch_with_labels_is_one_row(made):
     assert table.count("| ipr |") == 1 and "| ipr | 2 | 1 |" in table
 
 
+def test_both_ends_stand_there_if_runs_differ_in_their_epochs(tmp_path):
+    """Epochs 2 to 3 at both ends, and not the same runs at 2."""
+    cells = []
+    for name, gone in (("both", None), ("late", 2), ("early", 3)):
+        made = Made(tmp_path / name)
+        for path in (made.folder / "trajectory").glob(f"epoch_000{gone}.*"):
+            path.unlink()
+        cells.append(FinishedRun(made.folder, {"system": "ipr", "data": {"classes": NAMES, "split_family": "x"}}))
+    lines = labels_given_table(Group("made", {"ipr": cells})).markdown().splitlines()
+    first, last = (line for line in lines if line.startswith("| ipr | 2 to 3 | 3 |"))
+    assert first != last
+
+
 def test_runs_that_gave_no_labels_have_no_table(tmp_path):
     plain = Made(tmp_path / "plain", soft=False)
     cell = FinishedRun(plain.folder, {"system": "x", "seed": 0, "data": {"classes": NAMES, "split_family": "x"}})

@@ -21,10 +21,13 @@ def labels_given_table(group: Group) -> Table | None:
     """
     rows: list[list[Entry | str]] = []
     for system, runs in group.systems.items():
-        ends = [pair for run in runs if (pair := first_and_last_agreement(run.folder)) is not None]
+        ends: list[tuple[EpochAgreement, ...]] = [
+            pair for run in runs if (pair := first_and_last_agreement(run.folder)) is not None
+        ]
+        if all(first.epoch == last.epoch for first, last in ends):
+            ends = [(first,) for first, _ in ends]
         for epochs in zip(*ends, strict=True):
-            if not rows or rows[-1][:2] != [system, _epochs(epochs)]:  # one epoch is the first and the last
-                rows.append([system, _epochs(epochs), number(len(epochs)), *_figures(epochs, group.classes)])
+            rows.append([system, _epochs(epochs), number(len(epochs)), *_figures(epochs, group.classes)])
     if not rows:
         return None
     heads = ["labels given to unlabelled utterances", "epoch", "runs", *(shown.title for shown in AGREEMENT.values())]
