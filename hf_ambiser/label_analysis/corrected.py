@@ -46,19 +46,25 @@ def pseudo_label_agreement(run: Path) -> list[EpochAgreement]:
 
     Only utterances count that have a consensus and a soft label of the method.
     """
-    return list(_agreement(run, trajectory_epochs(run)))
+    epochs = trajectory_epochs(run)
+    return list(_agreement(run, epochs, read_reference(run))) if epochs else []
 
 
 def first_and_last_agreement(run: Path) -> tuple[EpochAgreement, EpochAgreement] | None:
     """`pseudo_label_agreement` after the first and after the last epoch that gave labels; None if none did."""
     epochs = trajectory_epochs(run)
-    first, last = next(_agreement(run, epochs), None), next(_agreement(run, epochs[::-1]), None)
-    return None if first is None or last is None else (first, last)
+    if not epochs:
+        return None
+    reference = read_reference(run)
+    first = next(_agreement(run, epochs, reference), None)
+    if first is None:  # a method that gives no labels: nothing more is read
+        return None
+    last = next(_agreement(run, epochs[::-1], reference), None)
+    return None if last is None else (first, last)
 
 
-def _agreement(run: Path, epochs: Sequence[int]) -> Iterator[EpochAgreement]:
-    """Yield the agreement of those of the epochs that gave labels."""
-    reference = read_reference(run) if epochs else {}
+def _agreement(run: Path, epochs: Sequence[int], reference: dict[str, np.ndarray]) -> Iterator[EpochAgreement]:
+    """Yield the agreement of those of the epochs that gave labels; `reference` is that of the run."""
     for epoch in epochs:
         table = read_trajectory(run, epoch)
         if "soft_label" not in table:
