@@ -49,6 +49,7 @@ COPIED = {
     "layer_mix.py",
     "modeling_logmel.py",
     "modeling_prototype.py",
+    "valid_batch_norm.py",
     "valid_frames.py",
     "waveform_check.py",
     "waveform_classifier.py",
@@ -165,6 +166,7 @@ def test_saved_folder_has_exactly_the_code_it_needs(saved):
         "configuration_logmel.py",
         "field_types.py",
         "modeling_logmel.py",
+        "valid_batch_norm.py",
         "valid_frames.py",
     }
 

@@ -37,6 +37,7 @@ from hf_ambiser.models import (
     register,
     valid_frames,
 )
+from hf_ambiser.models.valid_batch_norm import ValidBatchNorm
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,7 @@ def test_norms_are_the_slow_transcription_and_no_frame_reads_another(norm_over):
     torch.nn.init.normal_(block.layer_norm.weight)
     torch.nn.init.normal_(block.layer_norm.bias)
     given = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
-    got = block._normalised(given)
+    got = block._normalised(given, torch.ones(2, 5, dtype=torch.bool))
     for b, t in itertools.product(range(2), range(5)):
         groups = [given[b, :, t]] if norm_over == "frame" else [given[b, :, t, [m]] for m in range(4)]
         scaled = [(g - g.mean()) / (g.var(unbiased=False) + config.layer_norm_eps).sqrt() for g in groups]
@@ -152,15 +153,59 @@ def test_norms_are_the_slow_transcription_and_no_frame_reads_another(norm_over):
             torch.testing.assert_close(got[b, c, t], want)
 
 
-@pytest.mark.parametrize("norm_over", ["channels", "frame", "none"])
+@pytest.mark.parametrize("norm_over", ["channels", "frame", "batch", "none"])
 def test_either_norm_gives_the_same_frames_alone_and_in_a_padded_batch(norm_over):
-    model = LogMelModel(LogMelConfig(norm_over=norm_over)).eval()
+    model = LogMelModel(LogMelConfig(norm_over=norm_over))
+    if norm_over == "batch":  # with moving averages that have moved
+        model.train()(torch.stack(clips((7000, 7000))))
+    model.eval()
     short, long = clips((4000, 9000))
     padded = torch.stack([torch.nn.functional.pad(short, (0, 5000)), long])
     mask = torch.ones(2, 9000, dtype=torch.long)
     mask[0, 4000:] = 0
     together, alone = model(padded, mask).last_hidden_state[0], model(short[None]).last_hidden_state[0]
     torch.testing.assert_close(together[: len(alone)], alone)
+
+
+def made_batch_norm():
+    norm = ValidBatchNorm(3)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    return norm, torch.randn(2, 3, 5, 4), torch.arange(5)[None] < torch.tensor([[5], [2]])
+
+
+def test_batch_norm_is_the_slow_transcription_over_valid_positions():
+    norm, given, valid = made_batch_norm()
+    spoilt = torch.where(valid[:, None, :, None], given, 1e3)
+    got = norm.train()(spoilt, valid)
+    for c in range(3):
+        read = [float(given[b, c, t, m]) for b in range(2) for t in range((5, 2)[b]) for m in range(4)]
+        mean = sum(read) / len(read)
+        squares = sum((x - mean) ** 2 for x in read)
+        want = (given[:, c] - mean) / math.sqrt(squares / len(read) + norm.eps) * norm.weight[c] + norm.bias[c]
+        torch.testing.assert_close(got[:, c][valid], want[valid])
+        # The moving averages begin with 0 and 1, and take a tenth of each batch; of the variance, the unbiased one.
+        assert float(norm.running_mean[c]) == pytest.approx(0.1 * mean, abs=1e-6)
+        assert float(norm.running_var[c]) == pytest.approx(0.9 + 0.1 * squares / (len(read) - 1), abs=1e-6)
+
+
+def test_batch_norm_without_padding_is_torchs_in_training_and_in_evaluation():
+    norm, given, _ = made_batch_norm()
+    torchs = torch.nn.BatchNorm2d(3)
+    torchs.load_state_dict(norm.state_dict())
+    everything = torch.ones(2, 5, dtype=torch.bool)
+    for mode in (True, False):
+        torch.testing.assert_close(norm.train(mode)(given, everything), torchs.train(mode)(given))
+    torch.testing.assert_close(norm.running_var, torchs.running_var)
+
+
+def test_batch_norm_that_does_not_learn_answers_with_its_moving_averages_and_keeps_them():
+    norm, given, valid = made_batch_norm()
+    norm.train()(given, valid)
+    kept, answer = norm.running_mean.clone(), norm.eval()(given, valid)
+    norm.requires_grad_(False)
+    torch.testing.assert_close(norm.train()(given, valid), answer, atol=0, rtol=0)
+    torch.testing.assert_close(norm.running_mean, kept, atol=0, rtol=0)
 
 
 def test_log_mel_masks_about_the_asked_share_and_only_in_training():

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from hf_ambiser.methods import load_method
 from hf_ambiser.training.checkpoints import all_checkpoints
-from hf_ambiser.training.weight_average import learning_parameters
+from hf_ambiser.training.weight_average import learning_tensors
 
 
 DECAY = 0.7
@@ -35,7 +35,7 @@ class _Weights(TrainerCallback):
         self.seen, self.rounds = [], []
 
     def _now(self):
-        return {name: t.detach().clone() for name, t in learning_parameters(self.trainer.model).items()}
+        return {name: t.detach().clone() for name, t in learning_tensors(self.trainer.model).items()}
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.first = self._now()
@@ -68,9 +68,18 @@ def assert_average(got, first, seen):
 @pytest.mark.parametrize("method", [method for method in EVERY_KIND if method != "emotion_profile_refinery"])
 def test_the_model_of_a_run_is_the_average_of_its_steps(method, tmp_path):
     trainer, watch = trained(method, tmp_path, average_weights=DECAY)
-    got, last = learning_parameters(trainer.model), watch.seen[-1]
+    got, last = learning_tensors(trainer.model), watch.seen[-1]
     assert_average(got, watch.first, watch.seen)
     assert any(not torch.equal(got[name], last[name]) for name in got), "the last weights are not the average"
+
+
+@pytest.mark.parametrize("method", ["ipr", "mcil"])
+def test_the_average_has_the_statistics_of_batch_norm_that_fit_its_weights(method, tmp_path):
+    trainer, watch = trained(method, tmp_path, average_weights=DECAY, encoder="batch-norm", **SAVED)
+    got, last = learning_tensors(trainer.model), watch.seen[-1]
+    assert_average(got, watch.first, watch.seen)
+    statistics = [name for name in got if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) == 4 and not any(torch.equal(got[name], last[name]) for name in statistics)
 
 
 @pytest.mark.parametrize("method", EVERY_KIND)
@@ -91,7 +100,7 @@ def test_a_network_that_begins_again_has_a_new_average(method, tmp_path):
     trainer, watch = trained(method, tmp_path, rounds, average_weights=DECAY, **arguments)
     begun = watch.rounds.index(watch.rounds[-1])
     assert 0 < begun < len(watch.seen)
-    assert_average(learning_parameters(trainer.model), watch.first, watch.seen[begun:])
+    assert_average(learning_tensors(trainer.model), watch.first, watch.seen[begun:])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_an_error_in_an_evaluation_leaves_the_own_weights_in_the_model(tmp_path)
 
 def test_an_average_with_lora_is_of_the_adapter(tmp_path):
     trainer, watch = trained("soft_vote", tmp_path, lora=True, encoder="wav2vec2", average_weights=DECAY)
-    got = learning_parameters(trainer.model)
+    got = learning_tensors(trainer.model)
     assert any("lora" in name for name in got)
     assert_average(got, watch.first, watch.seen)
 

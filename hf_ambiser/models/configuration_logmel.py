@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from .field_types import typed
 
 
-NORMS = ("channels", "frame", "none")
+NORMS = ("channels", "frame", "batch", "none")
 
 
 class LogMelConfig(PreTrainedConfig):
@@ -39,8 +39,10 @@ class LogMelConfig(PreTrainedConfig):
         mask_time_length: Length of one masked span in log-mel frames.
         mask_freq_width: SpecAugment in training: largest width of the masked band of mel bins, one per utterance.
         norm_over: What a norm after a convolution takes its mean and deviation from: the `channels` of one position,
-            or all channels and bands of one `frame`, which keeps how strong a band is beside the others. `none`: there
-            is no norm, how loud a frame is stays, too, and a training step is faster than with `frame`.
+            or all channels and bands of one `frame`, which keeps how strong a band is beside the others. `batch`: each
+            channel over the valid positions of a batch, in evaluation their moving averages; so what is learnt depends
+            on which utterances are in a batch together (also on accumulation and ranks), and no answer does. `none`:
+            there is no norm, how loud a frame is stays, too, and a training step is faster than with `frame`.
 
     Raises:
         ValueError: If a field is out of range; the message names it, its value and what is allowed.

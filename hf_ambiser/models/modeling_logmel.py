@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 
 from .configuration_logmel import LogMelConfig
+from .valid_batch_norm import ValidBatchNorm
 from .valid_frames import length_mask, pad_to_minimum, sample_lengths
 
 
@@ -73,7 +74,7 @@ class LogMelFrontend(nn.Module):
 
 
 class LogMelBlock(GradientCheckpointingLayer):
-    """Convolution over time and mel, a norm of a position or of a frame or none, GELU, dropout of whole channels."""
+    """Convolution over time and mel, a norm or none, GELU, dropout of whole channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: list[int], config: LogMelConfig) -> None:
         super().__init__()
@@ -82,9 +83,11 @@ class LogMelBlock(GradientCheckpointingLayer):
         self.time_stride = time_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=(time_stride, mel_stride), padding=kernel // 2)
         self.norm_over_bands = config.norm_over == "frame"
-        # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding.
-        has_norm = config.norm_over != "none"
-        self.layer_norm = nn.LayerNorm(out_channels, eps=config.layer_norm_eps) if has_norm else None
+        # Norm of one frame only: statistics over batch or time would depend on other utterances and on padding. Batch
+        # norm is for those who ask for it: its answers do not depend on them, what it learns does.
+        of_frame, eps = config.norm_over in ("channels", "frame"), config.layer_norm_eps
+        self.layer_norm = nn.LayerNorm(out_channels, eps=eps) if of_frame else None
+        self.batch_norm = ValidBatchNorm(out_channels, eps=eps) if config.norm_over == "batch" else None
         self.dropout = nn.Dropout(config.dropout)
 
     def frame_lengths(self, frames: Tensor) -> Tensor:
@@ -96,16 +99,18 @@ class LogMelBlock(GradientCheckpointingLayer):
 
         For a single utterance the convolution pads the end with zeros, so a batch must have zeros there, too.
         """
-        hidden_states = self._normalised(self.conv(hidden_states))
-        hidden_states = nn.functional.gelu(hidden_states)
+        hidden_states = self.conv(hidden_states)
+        valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
+        hidden_states = nn.functional.gelu(self._normalised(hidden_states, valid))
         # Apply dropout and the zeros in one pass over the model's largest tensors. Drop whole channels: to draw a
         # number for each element would take a tenth of a training step on a CPU.
         channels = self.dropout(hidden_states.new_ones(hidden_states.shape[:2]))
-        valid = length_mask(self.frame_lengths(frames), hidden_states.shape[2])
         return hidden_states * (channels[:, :, None] * valid[:, None].to(channels.dtype))[..., None]
 
-    def _normalised(self, hidden_states: Tensor) -> Tensor:
-        """(B, C, T, M) -> the same, normalised over channels, or over channels and bands of a frame, or as it is."""
+    def _normalised(self, hidden_states: Tensor, valid: Tensor) -> Tensor:
+        """(B, C, T, M), which frames are valid (B, T) -> the same, normalised as `norm_over` says, or as it is."""
+        if self.batch_norm is not None:
+            return self.batch_norm(hidden_states, valid)
         if self.layer_norm is None:
             return hidden_states
         if not self.norm_over_bands:

@@ -25,13 +25,22 @@ _OWN = "own."
 _STEPS, _DECAY = "averaged_steps", "averaged_decay"
 
 
-def learning_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters of a model that learn, by name; one that has two names is there once."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+def learning_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return what of a model learns, by name; one that has two names is there once.
+
+    These are the parameters with a gradient, and the moving averages of batch norms that learn: those of the own
+    weights would not fit the averaged ones.
+    """
+    learning: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for place, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine and module.weight.requires_grad:
+            found = ((name, getattr(module, name)) for name in ("running_mean", "running_var"))
+            learning |= {f"{place}.{name}".lstrip("."): values for name, values in found if values is not None}
+    return learning
 
 
 class WeightAverage:
-    """A moving average of the parameters of a model that learn. Buffers are the model's own at all times.
+    """A moving average of what of a model learns (`learning_tensors`). Other buffers are its own at all times.
 
     With the n-th step, n = 0, 1, ..., the average A becomes d A + (1 - d) W with d = min(decay, (1 + n) / (10 + n)).
     So it remembers a ninth of the steps that were made, and 1 / (1 - decay) of them at most.
@@ -49,14 +58,14 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         check_precision(model, decay)  # again: the model may have been cast since the trainer was made
         self.model, self.decay = model, decay
-        self.other = {name: p.detach().clone() for name, p in learning_parameters(model).items()}
+        self.other = {name: p.detach().clone() for name, p in learning_tensors(model).items()}
         self.steps, self.is_shown = 0, False
 
     @torch.no_grad()
     def step(self) -> None:
         """Take in the weights of the step that was made just now."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        own = learning_parameters(self.model)
+        own = learning_tensors(self.model)
         get_ema_multi_avg_fn(decay)([self.other[name] for name in own], list(own.values()), None)
         self.steps += 1
 
@@ -78,7 +87,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for name, parameter in learning_parameters(self.model).items():
+        for name, parameter in learning_tensors(self.model).items():
             kept = parameter.clone()
             parameter.copy_(self.other[name])
             self.other[name].copy_(kept)
@@ -88,21 +97,21 @@ class WeightAverage:
 
     def own_weights(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps beside the average, which is its model."""
-        own = {_OWN + name: p.detach() for name, p in learning_parameters(self.model).items()}
+        own = {_OWN + name: p.detach() for name, p in learning_tensors(self.model).items()}
         return {**own, _STEPS: torch.tensor(self.steps), _DECAY: torch.tensor(self.decay, dtype=torch.float64)}
 
     @torch.no_grad()
     def go_on(self, saved: Mapping[str, Tensor]) -> None:
         """Go on with a model that was loaded from a checkpoint, and with the `own_weights` that it keeps."""
         self.steps = int(saved[_STEPS])
-        for name, parameter in learning_parameters(self.model).items():
+        for name, parameter in learning_tensors(self.model).items():
             self.other[name].copy_(parameter)
             parameter.copy_(saved[_OWN + name])
 
 
 def check_precision(model: nn.Module, decay: float) -> None:
     """Check that the parameters of a model can be averaged; see `WeightAverage`."""
-    for name, parameter in learning_parameters(model).items():
+    for name, parameter in learning_tensors(model).items():
         if parameter.dtype in (torch.float16, torch.bfloat16):
             raise ValueError(
                 f"average_weights={decay} needs parameters in float32, and {name} is in {parameter.dtype}. Load the"

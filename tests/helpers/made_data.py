@@ -101,13 +101,13 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     config_class = load_family(family).config_class
     sizes = {"_size": 16, "dropout": dropout}
     fields = inspect.signature(config_class).parameters
-    frames = {"input": "log_mel" if encoder == "log-mel" else "encoder"} if "input" in fields else {}
+    frames = {"input": "log_mel" if encoder in ("log-mel", "batch-norm") else "encoder"} if "input" in fields else {}
     # Padding every utterance of half a second to the paper's 1.5 s would be most of the work.
     frames |= {"minimum_seconds": 0.4} if "minimum_seconds" in fields else {}
     # The smallest image that AlexNet takes, and few channels: its own sizes take 57 million weights.
     frames |= {"image_side": 63, "channels": (4, 6, 8, 8, 6)} if "image_side" in fields else {}
     return config_class(
-        encoder_config={"log-mel": _log_mel, "wav2vec2": _wav2vec2, "whisper": _whisper}[encoder](dropout),
+        encoder_config=_ENCODERS[encoder](dropout),
         **{
             field: value
             for field in fields
@@ -121,8 +121,9 @@ def tiny_config(dropout: float = 0.0, encoder: str = "log-mel", family: str = "p
     )
 
 
-def _log_mel(dropout: float) -> LogMelConfig:
+def _log_mel(dropout: float, norm_over: str = "channels") -> LogMelConfig:
     return LogMelConfig(
+        norm_over=norm_over,
         conv_channels=(4, 8),
         conv_strides=((2, 2), (2, 2)),
         hidden_size=16,
@@ -168,6 +169,15 @@ def _whisper(dropout: float) -> WhisperConfig:
         encoder_layerdrop=dropout,
         init_std=0.3,
     )
+
+
+# Kinds of encoders, of which the tests make small ones: a dropout -> its configuration.
+_ENCODERS = {
+    "log-mel": _log_mel,
+    "batch-norm": functools.partial(_log_mel, norm_over="batch"),
+    "wav2vec2": _wav2vec2,
+    "whisper": _whisper,
+}
 
 
 def tiny_model(config: Any = None, seed: int = 0, family: str = "prototype") -> Any:
