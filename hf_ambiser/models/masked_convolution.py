@@ -11,8 +11,7 @@ from .valid_frames import length_mask
 class ConvolutionBlock(GradientCheckpointingLayer):
     """Convolution, norm over the channels of each position, ReLU, and maximum over patches.
 
-    The published systems have batch norm here. It is refused in this package, because its statistics are taken over
-    padding and over the other utterances of a batch.
+    The published systems have batch norm here, with which what is learnt depends on the other utterances of a batch.
 
     Args:
         in_channels: Number of input channels.
