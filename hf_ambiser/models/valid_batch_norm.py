@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
+_SHARE = 0.1  # of a batch in the moving averages, as in torch
+
+
 class ValidBatchNorm(nn.BatchNorm2d):
     """Batch norm (Ioffe and Szegedy, 2015) of images of time and feature in a padded batch.
 
@@ -20,6 +23,9 @@ class ValidBatchNorm(nn.BatchNorm2d):
 
     running_mean: Tensor
     running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(channels, eps=eps, momentum=_SHARE)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # type: ignore[override]
         """Normalise (B, C, T, F), whose valid frames, bool (B, T), give the statistics; the same shape."""
@@ -40,6 +46,5 @@ class ValidBatchNorm(nn.BatchNorm2d):
         # Activation checkpointing computes a layer again inside the backward pass; a batch counts once.
         if torch._C._current_graph_task_id() != -1:
             return
-        share = 0.1 if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), _SHARE)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), _SHARE)
