@@ -10,13 +10,22 @@ import sys
 import numpy as np
 import pytest
 
-from hf_ambiser.training.augment import KINDS, OPERATIONS, AugmentConfig, Augmenter, echo_delays
+from hf_ambiser.training.augment import (
+    KINDS,
+    OPERATIONS,
+    AugmentConfig,
+    Augmenter,
+    echo_delays,
+    keyed_generator,
+)
 from hf_ambiser.training.augment_ops import (
     add_noise,
     apply_gain,
+    change_speed,
     mean_power,
     noise_pool,
     reverberate,
+    samples_at_speed,
     shift_pitch,
     take_noise,
 )
@@ -90,7 +99,13 @@ def test_global_random_state_is_left_alone():
 
 
 def applied(plan):
-    drawn = {"pitch": plan.semitones, "reverberation": plan.t60_s, "noise": plan.snr_db, "gain": plan.gain_db}
+    drawn = {
+        "pitch": plan.semitones,
+        "reverberation": plan.t60_s,
+        "noise": plan.snr_db,
+        "gain": plan.gain_db,
+        "speed": plan.speed,
+    }
     return {name for name, value in drawn.items() if value is not None}
 
 
@@ -101,7 +116,7 @@ def test_a_kind_is_always_and_only_that(kind):
 
 
 def test_mixture_has_each_with_its_probability_and_at_least_one():
-    p = {"noise": 0.9, "gain": 0.2, "reverberation": 0.5, "pitch": 0.0}
+    p = {"noise": 0.9, "gain": 0.2, "reverberation": 0.5, "pitch": 0.0, "speed": 0.3}
     augmenter = Augmenter({f"{name}_probability": value for name, value in p.items()})
     plans = [applied(augmenter.draw(0, 0, i)) for i in range(4000)]
     assert all(plans)
@@ -113,7 +128,8 @@ def test_mixture_has_each_with_its_probability_and_at_least_one():
 
 def test_draws_stay_in_their_ranges_and_fill_them():
     config = AugmentConfig()
-    for field, name in (("snr_db", "noise"), ("gain_db", "gain"), ("t60_s", "reverberation"), ("semitones", "pitch")):
+    named = {"snr_db": "noise", "gain_db": "gain", "t60_s": "reverberation", "semitones": "pitch", "speed": "speed"}
+    for field, name in named.items():
         values = [getattr(Augmenter({"kind": name}).draw(0, 0, i), field) for i in range(500)]
         low, high = getattr(config, field)
         assert low <= min(values) and max(values) <= high
@@ -131,12 +147,14 @@ def test_changing_one_probability_leaves_the_other_draws():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 160, 399, 5000, 40_001, 20 * RATE])
-def test_length_type_and_input_are_kept(kind, length):
+def test_type_and_input_are_kept_and_the_length_is_as_said(kind, length):
     augmenter, clip = Augmenter({"kind": kind}), noise_clip(length)
     before = clip.copy()
     for key in range(4):
         out = augmenter(clip, 0, 0, key)
-        assert out.shape == clip.shape and out.dtype == np.float32 and np.isfinite(out).all()
+        assert out.dtype == np.float32 and np.isfinite(out).all()
+        assert len(out) == augmenter.samples(length, 0, 0, key)
+        assert len(out) == length or kind == "speed"
         assert not np.shares_memory(out, clip)
     assert np.array_equal(clip, before)
 
@@ -287,6 +305,46 @@ def test_no_shift_is_no_change():
         shift_pitch(clip, 13.0, RATE)
 
 
+# ---- speed
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.87, 1.0, 1.2, 2.0])
+def test_speed_moves_a_tone_and_the_length_together(speed):
+    out = change_speed(tone(440.0), speed)
+    assert len(out) == samples_at_speed(2 * RATE, speed) == round(2 * RATE / speed)
+    assert peak_hertz(out) == pytest.approx(440.0 * speed, abs=0.5)
+
+
+def test_speed_reads_between_samples():
+    """Against a literal reading: output j is the input at speed * j, on the line between its neighbours."""
+    clip, speed = noise_clip(50), 0.83
+    slow = []
+    for j in range(samples_at_speed(50, speed)):
+        at = min(j * speed, 49)
+        left = min(int(at), 48)
+        slow.append(clip[left] + (clip[left + 1] - clip[left]) * (at - left))
+    np.testing.assert_allclose(change_speed(clip, speed), slow, atol=1e-6)
+    assert np.array_equal(change_speed(clip, 1.0), clip)
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("nan")])
+def test_a_speed_that_is_none_is_refused(speed):
+    with pytest.raises(ValueError, match="speed is .*; allowed is above 0"):
+        change_speed(noise_clip(10), speed)
+
+
+def test_the_mixture_draws_what_it_drew_before_there_was_speed():
+    """A run that is begun again hears the same copies: speed draws last, and is off unless it is asked for."""
+    plan = Augmenter().draw(3, 4, "u7")
+    assert plan.speed is None
+    u = keyed_generator(3, 4, "u7").random(30)
+    chosen = {
+        name for name, chance in zip(("pitch", "reverberation", "noise", "gain"), u[:4], strict=True) if chance < 0.5
+    }
+    assert applied(plan) == chosen and chosen
+    assert np.array_equal(plan.echoes, u[12:].reshape(2, 9)) and plan.offset == u[10]
+
+
 # ---- configuration
 
 
@@ -302,6 +360,7 @@ def test_config_round_trip():
         ({"kind": "echo"}, "kind"),
         ({"pitch_probability": 1.5}, "pitch_probability"),
         ({"gain_db": [3, -3]}, "gain_db"),
+        ({"speed": [0.1, 1.0]}, "speed"),
         ({"noise_colours": ["blue"]}, "noise_colours"),
         ({f"{name}_probability": 0.0 for name in OPERATIONS}, "at least one"),
     ],

@@ -151,8 +151,8 @@ def test_epochs_take_turns_with_the_copies(tmp_path):
     assert len(files) == 12 + 13 + 2 * 13
     more = make("ipr", tmp_path / "more", tmp_path / "cache", cached_copies=2, augmentation={"kind": "noise"}).data
     # Of some utterances the mixture draws the noise alone, too, and so the same copy; but the files are others.
-    keys = [{data._wanted_copy(j, 0).key for j in range(13)} for data in (more, sets[0])]
-    assert not keys[0] & keys[1], "another augmentation has files of its own"
+    keys = [{copy.key for copy in data._copies._cached[0]} for data in (more, sets[0])]
+    assert len(keys[0]) == 13 and not keys[0] & keys[1], "another augmentation has files of its own"
 
 
 # ---- when it is used ------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from helpers.made_data import CLASSES, extractor, made_split, tiny_model
 from hf_ambiser.data.audio import decode
 from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example, UtteranceCollator
-from hf_ambiser.training.dataset import EvaluationSet, TrainingSet, UtteranceStore, describe
+from hf_ambiser.training.dataset import EvaluationSet, TrainingSet, describe
 from hf_ambiser.training.sampler import StepKey
+from hf_ambiser.training.utterance_store import UtteranceStore
 
 
 A = made_split(9, 0, name="a")

@@ -204,9 +204,10 @@ def data(facts: Facts) -> str:
         "clips": f"{d['labelled']} labelled, {d['ambiguous']} ambiguous; left out, without a label to learn from:"
         f" {d['left_out_without_target']}; cut at `max_seconds`: {d['cut_at_max_seconds']}",
     }
-    if "augmented_copies" in d:
-        n = d["augmented_copies"]
-        rows["augmentation"] = f"{n} augmented copies of each ambiguous utterance, with which the epochs take turns"
+    counted = {"ambiguous": d.get("augmented_copies"), "labelled": d.get("labelled_copies")}
+    copies = [f"{n} augmented copies of each {which} utterance" for which, n in counted.items() if n is not None]
+    if copies:
+        rows["augmentation"] = f"{' and '.join(copies)}, with which the epochs take turns"
     lines = ["## Data", "", "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items()), ""]
     if facts.corpus is not None:
         home = f" ({facts.corpus.HOMEPAGE})" if facts.corpus.HOMEPAGE else ""

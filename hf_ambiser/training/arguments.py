@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
+from hf_ambiser.training.augment import AugmentConfig
 from hf_ambiser.training.class_weights import FORMS
 from hf_ambiser.training.frame_cache import DTYPES
 from hf_ambiser.training.inherited_arguments import check_inherited, more_is_better
@@ -113,7 +114,17 @@ class AmbiSERTrainingArguments(TrainingArguments):
     )
     augmentation: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "Fields of `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."},
+        metadata={
+            "help": "For methods that learn from augmented copies of ambiguous utterances: the fields of"
+            " `AugmentConfig` that differ from its defaults, as a mapping (JSON on the CLI)."
+        },
+    )
+    labelled_augmentation: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Changes labelled utterances anew in each epoch of training (speed, pitch, reverberation, noise,"
+            " gain): the fields of `AugmentConfig` that differ from its defaults; None: they are heard as they are."
+        },
     )
     max_seconds: float | None = field(
         default=None, metadata={"help": "Cut longer utterances at their end; they are counted."}
@@ -133,7 +144,7 @@ class AmbiSERTrainingArguments(TrainingArguments):
     cached_copies: int | None = field(
         default=None,
         metadata={
-            "help": "How many augmented copies of an utterance have such frames, for methods that augment; the epochs"
+            "help": "How many augmented copies of an utterance have such frames, for runs that augment; the epochs"
             " take turns with them (default 4)."
         },
     )
@@ -151,14 +162,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
         super().__post_init__()
         check_inherited(self)
         self._check_finite()
-        if isinstance(self.augmentation, str):
-            try:
-                self.augmentation = json.loads(self.augmentation)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"augmentation={self.augmentation!r} is not JSON ({error}); give a mapping of AugmentConfig's"
-                    ' fields, for example {"kind": "noise"}.'
-                ) from error
+        self.augmentation = _augmentation("augmentation", self.augmentation)
+        self.labelled_augmentation = _augmentation("labelled_augmentation", self.labelled_augmentation)
         if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
             raise ValueError(
                 f"encoder_learning_rate={self.encoder_learning_rate} must be above 0, or None for learning_rate. To"
@@ -271,3 +276,31 @@ class AmbiSERTrainingArguments(TrainingArguments):
     def target(self) -> str | None:
         """Label column to learn from, if an argument decides it; None: the method's `target`."""
         return None
+
+
+def _augmentation(name: str, value: Any) -> dict[str, Any] | None:
+    """Return the fields of an `AugmentConfig`, checked; None is None.
+
+    Args:
+        name: Name of the argument.
+        value: A mapping, or its JSON.
+
+    Raises:
+        ValueError: If it is neither, or its fields make no `AugmentConfig`.
+    """
+    fix = 'give a mapping of AugmentConfig\'s fields, for example {"kind": "noise"}.'
+    given = value
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name}={given!r} is not JSON ({error}); {fix}") from error
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={given!r} is not a mapping; {fix}")
+    try:
+        AugmentConfig.from_dict(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}={given!r}: {error}") from error
+    return dict(value)

@@ -1,8 +1,8 @@
-"""Waveform augmentation for contrastive learning and training: noise, gain, reverberation, pitch, or a mixture.
+"""Waveform augmentation for contrastive learning and training: speed, pitch, reverberation, noise, gain, a mixture.
 
 IPR (section 2.3) makes the second view of an ambiguous utterance "through a mixing method ... adding noise, changing
 volume, adding reverberation, and changing pitch". The paper gives no ranges; those of `AugmentConfig` are this
-project's choice.
+project's choice. A change of speed (Ko et al., 2015) is not in the paper, and not in the mixture unless asked for.
 
 The random draws depend on `(seed, epoch, key)` only: not on the batch, the worker, the rank or the order. No global
 random state is read or changed. So a run that is resumed within an epoch sees the same waveforms.
@@ -11,7 +11,7 @@ random state is read or changed. So a run that is resumed within an epoch sees t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from operator import index
 from typing import Any
@@ -22,20 +22,19 @@ from hf_ambiser.training.augment_ops import (
     COLOURS,
     add_noise,
     apply_gain,
+    change_speed,
     noise_pool,
     reverberate,
+    samples_at_speed,
     shift_pitch,
     take_noise,
 )
 
 
 Array = np.ndarray
-OPERATIONS = (
-    "pitch",
-    "reverberation",
-    "noise",
-    "gain",
-)  # in the order in which they are applied: voice, room, microphone
+# They are applied as voice, room, microphone: speed before all others. In this order they share what is drawn when a
+# mixture is empty, so the newest one, which is off by default, stands last.
+OPERATIONS = ("pitch", "reverberation", "noise", "gain", "speed")
 KINDS = ("mixed", *OPERATIONS)
 _LARGEST = 1e12  # squares summed in float32 must not overflow
 _TAPS = 9  # two-tap filters in a room response: 512 echoes
@@ -52,12 +51,14 @@ class AugmentConfig:
         gain_probability: Probability of gain. A model that normalises its input does not notice gain alone.
         reverberation_probability: Probability of reverberation.
         pitch_probability: Probability of a pitch shift.
+        speed_probability: Probability of another speed. It changes the length of the utterance.
         snr_db: Signal-to-noise ratio over the whole utterance, dB.
         noise_colours: Noise to choose from, with equal probability: "white", "pink" (1/f), "brown" (1/f^2).
         gain_db: Gain, dB. The result is not limited: samples may exceed 1.
         t60_s: Reverberation time (-60 dB), seconds.
         wet: Level of the echoes beside the direct sound, 0..1.
         semitones: Pitch shift, -12..12. It also moves the formants; large shifts can change the perceived emotion.
+        speed: Factor of the speed, 0.5..2: above 1 the utterance is shorter and higher, formants included.
         sampling_rate: Hz.
     """
 
@@ -66,12 +67,14 @@ class AugmentConfig:
     gain_probability: float = 0.5
     reverberation_probability: float = 0.5
     pitch_probability: float = 0.5
+    speed_probability: float = 0.0
     snr_db: tuple[float, float] = (10.0, 30.0)
     noise_colours: tuple[str, ...] = ("white", "pink", "brown")
     gain_db: tuple[float, float] = (-6.0, 6.0)
     t60_s: tuple[float, float] = (0.1, 0.5)
     wet: tuple[float, float] = (0.1, 0.4)
     semitones: tuple[float, float] = (-2.0, 2.0)
+    speed: tuple[float, float] = (0.9, 1.1)
     sampling_rate: int = 16000
 
     def __post_init__(self) -> None:
@@ -92,6 +95,7 @@ class AugmentConfig:
             "t60_s": (0.01, 10),
             "wet": (0, 1),
             "semitones": (-12, 12),
+            "speed": (0.5, 2),
         }
         for name, (lowest, highest) in limits.items():
             pair = getattr(self, name)
@@ -123,6 +127,7 @@ class AugmentPlan:
     """What was drawn for one utterance; None stands for an augmentation that is not applied.
 
     Args:
+        speed: Factor of the speed.
         semitones: Pitch shift.
         t60_s: Reverberation time.
         wet: Level of the echoes.
@@ -133,6 +138,7 @@ class AugmentPlan:
         gain_db: Gain.
     """
 
+    speed: float | None = None
     semitones: float | None = None
     t60_s: float | None = None
     wet: float = 0.0
@@ -144,7 +150,7 @@ class AugmentPlan:
 
 
 class Augmenter:
-    """A callable `(waveform, seed, epoch, key) -> waveform` of the same length; see the module's docstring."""
+    """A callable `(waveform, seed, epoch, key) -> waveform`; see the module's docstring."""
 
     def __init__(self, config: AugmentConfig | Mapping[str, Any] | None = None) -> None:
         if config is None or isinstance(config, Mapping):
@@ -161,36 +167,44 @@ class Augmenter:
             key: The utterance's id or index; `3` and `"3"` are different keys.
 
         Returns:
-            `(T,)` float32, finite. A silent waveform stays silent.
+            `(samples(T, seed, epoch, key),)` float32, finite. A silent waveform stays silent.
 
         Raises:
             ValueError: If the waveform is not a one-dimensional, non-empty, finite floating-point array.
         """
         return self.apply(waveform, self.draw(seed, epoch, key), seed)
 
+    def samples(self, samples: int, seed: int, epoch: int, key: int | str) -> int:
+        """Return how long an utterance of `samples` samples becomes; without a change of speed it stays as it is."""
+        speed = self.draw(seed, epoch, key).speed
+        return samples if speed is None else samples_at_speed(samples, speed)
+
     def draw(self, seed: int, epoch: int, key: int | str) -> AugmentPlan:
         """Draw the augmentations of `(seed, epoch, key)`."""
         config = self.config
-        # The number of draws is fixed, so that a change of one probability leaves all other draws as they were.
-        u = keyed_generator(seed, epoch, key).random(12 + 2 * _TAPS)
+        # The number of draws is fixed, so that a change of one probability leaves all other draws as they were. What
+        # came later draws at the end, so that what is drawn before it stays as it was.
+        u = keyed_generator(seed, epoch, key).random(12 + 2 * _TAPS + 2)
 
         def between(limits: tuple[float, float], at: float) -> float:
             return float(limits[0] + (limits[1] - limits[0]) * at)
 
-        chosen = self._choose(u[:4], float(u[4]))
+        speed_chance, speed = u[-2:]
+        chosen = self._choose([*u[:4], speed_chance], float(u[4]))
         colours = config.noise_colours
         return AugmentPlan(
+            speed=between(config.speed, speed) if "speed" in chosen else None,
             semitones=between(config.semitones, u[5]) if "pitch" in chosen else None,
             t60_s=between(config.t60_s, u[6]) if "reverberation" in chosen else None,
             wet=between(config.wet, u[7]),
-            echoes=u[12:].reshape(2, _TAPS),
+            echoes=u[12:-2].reshape(2, _TAPS),
             snr_db=between(config.snr_db, u[8]) if "noise" in chosen else None,
             colour=colours[int(u[9] * len(colours))],
             offset=float(u[10]),
             gain_db=between(config.gain_db, u[11]) if "gain" in chosen else None,
         )
 
-    def _choose(self, chances: Array, fallback: float) -> list[str]:
+    def _choose(self, chances: Sequence[float], fallback: float) -> list[str]:
         """Return the operations to apply; an empty mixture gets one, in proportion to the probabilities."""
         if self.config.kind != "mixed":
             return [self.config.kind]
@@ -205,6 +219,8 @@ class Augmenter:
         """Apply a plan; arguments, result and errors are those of `__call__`."""
         out = _check(waveform)
         rate = self.config.sampling_rate
+        if plan.speed is not None:
+            out = change_speed(out, plan.speed)
         if plan.semitones is not None:
             out = shift_pitch(out, plan.semitones, rate)
         if plan.t60_s is not None and plan.echoes is not None:

@@ -1,6 +1,7 @@
-"""The four augmentations as pure functions of arrays: noise, gain, reverberation, pitch.
+"""The augmentations as pure functions of arrays: speed, pitch, reverberation, noise, gain.
 
-Each takes float32 and returns float32 of the same length, leaves its input unchanged and draws no random numbers.
+Each takes float32 and returns float32, leaves its input unchanged and draws no random numbers. All but speed keep the
+length.
 They are written for speed: an epoch augments thousands of utterances of some 2.5 s, on the CPU cores that also decode
 audio.
 """
@@ -102,6 +103,36 @@ def reverberate(waveform: Array, delays: Sequence[int], signs: Sequence[float], 
     return room
 
 
+def samples_at_speed(samples: int, speed: float) -> int:
+    """Return the length of `samples` samples after `change_speed`, 1 or more."""
+    return max(1, round(samples / speed))
+
+
+def change_speed(waveform: Array, speed: float) -> Array:
+    """Play the waveform `speed` times as fast: shorter, and every frequency times `speed` (Ko et al., 2015).
+
+    Tempo, pitch and formants change together, as with a tape. It is read with linear interpolation; frequencies above
+    half the sampling rate / speed fold back.
+
+    Args:
+        waveform: `(T,)`.
+        speed: Above 0; 1 leaves the waveform as it is.
+
+    Returns:
+        `(max(1, round(T / speed)),)`.
+
+    Raises:
+        ValueError: If `speed` is not above 0.
+    """
+    if not speed > 0:
+        raise ValueError(f"speed is {speed}; allowed is above 0.")
+    length = samples_at_speed(len(waveform), speed)
+    if length == len(waveform):
+        return waveform.copy()
+    position = np.arange(length, dtype=np.float64) * speed
+    return _read_positions(waveform, np.minimum(position, len(waveform) - 1, out=position))
+
+
 def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -> Array:
     """Multiply every frequency by 2^(semitones / 12); length and speed stay the same.
 
@@ -152,6 +183,11 @@ def _read_at(waveform: Array, ratio: float) -> Array:
     """Return `waveform(ratio * j)` for every j inside it, linearly interpolated."""
     position = np.arange(int((len(waveform) - 1) / ratio) + 1, dtype=np.float64)
     position *= ratio
+    return _read_positions(waveform, position)
+
+
+def _read_positions(waveform: Array, position: Array) -> Array:
+    """Return the waveform at positions in samples, 0 to T - 1 in float64, linearly interpolated."""
     index = position.astype(np.intp)
     # Rounding may put the last position on the last sample, which has no right neighbour.
     np.minimum(index, max(len(waveform) - 2, 0), out=index)

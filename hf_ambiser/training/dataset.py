@@ -3,128 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
-from hf_ambiser.data.audio import decode
-from hf_ambiser.data.schema import SAMPLING_RATE
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import top_shares
+from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.augmented_copies import AugmentedCopies
 from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
-from hf_ambiser.training.frame_cache import FrameCache, Wanted, content_key
-from hf_ambiser.training.frames import FRAMES, read_frames
+from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.sampler import StepKey
+from hf_ambiser.training.utterance_store import UtteranceStore
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
-Augment = Callable[..., np.ndarray]
-
-
-class UtteranceStore:
-    """Decoded utterances of one split: kept in memory up to a budget, decoded again beyond it.
-
-    Args:
-        dataset: A built split with an `audio` column of encoded bytes. If it has a column `frames`, that is read
-            instead.
-        max_seconds: Longer utterances are cut at their end and counted in `n_cut`; None keeps them whole.
-        cache_gb: Memory for decoded utterances, in GB.
-        segment_seconds: Longer utterances are divided into segments of this length, the last one shorter. The length
-            of the store, indices and `durations` then count segments; `utterance` is a segment's row in the split,
-            `segment` its number within the utterance, from 0. None: each utterance is one segment.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        max_seconds: float | None = None,
-        cache_gb: float = 2.0,
-        segment_seconds: float | None = None,
-    ) -> None:
-        self._kind = FRAMES if FRAMES in dataset.column_names else "audio"
-        self._stored = dataset.select_columns([self._kind])
-        self._limit = None if max_seconds is None else round(max_seconds * SAMPLING_RATE)
-        self._budget = cache_gb * 1e9
-        self._cache: dict[int, np.ndarray] = {}
-        self.frames: FrameCache | None = None
-        self.keys: list[str] = []
-        durations = np.asarray(dataset["duration"], dtype=np.float64)
-        # Compare samples, not seconds: durations are stored as float32, in which 1.1 s is more than 1.1 s.
-        samples = np.rint(durations * SAMPLING_RATE).astype(np.int64)
-        self.n_cut = 0 if self._limit is None else int((samples > self._limit).sum())
-        kept = samples if self._limit is None else np.minimum(samples, self._limit)
-        self._size = None if segment_seconds is None else round(segment_seconds * SAMPLING_RATE)
-        n = np.ones_like(kept) if self._size is None else np.maximum(-(-kept // self._size), 1)
-        self.utterance = np.repeat(np.arange(len(n)), n)
-        self.segment = np.arange(len(self.utterance)) - np.repeat(np.cumsum(n) - n, n)
-        self.durations = durations[self.utterance]
-        if self._size is not None:
-            left = (kept[self.utterance] - self.segment * self._size) / SAMPLING_RATE
-            self.durations = np.minimum(left, self._size / SAMPLING_RATE)
-
-    def __len__(self) -> int:
-        return len(self.utterance)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        whole = self._whole(int(self.utterance[i]))
-        if self._size is None:
-            return whole
-        start = self.segment[i] * self._size
-        return whole[start : start + self._size]
-
-    def use_frames(self, cache: FrameCache) -> list[Wanted]:
-        """Let `example` read a frozen encoder's frames; return what the cache must be filled with before that."""
-        stored = (self._stored[u][self._kind]["bytes"] for u in range(len(self._stored)))
-        contents = [content_key(encoded, self._limit, self._size) for encoded in stored]
-        self.keys = [
-            contents[u] if s == 0 else content_key(contents[u].encode(), s)
-            for u, s in zip(self.utterance.tolist(), self.segment.tolist(), strict=True)
-        ]
-        self.frames = cache
-        return [Wanted(key, self.samples(i), partial(self.__getitem__, i)) for i, key in enumerate(self.keys)]
-
-    def samples(self, i: int) -> int:
-        """Return the length of a row's waveform."""
-        n = round(float(self.durations[i]) * SAMPLING_RATE)
-        return n if self._limit is None else min(n, self._limit)
-
-    def example(self, i: int, index: int, role: int, **labels: Any) -> Example:
-        """Return a row as an example; with the frames of a frozen encoder where there are any."""
-        if self.frames is None:
-            return Example(self[i], index, role, **labels)
-        waveform = self[i] if self.frames.model.needs_waveform else None
-        return Example(waveform, index, role, encoded=self.frames.read(self.keys[i]), **labels)
-
-    def names(self, ids: Sequence[str]) -> list[str]:
-        """Return an id for each segment: the utterance's id, with `#<number>` for all segments but the first."""
-        every = ids[:]  # at once: a column of `datasets` would select and read a row for each index
-        return [
-            f"{every[u]}#{s}" if s else str(every[u])
-            for u, s in zip(self.utterance.tolist(), self.segment.tolist(), strict=True)
-        ]
-
-    def _whole(self, i: int) -> np.ndarray:
-        if i in self._cache:
-            return self._cache[i]
-        stored = self._stored[i][self._kind]
-        try:
-            signal = decode(stored["bytes"]) if self._kind == "audio" else read_frames(stored)
-        except ValueError as error:
-            name = stored["path"] if self._kind == "audio" else None
-            raise ValueError(f"{name or f'row {i}'}: {error}") from error
-        if self._kind == "audio" and self._limit is not None and len(signal) > self._limit:
-            signal = signal[: self._limit].copy()  # a view would keep the whole waveform in memory
-        self._budget -= signal.nbytes
-        if self._budget > 0:
-            self._cache[i] = signal
-        return signal
 
 
 class TrainingSet(TorchDataset):
@@ -141,8 +39,9 @@ class TrainingSet(TorchDataset):
         target: `label` for one-hot consensus labels (utterances without one are left out and listed in `left_out`),
             `soft_label` for vote shares (utterances without a vote are left out).
         ambiguous_target: As `target`, for the ambiguous split; None: its labels are not read.
-        augment: `augment(waveform, seed, epoch, key) -> waveform`, or None for no augmented copies.
-        seed: Seed of the augmentation.
+        augment: What changes the augmented copy of an ambiguous utterance, or None for no such copies.
+        labelled_augment: What changes labelled utterances, anew in each epoch; None: they are heard as they are.
+        seed: Seed of both.
         max_seconds, cache_gb, segment_seconds: See `UtteranceStore`.
 
     `labelled_sources` and `ambiguous_sources` name the splits of a built data set that the utterances come from.
@@ -153,12 +52,13 @@ class TrainingSet(TorchDataset):
         labelled: Dataset,
         ambiguous: Dataset | None = None,
         target: str = "label",
-        augment: Augment | None = None,
+        augment: Augmenter | None = None,
         seed: int = 0,
         max_seconds: float | None = None,
         cache_gb: float = 2.0,
         ambiguous_target: str | None = None,
         segment_seconds: float | None = None,
+        labelled_augment: Augmenter | None = None,
     ) -> None:
         self.labelled_sources = sources_of(labelled)
         self.ambiguous_sources = [] if ambiguous is None else sources_of(ambiguous)
@@ -182,9 +82,13 @@ class TrainingSet(TorchDataset):
             self.n_utterances += len(ambiguous)
         self.n_labelled = len(self._labelled)
         self.n_ambiguous = 0 if self._ambiguous is None else len(self._ambiguous)
-        self._augment: Any = augment
-        self._seed = seed
-        self._copies: list[list[Wanted]] = []
+        self._changed: AugmentedCopies | None = None
+        if labelled_augment is not None:
+            names = self.ids[: self.n_labelled]
+            self._changed = AugmentedCopies(self._labelled, names, labelled_augment, seed)
+        self._copies: AugmentedCopies | None = None
+        if self._ambiguous is not None and augment is not None:
+            self._copies = AugmentedCopies(self._ambiguous, self.ids[self.n_labelled :], augment, seed)
 
     def _with_target(self, split: Dataset, target: str, what: str) -> tuple[Dataset, np.ndarray]:
         """Return the utterances that have a target, and their targets `(N, K)`; add the others to `left_out`."""
@@ -261,51 +165,39 @@ class TrainingSet(TorchDataset):
 
         Args:
             cache: Where they are kept.
-            copies: Augmented copies of each ambiguous utterance, if there is an augmentation. Epoch e uses copy
-                (seed + e) mod `copies`, so runs with other seeds share them.
+            copies: Augmented copies of each utterance that is augmented; epochs take turns with them.
         """
         wanted = self._labelled.use_frames(cache)
         if self._ambiguous is not None:
             wanted += self._ambiguous.use_frames(cache)
-            if self._augment is not None:
-                rows = range(self.n_ambiguous)
-                self._copies = [[self._wanted_copy(j, copy) for j in rows] for copy in range(copies)]
-                wanted += chain.from_iterable(self._copies)
+        for augmented in (self._changed, self._copies):
+            if augmented is not None:
+                wanted += augmented.use_frames(copies)
         cache.fill(wanted)
 
     @property
     def copies(self) -> int | None:
-        """Return the number of cached augmented copies of an utterance; None: each epoch makes its own."""
-        return len(self._copies) or None
+        """Return the number of cached augmented copies of an ambiguous utterance; None: each epoch makes its own."""
+        return None if self._copies is None else self._copies.cached
 
-    def _wanted_copy(self, j: int, copy: int) -> Wanted:
-        assert self._ambiguous is not None and self._augment is not None
-        name = self.ids[self.n_labelled + j]
-        how = self._augment.config.to_dict() if hasattr(self._augment, "config") else repr(self._augment)
-        key = content_key(self._ambiguous.keys[j].encode(), "augmented", how, name, copy)
-        return Wanted(key, self._ambiguous.samples(j), partial(self._copy, j, 0, copy))
-
-    def _copy(self, j: int, seed: int, epoch: int) -> np.ndarray:
-        assert self._ambiguous is not None and self._augment is not None
-        return self._augment(self._ambiguous[j], seed=seed, epoch=epoch, key=self.ids[self.n_labelled + j])
+    @property
+    def labelled_copies(self) -> int | None:
+        """The same of a labelled utterance; None also where they are heard as they are."""
+        return None if self._changed is None else self._changed.cached
 
     def __getitem__(self, key: StepKey) -> list[Example]:
-        rows = [self._labelled.example(key.labelled, key.labelled, LABELLED)]
+        i = key.labelled
+        if self._changed is None:
+            rows = [self._labelled.example(i, i, LABELLED)]
+        else:
+            rows = [self._changed.example(i, i, LABELLED, key.epoch)]
         for j in key.ambiguous:
             assert self._ambiguous is not None  # else the sampler draws none
             row = self.n_labelled + j
             rows.append(self._ambiguous.example(j, row, AMBIGUOUS))
-            if self._augment is not None:
-                rows.append(self._augmented(j, row, key.epoch))
+            if self._copies is not None:
+                rows.append(self._copies.example(j, row, AUGMENTED, key.epoch))
         return rows
-
-    def _augmented(self, j: int, row: int, epoch: int) -> Example:
-        cache = self.frames
-        if cache is None:
-            return Example(self._copy(j, self._seed, epoch), row, AUGMENTED)
-        wanted = self._copies[(self._seed + epoch) % len(self._copies)][j]
-        waveform = wanted.waveform() if cache.model.needs_waveform else None
-        return Example(waveform, row, AUGMENTED, encoded=cache.read(wanted.key))
 
 
 def _targets(dataset: Dataset, target: str) -> tuple[np.ndarray, np.ndarray]:
@@ -375,6 +267,7 @@ def describe(training: TrainingSet) -> dict[str, Any]:
         "labelled": training.n_labelled,
         "ambiguous": training.n_ambiguous,
         **({"augmented_copies": training.copies} if training.copies is not None else {}),
+        **({"labelled_copies": training.labelled_copies} if training.labelled_copies is not None else {}),
         **({"utterances_before_cutting": training.n_utterances} if segments > training.n_utterances else {}),
         "left_out_without_target": len(training.left_out),
         "left_out_ids": training.left_out,

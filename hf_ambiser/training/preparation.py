@@ -46,9 +46,9 @@ def frames_once(method: Method, args: Any, model: Any, extractor: Any) -> Callab
     """Return a function that adds the frames of a slow feature extractor to a split, or None.
 
     Frames are computed once for all epochs and runs. The answer is None, and every epoch reads waveforms, if the
-    extractor makes no frames, if each epoch augments copies anew, or if the model learns from segments.
+    extractor makes no frames, if each epoch augments utterances anew, or if the model learns from segments.
     """
-    if not hasattr(extractor, "extract") or method.needs_augmented or segment_seconds(model) is not None:
+    if not hasattr(extractor, "extract") or _augments(method, args) or segment_seconds(model) is not None:
         return None
     return partial(with_frames, extractor=extractor, max_seconds=args.max_seconds)
 
@@ -139,7 +139,7 @@ def training_set(
     if args.augmentation and not method.needs_augmented:
         raise ValueError(
             f"augmentation={args.augmentation} says how copies of ambiguous utterances are changed, and method"
-            f" {method.name!r} makes none. Leave it out."
+            f" {method.name!r} makes none. Leave it out; labelled utterances are changed by labelled_augmentation."
         )
     if args.ambiguous_per_labelled is not None and not method.needs_ambiguous:
         raise ValueError(
@@ -157,9 +157,10 @@ def training_set(
         cache_gb=args.audio_cache_gb,
         ambiguous_target=method.ambiguous_target,
         segment_seconds=segment_seconds(model),
+        labelled_augment=None if args.labelled_augmentation is None else Augmenter(args.labelled_augmentation),
     )
     cache = frame_cache(args, model, extractor)
-    if args.cached_copies is not None and (cache is None or not method.needs_augmented):
+    if args.cached_copies is not None and (cache is None or not _augments(method, args)):
         raise ValueError(
             f"cached_copies={args.cached_copies} is for augmented utterances whose frames a frozen encoder has made,"
             f" and method {method.name!r} keeps none here. Leave it out."
@@ -184,6 +185,11 @@ def with_cached_frames(made: EvaluationSet, args: Any, model: Any, extractor: An
     if cache is not None:
         made.use_frames(cache)
     return made
+
+
+def _augments(method: Method, args: Any) -> bool:
+    """Whether a run hears utterances that are changed: copies of ambiguous ones, or labelled ones."""
+    return method.needs_augmented or args.labelled_augmentation is not None
 
 
 def _with(split: Any, add: Callable[[Any], Any] | None) -> Any:
