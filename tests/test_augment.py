@@ -22,6 +22,7 @@ from hf_ambiser.training.augment_ops import (
     add_noise,
     apply_gain,
     change_speed,
+    change_tempo,
     mean_power,
     noise_pool,
     reverberate,
@@ -105,6 +106,7 @@ def applied(plan):
         "noise": plan.snr_db,
         "gain": plan.gain_db,
         "speed": plan.speed,
+        "tempo": plan.tempo,
     }
     return {name for name, value in drawn.items() if value is not None}
 
@@ -116,7 +118,7 @@ def test_a_kind_is_always_and_only_that(kind):
 
 
 def test_mixture_has_each_with_its_probability_and_at_least_one():
-    p = {"noise": 0.9, "gain": 0.2, "reverberation": 0.5, "pitch": 0.0, "speed": 0.3}
+    p = {"noise": 0.9, "gain": 0.2, "reverberation": 0.5, "pitch": 0.0, "speed": 0.3, "tempo": 0.1}
     augmenter = Augmenter({f"{name}_probability": value for name, value in p.items()})
     plans = [applied(augmenter.draw(0, 0, i)) for i in range(4000)]
     assert all(plans)
@@ -128,7 +130,8 @@ def test_mixture_has_each_with_its_probability_and_at_least_one():
 
 def test_draws_stay_in_their_ranges_and_fill_them():
     config = AugmentConfig()
-    named = {"snr_db": "noise", "gain_db": "gain", "t60_s": "reverberation", "semitones": "pitch", "speed": "speed"}
+    named = {"snr_db": "noise", "gain_db": "gain", "t60_s": "reverberation", "semitones": "pitch"}
+    named |= {"speed": "speed", "tempo": "tempo"}
     for field, name in named.items():
         values = [getattr(Augmenter({"kind": name}).draw(0, 0, i), field) for i in range(500)]
         low, high = getattr(config, field)
@@ -154,7 +157,7 @@ def test_type_and_input_are_kept_and_the_length_is_as_said(kind, length):
         out = augmenter(clip, 0, 0, key)
         assert out.dtype == np.float32 and np.isfinite(out).all()
         assert len(out) == augmenter.samples(length, 0, 0, key)
-        assert len(out) == length or kind == "speed"
+        assert len(out) == length or kind in ("speed", "tempo")
         assert not np.shares_memory(out, clip)
     assert np.array_equal(clip, before)
 
@@ -305,7 +308,7 @@ def test_no_shift_is_no_change():
         shift_pitch(clip, 13.0, RATE)
 
 
-# ---- speed
+# ---- speed and tempo
 
 
 @pytest.mark.parametrize("speed", [0.5, 0.87, 1.0, 1.2, 2.0])
@@ -327,16 +330,39 @@ def test_speed_reads_between_samples():
     assert np.array_equal(change_speed(clip, 1.0), clip)
 
 
-@pytest.mark.parametrize("speed", [0.0, -1.0, float("nan")])
-def test_a_speed_that_is_none_is_refused(speed):
-    with pytest.raises(ValueError, match="speed is .*; allowed is above 0"):
-        change_speed(noise_clip(10), speed)
+@pytest.mark.parametrize("tempo", [0.5, 0.87, 1.2, 2.0])
+@pytest.mark.parametrize("hertz", [220.0, 1234.5])
+def test_tempo_changes_the_length_and_not_the_pitch(tempo, hertz):
+    out = change_tempo(tone(hertz), tempo, RATE)
+    assert len(out) == samples_at_speed(2 * RATE, tempo) == round(2 * RATE / tempo)
+    # As with pitch, the peak is on a grid of as many hertz as there are jumps a second.
+    jumps = 1 / (min(0.064 / abs(1 / tempo - 1), 0.5) - 0.016)
+    assert peak_hertz(out) == pytest.approx(hertz, abs=jumps / 2 + 0.5)
+    blocks = np.square(change_tempo(noise_clip(40_000), tempo, RATE)[:19_000].reshape(19, 1000)).mean(axis=1)
+    assert blocks.min() > 0.2 * blocks.mean(), "no part falls silent"
 
 
-def test_the_mixture_draws_what_it_drew_before_there_was_speed():
-    """A run that is begun again hears the same copies: speed draws last, and is off unless it is asked for."""
+@pytest.mark.parametrize("tempo", [0.8, 1.25])
+def test_tempo_moves_a_burst_in_proportion(tempo):
+    clip = np.zeros(2 * RATE, np.float32)
+    clip[RATE : RATE + 1600] = tone(500, 1600)
+    out = change_tempo(clip, tempo, RATE).astype(float)
+    centre = (out**2 @ np.arange(len(out))) / (out**2).sum()
+    assert centre == pytest.approx((RATE + 800) / tempo, abs=0.064 * RATE)
+
+
+@pytest.mark.parametrize("change", [change_speed, change_tempo])
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_a_factor_that_is_none_is_refused(change, factor):
+    with pytest.raises(ValueError, match="(speed|tempo) is .*; allowed is above 0"):
+        change(noise_clip(10), factor)
+    assert np.array_equal(change(noise_clip(10), 1.0), noise_clip(10))
+
+
+def test_the_mixture_draws_what_it_drew_before_there_were_speed_and_tempo():
+    """A run that is begun again hears the same copies: these draw last, and are off unless they are asked for."""
     plan = Augmenter().draw(3, 4, "u7")
-    assert plan.speed is None
+    assert plan.speed is None and plan.tempo is None
     u = keyed_generator(3, 4, "u7").random(30)
     chosen = {
         name for name, chance in zip(("pitch", "reverberation", "noise", "gain"), u[:4], strict=True) if chance < 0.5

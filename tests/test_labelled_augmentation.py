@@ -134,9 +134,11 @@ def test_stopped_and_resumed_is_bit_equal(frozen, tmp_path):
         ("{bad", "labelled_augmentation='{bad' is not JSON"),
         ("[1]", "is not a mapping; give a mapping"),
         (3, "labelled_augmentation=3 is not a mapping"),
-        ({"tempo": 2}, r"labelled_augmentation=.*no field \['tempo'\]"),
+        ({"volume": 2}, r"labelled_augmentation=.*no field \['volume'\]"),
+        ({"tempo": 2}, r"labelled_augmentation=.*tempo is 2; allowed is \(low, high\)"),
+        ({"gain_probability": "often"}, "gain_probability is often; allowed is 0..1"),
         ({"speed": [0.9, 9.0]}, "speed is .*allowed is"),
-        ({"speed": ["slow", "fast"]}, "labelled_augmentation="),
+        ({"speed": ["slow", "fast"]}, "labelled_augmentation=.*allowed is"),
     ],
 )
 def test_a_bad_value_is_named(value, message, tmp_path):

@@ -122,8 +122,8 @@ class AmbiSERTrainingArguments(TrainingArguments):
     labelled_augmentation: dict[str, Any] | str | None = field(
         default=None,
         metadata={
-            "help": "Changes labelled utterances anew in each epoch of training (speed, pitch, reverberation, noise,"
-            " gain): the fields of `AugmentConfig` that differ from its defaults; None: they are heard as they are."
+            "help": "Changes labelled utterances anew in each epoch of training (speed, tempo, pitch, reverberation,"
+            " noise, gain): the fields of `AugmentConfig` that differ from its defaults, as a mapping; None: nothing."
         },
     )
     max_seconds: float | None = field(

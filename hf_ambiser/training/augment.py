@@ -1,8 +1,9 @@
-"""Waveform augmentation for contrastive learning and training: speed, pitch, reverberation, noise, gain, a mixture.
+"""Waveform augmentation for contrastive learning and training: speed, tempo, pitch, reverberation, noise, gain.
 
 IPR (section 2.3) makes the second view of an ambiguous utterance "through a mixing method ... adding noise, changing
 volume, adding reverberation, and changing pitch". The paper gives no ranges; those of `AugmentConfig` are this
-project's choice. A change of speed (Ko et al., 2015) is not in the paper, and not in the mixture unless asked for.
+project's choice. Changes of speed and tempo (Ko et al., 2015) are not in the paper, and not in the mixture unless they
+are asked for.
 
 The random draws depend on `(seed, epoch, key)` only: not on the batch, the worker, the rank or the order. No global
 random state is read or changed. So a run that is resumed within an epoch sees the same waveforms.
@@ -23,6 +24,7 @@ from hf_ambiser.training.augment_ops import (
     add_noise,
     apply_gain,
     change_speed,
+    change_tempo,
     noise_pool,
     reverberate,
     samples_at_speed,
@@ -32,9 +34,9 @@ from hf_ambiser.training.augment_ops import (
 
 
 Array = np.ndarray
-# They are applied as voice, room, microphone: speed before all others. In this order they share what is drawn when a
-# mixture is empty, so the newest one, which is off by default, stands last.
-OPERATIONS = ("pitch", "reverberation", "noise", "gain", "speed")
+# They are applied as voice, room, microphone: speed and tempo before all others. In this order they share what is
+# drawn when a mixture is empty, so the newest ones, which are off by default, stand last.
+OPERATIONS = ("pitch", "reverberation", "noise", "gain", "speed", "tempo")
 KINDS = ("mixed", *OPERATIONS)
 _LARGEST = 1e12  # squares summed in float32 must not overflow
 _TAPS = 9  # two-tap filters in a room response: 512 echoes
@@ -52,6 +54,7 @@ class AugmentConfig:
         reverberation_probability: Probability of reverberation.
         pitch_probability: Probability of a pitch shift.
         speed_probability: Probability of another speed. It changes the length of the utterance.
+        tempo_probability: Probability of another tempo. It changes the length, too.
         snr_db: Signal-to-noise ratio over the whole utterance, dB.
         noise_colours: Noise to choose from, with equal probability: "white", "pink" (1/f), "brown" (1/f^2).
         gain_db: Gain, dB. The result is not limited: samples may exceed 1.
@@ -59,6 +62,7 @@ class AugmentConfig:
         wet: Level of the echoes beside the direct sound, 0..1.
         semitones: Pitch shift, -12..12. It also moves the formants; large shifts can change the perceived emotion.
         speed: Factor of the speed, 0.5..2: above 1 the utterance is shorter and higher, formants included.
+        tempo: Factor of the tempo, 0.5..2: above 1 the utterance is shorter, with the same pitch and formants.
         sampling_rate: Hz.
     """
 
@@ -68,6 +72,7 @@ class AugmentConfig:
     reverberation_probability: float = 0.5
     pitch_probability: float = 0.5
     speed_probability: float = 0.0
+    tempo_probability: float = 0.0
     snr_db: tuple[float, float] = (10.0, 30.0)
     noise_colours: tuple[str, ...] = ("white", "pink", "brown")
     gain_db: tuple[float, float] = (-6.0, 6.0)
@@ -75,6 +80,7 @@ class AugmentConfig:
     wet: tuple[float, float] = (0.1, 0.4)
     semitones: tuple[float, float] = (-2.0, 2.0)
     speed: tuple[float, float] = (0.9, 1.1)
+    tempo: tuple[float, float] = (0.9, 1.1)
     sampling_rate: int = 16000
 
     def __post_init__(self) -> None:
@@ -82,7 +88,7 @@ class AugmentConfig:
             raise ValueError(f"kind is {self.kind!r}; allowed are {KINDS}.")
         chances = {f"{name}_probability": getattr(self, f"{name}_probability") for name in OPERATIONS}
         for name, value in chances.items():
-            if not 0 <= value <= 1:
+            if not (_is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"{name} is {value}; allowed is 0..1.")
         if self.kind == "mixed" and not any(chances.values()):
             raise ValueError(
@@ -96,10 +102,12 @@ class AugmentConfig:
             "wet": (0, 1),
             "semitones": (-12, 12),
             "speed": (0.5, 2),
+            "tempo": (0.5, 2),
         }
         for name, (lowest, highest) in limits.items():
             pair = getattr(self, name)
-            if len(pair) != 2 or not lowest <= pair[0] <= pair[1] <= highest:
+            numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_number, pair))
+            if not (numbers and lowest <= pair[0] <= pair[1] <= highest):
                 raise ValueError(
                     f"{name} is {pair}; allowed is (low, high) with {lowest} <= low <= high <= {highest}."
                 )
@@ -128,6 +136,7 @@ class AugmentPlan:
 
     Args:
         speed: Factor of the speed.
+        tempo: Factor of the tempo.
         semitones: Pitch shift.
         t60_s: Reverberation time.
         wet: Level of the echoes.
@@ -139,6 +148,7 @@ class AugmentPlan:
     """
 
     speed: float | None = None
+    tempo: float | None = None
     semitones: float | None = None
     t60_s: float | None = None
     wet: float = 0.0
@@ -175,29 +185,32 @@ class Augmenter:
         return self.apply(waveform, self.draw(seed, epoch, key), seed)
 
     def samples(self, samples: int, seed: int, epoch: int, key: int | str) -> int:
-        """Return how long an utterance of `samples` samples becomes; without a change of speed it stays as it is."""
-        speed = self.draw(seed, epoch, key).speed
-        return samples if speed is None else samples_at_speed(samples, speed)
+        """Return how long an utterance of `samples` samples becomes; without another speed or tempo, as it was."""
+        plan = self.draw(seed, epoch, key)
+        for factor in (plan.speed, plan.tempo):
+            samples = samples if factor is None else samples_at_speed(samples, factor)
+        return samples
 
     def draw(self, seed: int, epoch: int, key: int | str) -> AugmentPlan:
         """Draw the augmentations of `(seed, epoch, key)`."""
         config = self.config
         # The number of draws is fixed, so that a change of one probability leaves all other draws as they were. What
         # came later draws at the end, so that what is drawn before it stays as it was.
-        u = keyed_generator(seed, epoch, key).random(12 + 2 * _TAPS + 2)
+        u = keyed_generator(seed, epoch, key).random(12 + 2 * _TAPS + 4)
 
         def between(limits: tuple[float, float], at: float) -> float:
             return float(limits[0] + (limits[1] - limits[0]) * at)
 
-        speed_chance, speed = u[-2:]
-        chosen = self._choose([*u[:4], speed_chance], float(u[4]))
+        speed_chance, speed, tempo_chance, tempo = u[-4:]
+        chosen = self._choose([*u[:4], speed_chance, tempo_chance], float(u[4]))
         colours = config.noise_colours
         return AugmentPlan(
             speed=between(config.speed, speed) if "speed" in chosen else None,
+            tempo=between(config.tempo, tempo) if "tempo" in chosen else None,
             semitones=between(config.semitones, u[5]) if "pitch" in chosen else None,
             t60_s=between(config.t60_s, u[6]) if "reverberation" in chosen else None,
             wet=between(config.wet, u[7]),
-            echoes=u[12:-2].reshape(2, _TAPS),
+            echoes=u[12:-4].reshape(2, _TAPS),
             snr_db=between(config.snr_db, u[8]) if "noise" in chosen else None,
             colour=colours[int(u[9] * len(colours))],
             offset=float(u[10]),
@@ -221,6 +234,8 @@ class Augmenter:
         rate = self.config.sampling_rate
         if plan.speed is not None:
             out = change_speed(out, plan.speed)
+        if plan.tempo is not None:
+            out = change_tempo(out, plan.tempo, rate)
         if plan.semitones is not None:
             out = shift_pitch(out, plan.semitones, rate)
         if plan.t60_s is not None and plan.echoes is not None:
@@ -233,6 +248,10 @@ class Augmenter:
         if plan.gain_db is not None:
             out = apply_gain(out, plan.gain_db)
         return out.copy() if np.may_share_memory(out, waveform) else out
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def echo_delays(t60: float, uniform: Array) -> list[int]:

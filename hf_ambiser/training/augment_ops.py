@@ -1,7 +1,7 @@
-"""The augmentations as pure functions of arrays: speed, pitch, reverberation, noise, gain.
+"""The augmentations as pure functions of arrays: speed, tempo, pitch, reverberation, noise, gain.
 
-Each takes float32 and returns float32, leaves its input unchanged and draws no random numbers. All but speed keep the
-length.
+Each takes float32 and returns float32, leaves its input unchanged and draws no random numbers. All but speed and tempo
+keep the length.
 They are written for speed: an epoch augments thousands of utterances of some 2.5 s, on the CPU cores that also decode
 audio.
 """
@@ -104,7 +104,7 @@ def reverberate(waveform: Array, delays: Sequence[int], signs: Sequence[float], 
 
 
 def samples_at_speed(samples: int, speed: float) -> int:
-    """Return the length of `samples` samples after `change_speed`, 1 or more."""
+    """Return the length of `samples` samples after `change_speed` or `change_tempo`, 1 or more."""
     return max(1, round(samples / speed))
 
 
@@ -133,13 +133,37 @@ def change_speed(waveform: Array, speed: float) -> Array:
     return _read_positions(waveform, np.minimum(position, len(waveform) - 1, out=position))
 
 
+def change_tempo(waveform: Array, tempo: float, sampling_rate: int = 16000) -> Array:
+    """Speak `tempo` times as fast, with the same pitch and formants (Ko et al., 2015).
+
+    As in `shift_pitch`, pieces of the waveform are laid one over the other, where its jumps sound slightly rough.
+
+    Args:
+        waveform: `(T,)`.
+        tempo: Above 0; 1 leaves the waveform as it is.
+        sampling_rate: Hz.
+
+    Returns:
+        `(max(1, round(T / tempo)),)`.
+
+    Raises:
+        ValueError: If `tempo` is not above 0.
+    """
+    if not tempo > 0:
+        raise ValueError(f"tempo is {tempo}; allowed is above 0.")
+    length = samples_at_speed(len(waveform), tempo)
+    if abs(length - len(waveform)) < 2 or min(length, len(waveform)) < 4:
+        return change_speed(waveform, tempo)  # too short for pieces
+    return _at_length(waveform, 1 / tempo, length, sampling_rate)
+
+
 def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -> Array:
     """Multiply every frequency by 2^(semitones / 12); length and speed stay the same.
 
-    The waveform is read `ratio` times as fast, with linear interpolation. Before the reading position is `_DRIFT_S`
-    away from the right place it jumps back, with a short cross-fade: a delay line with two moving taps. The first and
-    the last sample stay in place. As in any such shifter, the jumps are not aligned to the periods of the voice, which
-    sounds slightly rough, and frequencies above half the sampling rate / ratio fold back.
+    The waveform is read `ratio` times as fast, with linear interpolation, and the result is brought back to its length
+    (`_at_length`). The first and the last sample stay in place. As in any such shifter, the jumps are not aligned to
+    the periods of the voice, which sounds slightly rough, and frequencies above half the sampling rate / ratio fold
+    back.
 
     Raises:
         ValueError: If `semitones` is outside -12..12.
@@ -150,6 +174,21 @@ def shift_pitch(waveform: Array, semitones: float, sampling_rate: int = 16000) -
     fast = _read_at(waveform, ratio)
     if abs(ratio - 1) * length < 1 or len(fast) < 2:
         return waveform.copy()
+    return _at_length(fast, ratio, length, sampling_rate)
+
+
+def _at_length(fast: Array, ratio: float, length: int, sampling_rate: int) -> Array:
+    """Return a waveform, `ratio` times as long, with the frequencies that it has.
+
+    It is read at its own speed. Before the reading position is `_DRIFT_S` away from the right place it jumps, with a
+    short cross-fade: a delay line with two moving taps.
+
+    Args:
+        fast: `(T,)`, 2 or more.
+        ratio: Not 1.
+        length: Samples of the result, about `ratio` T.
+        sampling_rate: Hz.
+    """
     # Grain m covers output samples m * hop .. m * hop + hop + fade and reads `fast` from start[m] on.
     grain = min(int(_DRIFT_S * sampling_rate / abs(ratio - 1)), int(_MAX_GRAIN_S * sampling_rate), length // 2)
     grain = max(grain, 2)
