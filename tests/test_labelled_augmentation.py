@@ -13,6 +13,7 @@ from helpers.tiny_encoders import ENCODERS
 from hf_ambiser.methods import load_method
 from hf_ambiser.models import BLSTMConfig, PrototypeConfig, load_family
 from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.augmented_copies import AugmentedCopies
 from hf_ambiser.training.collator import AUGMENTED, LABELLED
 from hf_ambiser.training.dataset import TrainingSet, describe
 from hf_ambiser.training.sampler import StepKey
@@ -84,6 +85,22 @@ def test_the_argument_acts_with_every_method(method, tmp_path):
     assert len(row.waveform) == Augmenter(SPEED).samples(len(whole), 3, 1, data.ids[4]) != len(whole)
 
 
+def test_a_training_set_that_was_made_before_must_say_the_same(tmp_path):
+    trainer_class, model = load_method("soft_vote"), made_data.tiny_model()
+
+    def made(data, given):
+        args = trainer_class.arguments_class(
+            output_dir=str(tmp_path), use_cpu=True, save_strategy="no", disable_tqdm=True, labelled_augmentation=given
+        )
+        return trainer_class(model, args, data, feature_extractor=made_data.extractor(model))
+
+    changed = TrainingSet(A, target="soft_label", labelled_augment=Augmenter(SPEED))
+    assert made(changed, SPEED).data is changed
+    for data, given in ((TrainingSet(A, target="soft_label"), SPEED), (changed, None), (changed, {})):
+        with pytest.raises(ValueError, match="labelled_augmentation=.*made before.*Give the trainer the split"):
+            made(data, given)
+
+
 def test_an_empty_mapping_is_the_mixture_of_the_defaults(tmp_path):
     data = trainer("soft_vote", tmp_path, labelled_augmentation="{}").data
     expected = Augmenter()(heard(PLAIN, 0, 2), seed=data._changed._seed, epoch=1, key="a002")
@@ -98,7 +115,11 @@ def test_a_feature_extractor_makes_frames_of_what_is_heard(tmp_path):
     assert first.ndim == 1 and len(first) != len(second)
     batch = made.data_collator([made.data[StepKey(0, 1, ())]])
     assert batch[model.main_input_name].shape[::2] == (1, 32)
-    assert trainer("meta", tmp_path, model).data.row(1).waveform.ndim == 2, "without it they are computed once"
+    plain = trainer("meta", tmp_path, model)
+    assert plain.data.row(1).waveform.ndim == 2, "without it they are computed once"
+    with_frames = A.add_column("frames", plain.data._labelled._stored["frames"])
+    assert trainer("meta", tmp_path, model, with_frames, labelled_augmentation=SPEED).data.row(1).waveform.ndim == 1
+    assert made.evaluation_set(A)[0][0].waveform.ndim == 2, "what is only scored is not changed"
 
 
 def test_epochs_take_turns_with_cached_copies_of_a_frozen_encoder(tmp_path):
@@ -123,9 +144,13 @@ def test_epochs_take_turns_with_cached_copies_of_a_frozen_encoder(tmp_path):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_stopped_and_resumed_is_bit_equal(frozen, tmp_path):
+def test_stopped_and_resumed_is_bit_equal(frozen, tmp_path, monkeypatch):
+    heard = []
+    changed = AugmentedCopies._waveform
+    monkeypatch.setattr(AugmentedCopies, "_waveform", lambda *args: heard.append(args) or changed(*args))
     given = {"labelled_augmentation": SPEED}
     check_resume("soft_vote", tmp_path, arguments=given, frozen=frozen, encoder="whisper" if frozen else "log-mel")
+    assert len(heard) >= 21, "each labelled utterance was changed at least once"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +161,15 @@ def test_stopped_and_resumed_is_bit_equal(frozen, tmp_path):
         (3, "labelled_augmentation=3 is not a mapping"),
         ({"volume": 2}, r"labelled_augmentation=.*no field \['volume'\]"),
         ({"tempo": 2}, r"labelled_augmentation=.*tempo is 2; allowed is \(low, high\)"),
-        ({"gain_probability": "often"}, "gain_probability is often; allowed is 0..1"),
+        ({"gain_probability": "often"}, "gain_probability is 'often'; allowed is 0..1"),
+        ({"sampling_rate": "16k"}, "sampling_rate is '16k'; allowed"),
+        ({"sampling_rate": 8000}, "sampling_rate must be 16000 Hz"),
+        ({"noise_colours": 3}, "noise_colours is 3; allowed"),
+        ({"noise_colours": [["pink"]]}, "noise_colours is .*; allowed"),
+        ({1: 2, "a": 3}, "no field"),
+        ({"speed": [0.9, 1.1]}, "speed would decide nothing.*kind='mixed'.*probability above 0"),
+        ({"kind": "speed", "noise_probability": 1.0}, "noise_probability would decide nothing.*kind='speed'"),
+        ({"semitones": [-1, 1], "pitch_probability": 0}, "semitones would decide nothing"),
         ({"speed": [0.9, 9.0]}, "speed is .*allowed is"),
         ({"speed": ["slow", "fast"]}, "labelled_augmentation=.*allowed is"),
     ],

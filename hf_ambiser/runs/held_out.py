@@ -49,7 +49,7 @@ def answer_rest(trainer: AmbiSERTrainer, tests: Mapping[str, EvaluationSet], fol
     if any(split in tests for split in missing):
         return []
     # All folds share their utterances, so the frames of a slow feature extractor are added to all of them at once.
-    add = frames_once(type(trainer), trainer.args, trainer.bare_model(), trainer.processing_class)
+    add = frames_once(trainer.args, trainer.bare_model(), trainer.processing_class)
     for split in missing:
         with trainer.args.main_process_first(desc="data sets and features"):
             loaded = load_split(source.dataset, source.config, split, add=add)

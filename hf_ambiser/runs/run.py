@@ -48,7 +48,7 @@ from hf_ambiser.training.callbacks import use_one_bar
 from hf_ambiser.training.data_arguments import DataArguments
 from hf_ambiser.training.dataset import EvaluationSet
 from hf_ambiser.training.distributed import rank
-from hf_ambiser.training.preparation import frames_once, is_split
+from hf_ambiser.training.preparation import frames_once, is_split, training_frames
 from hf_ambiser.training.trainer import AmbiSERTrainer
 from hf_ambiser.training.validation import best_epochs, score
 
@@ -173,13 +173,14 @@ def prepare(arguments: RunArguments) -> tuple[AmbiSERTrainer, dict[str, Evaluati
     base = RunFolder(str(training.output_dir)).base_model
     model, extractor = build_model(arguments.model, method.model_family, classes, base)
     # Add frames here, to the utterances of all folds at once; a trainer would add them to one split at a time.
-    add = frames_once(method, training, model, extractor)
+    add = frames_once(training, model, extractor)
+    add_to_training = training_frames(method, training, model, extractor)
     # The first rank computes; the other ranks read its cache.
     with training.main_process_first(desc="data sets and features"):
         if not data.train_splits:
             raise ValueError("a run needs `train_splits`, splits to learn from with labels, for example [train].")
-        labelled = _join(data, data.train_splits, add)
-        ambiguous = _join(data, data.ambiguous_splits, add) if method.needs_ambiguous else None
+        labelled = _join(data, data.train_splits, add_to_training)
+        ambiguous = _join(data, data.ambiguous_splits, add_to_training) if method.needs_ambiguous else None
         name = _validation_split(arguments)
         validation = _load(data, name, add) if name else None
         tests = {name: _load(data, name, add) for name in data.test_splits}

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
-from hf_ambiser.training.augment import AugmentConfig
+from hf_ambiser.data.schema import SAMPLING_RATE
+from hf_ambiser.training.augment import OPERATIONS, AugmentConfig
 from hf_ambiser.training.class_weights import FORMS
 from hf_ambiser.training.frame_cache import DTYPES
 from hf_ambiser.training.inherited_arguments import check_inherited, more_is_better
@@ -300,7 +301,20 @@ def _augmentation(name: str, value: Any) -> dict[str, Any] | None:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name}={given!r} is not a mapping; {fix}")
     try:
-        AugmentConfig.from_dict(value)
-    except (TypeError, ValueError) as error:
+        config = AugmentConfig.from_dict(value)
+    except ValueError as error:
         raise ValueError(f"{name}={given!r}: {error}") from error
+    # The defaults of a field may be given; a range or a probability that decides nothing is a mistake.
+    chances = {f"{one}_probability" for one in OPERATIONS if config.kind == "mixed"}
+    idle = sorted(set(value) - set(config.acting()) - chances)
+    if idle:
+        raise ValueError(
+            f"{name}={given!r}: {', '.join(idle)} would decide nothing, because with kind={config.kind!r} and these"
+            " probabilities that augmentation is never applied. Leave it out, or give the augmentation a probability"
+            " above 0 (speed and tempo have 0 by default)."
+        )
+    if config.sampling_rate != SAMPLING_RATE:
+        raise ValueError(
+            f"{name}={given!r}: sampling_rate must be {SAMPLING_RATE} Hz, at which utterances are read. Leave it out."
+        )
     return dict(value)

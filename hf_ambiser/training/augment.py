@@ -37,6 +37,15 @@ Array = np.ndarray
 # They are applied as voice, room, microphone: speed and tempo before all others. In this order they share what is
 # drawn when a mixture is empty, so the newest ones, which are off by default, stand last.
 OPERATIONS = ("pitch", "reverberation", "noise", "gain", "speed", "tempo")
+# The fields that say how strong each of them is.
+RANGES = {
+    "pitch": ("semitones",),
+    "reverberation": ("t60_s", "wet"),
+    "noise": ("snr_db", "noise_colours"),
+    "gain": ("gain_db",),
+    "speed": ("speed",),
+    "tempo": ("tempo",),
+}
 KINDS = ("mixed", *OPERATIONS)
 _LARGEST = 1e12  # squares summed in float32 must not overflow
 _TAPS = 9  # two-tap filters in a room response: 512 echoes
@@ -89,7 +98,7 @@ class AugmentConfig:
         chances = {f"{name}_probability": getattr(self, f"{name}_probability") for name in OPERATIONS}
         for name, value in chances.items():
             if not (_is_number(value) and 0 <= value <= 1):
-                raise ValueError(f"{name} is {value}; allowed is 0..1.")
+                raise ValueError(f"{name} is {value!r}; allowed is 0..1.")
         if self.kind == "mixed" and not any(chances.values()):
             raise ValueError(
                 "All probabilities are 0, but kind='mixed' applies at least one augmentation; make one of"
@@ -109,21 +118,35 @@ class AugmentConfig:
             numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_number, pair))
             if not (numbers and lowest <= pair[0] <= pair[1] <= highest):
                 raise ValueError(
-                    f"{name} is {pair}; allowed is (low, high) with {lowest} <= low <= high <= {highest}."
+                    f"{name} is {pair!r}; allowed is (low, high) with {lowest} <= low <= high <= {highest}."
                 )
-        if not self.noise_colours or not set(self.noise_colours) <= set(COLOURS):
-            raise ValueError(f"noise_colours is {self.noise_colours}; allowed is one or more of {tuple(COLOURS)}.")
-        if self.sampling_rate < 1000:
-            raise ValueError(f"sampling_rate is {self.sampling_rate}; allowed is 1000 Hz or more.")
+        colours = self.noise_colours
+        if not isinstance(colours, tuple | list) or not colours or any(one not in list(COLOURS) for one in colours):
+            raise ValueError(f"noise_colours is {colours!r}; allowed is one or more of {tuple(COLOURS)}.")
+        if not (_is_number(self.sampling_rate) and self.sampling_rate >= 1000):
+            raise ValueError(f"sampling_rate is {self.sampling_rate!r}; allowed is 1000 Hz or more.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AugmentConfig:
         """Make one from plain values (YAML, JSON); lists become tuples. An unknown name raises ValueError."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {field.name for field in fields(cls)}, key=str)
         if unknown:
             raise ValueError(f"AugmentConfig has no field {unknown}; allowed are {[f.name for f in fields(cls)]}.")
         arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**arguments)
+
+    def acting(self) -> dict[str, Any]:
+        """Return the fields that decide what is heard: nothing of an augmentation that is never applied.
+
+        Cached copies are named after them, so a new augmentation that is off leaves those that exist as they are.
+        """
+        kinds = [self.kind]
+        if self.kind == "mixed":
+            kinds = [name for name in OPERATIONS if getattr(self, f"{name}_probability") > 0]
+        ranges = [field for name in kinds for field in RANGES[name]]
+        probabilities = [f"{name}_probability" for name in kinds if self.kind == "mixed"]
+        every = self.to_dict()
+        return {name: every[name] for name in ("kind", "sampling_rate", *probabilities, *ranges)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for logs and cards."""

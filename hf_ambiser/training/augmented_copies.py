@@ -25,7 +25,7 @@ class AugmentedCopies:
     """
 
     def __init__(self, store: UtteranceStore, ids: Sequence[str], augment: Augmenter, seed: int) -> None:
-        self._store, self._ids, self._augment, self._seed = store, ids, augment, seed
+        self._store, self._ids, self.augment, self._seed = store, ids, augment, seed
         self._cached: list[list[Wanted]] = []
 
     def use_frames(self, copies: int) -> Iterable[Wanted]:
@@ -57,14 +57,12 @@ class AugmentedCopies:
         return Example(waveform, index, role, encoded=cache.read(wanted.key))
 
     def _wanted(self, i: int, copy: int) -> Wanted:
-        samples = self._augment.samples(self._store.samples(i), 0, copy, self._ids[i])
-        key = content_key(
-            self._store.keys[i].encode(), "augmented", self._augment.config.to_dict(), self._ids[i], copy
-        )
+        samples = self.augment.samples(self._store.samples(i), 0, copy, self._ids[i])
+        key = content_key(self._store.keys[i].encode(), "augmented", self.augment.config.acting(), self._ids[i], copy)
         return Wanted(key, self._cut(samples), partial(self._waveform, i, 0, copy))
 
     def _waveform(self, i: int, seed: int, epoch: int) -> np.ndarray:
-        changed = self._augment(self._store[i], seed=seed, epoch=epoch, key=self._ids[i])
+        changed = self.augment(self._store[i], seed=seed, epoch=epoch, key=self._ids[i])
         return changed[: self._cut(len(changed))]
 
     def _cut(self, samples: int) -> int:

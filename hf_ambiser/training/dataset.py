@@ -11,7 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from hf_ambiser.data.split_source import sources_of
 from hf_ambiser.labels.votes import top_shares
-from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.augment import AugmentConfig, Augmenter
 from hf_ambiser.training.augmented_copies import AugmentedCopies
 from hf_ambiser.training.collator import AMBIGUOUS, AUGMENTED, LABELLED, Example
 from hf_ambiser.training.frame_cache import FrameCache
@@ -174,6 +174,11 @@ class TrainingSet(TorchDataset):
             if augmented is not None:
                 wanted += augmented.use_frames(copies)
         cache.fill(wanted)
+
+    @property
+    def labelled_augmentation(self) -> AugmentConfig | None:
+        """Return how labelled utterances are changed; None: they are heard as they are."""
+        return None if self._changed is None else self._changed.augment.config
 
     @property
     def copies(self) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 from tqdm import tqdm
 
-from hf_ambiser.training.augment import Augmenter
+from hf_ambiser.training.augment import AugmentConfig, Augmenter
 from hf_ambiser.training.collator import UtteranceCollator
 from hf_ambiser.training.dataset import EvaluationSet, TrainingSet
 from hf_ambiser.training.frame_cache import FrameCache
@@ -42,15 +42,25 @@ def is_split(data: Any) -> bool:
     return hasattr(data, "column_names")
 
 
-def frames_once(method: Method, args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
+def frames_once(args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
     """Return a function that adds the frames of a slow feature extractor to a split, or None.
 
     Frames are computed once for all epochs and runs. The answer is None, and every epoch reads waveforms, if the
-    extractor makes no frames, if each epoch augments utterances anew, or if the model learns from segments.
+    extractor makes no frames, or if the model learns from segments.
     """
-    if not hasattr(extractor, "extract") or _augments(method, args) or segment_seconds(model) is not None:
+    if not hasattr(extractor, "extract") or segment_seconds(model) is not None:
         return None
     return partial(with_frames, extractor=extractor, max_seconds=args.max_seconds)
+
+
+def training_frames(method: Method, args: Any, model: Any, extractor: Any) -> Callable[[Any], Any] | None:
+    """Return the same for splits that a run learns from: None also if it hears utterances that are changed."""
+    return None if augments(method, args) else frames_once(args, model, extractor)
+
+
+def augments(method: Method, args: Any) -> bool:
+    """Whether a run hears utterances that are changed: copies of ambiguous ones, or labelled ones."""
+    return method.needs_augmented or args.labelled_augmentation is not None
 
 
 def frame_cache(args: Any, model: Any, extractor: Any) -> FrameCache | None:
@@ -146,7 +156,10 @@ def training_set(
             f"ambiguous_per_labelled={args.ambiguous_per_labelled} says how many ambiguous utterances a step holds for"
             f" each labelled one, and method {method.name!r} draws none. Leave it out."
         )
-    add = frames_once(method, args, model, extractor)
+    if augments(method, args):
+        # What an earlier step made of utterances as they are says nothing of changed ones.
+        labelled, ambiguous = _without_frames(labelled), _without_frames(ambiguous)
+    add = training_frames(method, args, model, extractor)
     made = TrainingSet(
         _with(labelled, add),
         _with(ambiguous, add) if method.needs_ambiguous else None,
@@ -160,7 +173,7 @@ def training_set(
         labelled_augment=None if args.labelled_augmentation is None else Augmenter(args.labelled_augmentation),
     )
     cache = frame_cache(args, model, extractor)
-    if args.cached_copies is not None and (cache is None or not _augments(method, args)):
+    if args.cached_copies is not None and (cache is None or not augments(method, args)):
         raise ValueError(
             f"cached_copies={args.cached_copies} is for augmented utterances whose frames a frozen encoder has made,"
             f" and method {method.name!r} keeps none here. Leave it out."
@@ -175,7 +188,7 @@ def training_set(
 
 def evaluation_set(split: Dataset, method: Method, args: Any, model: Any, extractor: Any) -> EvaluationSet:
     """Return a split as a model is scored on it: whole utterances."""
-    made = EvaluationSet(_with(split, frames_once(method, args, model, extractor)), args.max_seconds)
+    made = EvaluationSet(_with(split, frames_once(args, model, extractor)), args.max_seconds)
     return with_cached_frames(made, args, model, extractor)
 
 
@@ -187,9 +200,25 @@ def with_cached_frames(made: EvaluationSet, args: Any, model: Any, extractor: An
     return made
 
 
-def _augments(method: Method, args: Any) -> bool:
-    """Whether a run hears utterances that are changed: copies of ambiguous ones, or labelled ones."""
-    return method.needs_augmented or args.labelled_augmentation is not None
+def check_labelled_augmentation(args: Any, data: Any) -> None:
+    """Check that a training set which was made before the trainer augments labelled utterances as the arguments say.
+
+    Raises:
+        ValueError: If it does not: the arguments, and so the model card, would say what nobody heard.
+    """
+    if not isinstance(data, TrainingSet):
+        return
+    wanted = None if args.labelled_augmentation is None else AugmentConfig.from_dict(args.labelled_augmentation)
+    if wanted != data.labelled_augmentation:
+        raise ValueError(
+            f"labelled_augmentation={args.labelled_augmentation}, but the training set was made before the trainer,"
+            f" with {data.labelled_augmentation}. Give the trainer the split itself, or make the set with"
+            " TrainingSet(..., labelled_augment=Augmenter(...)) and the same fields."
+        )
+
+
+def _without_frames(split: Any) -> Any:
+    return split.remove_columns(FRAMES) if split is not None and FRAMES in split.column_names else split
 
 
 def _with(split: Any, add: Callable[[Any], Any] | None) -> Any:

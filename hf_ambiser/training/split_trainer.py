@@ -26,6 +26,7 @@ from hf_ambiser.training.inherited_arguments import (
 )
 from hf_ambiser.training.losses import shares, soft_cross_entropy
 from hf_ambiser.training.preparation import (
+    check_labelled_augmentation,
     evaluation_set,
     fit_frames,
     is_split,
@@ -71,6 +72,7 @@ class SplitTrainer(Trainer):
                     train_dataset = training_set(cast(Any, train_dataset), ambiguous_dataset, *how)
                 if is_split(eval_dataset):
                     eval_dataset = evaluation_set(cast(Any, eval_dataset), *how)
+        check_labelled_augmentation(args, train_dataset)
         if eval_dataset is None:
             check_without_validation(args)
             args.eval_strategy = "no"

@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from helpers import made_data
 from hf_ambiser.methods import available_methods, load_method
 from hf_ambiser.training import checkpoints
+from hf_ambiser.training.augment import Augmenter
 from hf_ambiser.training.frame_cache import FrameCache
 from hf_ambiser.training.trainer import AmbiSERTrainer
 
@@ -167,7 +168,9 @@ def make_trainer(
         )
         model = get_peft_model(model, wanted)
     evaluated = made_data.evaluation_set() if args.eval_strategy != "no" else None
-    data = made_data.training_set(trainer_class, change=change, target=args.target or trainer_class.target)
+    heard = None if args.labelled_augmentation is None else Augmenter(args.labelled_augmentation)
+    target = args.target or trainer_class.target
+    data = made_data.training_set(trainer_class, change=change, target=target, labelled_augment=heard)
     if frozen:
         model.freeze_encoder()
         cache = FrameCache(folder.parent / "frames", model, extractor)
