@@ -55,6 +55,12 @@ def test_a_wrong_name_is_told_the_near_ones_in_one_line(given, near, tmp_path, m
     assert f"(did you mean {near}?)" in error and "`hf-ambiser configs`" in error
 
 
+def test_the_name_of_a_method_is_told_the_configs_of_that_method(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["crema_d/hard_vote"]) == 2
+    assert "(of method 'hard_vote' are 'crema_d/baseline', 'crema_d/supervised')" in capsys.readouterr().err
+
+
 def test_the_list_has_a_line_about_every_file_and_tells_plans_from_configs(capsys):
     assert main([]) == 0
     configs, plans = capsys.readouterr().out.split("\n\n")

@@ -202,7 +202,10 @@ def main_of_any_corpus(argv: Sequence[str], prog: str) -> int:
         description="Make a data set from a corpus' release, or from a table of ratings and a folder of audio of your"
         " own: ratings to votes to labels, splits, Parquet, a card.",
         epilog=f"{prog} CORPUS --help shows the options of a corpus, {prog} --ratings --help those of a table.",
+        allow_abbrev=False,
     )
+    # It is read above, and stands here so that a misspelt one is told its name.
+    parser.add_argument("--ratings", metavar="TABLE", help="a table of ratings in place of CORPUS")
     parser.add_argument("corpus", metavar="CORPUS", choices=available_corpora(), help=", ".join(available_corpora()))
     corpus_name = parser.parse_args(argv[:1]).corpus
     return main(corpus_name, argv[1:], f"{prog} {corpus_name}")

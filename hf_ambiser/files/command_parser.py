@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -14,11 +15,26 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._given: list[str] = []
         for name in (None, "store"):
             self.register("action", name, _Once)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, and remember what was given, for what is said of a mistake."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def _is_known(self, word: str) -> bool:
+        name = word.partition("=")[0]
+        known = self._option_string_actions
+        return name in known or (self.allow_abbrev and any(one.startswith(name) for one in known))
+
     def error(self, message: str) -> NoReturn:
         """Print one line on standard error, and exit with status 2."""
+        if message.startswith("the following arguments are required: "):
+            # A misspelt option may be why: argparse looks for what is lacking first.
+            unknown = [word for word in self._given if word.startswith("--") and not self._is_known(word)]
+            message = f"unrecognized arguments: {unknown[0]}" if unknown else message
         said = in_plain_words(message, self._option_string_actions)
         self.exit(2, f"{self.prog}: {said} See {self.prog} --help.\n")
 

@@ -115,6 +115,8 @@ def threshold_for_risk(
         raise ValueError(
             f"no coverage of these {len(wrong)} utterances reaches a risk of {risk:g} {words}; the least risk that can"
             f" be reached is {math.ceil(1e4 * least) / 1e4:g}. Ask for that or more, or choose on more utterances."
+            + " Less confidence needs fewer, and so does the rule 'empirical', which promises nothing."
+            * (rule == "bound")
         )
     best = max(reached)
     counts = int(errors[best]), int(answered[best])

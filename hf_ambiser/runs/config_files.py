@@ -60,7 +60,20 @@ def _near(name: str, names: list[str]) -> str:
         *difflib.get_close_matches(name, names, n=3, cutoff=0.75),
         *(one for one in names if one.split("/")[-1] == name.split("/")[-1]),
     ]
+    folder, _, last = name.rpartition("/")
+    # The name of a method, for which a config need not be called. Some are of another one's name (`baseline`).
+    of_method = [
+        one
+        for one in names
+        if one.startswith(f"{folder}/") and re.search(rf"^method: {re.escape(last)}$", _text(one), re.MULTILINE)
+    ]
+    if folder and of_method:
+        return f" (of method {last!r} are {', '.join(map(repr, of_method))})"
     return f" (did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?)" if near else ""
+
+
+def _text(name: str) -> str:
+    return (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def read_config(given: Path | str, beside: Path = Path()) -> dict[str, Any]:

@@ -100,6 +100,6 @@ def _time_lines(measurable: Sequence[Cell], cells: Sequence[Cell], everything: S
     lines.append(
         f"  about {duration(total / jobs)} with --jobs {jobs} on this machine, as busy as it is now"
         + (f", without {', '.join(unknown)}" if unknown else "")
-        + ", if folds are alike and training is not stopped early"
+        + ", if folds are alike and training is not stopped early; starts, cards and figures of the cells come on top"
     )
     return lines
