@@ -14,7 +14,7 @@ from helpers.iemocap_tree import block, votes, write_audio, write_dialog
 from hf_ambiser.data import AmbiguousSpeech, load_split, read_dataset_info
 from hf_ambiser.data.audio import decode
 from hf_ambiser.data.build import build
-from hf_ambiser.data.build_cli import main
+from hf_ambiser.data.build_cli import main, main_of_any_corpus
 from hf_ambiser.data.corpus_rows import prepare
 from hf_ambiser.data.schema import features
 from hf_ambiser.data.splits import SplitError, SplitOptions, make_split
@@ -347,6 +347,14 @@ def test_the_script_runs_from_a_fresh_clone(root, tmp_path):
     counts = read_dataset_info(tmp_path / "out")["counts"]
     assert last == f"90 in = {counts['kept']} kept + {counts['listed']} listed" and counts["in"] == 90
     assert "60 labelled utterances were not looked at" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--rating", "t.csv", "--audio", "clips"], ["--raitngs=t.csv"]])
+def test_a_misspelt_table_of_ratings_is_told_the_option(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main_of_any_corpus(words, "hf-ambiser build")
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and f"{words[0]} is not known here (did you mean '--ratings'?)" in said
 
 
 def test_the_command_line_ends_user_errors_in_one_line(tmp_path, capsys):

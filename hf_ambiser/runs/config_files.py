@@ -67,7 +67,7 @@ def _near(name: str, names: list[str]) -> str:
         for one in names
         if one.startswith(f"{folder}/") and re.search(rf"^method: {re.escape(last)}$", _text(one), re.MULTILINE)
     ]
-    if folder and of_method:
+    if folder and of_method and name not in names:
         return f" (of method {last!r} are {', '.join(map(repr, of_method))})"
     return f" (did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?)" if near else ""
 
