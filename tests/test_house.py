@@ -204,9 +204,7 @@ _MAY_READ = {
     "hf_ambiser/hub/leaks.py": "any bytes that are about to be published",
     "hf_ambiser/report/provenance.py": "its own text",
     "hf_ambiser/runs/given.py": "its own text, to copy a value as JSON has it",
-    "hf_ambiser/training/arguments.py": "a word of the command line",
     "hf_ambiser/training/checkpoints.py": "a marker, without which a checkpoint does not count",
-    "hf_ambiser/training/model_arguments.py": "a word of the command line",
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import made_data, tiny_encoders
 from helpers.suite_checks import (
+    RTOL,
     assert_same_run_folder,
     check_accumulation,
     check_ranks,
@@ -282,7 +283,10 @@ def test_a_run_resumes_bit_for_bit_across_the_end_of_the_warm_up(case, tmp_path)
 
 @pytest.mark.parametrize("case", EVERY_KIND)
 def test_accumulation_changes_nothing_at_different_rates(case, tmp_path):
-    check_accumulation(case, tmp_path, encoder="wav2vec2", **WARMUP)
+    # The bias of slc's first spatial norm is a sum of gradients that nearly cancel: on a CPU with AMX its rounding was
+    # 3e-5 of its largest entry (without oneDNN 5e-5).
+    rtol = 1e-4 if case == "slc" else RTOL
+    check_accumulation(case, tmp_path, rtol, encoder="wav2vec2", **WARMUP)
 
 
 def test_two_ranks_equal_one_process_at_different_rates(tmp_path):

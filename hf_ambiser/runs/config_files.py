@@ -60,20 +60,18 @@ def _near(name: str, names: list[str]) -> str:
         *difflib.get_close_matches(name, names, n=3, cutoff=0.75),
         *(one for one in names if one.split("/")[-1] == name.split("/")[-1]),
     ]
-    folder, _, last = name.rpartition("/")
-    # The name of a method, for which a config need not be called. Some are of another one's name (`baseline`).
-    of_method = [
-        one
-        for one in names
-        if one.startswith(f"{folder}/") and re.search(rf"^method: {re.escape(last)}$", _text(one), re.MULTILINE)
-    ]
-    if folder and of_method and name not in names:
-        return f" (of method {last!r} are {', '.join(map(repr, of_method))})"
+    if of_method := _of_method(name, names):
+        return f" (of method {name.rpartition('/')[2]!r} are {', '.join(map(repr, of_method))})"
     return f" (did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?)" if near else ""
 
 
-def _text(name: str) -> str:
-    return (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+def _of_method(name: str, names: list[str]) -> list[str]:
+    """Configs in the folder of a name whose last part is a method's: a config may have another name (`baseline`)."""
+    folder, _, method = name.rpartition("/")
+    if not folder or name in names:
+        return []
+    beside = [one for one in names if one.startswith(f"{folder}/")]
+    return [one for one in beside if read_config(SHIPPED / f"{one}.yaml").get("method") == method]
 
 
 def read_config(given: Path | str, beside: Path = Path()) -> dict[str, Any]:

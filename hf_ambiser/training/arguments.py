@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 from transformers import TrainingArguments
 
 from hf_ambiser.data.schema import SAMPLING_RATE
+from hf_ambiser.files.json_words import from_json
 from hf_ambiser.training.augment import OPERATIONS, AugmentConfig
 from hf_ambiser.training.class_weights import FORMS
 from hf_ambiser.training.frame_cache import DTYPES
@@ -290,12 +290,7 @@ def _augmentation(name: str, value: Any) -> dict[str, Any] | None:
         ValueError: If it is neither, or its fields make no `AugmentConfig`.
     """
     fix = 'give a mapping of AugmentConfig\'s fields, for example {"kind": "noise"}.'
-    given = value
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{name}={given!r} is not JSON ({error}); {fix}") from error
+    given, value = value, from_json(name, value, fix)
     if value is None:
         return None
     if not isinstance(value, Mapping):

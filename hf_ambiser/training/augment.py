@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_ambiser.run_folder.decision import is_number
 from hf_ambiser.training.augment_ops import (
     COLOURS,
     add_noise,
@@ -97,7 +98,7 @@ class AugmentConfig:
             raise ValueError(f"kind is {self.kind!r}; allowed are {KINDS}.")
         chances = {f"{name}_probability": getattr(self, f"{name}_probability") for name in OPERATIONS}
         for name, value in chances.items():
-            if not (_is_number(value) and 0 <= value <= 1):
+            if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"{name} is {value!r}; allowed is 0..1.")
         if self.kind == "mixed" and not any(chances.values()):
             raise ValueError(
@@ -115,7 +116,7 @@ class AugmentConfig:
         }
         for name, (lowest, highest) in limits.items():
             pair = getattr(self, name)
-            numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_number, pair))
+            numbers = isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_number, pair))
             if not (numbers and lowest <= pair[0] <= pair[1] <= highest):
                 raise ValueError(
                     f"{name} is {pair!r}; allowed is (low, high) with {lowest} <= low <= high <= {highest}."
@@ -123,7 +124,7 @@ class AugmentConfig:
         colours = self.noise_colours
         if not isinstance(colours, tuple | list) or not colours or any(one not in list(COLOURS) for one in colours):
             raise ValueError(f"noise_colours is {colours!r}; allowed is one or more of {tuple(COLOURS)}.")
-        if not (_is_number(self.sampling_rate) and self.sampling_rate >= 1000):
+        if not (is_number(self.sampling_rate) and self.sampling_rate >= 1000):
             raise ValueError(f"sampling_rate is {self.sampling_rate!r}; allowed is 1000 Hz or more.")
 
     @classmethod
@@ -271,10 +272,6 @@ class Augmenter:
         if plan.gain_db is not None:
             out = apply_gain(out, plan.gain_db)
         return out.copy() if np.may_share_memory(out, waveform) else out
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def echo_delays(t60: float, uniform: Array) -> list[int]:

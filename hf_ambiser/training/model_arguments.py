@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from hf_ambiser.files.json_words import from_json
 from hf_ambiser.models import available_families, load_family
 from hf_ambiser.training.places import expanded
 from hf_ambiser.untrusted.code_fields import refuse_code
@@ -97,11 +97,7 @@ def _without_our_map(name: str, fields: Mapping[str, Any] | None) -> dict[str, A
 
 def _mapping(name: str, value: Any) -> Any:
     """Return a mapping, also from JSON on the command line; None stays None."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ValueError(f'{name}={value!r} is not JSON ({error}); give, for example, {{"field": 1}}.') from None
+    value = from_json(name, value, 'give, for example, {"field": 1}.')
     if not isinstance(value, dict | None):
         raise ValueError(f"{name}={value!r} must be a mapping of fields, not {type(value).__name__}.")
     return value
